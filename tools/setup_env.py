@@ -1,0 +1,210 @@
+"""Make the virtual environment of this repository and install the package into it.
+
+    python3 tools/setup_env.py                 what `make demo` needs
+    python3 tools/setup_env.py --extra dev     what `make test` needs, too
+
+Standard library only, any system, Python 3.10 or newer. Running it again does nothing unless
+pyproject.toml, constraints.txt or the wanted extras have changed. pip is told where its packages
+come from as usual: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, pip.conf ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import hashlib
+import json
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OLDEST_PYTHON = (3, 10)
+PYPI = "https://pypi.org/simple"
+WHEEL_LINK = re.compile(r'href="([^"]*/pip-([0-9.]+)-py3-none-any\.whl)#sha256=([0-9a-f]{64})"')
+
+
+class SetupError(Exception):
+    """What stops the setup and what to do about it, in one line."""
+
+
+def main() -> int:
+    """Parse the arguments, bring the environment up to date; 2 with one line if that fails."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--target", type=Path, default=ROOT / ".venv", help="default: .venv")
+    parser.add_argument("--extra", action="append", default=[], help="an extra of pyproject.toml")
+    args = parser.parse_args()
+    try:
+        update(args.target, set(args.extra))
+    except SetupError as error:
+        sys.stderr.write(f"setup: error: {error}\n")
+        return 2
+    return 0
+
+
+def update(target: Path, extras: set[str]) -> None:
+    """Install into the environment `target`, which is made first, unless it is up to date."""
+    if sys.version_info < OLDEST_PYTHON:
+        raise SetupError(
+            f"this is Python {sys.version.split()[0]}, expected 3.10 or newer: "
+            "install one and call it by its name, as in `make demo PYTHON=python3.12`"
+        )
+    stamp = target / "hummingbird-setup.json"
+    installed = _read_stamp(stamp)
+    if installed is not None and extras <= installed:
+        return
+    python = _python(target)
+    if not _has_pip(python):
+        make_environment(target, python)
+    extras |= installed or set()
+    _install(python, extras)
+    stamp.write_text(json.dumps({"sources": _fingerprint(), "extras": sorted(extras)}))
+
+
+def make_environment(target: Path, python: Path) -> None:
+    """A virtual environment with pip, by the first way that works on this system.
+
+    Debian and Ubuntu ship Python without ensurepip, so that the ordinary way fails there.
+    """
+    ways = (_ordinary_venv, _venv_with_fetched_pip, _venv_after_apt)
+    reasons = []
+    for way in ways:
+        shutil.rmtree(target, ignore_errors=True)  # a failed attempt leaves a part
+        try:
+            way(target, python)
+        except SetupError as error:
+            reasons.append(str(error))
+            continue
+        if _has_pip(python):
+            return
+        reasons.append("the new environment has no pip")
+    raise SetupError(
+        f"cannot make {target} ({'; '.join(dict.fromkeys(reasons))}): "
+        "install the venv module of your Python, on Debian `apt install python3-venv`"
+    )
+
+
+def _ordinary_venv(target: Path, python: Path) -> None:
+    _call(sys.executable, "-m", "venv", target)
+
+
+def _venv_with_fetched_pip(target: Path, python: Path) -> None:
+    _call(sys.executable, "-m", "venv", "--without-pip", target)
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = fetch_pip(Path(folder))
+        # A wheel is a zip that Python can run from: pip installs itself.
+        _call(python, wheel / "pip", "install", "--no-index", wheel)
+
+
+def _venv_after_apt(target: Path, python: Path) -> None:
+    if not shutil.which("apt-get") or not hasattr(os, "geteuid") or os.geteuid() != 0:
+        raise SetupError("apt-get is not there or needs root")
+    _call("apt-get", "update")
+    _call("apt-get", "install", "-y", "--no-install-recommends", "python3-venv")
+    _ordinary_venv(target, python)
+
+
+def fetch_pip(folder: Path) -> Path:
+    """Download pip's newest wheel from the package index (PEP 503), checked by its sha256."""
+    index = (_pip_setting("index-url") or PYPI).rstrip("/")
+    page_url = f"{index}/pip/"
+    wheels = WHEEL_LINK.findall(_get(page_url).decode())
+    if not wheels:
+        raise SetupError(f"{page_url} lists no wheel of pip")
+    link, version, sha256 = max(wheels, key=lambda wheel: tuple(map(int, wheel[1].split("."))))
+    content = _get(urllib.parse.urljoin(page_url, link))
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise SetupError(f"the wheel of pip from {index} is damaged")
+    path = folder / f"pip-{version}-py3-none-any.whl"
+    path.write_bytes(content)
+    return path
+
+
+def _pip_setting(name: str) -> str | None:
+    """What pip itself would read: the environment before the files, the user's file before all."""
+    in_environment = os.environ.get(f"PIP_{name.upper().replace('-', '_')}")
+    if in_environment:
+        return in_environment
+    config = configparser.RawConfigParser(strict=False)
+    home = Path.home()
+    config.read(
+        [
+            "/etc/pip.conf",
+            home / ".pip" / "pip.conf",
+            home / ".config" / "pip" / "pip.conf",
+            Path(os.environ.get("APPDATA", home)) / "pip" / "pip.ini",
+            os.environ.get("PIP_CONFIG_FILE", os.devnull),
+        ]
+    )
+    return config.get("global", name, fallback=None)
+
+
+def _get(url: str) -> bytes:
+    context = ssl.create_default_context(cafile=_pip_setting("cert"))
+    request = urllib.request.Request(url, headers={"Accept": "text/html"})
+    try:
+        with urllib.request.urlopen(request, timeout=60, context=context) as response:
+            return response.read()
+    except (urllib.error.URLError, OSError) as error:
+        host = urllib.parse.urlsplit(url).hostname
+        raise SetupError(f"cannot fetch pip from {host}: {error}") from error
+
+
+def _install(python: Path, extras: set[str]) -> None:
+    package = f"{ROOT}[{','.join(sorted(extras))}]" if extras else str(ROOT)
+    constraints = ROOT / "constraints.txt"
+    if _call_status(python, "-m", "pip", "install", "-c", constraints, "-e", package):
+        raise SetupError("pip could not install the package; its own lines above say why")
+
+
+def _call(*command: str | Path) -> None:
+    try:
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise SetupError(str(error)) from error
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        said = lines[-1] if lines else f"exit code {done.returncode}"
+        raise SetupError(f"`{Path(command[0]).name} {' '.join(map(str, command[1:3]))}`: {said}")
+
+
+def _call_status(*command: str | Path) -> int:
+    """Run a command whose output the user wants to see."""
+    return subprocess.run(list(map(str, command)), check=False).returncode
+
+
+def _python(target: Path) -> Path:
+    return target / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def _has_pip(python: Path) -> bool:
+    if not python.exists():
+        return False
+    command = [str(python), "-m", "pip", "--version"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _fingerprint() -> str:
+    sources = [(ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
+    return hashlib.sha256(b"\0".join(sources)).hexdigest()
+
+
+def _read_stamp(stamp: Path) -> set[str] | None:
+    """The installed extras, or None when something has to be installed."""
+    try:
+        found = json.loads(stamp.read_text())
+    except (OSError, ValueError):
+        return None
+    return set(found["extras"]) if found["sources"] == _fingerprint() else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
