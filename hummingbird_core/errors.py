@@ -1,0 +1,39 @@
+"""What can go wrong, as exceptions that a caller can tell apart.
+
+Every message says what was got, what was expected and what to do, in one line: the command line
+prints it as it is and exits with 2, a node shows it in its error box.
+"""
+
+from __future__ import annotations
+
+
+class HummingbirdError(Exception):
+    """Base of all errors that the user can do something about."""
+
+
+class InputError(HummingbirdError, ValueError):
+    """An argument is out of range or of the wrong kind (size, steps, seed, prompt, preset ...)."""
+
+
+class CheckpointError(HummingbirdError, ValueError):
+    """A weights file is damaged, of an unknown kind, or does not fit the model."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """A pickle asks for something that is neither a tensor nor inert data; nothing was run."""
+
+
+class DownloadError(HummingbirdError, OSError):
+    """A file could not be fetched: offline, not found, refused, or damaged on the way."""
+
+
+class OutputError(HummingbirdError, OSError):
+    """A result could not be written: no space, no permission, or an unknown format."""
+
+
+class NumericalError(HummingbirdError, ArithmeticError):
+    """A tensor holds NaN or infinity where a video was expected."""
+
+
+class MissingPackageError(HummingbirdError, ImportError):
+    """An optional package is needed for what was asked; the message says how to get it."""

@@ -1,0 +1,315 @@
+"""Layers of the video U-Net: residual, temporal-convolution and transformer blocks.
+
+Features are `[B*T, C, H, W]`, kept in channels-last memory. There a clip seen as tokens
+`[B, T, H*W, C]`, or as a picture of time against space `[B, C, T, H*W]`, is the same memory, so
+that going from spatial to temporal layers and back is a view and never a copy.
+
+Layer classes come from an `operations` namespace: `torch.nn`, or one that casts and offloads.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+INIT_ATTENTION_HEADS = 8
+NORM_GROUPS = 32
+
+
+def timestep_embedding(timesteps: Tensor, dim: int) -> Tensor:
+    """Sinusoids of a step number or frame rate: `[B]` -> `[B, dim]` in fp32, cosines first."""
+    half = dim // 2
+    steps = torch.arange(half, dtype=torch.float32, device=timesteps.device)
+    angles = timesteps.float()[:, None] * torch.exp(-math.log(10000.0) * steps / half)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What every block is told besides its features.
+
+    Attributes:
+        embedding: time, frame rate and guidance, `[B, 4 * model_channels]`.
+        context: text embedding, `[B, L, context_dim]`: one a video, never repeated per frame.
+        num_frames: T.
+    """
+
+    embedding: Tensor
+    context: Tensor
+    num_frames: int
+
+
+class ConditionedLayer(nn.Module):
+    """A layer called as `layer(x, cond)`; all others are called as `layer(x)`."""
+
+
+class Block(nn.ModuleList):
+    """Layers one after the other, as the checkpoints number them."""
+
+    def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+        for layer in self:
+            x = layer(x, cond) if isinstance(layer, ConditionedLayer) else layer(x)
+        return x
+
+
+@functools.cache
+def temporal_conv_class(conv3d: type[nn.Conv3d]) -> type[nn.Conv3d]:
+    """A Conv3d of kernel (3, 1, 1) that is computed as the equal, faster 2-D convolution.
+
+    It stays a `conv3d` subclass with 3-D weights, so that weight casting, offload and LoRA of
+    whoever provides the class go on working.
+    """
+
+    class TemporalConv(conv3d):  # type: ignore[valid-type, misc]
+        def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, *_: Any) -> Tensor:
+            # [B, C, T, S, 1] -> [B, C, T, S]: a picture of time against space
+            y = F.conv2d(x.squeeze(-1), weight.squeeze(-1), bias, padding=(1, 0))
+            return y.unsqueeze(-1)
+
+    return TemporalConv
+
+
+class TemporalConvBlock(nn.Module):
+    """Four temporal convolutions with an identity around them; norms see all frames at once."""
+
+    def __init__(self, channels: int, dropout: float, operations: Any, **factory: Any):
+        super().__init__()
+        conv_class = temporal_conv_class(operations.Conv3d)
+
+        def conv() -> nn.Module:
+            return conv_class(channels, channels, (3, 1, 1), padding=(1, 0, 0), **factory)
+
+        def norm() -> nn.Module:
+            return operations.GroupNorm(NORM_GROUPS, channels, **factory)
+
+        self.conv1 = nn.Sequential(norm(), nn.SiLU(), conv())
+        self.conv2 = nn.Sequential(norm(), nn.SiLU(), nn.Dropout(dropout), conv())
+        self.conv3 = nn.Sequential(norm(), nn.SiLU(), nn.Dropout(dropout), conv())
+        self.conv4 = nn.Sequential(norm(), nn.SiLU(), nn.Dropout(dropout), conv())
+
+    def forward(self, x: Tensor, num_frames: int) -> Tensor:
+        height = x.shape[-2]
+        x = rearrange(x, "(b t) c h w -> b c t (h w) 1", t=num_frames)
+        x = x + self.conv4(self.conv3(self.conv2(self.conv1(x))))
+        return rearrange(x, "b c t (h w) 1 -> (b t) c h w", h=height)
+
+
+class ResBlock(ConditionedLayer):
+    """Two spatial convolutions with the embedding added between them, then the temporal ones."""
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        embedding_dim: int,
+        dropout: float,
+        operations: Any,
+        **factory: Any,
+    ):
+        super().__init__()
+        self.in_layers = nn.Sequential(
+            operations.GroupNorm(NORM_GROUPS, channels, **factory),
+            nn.SiLU(),
+            operations.Conv2d(channels, out_channels, 3, padding=1, **factory),
+        )
+        self.emb_layers = nn.Sequential(
+            nn.SiLU(), operations.Linear(embedding_dim, out_channels, **factory)
+        )
+        self.out_layers = nn.Sequential(
+            operations.GroupNorm(NORM_GROUPS, out_channels, **factory),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            operations.Conv2d(out_channels, out_channels, 3, padding=1, **factory),
+        )
+        self.skip_connection = (
+            nn.Identity()
+            if channels == out_channels
+            else operations.Conv2d(channels, out_channels, 1, **factory)
+        )
+        self.temopral_conv = TemporalConvBlock(out_channels, dropout, operations, **factory)
+
+    def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+        h = self.in_layers(x)
+        shift = self.emb_layers(cond.embedding)[:, None, :, None, None]  # [B, 1, C, 1, 1]
+        h = (h.unflatten(0, (-1, cond.num_frames)) + shift).flatten(0, 1)  # [B*T, C, H, W]
+        h = self.skip_connection(x) + self.out_layers(h)
+        return self.temopral_conv(h, cond.num_frames)
+
+
+# How clip tokens [B, T, S, heads * d] are grouped for attention: [batch, heads, sequence, d].
+SPATIAL = "b t s (h d) -> (b t) h s d"  # the pixels of one frame
+TEMPORAL = "b t s (h d) -> (b s) h t d"  # one pixel through all frames
+VIDEO = "b t s (h d) -> b h (t s) d"  # all pixels of all frames, for attention to the text
+
+
+class Attention(nn.Module):
+    """Multi-head attention over clip tokens, grouped as `pattern` says."""
+
+    def __init__(
+        self,
+        dim: int,
+        context_dim: int,
+        head_channels: int,
+        pattern: str,
+        operations: Any,
+        **factory: Any,
+    ):
+        super().__init__()
+        self.head_channels = head_channels
+        self.pattern = pattern
+        self.to_q = operations.Linear(dim, dim, bias=False, **factory)
+        self.to_k = operations.Linear(context_dim, dim, bias=False, **factory)
+        self.to_v = operations.Linear(context_dim, dim, bias=False, **factory)
+        self.to_out = nn.Sequential(operations.Linear(dim, dim, **factory), nn.Dropout(0.0))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        context = x if context is None else context
+        split = functools.partial(rearrange, pattern=self.pattern, d=self.head_channels)
+        # 4-D tensors, or the fused kernels are not taken.
+        attended = F.scaled_dot_product_attention(
+            split(self.to_q(x)), split(self.to_k(context)), split(self.to_v(context))
+        )
+        tokens, groups = self.pattern.split(" -> ")
+        shape = {"b": x.shape[0], "t": x.shape[1], "s": x.shape[2]}
+        return self.to_out(rearrange(attended, f"{groups} -> {tokens}", **shape))
+
+
+class GEGLU(nn.Module):
+    def __init__(self, dim: int, inner_dim: int, operations: Any, **factory: Any):
+        super().__init__()
+        self.proj = operations.Linear(dim, inner_dim * 2, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return value * F.gelu(gate)
+
+
+class FeedForward(nn.Module):
+    def __init__(self, dim: int, operations: Any, **factory: Any):
+        super().__init__()
+        self.net = nn.Sequential(
+            GEGLU(dim, dim * 4, operations, **factory),
+            nn.Dropout(0.0),
+            operations.Linear(dim * 4, dim, **factory),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, then attention to the text (`context`) or to itself again, then an MLP."""
+
+    def __init__(
+        self,
+        dim: int,
+        context_dim: int | None,
+        head_channels: int,
+        pattern: str,
+        operations: Any,
+        **factory: Any,
+    ):
+        super().__init__()
+        second = (dim, pattern) if context_dim is None else (context_dim, VIDEO)
+        self.attn1 = Attention(dim, dim, head_channels, pattern, operations, **factory)
+        self.attn2 = Attention(dim, second[0], head_channels, second[1], operations, **factory)
+        self.ff = FeedForward(dim, operations, **factory)
+        self.norm1 = operations.LayerNorm(dim, **factory)
+        self.norm2 = operations.LayerNorm(dim, **factory)
+        self.norm3 = operations.LayerNorm(dim, **factory)
+
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        x = x + self.attn1(self.norm1(x))
+        x = x + self.attn2(self.norm2(x), context)
+        return x + self.ff(self.norm3(x))
+
+
+class SpatialTransformer(ConditionedLayer):
+    """Attention inside each frame, and of each frame to the text."""
+
+    def __init__(
+        self, channels: int, context_dim: int, head_channels: int, operations: Any, **factory: Any
+    ):
+        super().__init__()
+        self.norm = operations.GroupNorm(NORM_GROUPS, channels, eps=1e-6, **factory)
+        self.proj_in = operations.Linear(channels, channels, **factory)
+        block = TransformerBlock(
+            channels, context_dim, head_channels, SPATIAL, operations, **factory
+        )
+        self.transformer_blocks = nn.ModuleList([block])
+        self.proj_out = operations.Linear(channels, channels, **factory)
+
+    def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+        tokens = rearrange(self.norm(x), "(b t) c h w -> b t (h w) c", t=cond.num_frames)
+        tokens = self.proj_in(tokens)
+        context = cond.context[:, None]  # [B, 1, L, C]: one "frame" of text tokens
+        for block in self.transformer_blocks:
+            tokens = block(tokens, context)
+        return x + rearrange(self.proj_out(tokens), "b t (h w) c -> (b t) c h w", h=x.shape[-2])
+
+
+class TemporalTransformer(ConditionedLayer):
+    """Attention of each pixel position through time; its norm sees all frames at once."""
+
+    def __init__(
+        self,
+        channels: int,
+        inner_dim: int,
+        head_channels: int,
+        use_linear: bool,
+        operations: Any,
+        **factory: Any,
+    ):
+        super().__init__()
+        # The very first temporal transformer of the checkpoints projects with Conv1d.
+        projection = (
+            operations.Linear if use_linear else functools.partial(operations.Conv1d, kernel_size=1)
+        )
+        self.use_linear = use_linear
+        self.norm = operations.GroupNorm(NORM_GROUPS, channels, eps=1e-6, **factory)
+        self.proj_in = projection(channels, inner_dim, **factory)
+        block = TransformerBlock(inner_dim, None, head_channels, TEMPORAL, operations, **factory)
+        self.transformer_blocks = nn.ModuleList([block])
+        self.proj_out = projection(inner_dim, channels, **factory)
+
+    def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+        time_by_space = rearrange(x, "(b t) c h w -> b c t (h w)", t=cond.num_frames)
+        tokens = rearrange(self.norm(time_by_space), "b c t s -> b t s c")
+        tokens = self._project(self.proj_in, tokens)
+        for block in self.transformer_blocks:
+            tokens = block(tokens, None)
+        tokens = self._project(self.proj_out, tokens)
+        return x + rearrange(tokens, "b t (h w) c -> (b t) c h w", h=x.shape[-2])
+
+    def _project(self, projection: nn.Module, tokens: Tensor) -> Tensor:
+        if self.use_linear:
+            return projection(tokens)
+        y = projection(rearrange(tokens, "b t s c -> b c (t s)"))
+        return rearrange(y, "b c (t s) -> b t s c", t=tokens.shape[1])
+
+
+class Downsample(nn.Module):
+    def __init__(self, channels: int, operations: Any, **factory: Any):
+        super().__init__()
+        self.op = operations.Conv2d(channels, channels, 3, stride=2, padding=1, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)
+
+
+class Upsample(nn.Module):
+    """Doubles height and width; `HummingbirdUNet` cuts a size that was odd before it was halved."""
+
+    def __init__(self, channels: int, operations: Any, **factory: Any):
+        super().__init__()
+        self.conv = operations.Conv2d(channels, channels, 3, padding=1, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
