@@ -1,0 +1,49 @@
+"""`hummingbird convert`: a released checkpoint to one safetensors file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+EPILOG = """\
+example:
+  hummingbird convert 07B_merged_all.pt hummingbird-07b.safetensors --dtype fp16
+
+The source may be a whole pickled model, a state dict or a safetensors file. Nothing in it is run.
+Memory stays small: one tensor is read and written at a time.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `hummingbird convert`."""
+    parser.epilog = EPILOG
+    parser.add_argument("source", type=Path, help="the checkpoint to read")
+    parser.add_argument("destination", type=Path, help="the .safetensors file to write")
+    parser.add_argument(
+        "--dtype", choices=("fp32", "fp16", "bf16"), default="fp16", help="default: fp16"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the destination")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Convert, with a progress bar in bytes."""
+    import torch
+    from tqdm import tqdm
+
+    from ..checkpoints import convert_checkpoint
+
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[args.dtype]
+    with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        convert_checkpoint(
+            args.source,
+            args.destination,
+            dtype=dtype,
+            overwrite=args.overwrite,
+            progress=progress,
+        )
+    print(f"wrote {args.destination}")

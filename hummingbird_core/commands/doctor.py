@@ -1,0 +1,28 @@
+"""`hummingbird doctor`: what this machine has and what would run on it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from .report import report_lines
+
+EPILOG = """\
+examples:
+  hummingbird doctor
+  hummingbird doctor --json     for a bug report or a program
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `hummingbird doctor`."""
+    parser.epilog = EPILOG
+    parser.add_argument("--json", action="store_true", help="for programs, sizes in bytes")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the report; what would stop a run is in its last line, `problems`."""
+    from ..doctor import diagnose, for_people
+
+    found = diagnose()
+    print(json.dumps(found, indent=2) if args.json else "\n".join(report_lines(for_people(found))))

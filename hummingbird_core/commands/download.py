@@ -1,0 +1,43 @@
+"""`hummingbird download`: released checkpoints, from their authors, under their licences."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..errors import InputError
+
+EPILOG = """\
+examples:
+  hummingbird download                      what there is, with sizes and licences
+  hummingbird download hummingbird-0.7b --to models --accept-licence
+
+A broken download goes on where it stopped, and the file is verified. HF_ENDPOINT, HF_TOKEN and
+HF_HUB_OFFLINE mean what they mean to huggingface_hub.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `hummingbird download`."""
+    parser.epilog = EPILOG
+    parser.add_argument("name", nargs="?", help="what to fetch; without a name: list what there is")
+    parser.add_argument("--to", type=Path, default=Path(), metavar="FOLDER", help="default: here")
+    parser.add_argument(
+        "--accept-licence", action="store_true", help="you have read the licence and agree to it"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """List the catalog, or fetch one entry after showing its size and licence."""
+    from ..download import CATALOG, download, plan_download
+
+    if args.name is None:
+        for name in CATALOG:
+            print(plan_download(name).describe())
+        return
+    plan = plan_download(args.name, args.to)
+    if not args.accept_licence:
+        raise InputError(f"{plan.describe()}; add --accept-licence if you agree to it")
+    print(plan.describe())
+    path = download(args.name, args.to, accept_licence=True)
+    print(f"wrote {path}; next: hummingbird convert {path} {args.name}.safetensors")

@@ -1,0 +1,29 @@
+"""`hummingbird info`: what a checkpoint holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from .report import report_lines
+
+EPILOG = """\
+example:
+  hummingbird info hummingbird-07b.safetensors
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `hummingbird info`."""
+    parser.epilog = EPILOG
+    parser.add_argument("file", type=Path, help="a checkpoint, converted or not")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the file's preset, parameter counts, dtypes and metadata."""
+    from ..checkpoints import checkpoint_info
+
+    info = checkpoint_info(args.file)
+    print(json.dumps(info, indent=2) if args.json else "\n".join(report_lines(info)))

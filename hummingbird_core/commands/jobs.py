@@ -1,0 +1,156 @@
+"""What `hummingbird generate` has to make: settings, file names, and what is already there."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import HummingbirdError, InputError, OutputError
+from ..video import read_metadata, written_path
+
+
+@dataclass(frozen=True)
+class VideoSettings:
+    """The arguments of one pipeline call; the pipeline checks their ranges.
+
+    Args:
+        prompt: what to show.
+        width: of the video in pixels; None is the model's own.
+        height: of the video in pixels; None is the model's own.
+        num_frames: frames in the video.
+        num_inference_steps: model calls.
+        guidance_scale: how closely to follow the prompt.
+        fps: frames per second, a condition of the model and the playback rate.
+        seed: of the noise.
+    """
+
+    prompt: str
+    width: int | None = None
+    height: int | None = None
+    num_frames: int = 16
+    num_inference_steps: int = 4
+    guidance_scale: float = 7.5
+    fps: int = 8
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video to make.
+
+    Args:
+        settings: the arguments of the pipeline.
+        record: everything that decides the result, as it is stored in the video.
+        videos: the video files; the first is the main one, whose record says what was made.
+        contact_sheet: where to write it, or None.
+        json: where to write the settings, or None.
+        origin: where the settings come from, for error messages ("" for the command line).
+    """
+
+    settings: VideoSettings
+    record: dict[str, Any]
+    videos: tuple[Path, ...]
+    contact_sheet: Path | None = None
+    json: Path | None = None
+    origin: str = ""
+
+    @property
+    def outputs(self) -> list[Path]:
+        """All files (for PNG frames: the folder) that this job leaves, the main video first."""
+        others = [path for path in (self.contact_sheet, self.json) if path]
+        return [written_path(video) for video in self.videos] + others
+
+    def is_done(self) -> bool:
+        """Whether all files exist and the main video was made with the same settings."""
+        return all(path.exists() for path in self.outputs) and self._made_by_this()
+
+    def check_outputs(self, overwrite: bool) -> None:
+        """Raise OutputError if a file is in the way or its folder cannot be written."""
+        taken = [path for path in self.outputs if path.exists()]
+        if taken and not overwrite and not self._made_by_this():
+            raise OutputError(
+                f"{taken[0]} exists and was made with other settings: "
+                "choose another output, or add --overwrite to replace it"
+            )
+        _check_folder(self.outputs[0].parent)
+
+    def _made_by_this(self) -> bool:
+        try:
+            found = read_metadata(self.outputs[0])
+        except (HummingbirdError, OSError):
+            return False
+        # A size that was left to the model is whatever the model chose.
+        wanted = {key: value for key, value in self.record.items() if value is not None}
+        return all(found.get(key) == value for key, value in wanted.items())
+
+
+def read_prompt_file(path: Path, defaults: VideoSettings) -> list[tuple[VideoSettings, str]]:
+    """Settings for each line of a prompt file, with where they come from ("prompts.txt line 3").
+
+    A text file has one prompt a line. In a `.jsonl` file each line is an object with "prompt" and
+    any other field of VideoSettings; what is not given is taken from `defaults`. Blank lines are
+    skipped. Raises InputError, naming the line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # Windows editors add a mark
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise InputError(
+            f"cannot read the prompt file {path}: {reason}; give a text file, one prompt a line"
+        ) from error
+    parse = _parse_object if path.suffix.lower() == ".jsonl" else _parse_prompt
+    numbered = [(line.strip(), f"{path.name} line {n}") for n, line in enumerate(lines, start=1)]
+    settings = [(parse(line, defaults, origin), origin) for line, origin in numbered if line]
+    if not settings:
+        raise InputError(f"the prompt file {path} is empty: write one prompt a line")
+    return settings
+
+
+def file_name(index: int, prompt: str) -> str:
+    """A name without suffix for video `index` of a batch, safe on every file system."""
+    slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower())[:40].strip("-")
+    return f"{index:04d}-{slug or 'video'}"
+
+
+def _parse_prompt(line: str, defaults: VideoSettings, origin: str) -> VideoSettings:
+    return replace(defaults, prompt=line)
+
+
+def _parse_object(line: str, defaults: VideoSettings, origin: str) -> VideoSettings:
+    try:
+        given = json.loads(line)
+    except ValueError as error:
+        raise InputError(f'{origin} is not JSON ({error}): write {{"prompt": "..."}}') from error
+    if not isinstance(given, dict) or not isinstance(given.get("prompt"), str):
+        raise InputError(f'{origin} has no "prompt" text: write {{"prompt": "..."}}')
+    numeric = [field.name for field in fields(VideoSettings) if field.name != "prompt"]
+    for name, value in given.items():
+        if name != "prompt" and name not in numeric:
+            raise InputError(
+                f"{origin} has an unknown setting {name!r}, expected one of {', '.join(numeric)}"
+            )
+        kinds = (int, float) if name == "guidance_scale" else (int,)
+        if name != "prompt" and (isinstance(value, bool) or not isinstance(value, kinds)):
+            raise InputError(f"{origin}: {name} is {value!r}, expected a number")
+    return replace(defaults, **given)
+
+
+def describe(settings: VideoSettings, **more: Any) -> dict[str, Any]:
+    """The record of a video: its settings and what else decides the result."""
+    return {**asdict(settings), **more}
+
+
+def _check_folder(folder: Path) -> None:
+    """Find out before the computing, not after it, that the result cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to the folder {folder}: {error.strerror}; choose another output"
+        ) from error

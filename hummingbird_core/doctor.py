@@ -1,0 +1,166 @@
+"""What this machine offers and which models would run on it.
+
+Every line is measured here and now, but for the working memory of a run, which is an allowance.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from typing import Any
+
+import psutil
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+
+from . import __version__
+from .commands.report import gibibytes
+
+REQUIRED = (
+    *("torch", "numpy", "einops", "safetensors", "transformers", "diffusers", "huggingface_hub"),
+    *("imageio-ffmpeg", "pillow", "ftfy", "tqdm"),
+)
+OPTIONAL = ("peft", "accelerate", "pyarrow", "matplotlib")
+
+# Parameters of the U-Net; each needs the text encoder and the VAE beside it.
+UNET_PARAMETERS = {
+    "hummingbird-0.7b": 772_091_780,
+    "hummingbird-0.9b": 945_209_220,
+    "videocrafter2": 1_413_284_420,
+}
+TEXT_AND_VAE_PARAMETERS = 354_032_641 + 83_653_863
+# What a run needs beside the weights, at 320x512, 16 frames: a cautious guess, not measured.
+WORKING_MEMORY = 3 * 2**30
+
+
+def diagnose() -> dict[str, Any]:
+    """All findings as plain data, ready for JSON; sizes in bytes. Never raises for what is missing.
+
+    Keys: hummingbird, python, system, packages, device, dtype, attention, acceleration, memory,
+    ffmpeg, built_in_model, models, problems.
+    """
+    device = best_device()
+    memory = _memory(device)
+    packages = {name: _version(name) for name in REQUIRED + OPTIONAL}
+    ffmpeg = _ffmpeg()
+    built_in = files("hummingbird_core").joinpath("assets/nano/hummingbird-nano.safetensors")
+    return {
+        "hummingbird": __version__,
+        "python": sys.version.split()[0],
+        "system": platform.platform(),
+        "packages": packages,
+        "device": {"type": device.type, "name": _device_name(device)},
+        "dtype": str(_default_dtype(device)).removeprefix("torch."),
+        "attention": attention_kernels(device),
+        "acceleration": _acceleration(),
+        "memory": memory,
+        "ffmpeg": ffmpeg,
+        "built_in_model": built_in.is_file(),
+        "models": {name: _fit(count, device, memory) for name, count in UNET_PARAMETERS.items()},
+        "problems": _problems(packages, ffmpeg, built_in.is_file()),
+    }
+
+
+def for_people(found: dict[str, Any]) -> dict[str, Any]:
+    """The report of `diagnose` with sizes in GiB and verdicts in words."""
+    memory = {name: gibibytes(size) for name, size in found["memory"].items()}
+    models = {name: _verdict(fit) for name, fit in found["models"].items()}
+    return {**found, "memory": memory, "models": models}
+
+
+def best_device() -> torch.device:
+    """The accelerator if there is one (ROCm presents itself as cuda), else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def attention_kernels(device: torch.device) -> list[str]:
+    """The kernels of scaled_dot_product_attention that really run here, by trying each."""
+    q = torch.zeros(1, 1, 16, 64, device=device, dtype=_default_dtype(device))
+    names = ("FLASH_ATTENTION", "EFFICIENT_ATTENTION", "CUDNN_ATTENTION", "MATH")
+    return [name.lower() for name in names if _runs(getattr(SDPBackend, name, None), q)]
+
+
+def _runs(backend: SDPBackend | None, q: torch.Tensor) -> bool:
+    if backend is None:  # older torch
+        return False
+    try:
+        with warnings.catch_warnings(), sdpa_kernel(backend):
+            warnings.simplefilter("ignore")  # torch explains at length why a kernel is not there
+            scaled_dot_product_attention(q, q, q)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _default_dtype(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "cpu" else torch.float16
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
+
+
+def _acceleration() -> dict[str, Any]:
+    """Versions of the vendor libraries that this torch was built with and can use."""
+    return {
+        "cuda": torch.version.cuda,
+        "rocm": torch.version.hip,
+        # Under ROCm torch reports MIOpen through its cuDNN interface.
+        "miopen" if torch.version.hip else "cudnn": torch.backends.cudnn.version(),
+        "cpu_threads": torch.get_num_threads(),
+    }
+
+
+def _memory(device: torch.device) -> dict[str, int]:
+    ram = psutil.virtual_memory()
+    memory = {"ram_total": ram.total, "ram_free": ram.available}
+    if device.type == "cuda":
+        memory["gpu_free"], memory["gpu_total"] = torch.cuda.mem_get_info(device)
+    return memory
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _ffmpeg() -> str | None:
+    try:
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_version()
+    except (ImportError, OSError, RuntimeError):
+        return None
+
+
+def _fit(unet_parameters: int, device: torch.device, memory: dict[str, int]) -> dict[str, Any]:
+    parameters = unet_parameters + TEXT_AND_VAE_PARAMETERS
+    weights = parameters * _default_dtype(device).itemsize
+    free = memory.get("gpu_free", memory["ram_free"])
+    return {"weights": weights, "needed": weights + WORKING_MEMORY, "free": free}
+
+
+def _verdict(fit: dict[str, int]) -> str:
+    fits = fit["free"] >= fit["needed"]
+    word = "fits" if fits else "too large for the free memory"
+    return f"{word} (weights {gibibytes(fit['weights'])}, about {gibibytes(fit['needed'])} in all)"
+
+
+def _problems(packages: dict[str, str | None], ffmpeg: str | None, built_in: bool) -> list[str]:
+    missing = [name for name in REQUIRED if packages[name] is None]
+    problems = [f"{name} is missing: pip install {name}" for name in missing]
+    if ffmpeg is None and "imageio-ffmpeg" not in missing:
+        problems.append("imageio-ffmpeg found no ffmpeg: reinstall it, or install ffmpeg")
+    if not built_in:
+        problems.append("the built-in model is missing from the package: install it again")
+    return problems

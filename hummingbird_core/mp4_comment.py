@@ -1,0 +1,45 @@
+"""Read the comment tag of an mp4, which imageio-ffmpeg can write but not read.
+
+The tag is the iTunes one that ffmpeg writes: boxes moov > udta > meta > ilst > (c)cmt > data.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+
+def mp4_comment(path: Path) -> str | None:
+    """The comment of the mp4 at `path`, or None when it has none or is cut off or damaged."""
+    end = path.stat().st_size
+    with path.open("rb") as file:
+        for name in (b"moov", b"udta", b"meta", b"ilst", b"\xa9cmt", b"data"):
+            found = _enter_box(file, name, end)
+            if found is None:
+                return None
+            end = found
+            if name == b"meta":
+                file.seek(4, os.SEEK_CUR)  # version and flags
+        file.seek(8, os.SEEK_CUR)  # type and locale of the text
+        return file.read(max(0, end - file.tell())).decode("utf-8", errors="replace")
+
+
+def _enter_box(file: BinaryIO, name: bytes, end: int) -> int | None:
+    """Move to the contents of the next box `name` before `end`; returns where the box ends.
+
+    ISO/IEC 14496-12, 4.2: a box is a big-endian 32-bit size, itself included, and four letters;
+    size 1 means that 64 bits of size follow, 0 that the box goes on to the end.
+    """
+    while (start := file.tell()) + 16 <= end:
+        size, kind = struct.unpack(">I4s", file.read(8))
+        if size == 1:
+            (size,) = struct.unpack(">Q", file.read(8))
+        box_end = start + size if size else end
+        if box_end < file.tell() or box_end > end:
+            return None
+        if kind == name:
+            return box_end
+        file.seek(box_end)
+    return None

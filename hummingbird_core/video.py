@@ -1,0 +1,349 @@
+"""Read and write videos, with the settings that made them inside the file.
+
+| suffix  | what is written                           | where the settings are          |
+|---------|-------------------------------------------|---------------------------------|
+| `.mp4`  | H.264, yuv420p: plays everywhere          | container tag `comment`         |
+| `.gif`  | at most 256 colours a frame               | comment block                   |
+| `.webp` | animated, true colour                     | EXIF `ImageDescription`         |
+| `.png`  | folder of that name: `00000.png`, ...     | text chunk `Comment`, each file |
+
+Settings are one JSON object; `fps` is always in it. A file appears under its name only when it is
+complete: it is written to a temporary sibling and renamed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from einops import rearrange
+
+from .errors import HummingbirdError, InputError, MissingPackageError, OutputError
+from .mp4_comment import mp4_comment
+
+SUFFIXES = (".mp4", ".gif", ".webp", ".png")
+DEFAULT_FPS = 8.0  # of a frame folder that does not say; the models' own rate
+_EXIF_IMAGE_DESCRIPTION = 0x010E
+_FRAME_NAME = re.compile(r"\d{5,}\.png")
+
+
+class VideoFile(NamedTuple):
+    """What a video file holds: `frames` uint8 [T,H,W,3], frames per second, settings."""
+
+    frames: np.ndarray
+    fps: float
+    metadata: dict[str, Any]
+
+
+def write_video(
+    path: str | Path, frames: np.ndarray, fps: float, metadata: dict[str, Any] | None = None
+) -> Path:
+    """Write `frames` (uint8 [T,H,W,3]) in the format that the suffix of `path` names.
+
+    An odd height or width gets one repeated row or column in an mp4, whose colour planes have half
+    the resolution. An existing file is replaced. Returns the path written (see `written_path`).
+    Raises InputError for frames or fps out of range, OutputError when the file cannot be written.
+    """
+    frames = _check_frames(frames)
+    if not fps > 0:
+        raise InputError(f"fps is {fps}, expected a number above 0")
+    target = written_path(path)
+    comment = json.dumps({**(metadata or {}), "fps": fps})
+    with atomic_output(target) as temporary:
+        if Path(path).suffix.lower() == ".png":
+            _write_frame_folder(temporary, frames, comment)
+            _remove_old_frames(target)
+        elif target.suffix.lower() == ".mp4":
+            _write_mp4(temporary, frames, fps, comment)
+        else:
+            _write_animation(temporary, frames, fps, comment)
+    return target
+
+
+def written_path(path: str | Path) -> Path:
+    """Where `write_video(path, ...)` puts its result: `clip.png` means the folder `clip`.
+
+    Raises OutputError when the suffix is not one of `SUFFIXES`.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise OutputError(
+            f"output {str(path)!r} has suffix {path.suffix!r}, expected one of "
+            f"{', '.join(SUFFIXES)}: rename the output"
+        )
+    return path.with_suffix("") if path.suffix.lower() == ".png" else path
+
+
+def write_contact_sheet(
+    path: str | Path,
+    frames: np.ndarray,
+    columns: int | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> Path:
+    """Write all frames (uint8 [T,H,W,3]) as one PNG, row by row; by default about square.
+
+    Raises InputError for bad frames, fewer than one column or a suffix other than `.png`,
+    OutputError when the file cannot be written.
+    """
+    frames, path = _check_frames(frames), Path(path)
+    columns = columns if columns is not None else math.ceil(math.sqrt(len(frames)))
+    if columns < 1:
+        raise InputError(f"columns is {columns}, expected 1 or more")
+    if path.suffix.lower() != ".png":
+        raise InputError(f"contact sheet {str(path)!r} is not a .png file: rename it")
+    missing = -len(frames) % columns
+    padded = np.pad(frames, ((0, missing), (0, 0), (0, 0), (0, 0)))
+    sheet = rearrange(padded, "(r c) h w k -> (r h) (c w) k", c=columns)
+    with atomic_output(path) as temporary:
+        _write_png(temporary, sheet, json.dumps(metadata or {}))
+    return path
+
+
+def read_video(path: str | Path) -> VideoFile:
+    """Read an mp4 (or whatever else ffmpeg knows), a GIF, a WebP or a folder of PNG frames.
+
+    GIF and WebP merge equal neighbours into one longer frame; they come back as separate frames,
+    except in a WebP that never changes: it has turned into a single image.
+    Raises InputError when `path` is not a readable video.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            frames, fps = _read_frame_folder(path), None
+        elif path.suffix.lower() in (".gif", ".webp"):
+            frames, fps = _read_animation(path)
+        else:
+            frames, fps = _read_with_ffmpeg(path)
+        metadata = read_metadata(path)
+    except (OSError, RuntimeError, SyntaxError) as error:  # Pillow raises SyntaxError for bad PNGs
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"cannot read {path} as a video: {reason}") from error
+    return VideoFile(frames, fps or _recorded_fps(metadata) or DEFAULT_FPS, metadata)
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """The settings inside a video or contact sheet, without decoding it; {} when there are none.
+
+    A comment of another program is returned as {"comment": text}.
+    """
+    path = Path(path)
+    text = _read_comment(path)
+    if not text:
+        return {}
+    try:
+        metadata = json.loads(text)
+    except ValueError:
+        return {"comment": text}
+    return metadata if isinstance(metadata, dict) else {"comment": text}
+
+
+@contextmanager
+def atomic_output(path: Path) -> Iterator[Path]:
+    """Give a temporary sibling of `path` to write to; it gets its name only when all went well.
+
+    The temporary is removed on every error and on Ctrl-C. Missing folders are made.
+    Raises OutputError for whatever the file system refuses.
+    """
+    # The suffix stays last: encoders choose their format by it.
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            _discard(temporary)
+    except HummingbirdError:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(
+            f"cannot write {path}: {reason}; choose a writable place with enough space"
+        ) from error
+
+
+def _recorded_fps(metadata: dict[str, Any]) -> float | None:
+    fps = metadata.get("fps")
+    return float(fps) if isinstance(fps, int | float) and 0 < fps <= 1000 else None
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _check_frames(frames: np.ndarray) -> np.ndarray:
+    frames = np.asarray(frames)
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
+        raise InputError(
+            f"frames are {frames.dtype} {list(frames.shape)}, expected uint8 [T,H,W,3], not empty"
+        )
+    return frames
+
+
+# mp4
+
+
+def _ffmpeg() -> Any:
+    try:
+        import imageio_ffmpeg
+    except ImportError as error:
+        raise MissingPackageError(
+            "video files need the package imageio-ffmpeg: pip install imageio-ffmpeg"
+        ) from error
+    return imageio_ffmpeg
+
+
+def _write_mp4(path: Path, frames: np.ndarray, fps: float, comment: str) -> None:
+    height, width = frames.shape[1:3]
+    even = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    writer = _ffmpeg().write_frames(
+        path,
+        (even.shape[2], even.shape[1]),
+        fps=fps,
+        codec="libx264",
+        quality=8,
+        macro_block_size=2,
+        ffmpeg_log_level="quiet",
+        output_params=["-metadata", f"comment={comment}"],
+    )
+    try:
+        with closing(writer):
+            writer.send(None)
+            for frame in even:
+                writer.send(np.ascontiguousarray(frame))
+    except OSError as error:  # its text is the whole ffmpeg command: not for users
+        raise _encoder_failed(path) from error
+    # The library hides ffmpeg's exit code. The comment is in the index, which is written last:
+    # if it can be read back, so can everything before it.
+    if not path.exists() or mp4_comment(path) != comment:
+        raise _encoder_failed(path)
+
+
+def _encoder_failed(path: Path) -> OutputError:
+    free = shutil.disk_usage(path.parent).free / 2**20
+    return OutputError(
+        f"ffmpeg could not finish the mp4 in {path.parent} ({free:.0f} MiB free): "
+        "make space, or choose another folder or format"
+    )
+
+
+def _read_with_ffmpeg(path: Path) -> tuple[np.ndarray, float]:
+    if not path.is_file():
+        raise InputError(f"there is no video file {path}")
+    with closing(_ffmpeg().read_frames(path, pix_fmt="rgb24")) as reader:
+        info = next(reader)
+        width, height = info["size"]
+        frames = [np.frombuffer(data, np.uint8).reshape(height, width, 3) for data in reader]
+    if not frames:
+        raise InputError(f"{path} holds no video frames")
+    return np.stack(frames), float(info["fps"])
+
+
+# GIF and WebP
+
+
+def _write_animation(path: Path, frames: np.ndarray, fps: float, comment: str) -> None:
+    from PIL import Image
+
+    images = [Image.fromarray(frame) for frame in frames]
+    # GIF counts hundredths of a second: rounding the times, not the durations, keeps the pace.
+    times = [round(100 * i / fps) * 10 for i in range(len(frames) + 1)]
+    durations = [after - before for before, after in itertools.pairwise(times)]
+    exif = Image.Exif()
+    exif[_EXIF_IMAGE_DESCRIPTION] = comment
+    settings: dict[str, Any] = (
+        {"comment": comment.encode()}
+        if path.suffix.lower() == ".gif"
+        else {"exif": exif, "quality": 90}
+    )
+    images[0].save(
+        path, save_all=True, append_images=images[1:], duration=durations, loop=0, **settings
+    )
+
+
+def _read_animation(path: Path) -> tuple[np.ndarray, float]:
+    from PIL import Image, ImageSequence
+
+    with Image.open(path) as image:
+        frames, durations = [], []
+        for frame in ImageSequence.Iterator(image):
+            frames.append(np.asarray(frame.convert("RGB")))
+            durations.append(frame.info.get("duration") or 100)  # browsers show 0 as 100 ms
+    fps = _recorded_fps(read_metadata(path)) or 1000 / min(durations)
+    repeats = [max(1, round(duration * fps / 1000)) for duration in durations]
+    return np.repeat(np.stack(frames), repeats, axis=0), fps
+
+
+# PNG
+
+
+def _write_png(path: Path, pixels: np.ndarray, comment: str) -> None:
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    text = PngInfo()
+    text.add_text("Comment", comment)
+    Image.fromarray(pixels).save(path, format="PNG", pnginfo=text)
+
+
+def _write_frame_folder(folder: Path, frames: np.ndarray, comment: str) -> None:
+    folder.mkdir()
+    for index, frame in enumerate(frames):
+        _write_png(folder / f"{index:05d}.png", frame, comment)
+
+
+def _remove_old_frames(folder: Path) -> None:
+    """Make room for a new frame folder, but only if nothing else than frames is lost."""
+    if not folder.exists():
+        return
+    if not folder.is_dir() or any(not _FRAME_NAME.fullmatch(f.name) for f in folder.iterdir()):
+        raise OutputError(
+            f"{folder} exists and is not a folder of frames only: choose another output name"
+        )
+    shutil.rmtree(folder)
+
+
+def _frame_files(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.iterdir() if _FRAME_NAME.fullmatch(file.name))
+    if not files:
+        raise InputError(f"{folder} holds no frames: expected 00000.png, 00001.png, ...")
+    return files
+
+
+def _read_frame_folder(folder: Path) -> np.ndarray:
+    from PIL import Image
+
+    frames = []
+    for file in _frame_files(folder):
+        with Image.open(file) as image:
+            frames.append(np.asarray(image.convert("RGB")))
+    if len({frame.shape for frame in frames}) > 1:
+        raise InputError(f"the frames in {folder} differ in size: keep one video in a folder")
+    return np.stack(frames)
+
+
+def _read_comment(path: Path) -> str | None:
+    if path.suffix.lower() in (".mp4", ".m4v", ".mov"):
+        return mp4_comment(path)
+    file = _frame_files(path)[0] if path.is_dir() else path
+    if file.suffix.lower() not in (".gif", ".webp", ".png"):
+        return None
+    from PIL import Image
+
+    with Image.open(file) as image:
+        comment = image.info.get("Comment") or image.info.get("comment")
+        comment = comment or image.getexif().get(_EXIF_IMAGE_DESCRIPTION)
+    return comment.decode("utf-8", errors="replace") if isinstance(comment, bytes) else comment

@@ -1,0 +1,352 @@
+"""The command line on real input: what it writes, what it keeps, what it says about bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from hummingbird_core.cli import COMMANDS, main
+from hummingbird_core.commands.generate import _split_strength
+from hummingbird_core.commands.jobs import file_name
+from hummingbird_core.video import read_metadata, read_video
+
+PROMPT = "a red circle moves right"
+CLI = [sys.executable, "-m", "hummingbird_core.cli"]
+
+
+def run(capsys, *arguments) -> tuple[int, str, str]:
+    """Exit code, stdout, stderr."""
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def error_of(capsys, *arguments) -> str:
+    """The one line on stderr of a command that must fail with exit code 2."""
+    code, _, err = run(capsys, *arguments)
+    lines = [line for line in err.splitlines() if line.startswith("hummingbird: error: ")]
+    assert code == 2, err
+    assert len(lines) == 1, err
+    assert "Traceback" not in err
+    return lines[0]
+
+
+def fastest(command, attempts=3) -> float:
+    times = []
+    for _ in range(attempts):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+# help
+
+
+def test_help_names_every_command(capsys):
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert all(name in out for name in COMMANDS)
+
+
+def test_help_is_quick():
+    start_of_python = fastest([sys.executable, "-c", "pass"])
+    # 0.3 s on an idle machine; measured against Python's own start, since a busy one is slower.
+    assert fastest([*CLI, "--help"]) < max(0.3, 6 * start_of_python)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, hummingbird_core.cli as cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit('heavy' if {'torch', 'numpy', 'diffusers'} & set(sys.modules) else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself(capsys, command):
+    code, out, _ = run(capsys, *command.split(), "--help")
+    assert code == 0
+    assert out.startswith(f"usage: hummingbird {command}")
+
+
+@pytest.mark.parametrize("command", ["generate", "convert", "download", "info", "doctor"])
+def test_help_teaches_with_examples(capsys, command):
+    assert f"  hummingbird {command}" in run(capsys, command, "--help")[1]
+
+
+def test_version(capsys):
+    assert re.fullmatch(r"hummingbird \d+\.\d+\.\d+\n", run(capsys, "--version")[1])
+
+
+@pytest.mark.parametrize("arguments", [["generat", "x"], ["train"], ["evaluate", "other"]])
+def test_unknown_command(capsys, arguments):
+    assert "expected one of: generate" in error_of(capsys, *arguments)
+
+
+# bad input, found before any model is loaded
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "required"),
+        ([PROMPT, "--prompts", "x.txt"], "not allowed with"),
+        ([PROMPT, "--steps", "four"], "invalid int value: 'four'"),
+        ([PROMPT, "--dtype", "fp8"], "invalid choice: 'fp8'"),
+        ([PROMPT, "--format", "gif"], "-o names the format"),
+        ([PROMPT, "-o", "clip.avi"], "expected one of .mp4, .gif, .webp, .png"),
+        ([PROMPT, "-o", "clip"], "expected one of .mp4, .gif, .webp, .png"),
+        (["--prompts", "missing.txt"], "cannot read the prompt file"),
+    ],
+)
+def test_bad_arguments(capsys, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    assert said in error_of(capsys, "generate", *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_unwritable_folder_is_found_before_the_work(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    said = error_of(capsys, "generate", PROMPT, "-o", tmp_path / "file" / "clip.mp4")
+    assert "cannot write to the folder" in said
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.json", "clip-contact-sheet.png"])
+def test_a_file_of_another_origin_is_not_replaced(capsys, tmp_path, name):
+    (tmp_path / name).write_text("precious")
+    arguments = ["--json", "--contact-sheet", "-o", tmp_path / "clip.mp4"]
+    assert "--overwrite" in error_of(capsys, "generate", PROMPT, *arguments)
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("p.txt", "\n \n", "is empty"),
+        ("p.jsonl", '{"prompt": "a"}\n{"prompt": ', "p.jsonl line 2 is not JSON"),
+        ("p.jsonl", '{"seed": 1}', 'line 1 has no "prompt"'),
+        ("p.jsonl", '["a"]', 'line 1 has no "prompt"'),
+        ("p.jsonl", '{"prompt": "a", "stepz": 3}', "unknown setting 'stepz'"),
+        ("p.jsonl", '{"prompt": "a", "seed": "3"}', "seed is '3', expected a number"),
+        ("p.jsonl", '{"prompt": "a", "fps": true}', "fps is True, expected a number"),
+    ],
+)
+def test_bad_prompt_files(capsys, tmp_path, name, text, said):
+    (tmp_path / name).write_text(text)
+    assert said in error_of(capsys, "generate", "--prompts", tmp_path / name, "-o", tmp_path / "o")
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_prompt_file_that_is_not_text(capsys, tmp_path):
+    (tmp_path / "p.txt").write_bytes(b"\xff\xfe\x00\x80")
+    assert "not UTF-8" in error_of(capsys, "generate", "--prompts", tmp_path / "p.txt")
+
+
+# bad input that the pipeline, the checkpoint reader and the LoRA reader find
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--steps", 0], "0"),
+        (["--steps", 51], "51"),
+        (["--seed", -1], "-1"),
+        (["--width", 60], "60"),
+        (["--height", 63], "63"),
+        (["--frames", 0], "0"),
+        (["--fps", 0], "0"),
+        (["--guidance", "nan"], "nan"),
+        (["--model", "hummingbird-nanoo"], "hummingbird-nanoo"),
+        (["--model", "missing.safetensors"], "missing.safetensors"),
+        (["--lora", "missing.safetensors:0.5"], "missing.safetensors"),
+        (["--device", "toaster"], "toaster"),
+    ],
+)
+def test_bad_settings(capsys, tmp_path, arguments, said):
+    line = error_of(capsys, "generate", PROMPT, "-o", tmp_path / "clip.mp4", *arguments)
+    assert said in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_empty_prompt(capsys, tmp_path):
+    assert "prompt" in error_of(capsys, "generate", "", "-o", tmp_path / "clip.mp4")
+
+
+def test_a_bad_line_is_named_and_the_videos_before_it_are_kept(capsys, tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a red circle"}\n{"prompt": "a", "width": 60}\n')
+    output = tmp_path / "videos"
+    line = error_of(capsys, "generate", "--prompts", tmp_path / "p.jsonl", "-o", output)
+    assert "p.jsonl line 2" in line
+    assert [p.name for p in output.iterdir()] == ["0001-a-red-circle.mp4"]
+
+
+# generation with the built-in model
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    """One generated video with every extra output."""
+    path = tmp_path_factory.mktemp("generated") / "clip.mp4"
+    extras = ["--gif", "--webp", "--png", "--contact-sheet", "--json"]
+    assert main(["generate", PROMPT, "-o", str(path), "--seed", "5", *extras]) == 0
+    return path
+
+
+def test_generate_writes_everything_asked_for(clip):
+    names = {path.name for path in clip.parent.iterdir()}
+    others = {"clip.gif", "clip.webp", "clip", "clip-contact-sheet.png", "clip.json"}
+    assert names == {"clip.mp4"} | others
+    assert read_video(clip).frames.shape[0] == 16
+
+
+def test_settings_are_the_same_in_every_file(clip):
+    settings = json.loads(clip.with_suffix(".json").read_text())
+    assert settings["prompt"] == PROMPT
+    assert settings["seed"] == 5
+    assert settings["model"] == "nano"
+    for name in ("clip.mp4", "clip.gif", "clip.webp", "clip", "clip-contact-sheet.png"):
+        assert read_metadata(clip.parent / name) == settings
+
+
+def test_same_seed_same_frames_in_another_process(clip, tmp_path):
+    again = tmp_path / "again.png"
+    subprocess.run([*CLI, "generate", PROMPT, "-o", str(again), "--seed", "5"], check=True)
+    first = read_video(clip.parent / "clip").frames
+    assert np.array_equal(read_video(tmp_path / "again").frames, first)
+
+
+def test_the_same_command_again_does_nothing(capsys, clip):
+    before = clip.stat().st_mtime_ns
+    code, out, _ = run(capsys, "generate", PROMPT, "-o", clip, "--seed", 5)
+    assert code == 0
+    assert out == f"kept {clip}: it was made with the same settings\n"
+    assert clip.stat().st_mtime_ns == before
+
+
+def test_other_settings_do_not_replace_a_video(capsys, clip):
+    assert "--overwrite" in error_of(capsys, "generate", PROMPT, "-o", clip, "--seed", 6)
+
+
+def test_a_batch_resumes_where_it_stopped(capsys, tmp_path):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text(
+        "a red circle moves right\n\na blue square drifts up\n", encoding="utf-8-sig"
+    )
+    arguments = ["generate", "--prompts", prompts, "-o", tmp_path / "v", "--format", "gif"]
+    assert run(capsys, *arguments)[0] == 0
+    first, second = sorted((tmp_path / "v").iterdir())
+    assert first.name == "0001-a-red-circle-moves-right.gif"
+    kept = first.stat().st_mtime_ns
+    second.unlink()
+    code, out, _ = run(capsys, *arguments)
+    assert (code, second.exists(), first.stat().st_mtime_ns) == (0, True, kept)
+    assert out.splitlines()[0].startswith("kept ")
+    assert out.splitlines()[1] == f"wrote {second}"
+
+
+def test_settings_of_a_line_override_the_options(capsys, tmp_path):
+    (tmp_path / "p.jsonl").write_text(json.dumps({"prompt": PROMPT, "num_frames": 4, "seed": 9}))
+    folder = tmp_path / "v"
+    code = run(capsys, "generate", "--prompts", tmp_path / "p.jsonl", "-o", folder, "--steps", 1)[0]
+    assert code == 0
+    found = read_metadata(next(folder.iterdir()))
+    assert (found["num_frames"], found["seed"], found["num_inference_steps"]) == (4, 9, 1)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot send Ctrl-C to one child only")
+def test_ctrl_c_exits_with_130_and_leaves_no_half_file(tmp_path):
+    folder = tmp_path / "v"
+    (tmp_path / "p.txt").write_text(f"{PROMPT}\n" * 500)
+    command = [*CLI, "generate", "--prompts", str(tmp_path / "p.txt"), "-o", str(folder)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stdout.readline().startswith("wrote "), child.stderr.read()
+    child.send_signal(signal.SIGINT)
+    stderr = child.communicate(timeout=60)[1]
+    assert child.returncode == 130
+    assert stderr.splitlines()[-1] == "hummingbird: interrupted; what was finished is kept"
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+    assert all(len(read_video(path).frames) == 16 for path in folder.iterdir())
+
+
+# small parts
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("style.safetensors", ("style.safetensors", 1.0)),
+        ("style.safetensors:0.5", ("style.safetensors", 0.5)),
+        ("style.safetensors:-1", ("style.safetensors", -1.0)),
+        (r"C:\loras\style.pt", (r"C:\loras\style.pt", 1.0)),
+        (r"C:\loras\style.pt:0.8", (r"C:\loras\style.pt", 0.8)),
+    ],
+)
+def test_lora_strength(text, expected):
+    assert _split_strength(text) == (Path(expected[0]), expected[1])
+
+
+def test_file_names_are_safe_everywhere():
+    assert file_name(3, "A red/blue: circle?") == "0003-a-red-blue-circle"
+    assert file_name(12, "鳥が飛ぶ") == "0012-video"
+    assert len(file_name(1, "very " * 50)) <= 45
+
+
+# checkpoints
+
+
+def test_info_of_a_file_that_is_no_checkpoint(capsys, tmp_path):
+    (tmp_path / "notes.pt").write_text("not a checkpoint")
+    assert "notes.pt" in error_of(capsys, "info", tmp_path / "notes.pt")
+    assert "missing.pt" in error_of(capsys, "info", tmp_path / "missing.pt")
+
+
+def test_info_as_text_and_json(capsys, tmp_path):
+    path = tmp_path / "tensors.safetensors"
+    save_file({"model.diffusion_model.out.2.bias": torch.zeros(4)}, path, metadata={"a": "b" * 999})
+    code, out, _ = run(capsys, "info", path)
+    assert code == 0
+    assert "  unet: 4\n" in out
+    assert len(out) < 2000
+    assert json.loads(run(capsys, "info", path, "--json")[1])["parameters"]["unet"] == 4
+
+
+def test_convert_refuses_what_is_no_checkpoint(capsys, tmp_path):
+    (tmp_path / "notes.pt").write_text("not a checkpoint")
+    assert "notes.pt" in error_of(
+        capsys, "convert", tmp_path / "notes.pt", tmp_path / "out.safetensors"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.pt"]
+
+
+def test_download_lists_sizes_and_licences(capsys):
+    code, out, _ = run(capsys, "download")
+    assert code == 0
+    assert re.search(r"hummingbird-0\.7b: about 4\.8 GB .* licence: research", out)
+
+
+def test_download_asks_for_the_licence_first(capsys, tmp_path):
+    said = error_of(capsys, "download", "hummingbird-0.7b", "--to", tmp_path)
+    assert "--accept-licence" in said
+    assert "no redistribution" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_download_of_an_unknown_name(capsys):
+    assert "expected one of hummingbird-0.7b" in error_of(capsys, "download", "hummingbird-7b")
