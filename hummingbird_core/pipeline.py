@@ -1,0 +1,419 @@
+"""From a prompt to frames: text encoder, U-Net sampling, VAE decoder, in one object."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .checkpoints import Checkpoint, load_checkpoint
+from .ddim import classifier_free_guidance, sample_ddim
+from .errors import CheckpointError, InputError
+from .sampling import (
+    CONSISTENCY_GRID,
+    check_steps,
+    consistency_step,
+    consistency_timesteps,
+    guidance_scale_embedding,
+    initial_noise,
+    step_noises,
+    video_seed,
+)
+from .text_encoder import TextEncoder, TextEncoding
+from .unet import HummingbirdUNet
+from .vae import check_finite, decode_latents, encode_video, spatial_factor
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, str], None]  # done, total, what is being done
+
+BUILT_IN = "nano"
+SIZE_MULTIPLE = 8
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a model was trained on: the defaults, and what to warn about when they are left."""
+
+    height: int
+    width: int
+    frames: tuple[int, ...]
+
+
+FULL_SIZE = Trained(height=320, width=512, frames=(16, 26))
+NANO = Trained(height=64, width=64, frames=(16,))
+
+
+@dataclass(frozen=True)
+class VideoOutput:
+    """Videos and what they were made from.
+
+    Attributes:
+        frames: uint8 `[B, T, H, W, 3]`.
+        latents: denoised latents `[B, 4, T, H/8, W/8]` on the CPU.
+        prompts: one a video.
+        text: token counts, and what was cut off or not known.
+        seeds: one a video; video i of a batch is the single video of seed + i.
+    """
+
+    frames: np.ndarray
+    latents: Tensor
+    prompts: list[str]
+    text: TextEncoding
+    seeds: list[int]
+
+
+def check_settings(
+    prompts: Sequence[str],
+    *,
+    width: int | None,
+    height: int | None,
+    num_frames: int,
+    num_inference_steps: int,
+    guidance_scale: float,
+    fps: float,
+    seed: int,
+) -> None:
+    """Raises InputError for the first setting that no model can work with."""
+    if not prompts or not all(isinstance(p, str) and p.strip() for p in prompts):
+        raise InputError("got an empty prompt, expected text: say what the video should show")
+    for name, size in (("width", width), ("height", height)):
+        if size is not None and (size < SIZE_MULTIPLE or size % SIZE_MULTIPLE):
+            nearest = max(SIZE_MULTIPLE, round(size / SIZE_MULTIPLE) * SIZE_MULTIPLE)
+            raise InputError(f"got {name} {size}, expected a multiple of 8: try {nearest}")
+    if num_frames < 1:
+        raise InputError(f"got {num_frames} frames, expected at least 1: 16 is a good start")
+    check_steps(num_inference_steps, CONSISTENCY_GRID)
+    if not math.isfinite(guidance_scale) or guidance_scale < 0:
+        raise InputError(
+            f"got guidance {guidance_scale}, expected a number of at least 0: 7.5 is the default"
+        )
+    if not math.isfinite(fps) or fps <= 0:
+        raise InputError(f"got {fps} frames a second, expected more than 0: 8 is the default")
+    video_seed(seed, 0)
+
+
+class HummingbirdPipeline:
+    """Text to video with any checkpoint of the family.
+
+    Students sample with consistency steps and take the guidance scale as an input; a teacher
+    samples with DDIM and classifier-free guidance, two U-Net calls a step.
+    """
+
+    def __init__(
+        self,
+        unet: HummingbirdUNet,
+        vae: AutoencoderKL | None = None,
+        text_encoder: TextEncoder | None = None,
+    ):
+        self.unet = unet
+        self.vae = vae
+        self.text_encoder = text_encoder
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> HummingbirdPipeline:
+        """Loads a model.
+
+        Args:
+            name_or_path: "nano" for the built-in model, a checkpoint file, a folder with one, or
+                the hub id of a repository downloaded before (`hummingbird download`).
+            device: default: the best there is.
+            dtype: of all weights; default: float16 on a GPU, float32 on a CPU.
+
+        Raises:
+            CheckpointError: there is no such model, or its file is damaged.
+            InputError: there is no such device.
+        """
+        device = best_device() if device is None else check_device(device)
+        if dtype is None:
+            dtype = torch.float32 if device.type == "cpu" else torch.float16
+        return cls.from_checkpoint(
+            load_checkpoint(resolve_model(name_or_path), dtype=dtype, device=device)
+        )
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> HummingbirdPipeline:
+        return cls(checkpoint.unet, checkpoint.vae, checkpoint.text_encoder)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.unet.parameters()).dtype
+
+    @property
+    def trained(self) -> Trained:
+        """Sizes the U-Net was trained on."""
+        return NANO if "nano" in (self.unet.config.preset or "") else FULL_SIZE
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        width: int | None = None,
+        height: int | None = None,
+        num_frames: int = 16,
+        num_inference_steps: int = 4,
+        guidance_scale: float = 7.5,
+        fps: float = 8,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> VideoOutput:
+        """Makes one video a prompt.
+
+        Args:
+            prompt: one text or several.
+            width, height: pixels, multiples of 8; default: what the model was trained on.
+            num_frames: at least 1.
+            num_inference_steps: 1 to 50.
+            guidance_scale: how closely to follow the prompt; students were trained on 5 to 15.
+            fps: frames a second that the motion is made for.
+            seed: of the first video; the next ones have seed + 1, seed + 2, ...
+            progress: told of (done, total, what).
+
+        Raises:
+            InputError: a setting is out of range.
+            NumericalError: the model produced NaN or infinity.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        check_settings(
+            prompts,
+            width=width,
+            height=height,
+            num_frames=num_frames,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            fps=fps,
+            seed=seed,
+        )
+        self._warn_if_untrained(num_frames)
+        text = self._require(self.text_encoder, "text encoder").encode(prompts)
+        shape = self._latent_shape(len(prompts), num_frames, height, width)
+        latents = self.sample(
+            text.embeddings,
+            latents=initial_noise(shape, seed),
+            noises=step_noises(shape, seed),
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            fps=fps,
+            progress=progress,
+        )
+        return VideoOutput(
+            frames=to_uint8(self.decode(latents, progress=progress)),
+            latents=latents.float().cpu(),
+            prompts=prompts,
+            text=text,
+            seeds=[video_seed(seed, i) for i in range(len(prompts))],
+        )
+
+    def encode_prompt(self, prompt: str | Sequence[str]) -> Tensor:
+        """Text to embeddings `[B, 77, C]`."""
+        return self._require(self.text_encoder, "text encoder").encode(prompt).embeddings
+
+    def encode_tokens(self, ids: Tensor) -> Tensor:
+        """Token ids `[B, 77]` to embeddings `[B, 77, C]`."""
+        return self._require(self.text_encoder, "text encoder").encode_tokens(ids)
+
+    def decode(
+        self, latents: Tensor, *, chunk_frames: int = 4, progress: Progress | None = None
+    ) -> Tensor:
+        """Latents `[B, 4, T, h, w]` to video, float32 `[B, 3, T, 8h, 8w]` in about -1..1.
+
+        Raises:
+            NumericalError: the latents or the frames hold NaN or infinity.
+        """
+        vae = self._require(self.vae, "VAE")
+        check_finite(latents, "latents")
+        report = progress and (lambda done, total: progress(done, total, "decoding"))
+        video = decode_latents(vae, latents, chunk_frames=chunk_frames, progress=report)
+        check_finite(video, "frames")
+        return video
+
+    def encode_video(self, video: Tensor, *, chunk_frames: int = 4) -> Tensor:
+        """Video `[B, 3, T, H, W]` in -1..1 to the mean latents `[B, 4, T, H/8, W/8]`."""
+        vae = self._require(self.vae, "VAE")
+        return encode_video(vae, video, chunk_frames=chunk_frames, sample=False)
+
+    def sample(
+        self,
+        encoder_hidden_states: Tensor,
+        *,
+        latents: Tensor,
+        noises: Iterable[Tensor],
+        num_inference_steps: int = 4,
+        guidance_scale: float = 7.5,
+        fps: float | Tensor = 8,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Noise to denoised latents; all randomness is given, so the result is too.
+
+        Args:
+            encoder_hidden_states: text embedding `[B, 77, C]`.
+            latents: starting noise `[B, 4, T, h, w]`.
+            noises: fresh noise for the steps, each like `latents`; the last step needs none.
+            num_inference_steps, guidance_scale, fps, progress: as in `__call__`.
+
+        Returns:
+            denoised latents `[B, 4, T, h, w]`.
+        """
+        context = encoder_hidden_states.to(self.device, self.dtype)
+        latents = latents.to(self.device, self.dtype)
+        report = _count_steps(progress, num_inference_steps)
+        sampler = (
+            self._sample_consistency
+            if self.unet.config.guidance_embedding
+            else self._sample_teacher
+        )
+        return sampler(
+            context, latents, iter(noises), num_inference_steps, guidance_scale, fps, report
+        )
+
+    def _sample_consistency(
+        self,
+        context: Tensor,
+        latents: Tensor,
+        noises: Iterator[Tensor],
+        steps: int,
+        guidance_scale: float,
+        fps: float | Tensor,
+        report: Callable[[], None],
+    ) -> Tensor:
+        """FACTS of the schedule are in `sampling`; the last step's `denoised` is the result."""
+        w = guidance_scale_embedding(torch.full((len(latents),), float(guidance_scale)))
+        guidance = w.to(self.device, self.dtype)
+        timesteps = consistency_timesteps(steps).tolist()
+        for t, t_next in zip(timesteps, [*timesteps[1:], None], strict=True):
+            eps = self.unet(latents, t, context, fps=fps, timestep_cond=guidance)
+            noise = torch.zeros_like(latents) if t_next is None else next(noises).to(latents)
+            latents, denoised = consistency_step(latents, eps, t, t_next or 0, noise)
+            report()
+        return denoised
+
+    def _sample_teacher(
+        self,
+        context: Tensor,
+        latents: Tensor,
+        noises: Iterator[Tensor],
+        steps: int,
+        guidance_scale: float,
+        fps: float | Tensor,
+        report: Callable[[], None],
+    ) -> Tensor:
+        """DDIM with eta 0, and VideoCrafter2's latent scale for VideoCrafter2 only."""
+        uncond = self.encode_prompt("").to(context).expand_as(context)
+
+        def predict_noise(sample: Tensor, t: int) -> Tensor:
+            both = torch.cat([context, uncond])
+            rates = torch.as_tensor(fps, device=sample.device).expand(len(sample)).repeat(2)
+            eps = self.unet(torch.cat([sample, sample]), t, both, fps=rates)
+            report()
+            return classifier_free_guidance(*eps.chunk(2), scale=guidance_scale)
+
+        rescale = self.unet.config.preset == "videocrafter2"
+        return sample_ddim(predict_noise, latents, steps, rescale=rescale)
+
+    def _latent_shape(
+        self, batch: int, num_frames: int, height: int | None, width: int | None
+    ) -> tuple[int, ...]:
+        factor = spatial_factor(self._require(self.vae, "VAE"))
+        height = height or self.trained.height
+        width = width or self.trained.width
+        channels = self.unet.config.in_channels
+        return batch, channels, num_frames, height // factor, width // factor
+
+    def _warn_if_untrained(self, num_frames: int) -> None:
+        frames = self.trained.frames
+        if num_frames not in frames:
+            usual = " or ".join(map(str, frames))
+            logger.warning(
+                "%d frames asked for; the model was trained on %s, so motion may suffer",
+                num_frames,
+                usual,
+            )
+
+    @staticmethod
+    def _require(part, name: str):
+        if part is None:
+            raise CheckpointError(
+                f"got a checkpoint without {name}, expected a whole model: convert the original "
+                "file, which holds U-Net, VAE and text encoder"
+            )
+        return part
+
+
+def resolve_model(name_or_path: str | Path) -> Path:
+    """The checkpoint file or folder that a model name stands for.
+
+    Raises:
+        CheckpointError: there is nothing by this name.
+    """
+    if str(name_or_path) == BUILT_IN:
+        nano = resources.files(__package__) / "assets" / "nano" / "hummingbird-nano.safetensors"
+        return Path(str(nano))
+    path = Path(name_or_path)
+    if path.exists():
+        return path
+    raise CheckpointError(
+        f"got model {str(name_or_path)!r}, expected '{BUILT_IN}', a checkpoint file or a folder: "
+        "check the path, or get one with `hummingbird download`"
+    )
+
+
+def best_device() -> torch.device:
+    """CUDA or ROCm, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def check_device(name: torch.device | str) -> torch.device:
+    """The device called `name`, if tensors can be put there.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"got device {str(name)!r}, expected one that is here, such as 'cpu': "
+            "see `hummingbird doctor`"
+        ) from error
+
+
+def to_uint8(video: Tensor) -> np.ndarray:
+    """Video `[B, 3, T, H, W]` in -1..1 to frames, uint8 `[B, T, H, W, 3]`."""
+    levels = ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return levels.permute(0, 2, 3, 4, 1).cpu().numpy()
+
+
+def _count_steps(progress: Progress | None, total: int) -> Callable[[], None]:
+    done = 0
+
+    def report() -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total, "sampling")
+
+    return report

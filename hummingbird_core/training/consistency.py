@@ -1,0 +1,187 @@
+"""Turns a guided many-step teacher into a few-step student.
+
+Stage 1 distils the guided noise prediction into the pruned student (arXiv 2503.18559, section 3.2);
+stage 2 makes it consistent along the teacher's DDIM trajectory (LCM, arXiv 2310.04378; T2V-Turbo,
+arXiv 2405.18750). In both the guidance scale w is an input of the student, and means
+cond + w (cond - uncond).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..ddim import ddim_step
+from ..sampling import (
+    CONSISTENCY_GRID,
+    TRAIN_TIMESTEPS,
+    add_noise,
+    consistency_function,
+    guidance_scale_embedding,
+    predict_x0,
+)
+from ..unet import HummingbirdUNet, UNetConfig
+from . import shapes
+from .diffusion import Teacher, zero_residual_branches
+from .latents import ShapeClips
+from .loop import Schedule, seeded, train
+
+GUIDANCE_RANGE = (1.0, 9.0)
+HUBER_C = 0.001
+BATCH = 16
+GRID_STRIDE = TRAIN_TIMESTEPS // CONSISTENCY_GRID
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What teacher and student are told about a batch.
+
+    Attributes:
+        context: text embedding `[B, 77, C]`.
+        null_context: that of the empty prompt, same shape.
+        fps: `[B]`.
+        w: guidance scales `[B]`.
+    """
+
+    context: Tensor
+    null_context: Tensor
+    fps: Tensor
+    w: Tensor
+
+
+def pruning_map(levels: int) -> dict[str, str]:
+    """Student block -> teacher block, for a student of one ResBlock a level and a teacher of two.
+
+    Published for four levels (paper section 3.1). On the way down the second block of every level
+    goes. On the way up, with three blocks a level, the first of the two lowest levels goes and the
+    second of the others.
+    """
+    mapping = {}
+    for level in range(levels):
+        for block in range(2):  # the convolution or downsampling, and the ResBlock
+            mapping[f"input_blocks.{2 * level + block}"] = f"input_blocks.{3 * level + block}"
+        for block, source in enumerate((1, 2) if level < 2 else (0, 2)):
+            mapping[f"output_blocks.{2 * level + block}"] = f"output_blocks.{3 * level + source}"
+    return mapping
+
+
+def prune(teacher: HummingbirdUNet, student: HummingbirdUNet) -> None:
+    """Copies into `student` the blocks of `teacher` that `pruning_map` keeps.
+
+    `time_cond_proj` is new: it starts at zero, so that the guidance scale changes nothing at first.
+    """
+    mapping = pruning_map(len(teacher.config.channel_mult))
+    weights = teacher.state_dict()
+    for key, value in student.state_dict().items():
+        block = ".".join(key.split(".")[:2])
+        source = key.replace(block, mapping.get(block, block), 1)
+        value.copy_(weights[source]) if source in weights else value.zero_()
+
+
+def guided_prediction(
+    teacher: HummingbirdUNet, sample: Tensor, t: Tensor, conditions: Conditions
+) -> Tensor:
+    """The teacher's guided noise prediction, `cond + w (cond - uncond)`, in one batched call."""
+    both = torch.cat([conditions.context, conditions.null_context])
+    cond, uncond = teacher(
+        torch.cat([sample, sample]), torch.cat([t, t]), both, fps=conditions.fps.repeat(2)
+    ).chunk(2)
+    w = conditions.w.reshape(-1, 1, 1, 1, 1)
+    return cond + w * (cond - uncond)
+
+
+def predict(student: HummingbirdUNet, sample: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
+    """The student's noise prediction: one call, guidance as an input."""
+    w = guidance_scale_embedding(conditions.w)
+    return student(sample, t, conditions.context, fps=conditions.fps, timestep_cond=w)
+
+
+def consistency_pair(
+    student: HummingbirdUNet,
+    teacher: HummingbirdUNet,
+    latents: Tensor,
+    noise: Tensor,
+    t: Tensor,
+    stride: int,
+    conditions: Conditions,
+) -> tuple[Tensor, Tensor]:
+    """The student's value at `t`, and its own value one guided DDIM step of the teacher earlier.
+
+    Consistency means that both are equal; gradients flow through the first only.
+    """
+    sample = add_noise(latents, noise, t)
+    value = consistency_function(sample, predict(student, sample, t, conditions), t)
+    t_previous = (t - stride).clamp(min=0)
+    with torch.no_grad():
+        eps = guided_prediction(teacher, sample, t, conditions)
+        previous = ddim_step(predict_x0(sample, eps, t), eps, t, t_previous)
+        eps = predict(student, previous, t_previous, conditions)
+        target = consistency_function(previous, eps, t_previous)
+    return value, target
+
+
+def pseudo_huber(value: Tensor, target: Tensor, c: float = HUBER_C) -> Tensor:
+    """mean(sqrt(d^2 + c^2) - c): near |d|, smooth at zero (arXiv 2310.14189)."""
+    return (((value - target).square() + c**2).sqrt() - c).mean()
+
+
+def distil_output(
+    teacher: Teacher, clips: ShapeClips, schedule: Schedule, folder: Path
+) -> HummingbirdUNet:
+    """Stage 1: a pruned student that predicts the teacher's guided noise at any w."""
+    student = HummingbirdUNet(UNetConfig.from_preset("hummingbird-nano"))
+    zero_residual_branches(student)
+    prune(teacher.unet, student)
+
+    def loss(step: int) -> dict[str, Tensor]:
+        generator = seeded(step)
+        latents, conditions = _draw(teacher, clips, step, generator, long=step % 2 == 0)
+        noise = torch.randn(latents.shape, generator=generator)
+        t = torch.randint(0, TRAIN_TIMESTEPS, (len(latents),), generator=generator)
+        sample = add_noise(latents, noise, t)
+        with torch.no_grad():
+            target = guided_prediction(teacher.unet, sample, t, conditions)
+        error = predict(student, sample, t, conditions) - target
+        return {"output": error.square().mean()}
+
+    return train("student", student, loss, schedule, folder)
+
+
+def distil_consistency(
+    teacher: Teacher,
+    student: HummingbirdUNet,
+    clips: ShapeClips,
+    schedule: Schedule,
+    folder: Path,
+) -> HummingbirdUNet:
+    """Stage 2: a student that jumps to the end of the teacher's trajectory from any point of it."""
+    student.requires_grad_(True)
+
+    def loss(step: int) -> dict[str, Tensor]:
+        generator = seeded(step)
+        latents, conditions = _draw(teacher, clips, step, generator, long=step % 2 == 0)
+        noise = torch.randn(latents.shape, generator=generator)
+        index = torch.randint(1, CONSISTENCY_GRID + 1, (len(latents),), generator=generator)
+        value, target = consistency_pair(
+            student, teacher.unet, latents, noise, GRID_STRIDE * index - 1, GRID_STRIDE, conditions
+        )
+        return {"consistency": pseudo_huber(value, target)}
+
+    return train("consistency", student, loss, schedule, folder)
+
+
+@torch.no_grad()
+def _draw(
+    teacher: Teacher, clips: ShapeClips, step: int, generator: torch.Generator, long: bool
+) -> tuple[Tensor, Conditions]:
+    """A batch of latents with random guidance; long clips are half as many, at the same cost."""
+    size, frames = (BATCH // 2, shapes.NUM_FRAMES) if long else (BATCH, shapes.NUM_FRAMES // 2)
+    batch = clips.batch(size, frames, step)
+    low, high = GUIDANCE_RANGE
+    w = low + (high - low) * torch.rand(size, generator=generator)
+    context = teacher.text_encoder.encode(batch.captions).embeddings
+    null = teacher.text_encoder.encode("").embeddings.expand_as(context)
+    return batch.latents, Conditions(context, null, batch.fps, w)

@@ -1,0 +1,96 @@
+"""`hummingbird train nano`: makes the built-in model from nothing.
+
+VAE -> latents -> teacher (with its text encoder) -> pruned student -> consistency student. Every
+stage keeps its state in the run folder: stopped at any time, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import save_file
+
+from ..checkpoint_layout import CONFIG_KEY
+from ..checkpoints import LICENCE_KEY, PRESET_KEY, TOKENIZER_KEY
+from ..text_encoder import TextEncoder, text_encoder_to_openclip
+from ..unet import HummingbirdUNet
+from ..vae import diffusers_to_ldm
+from .autoencoder import train_vae
+from .consistency import distil_consistency, distil_output
+from .diffusion import train_teacher
+from .latents import ShapeClips
+from .loop import Schedule
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
+CLIPS = 2048
+SCHEDULES = {
+    "vae": Schedule(steps=800, learning_rate=2e-3, ema_decay=0.98),
+    "teacher": Schedule(steps=2000, learning_rate=2e-3),
+    "student": Schedule(steps=400, learning_rate=1e-3),
+    "consistency": Schedule(steps=800, learning_rate=5e-4),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `hummingbird train nano`."""
+    parser.add_argument("--folder", type=Path, default=Path("runs/nano"), help="keeps all states")
+    parser.add_argument("-o", "--output", type=Path, help="for the weights (default: --folder)")
+    parser.add_argument("--clips", type=int, default=CLIPS, help="encoded videos to train on")
+    for stage, schedule in SCHEDULES.items():
+        parser.add_argument(f"--{stage}-steps", type=int, default=schedule.steps)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Runs all stages that are not done, and writes `nano-teacher` and `hummingbird-nano`."""
+    schedules = {
+        stage: replace(schedule, steps=getattr(args, f"{stage}_steps"))
+        for stage, schedule in SCHEDULES.items()
+    }
+    output = args.output or args.folder
+    torch.manual_seed(0)  # of the weights that each stage starts from
+    vae = train_vae(schedules["vae"], args.folder)
+    clips = ShapeClips.encode(vae, args.clips, args.folder / "latents")
+    teacher = train_teacher(clips, schedules["teacher"], args.folder)
+    save_model(output / "nano-teacher.safetensors", teacher.unet, vae, teacher.text_encoder)
+    student = distil_output(teacher, clips, schedules["student"], args.folder)
+    student = distil_consistency(teacher, student, clips, schedules["consistency"], args.folder)
+    save_model(output / "hummingbird-nano.safetensors", student, vae, teacher.text_encoder)
+
+
+def save_model(
+    path: Path, unet: HummingbirdUNet, vae: AutoencoderKL, text_encoder: TextEncoder
+) -> None:
+    """Writes one fp16 safetensors in the layout of the released checkpoints."""
+    parts = {
+        "model.diffusion_model.": unet.state_dict(),
+        "first_stage_model.": diffusers_to_ldm(vae.state_dict()),
+        "cond_stage_model.model.": text_encoder_to_openclip(text_encoder),
+    }
+    config = {
+        "unet": unet.config.to_dict(),
+        "vae": {"scaling_factor": vae.config["scaling_factor"]},
+        "text": asdict(text_encoder.config),
+    }
+    metadata = {
+        PRESET_KEY: unet.config.preset or "custom",
+        CONFIG_KEY: json.dumps(config),
+        TOKENIZER_KEY: text_encoder.tokenizer.to_json(),
+        LICENCE_KEY: "Apache-2.0",
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    tensors = {
+        prefix + key: value.half().contiguous()
+        for prefix, weights in parts.items()
+        for key, value in weights.items()
+    }
+    save_file(tensors, temporary, metadata=metadata)
+    os.replace(temporary, path)
