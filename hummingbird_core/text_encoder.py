@@ -1,0 +1,308 @@
+"""The text encoder: OpenCLIP's text tower without its last block, as in Stable Diffusion 2.
+
+The network is transformers' `CLIPTextModel`. Checkpoints use OpenCLIP's key names, so this module
+translates between the two. Nothing is masked but the future: padding zeros are encoded like any
+token, as in training. Neither the pooled vector nor the projection is used.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from .errors import CheckpointError, InputError
+from .state_dicts import check_fit
+from .tokenizer import (
+    CONTEXT_LENGTH,
+    PADDING_ID,
+    ClipTokenizer,
+    TokenizedPrompt,
+    Tokenizer,
+    WordTokenizer,
+)
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextModel
+
+logger = logging.getLogger(__name__)
+
+HEAD_WIDTH = 64
+
+# Names inside one transformer block and around the blocks: OpenCLIP, transformers.
+_BLOCK_NAMES = (
+    ("ln_1.", "layer_norm1."),
+    ("ln_2.", "layer_norm2."),
+    ("attn.out_proj.", "self_attn.out_proj."),
+    ("mlp.c_fc.", "mlp.fc1."),
+    ("mlp.c_proj.", "mlp.fc2."),
+)
+_OUTER_NAMES = (
+    ("token_embedding.weight", "embeddings.token_embedding.weight"),
+    ("positional_embedding", "embeddings.position_embedding.weight"),
+    ("ln_final.weight", "final_layer_norm.weight"),
+    ("ln_final.bias", "final_layer_norm.bias"),
+)
+_OPENCLIP_BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)")
+_TRANSFORMERS_BLOCK = re.compile(r"encoder\.layers\.(\d+)\.(.+)")
+_JOINT_PROJECTION = re.compile(r"attn\.in_proj_(weight|bias)")
+_SINGLE_PROJECTION = re.compile(r"self_attn\.([qkv])_proj\.(weight|bias)")
+_UNUSED = ("visual.", "attn_mask", "logit_scale", "text_projection")
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Size of a text tower; `dataclasses.asdict` of it goes into a checkpoint's metadata."""
+
+    width: int = 1024
+    layers: int = 24
+    """Blocks in the checkpoint."""
+    heads: int = 16
+    vocab_size: int = ClipTokenizer.vocab_size
+    context_length: int = CONTEXT_LENGTH
+    mlp_width: int = 4096
+    skip_last: int = 1
+    """Blocks at the end that are not run (nor kept in memory)."""
+
+    @property
+    def layers_used(self) -> int:
+        return self.layers - self.skip_last
+
+    @classmethod
+    def from_state_dict(
+        cls, state_dict: Mapping[str, Tensor], *, heads: int | None = None, skip_last: int = 1
+    ) -> TextConfig:
+        """Read the sizes from OpenCLIP weights; `heads` leaves no trace (default: width / 64)."""
+        try:
+            vocab_size, width = state_dict["token_embedding.weight"].shape
+            context_length = state_dict["positional_embedding"].shape[0]
+            mlp_width = state_dict["transformer.resblocks.0.mlp.c_fc.weight"].shape[0]
+        except KeyError as error:
+            raise CheckpointError(
+                f"got text encoder weights without {error}, expected OpenCLIP's key names: "
+                f"use a checkpoint that holds the whole text tower"
+            ) from error
+        blocks = (_OPENCLIP_BLOCK.match(key) for key in state_dict)
+        layers = 1 + max(int(block[1]) for block in blocks if block)
+        heads = heads or max(width // HEAD_WIDTH, 1)
+        return cls(
+            width=width,
+            layers=layers,
+            heads=heads,
+            vocab_size=vocab_size,
+            context_length=context_length,
+            mlp_width=mlp_width,
+            skip_last=skip_last,
+        )
+
+    def check(self) -> None:
+        """Raise InputError if no tower of these sizes can exist."""
+        if self.width % self.heads:
+            raise InputError(
+                f"got {self.heads} attention heads for a width of {self.width}: give a divisor"
+            )
+        if not 0 <= self.skip_last < self.layers:
+            raise InputError(
+                f"got {self.skip_last} blocks to skip of {self.layers}, expected 0 to "
+                f"{self.layers - 1}"
+            )
+
+
+@dataclass(frozen=True)
+class TextEncoding:
+    """Encoded prompts, and what of them the model did not see."""
+
+    embeddings: Tensor
+    """`[B, context_length, width]`."""
+    token_counts: list[int]
+    """Tokens of each whole prompt, without start and end."""
+    dropped: list[str]
+    """Text beyond the context length, which had no influence; empty where everything fitted."""
+    unknown: list[list[str]]
+    """Words that the vocabulary lacks."""
+
+
+class TextEncoder(nn.Module):
+    """Prompts to the states of the tower's last block used, through the final LayerNorm."""
+
+    def __init__(self, config: TextConfig, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        config.check()
+        if tokenizer.vocab_size != config.vocab_size:
+            raise InputError(
+                f"got a tokenizer of {tokenizer.vocab_size} tokens for a text encoder of "
+                f"{config.vocab_size}: give the tokenizer that belongs to the checkpoint"
+            )
+        self.config = config
+        self.tokenizer = tokenizer
+        self.model = _build_clip(config, tokenizer)
+
+    def tokenize(self, prompts: str | Sequence[str]) -> list[TokenizedPrompt]:
+        """Token ids of each prompt; logs a warning for text that does not fit."""
+        prompts = [prompts] if isinstance(prompts, str) else prompts
+        tokenized = [self.tokenizer.tokenize(prompt) for prompt in prompts]
+        for prompt in tokenized:
+            if prompt.dropped:
+                logger.warning(
+                    "the prompt has %d tokens, %d fit; this had no effect: %s",
+                    prompt.count,
+                    self.tokenizer.context_length - 2,
+                    prompt.dropped,
+                )
+            if prompt.unknown:
+                logger.warning("words unknown to this model: %s", ", ".join(prompt.unknown))
+        return tokenized
+
+    def encode(self, prompts: str | Sequence[str]) -> TextEncoding:
+        """Encode one prompt or several; see `TextEncoding`."""
+        tokenized = self.tokenize(prompts)
+        ids = torch.tensor([prompt.ids for prompt in tokenized], device=self.device)
+        return TextEncoding(
+            embeddings=self.encode_tokens(ids),
+            token_counts=[prompt.count for prompt in tokenized],
+            dropped=[prompt.dropped for prompt in tokenized],
+            unknown=[prompt.unknown for prompt in tokenized],
+        )
+
+    def encode_tokens(self, ids: Tensor) -> Tensor:
+        """Token ids, integer `[B, context_length]`, to embeddings `[B, context_length, width]`."""
+        if ids.ndim != 2 or ids.shape[1] != self.config.context_length:
+            raise InputError(
+                f"got token ids of shape {list(ids.shape)}, expected "
+                f"[batch, {self.config.context_length}]"
+            )
+        return self.model(input_ids=ids.to(self.device, torch.int64)).last_hidden_state
+
+    forward = encode_tokens
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+
+def _build_clip(config: TextConfig, tokenizer: Tokenizer) -> CLIPTextModel:
+    """A tower of random weights that ends at the last block used."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.width,
+            intermediate_size=config.mlp_width,
+            num_hidden_layers=config.layers_used,
+            num_attention_heads=config.heads,
+            max_position_embeddings=config.context_length,
+            hidden_act="gelu",
+            pad_token_id=PADDING_ID,
+            bos_token_id=tokenizer.start_id,
+            eos_token_id=tokenizer.end_id,
+        )
+    )
+
+
+def load_text_encoder(
+    state_dict: Mapping[str, Tensor],
+    *,
+    num_heads: int | None = None,
+    tokenizer: Tokenizer | str | None = None,
+    layers_to_skip: int = 1,
+    dtype: torch.dtype | None = None,
+) -> TextEncoder:
+    """Build the text encoder that fits OpenCLIP weights (key names without a prefix).
+
+    `tokenizer` is one, or the JSON text of a `WordTokenizer`; None means CLIP's. The vision tower,
+    the projection and the last `layers_to_skip` blocks are left out. `dtype=None` keeps the stored
+    dtype. Raises CheckpointError for keys and shapes that do not fit.
+    """
+    weights = {key: value for key, value in state_dict.items() if not key.startswith(_UNUSED)}
+    config = TextConfig.from_state_dict(weights, heads=num_heads, skip_last=layers_to_skip)
+    if tokenizer is None:
+        tokenizer = ClipTokenizer()
+    elif isinstance(tokenizer, str):
+        tokenizer = WordTokenizer.from_json(tokenizer)
+    with torch.device("meta"):
+        encoder = TextEncoder(config, tokenizer)
+    weights = {key: value for key, value in weights.items() if not _is_skipped(key, config)}
+    check_fit("text encoder", text_encoder_to_openclip(encoder), weights)
+    _assign(encoder, {key: value.to(dtype) for key, value in weights.items()})
+    return encoder.eval()
+
+
+def _is_skipped(key: str, config: TextConfig) -> bool:
+    block = _OPENCLIP_BLOCK.match(key)
+    return block is not None and int(block[1]) >= config.layers_used
+
+
+def _assign(encoder: TextEncoder, weights: Mapping[str, Tensor]) -> None:
+    """Put OpenCLIP weights in the place of the tower's meta tensors."""
+    model = encoder.model
+    prefix = _transformers_prefix(model)
+    converted = {prefix + key: value for key, value in openclip_to_transformers(weights).items()}
+    model.load_state_dict(converted, assign=True)
+    # The one buffer is not saved, so no weight has replaced its meta tensor.
+    embeddings = model.get_submodule(f"{prefix}embeddings")
+    positions = torch.arange(encoder.config.context_length, device=model.device)
+    embeddings.position_ids = positions[None]
+
+
+def text_encoder_to_openclip(encoder: TextEncoder) -> dict[str, Tensor]:
+    """The weights of `encoder` in OpenCLIP's names, as `load_text_encoder` reads them.
+
+    Blocks that were skipped on loading are gone: load the result with `layers_to_skip=0`.
+    """
+    prefix = _transformers_prefix(encoder.model)
+    weights = encoder.model.state_dict()
+    return transformers_to_openclip(
+        {key.removeprefix(prefix): value for key, value in weights.items()}
+    )
+
+
+def _transformers_prefix(model: CLIPTextModel) -> str:
+    """transformers 4 keeps the tower in an attribute `text_model`, transformers 5 does not."""
+    return "text_model." if any(name == "text_model" for name, _ in model.named_children()) else ""
+
+
+def openclip_to_transformers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """OpenCLIP's key names to those of transformers' `CLIPTextModel`, q, k and v apart."""
+    outer = dict(_OUTER_NAMES)
+    converted: dict[str, Tensor] = {}
+    for key, value in state_dict.items():
+        block = _OPENCLIP_BLOCK.match(key)
+        if block is None:
+            converted[outer.get(key, key)] = value
+            continue
+        layer, name = f"encoder.layers.{block[1]}.", block[2]
+        for openclip, transformers in _BLOCK_NAMES:
+            name = name.replace(openclip, transformers)
+        if (joint := _JOINT_PROJECTION.match(name)) is None:
+            converted[layer + name] = value
+            continue
+        # [3 * width, ...] -> three times [width, ...]
+        for letter, part in zip("qkv", value.chunk(3), strict=True):
+            converted[f"{layer}self_attn.{letter}_proj.{joint[1]}"] = part
+    return converted
+
+
+def transformers_to_openclip(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The exact reverse of `openclip_to_transformers`."""
+    outer = {transformers: openclip for openclip, transformers in _OUTER_NAMES}
+    converted: dict[str, Tensor] = {}
+    for key, value in state_dict.items():
+        block = _TRANSFORMERS_BLOCK.match(key)
+        if block is None:
+            converted[outer.get(key, key)] = value
+            continue
+        layer, name = f"transformer.resblocks.{block[1]}.", block[2]
+        for openclip, transformers in _BLOCK_NAMES:
+            name = name.replace(transformers, openclip)
+        if (single := _SINGLE_PROJECTION.match(name)) is None:
+            converted[layer + name] = value
+        elif single[1] == "q":
+            parts = [state_dict[key.replace("q_proj", f"{letter}_proj")] for letter in "qkv"]
+            converted[f"{layer}attn.in_proj_{single[2]}"] = torch.cat(parts)
+    return converted

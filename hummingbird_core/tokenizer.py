@@ -1,0 +1,226 @@
+"""From a prompt to token ids: CLIP's byte-pair encoding, and a word list for the built-in model.
+
+Every tokenizer lays a prompt out as OpenCLIP does: start token, at most 75 tokens, end token, then
+zeros up to the context length. What does not fit is reported, never silently lost.
+"""
+
+from __future__ import annotations
+
+import gzip
+import html
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .errors import CheckpointError, InputError, MissingPackageError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+CONTEXT_LENGTH = 77
+PADDING_ID = 0
+CLIP_MERGES = Path(__file__).parent / "assets" / "clip_bpe" / "bpe_simple_vocab_16e6.txt.gz"
+
+
+@dataclass(frozen=True)
+class Token:
+    """One piece of a cleaned prompt: its id, and where it begins in the text."""
+
+    id: int
+    start: int
+
+
+@dataclass(frozen=True)
+class TokenizedPrompt:
+    """A prompt as the text encoder takes it, and what was lost on the way."""
+
+    ids: list[int]
+    """Start, tokens, end, zeros: always `context_length` long."""
+    count: int
+    """Tokens of the whole prompt, without start and end, before anything was cut off."""
+    dropped: str
+    """The text beyond the last token that fits; empty if everything fits."""
+    unknown: list[str]
+    """Words that the vocabulary lacks (a byte-pair encoding knows all)."""
+
+
+class Tokenizer(ABC):
+    """What a text encoder needs of a tokenizer. A new one only says how to `split` a prompt."""
+
+    context_length: int = CONTEXT_LENGTH
+    vocab_size: int
+    start_id: int
+    end_id: int
+
+    @abstractmethod
+    def clean(self, prompt: str) -> str:
+        """The prompt in the form that the vocabulary was made for."""
+
+    @abstractmethod
+    def split(self, text: str) -> list[Token]:
+        """The tokens of a cleaned text, without start and end."""
+
+    @abstractmethod
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a cleaned text that the vocabulary lacks."""
+
+    def tokenize(self, prompt: str) -> TokenizedPrompt:
+        """Ids of one prompt, with its length and what had to be left out."""
+        if not isinstance(prompt, str):
+            raise InputError(f"got a prompt of type {type(prompt).__name__}: give it as a str")
+        text = self.clean(prompt)
+        tokens = self.split(text)
+        room = self.context_length - 2
+        ids = [self.start_id, *(token.id for token in tokens[:room]), self.end_id]
+        ids += [PADDING_ID] * (self.context_length - len(ids))
+        dropped = text[tokens[room].start :] if len(tokens) > room else ""
+        return TokenizedPrompt(ids, len(tokens), dropped, self.unknown_words(text))
+
+    def count(self, prompt: str) -> int:
+        """Number of tokens of the whole prompt, without start and end."""
+        return self.tokenize(prompt).count
+
+    def __call__(self, prompts: Sequence[str]) -> Tensor:
+        """Ids of several prompts: int64 `[B, context_length]`."""
+        return torch.tensor([self.tokenize(prompt).ids for prompt in prompts], dtype=torch.int64)
+
+
+class ClipTokenizer(Tokenizer):
+    """CLIP's byte-pair encoding (49,408 tokens), equal to `tokenize` of OpenCLIP 2.24.
+
+    The vocabulary is the file of OpenAI's CLIP (MIT licence), see `assets/clip_bpe/NOTICE.md`.
+    Raises MissingPackageError where `tokenizers` or `ftfy` is not installed.
+    """
+
+    start_id = 49406
+    end_id = 49407
+    vocab_size = 49408
+
+    def __init__(self) -> None:
+        try:
+            import ftfy
+            import tokenizers  # noqa: F401
+        except ImportError as error:
+            raise MissingPackageError(
+                f"got no package {error.name!r}, which the CLIP tokenizer needs: "
+                f"pip install tokenizers ftfy"
+            ) from error
+        self._fix_text = ftfy.fix_text
+        self._bpe = _build_clip_bpe()
+
+    def clean(self, prompt: str) -> str:
+        """Repaired unicode, HTML entities resolved (twice, as in CLIP), one space, lower case."""
+        text = html.unescape(html.unescape(self._fix_text(prompt)))
+        return re.sub(r"\s+", " ", text).strip().lower()
+
+    def split(self, text: str) -> list[Token]:
+        encoding = self._bpe.encode(text)
+        offsets = (start for start, _ in encoding.offsets)
+        return [Token(*pair) for pair in zip(encoding.ids, offsets, strict=True)]
+
+    def unknown_words(self, text: str) -> list[str]:
+        return []  # every byte has a token
+
+
+def _build_clip_bpe() -> tokenizers.Tokenizer:
+    """CLIP's vocabulary (bytes, bytes that end a word, merges, start and end) as a BPE model."""
+    import tokenizers
+    from tokenizers import models, pre_tokenizers
+
+    lines = gzip.decompress(CLIP_MERGES.read_bytes()).decode("utf-8").split("\n")
+    specials = ["<start_of_text>", "<end_of_text>"]
+    # The printable stand-ins of the 256 bytes, sorted by code point, are in CLIP's own order.
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    # The first line is a header, and CLIP uses only as many merges as fill its 49,408 ids.
+    num_merges = ClipTokenizer.vocab_size - 2 * len(letters) - len(specials)
+    merges = [_pair(line) for line in lines[1 : num_merges + 1]]
+    pieces = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges), *specials]
+    vocab = {piece: index for index, piece in enumerate(pieces)}
+
+    tokenizer = tokenizers.Tokenizer(
+        models.BPE(vocab=vocab, merges=merges, end_of_word_suffix="</w>")
+    )
+    tokenizer.add_special_tokens(specials)
+    # U+017F, the long s, counts as s: CLIP matches without regard to case.
+    words = tokenizers.Regex(r"'[s\x{17f}]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(words, behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    return tokenizer
+
+
+def _pair(line: str) -> tuple[str, str]:
+    left, right = line.split()
+    return left, right
+
+
+class WordTokenizer(Tokenizer):
+    """One id a word, for the built-in model: punctuation is dropped, unknown words share one id.
+
+    Ids: 0 padding, 1 unknown, 2 start, 3 end, then the words in the given order.
+    """
+
+    unknown_id = 1
+    start_id = 2
+    end_id = 3
+    first_word_id = 4
+
+    def __init__(self, words: Sequence[str]) -> None:
+        malformed = [word for word in words if self._words_of(word.lower()) != [word]]
+        if malformed or len(set(words)) != len(words):
+            raise InputError(
+                f"got a word list with repeated or malformed words {malformed[:5]}: "
+                f"give each word once, in lower case, letters and digits only"
+            )
+        self.words = list(words)
+        self.vocab_size = self.first_word_id + len(self.words)
+        self._ids = {word: index for index, word in enumerate(self.words, self.first_word_id)}
+
+    @classmethod
+    def from_words(cls, texts: Sequence[str]) -> WordTokenizer:
+        """The tokenizer that knows every word in `texts` (words or whole captions).
+
+        Words are sorted, so the same texts in any order give the same ids.
+        """
+        return cls(sorted({word for text in texts for word in cls._words_of(text.lower())}))
+
+    @classmethod
+    def from_json(cls, text: str) -> WordTokenizer:
+        """The reverse of `to_json`. Raises CheckpointError for anything else."""
+        try:
+            stored = json.loads(text)
+            return cls(stored["words"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f'got tokenizer data that is not {{"words": [...]}} ({error}): '
+                f"take the checkpoint from its source again"
+            ) from error
+
+    def to_json(self) -> str:
+        """A JSON text for the metadata of a checkpoint."""
+        return json.dumps({"words": self.words})
+
+    def clean(self, prompt: str) -> str:
+        return " ".join(self._words_of(prompt.lower()))
+
+    def split(self, text: str) -> list[Token]:
+        matches = re.finditer(r"\S+", text)
+        return [Token(self._ids.get(m.group(), self.unknown_id), m.start()) for m in matches]
+
+    def unknown_words(self, text: str) -> list[str]:
+        return [word for word in text.split() if word not in self._ids]
+
+    @staticmethod
+    def _words_of(text: str) -> list[str]:
+        """Runs of letters and digits of any script."""
+        return re.findall(r"[^\W_]+", text)
