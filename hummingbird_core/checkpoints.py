@@ -1,0 +1,257 @@
+"""Loads, converts and describes checkpoints, without ever running code from them.
+
+    checkpoint = load_checkpoint("07B_merged_all.pt")       # as released: a pickled model
+    convert_checkpoint("07B_merged_all.pt", "hummingbird.safetensors")
+
+A converted file keeps the checkpoint's own key names. Its metadata says what it is:
+`hummingbird.preset`, `.source` and `.source_sha256` (file it was made from), `.licence`, `.dtype`,
+`.config` (JSON: what the shapes don't tell), `.tokenizer` (JSON; absent means CLIP's).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .checkpoint_layout import CONFIG_KEY, ModelConfigs, Part, Parts, model_configs, split_parts
+from .download import CATALOG
+from .errors import CheckpointError, InputError, OutputError
+from .files import check_destination, sha256_of_file
+from .tensor_files import Progress, TensorFile, open_tensors, stored_dtype, write_safetensors
+from .unet import HummingbirdUNet, UNetConfig
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
+    from .text_encoder import TextEncoder
+
+CUSTOM_PRESET = "custom"  # a U-Net of none of the known shapes
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+PRESET_KEY = "hummingbird.preset"
+TOKENIZER_KEY = "hummingbird.tokenizer"
+LICENCE_KEY = "hummingbird.licence"
+
+
+@dataclass
+class Checkpoint:
+    """The models of one checkpoint, in eval mode.
+
+    Attributes:
+        unet: predicts noise.
+        vae: diffusers' AutoencoderKL; None if the file has none.
+        text_encoder: None if the file has none.
+        preset: name of the U-Net's shape, or "custom".
+        metadata: of a safetensors file; empty for pickles.
+    """
+
+    unet: HummingbirdUNet
+    vae: AutoencoderKL | None
+    text_encoder: TextEncoder | None
+    preset: str
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a weights file, on the CPU, in their stored dtype.
+
+    Takes safetensors, state-dict pickles (also Lightning's and DeepSpeed's, whose wrappers and
+    teacher are left out) and pickled models. Nothing in the file is executed.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or not a weights file.
+        UnsafeCheckpointError: it is a pickle that would run code.
+    """
+    return {key: tensor.read() for key, tensor in open_tensors(path).tensors.items()}
+
+
+def load_checkpoint(
+    path: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+) -> Checkpoint:
+    """Builds the models of a checkpoint file, or of a folder that holds exactly one.
+
+    Args:
+        path: original or converted checkpoint, or a bare U-Net.
+        dtype: of the weights; None keeps what is stored.
+        device: where the weights go, one tensor at a time.
+
+    Raises:
+        CheckpointError: the file is damaged or unsafe, or its keys do not fit: names missing,
+            unexpected and mis-shaped ones.
+    """
+    file = open_tensors(_checkpoint_file(Path(path)))
+    parts = split_parts(file.tensors)
+    configs = model_configs(file, parts)
+    return Checkpoint(
+        unet=_load_unet(configs.unet, _read(parts.unet, dtype, device)),
+        vae=_load_vae(configs, _read(parts.vae, dtype, device)),
+        text_encoder=_load_text(file, configs, _read(parts.text, dtype, device)),
+        preset=_preset(file, configs),
+        metadata=file.metadata,
+    )
+
+
+def _checkpoint_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found[:5]) or "none"
+        raise CheckpointError(
+            f"folder {path} holds {len(found)} checkpoints ({names}), expected one: name the file"
+        )
+    return found[0]
+
+
+def _read(part: Part, dtype: torch.dtype | None, device: torch.device | str) -> dict[str, Tensor]:
+    return {key: t.read().to(device, stored_dtype(t, dtype)) for key, t in part.items()}
+
+
+def _load_unet(config: UNetConfig, weights: dict[str, Tensor]) -> HummingbirdUNet:
+    # On "meta" no random weights are made only to be thrown away.
+    unet = HummingbirdUNet(config, device="meta")
+    unet.load_state_dict(weights, strict=True, assign=True)
+    return unet.eval()
+
+
+def _load_vae(configs: ModelConfigs, weights: dict[str, Tensor]) -> AutoencoderKL | None:
+    if not weights:
+        return None
+    from .vae import load_vae
+
+    known = {k: v for k, v in configs.vae.items() if k in ("scaling_factor", "norm_num_groups")}
+    return load_vae(weights, **known)
+
+
+def _load_text(
+    file: TensorFile, configs: ModelConfigs, weights: dict[str, Tensor]
+) -> TextEncoder | None:
+    if not weights:
+        return None
+    from .text_encoder import load_text_encoder
+
+    return load_text_encoder(
+        weights,
+        num_heads=configs.text.get("heads"),
+        tokenizer=file.metadata.get(TOKENIZER_KEY),
+        layers_to_skip=configs.text.get("skip_last", 1),
+    )
+
+
+def _preset(file: TensorFile, configs: ModelConfigs) -> str:
+    return file.metadata.get(PRESET_KEY) or configs.unet.preset or CUSTOM_PRESET
+
+
+def convert_checkpoint(
+    source: str | Path,
+    destination: str | Path,
+    dtype: torch.dtype = torch.float16,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Turns a checkpoint into one safetensors file that any tool can load safely.
+
+    Tensors stream through memory one at a time. What generation does not use (schedule tables,
+    vision tower, teacher) is left out. The file appears only when it is complete.
+
+    Args:
+        source: any checkpoint that `load_checkpoint` takes.
+        destination: name of the new file, ending in .safetensors.
+        dtype: of floating-point tensors.
+        overwrite: whether an older file of that name may be replaced.
+        progress: called with (bytes done, bytes in all) after each tensor.
+
+    Returns:
+        what was written: file, preset, tensors, parameters, size_bytes, source_sha256, dropped.
+
+    Raises:
+        CheckpointError: the source is damaged, unsafe or does not fit any model.
+        InputError: `dtype` is not a floating-point type, or both names are the same file.
+        OutputError: the destination exists, or cannot be written.
+    """
+    source, destination = _checkpoint_file(Path(source)), Path(destination)
+    file = open_tensors(source)
+    _check_conversion(source, destination, dtype)
+    check_destination(destination, overwrite=overwrite)
+    parts = split_parts(file.tensors)
+    configs = model_configs(file, parts)
+    metadata = _conversion_metadata(file, configs, dtype)
+    tensors = parts.with_prefixes()
+    size = write_safetensors(
+        destination, tensors, dtype=dtype, metadata=metadata, progress=progress
+    )
+    return {
+        "file": str(destination),
+        "preset": metadata[PRESET_KEY],
+        "tensors": len(tensors),
+        "parameters": sum(_parameter_counts(parts).values()),
+        "size_bytes": size,
+        "source_sha256": metadata["hummingbird.source_sha256"],
+        "dropped": len(file.tensors) - len(tensors),
+    }
+
+
+def _check_conversion(source: Path, destination: Path, dtype: torch.dtype) -> None:
+    if not dtype.is_floating_point:
+        raise InputError(f"got dtype {dtype}, expected float16, bfloat16 or float32: choose one")
+    if destination.suffix != ".safetensors":
+        raise OutputError(f"got {destination.name}, expected a name that ends in .safetensors")
+    if destination.exists() and destination.samefile(source):
+        raise InputError(f"got {source} as source and destination: choose another destination")
+
+
+def _conversion_metadata(
+    file: TensorFile, configs: ModelConfigs, dtype: torch.dtype
+) -> dict[str, str]:
+    preset = _preset(file, configs)
+    licence = CATALOG[preset].licence if preset in CATALOG else "that of the source file"
+    return {
+        LICENCE_KEY: licence,
+        **file.metadata,  # of a source that was converted before, such as its tokenizer
+        "format": "pt",
+        PRESET_KEY: preset,
+        CONFIG_KEY: configs.to_json(),
+        "hummingbird.source": file.path.name,
+        "hummingbird.source_sha256": sha256_of_file(file.path),
+        "hummingbird.dtype": str(dtype).removeprefix("torch."),
+    }
+
+
+def checkpoint_info(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint holds, from its headers alone; every value can go into JSON.
+
+    Returns:
+        file, size_bytes, format ("safetensors" or "pickle"), converted, preset (None if it does
+        not fit), problem (why, else None), parameters (of each model), dtypes, metadata.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, unsafe or not a weights file.
+    """
+    file = open_tensors(_checkpoint_file(Path(path)))
+    parts = split_parts(file.tensors)
+    preset, problem = None, None
+    try:
+        preset = _preset(file, model_configs(file, parts))
+    except CheckpointError as error:
+        problem = str(error)
+    dtypes = {str(t.dtype).removeprefix("torch.") for t in parts.with_prefixes().values()}
+    return {
+        "file": file.path.name,
+        "size_bytes": file.path.stat().st_size,
+        "format": file.format,
+        "converted": CONFIG_KEY in file.metadata,
+        "preset": preset,
+        "problem": problem,
+        "parameters": _parameter_counts(parts),
+        "dtypes": sorted(dtypes),
+        "metadata": file.metadata,
+    }
+
+
+def _parameter_counts(parts: Parts) -> dict[str, int]:
+    models = {"unet": parts.unet, "vae": parts.vae, "text_encoder": parts.text}
+    return {name: sum(math.prod(t.shape) for t in part.values()) for name, part in models.items()}

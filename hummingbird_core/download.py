@@ -1,0 +1,235 @@
+"""Downloads released checkpoints from their authors' repositories, only when told to.
+
+Nothing is re-hosted: the licences forbid it. `plan_download` says what would come and under which
+terms, without using the network; `download` fetches, resumes and verifies. Both follow the hub's
+own settings: `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_TOKEN`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import DownloadError, InputError, OutputError
+from .files import sha256_of_file
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileMetadata
+
+logger = logging.getLogger(__name__)
+
+HUMMINGBIRD_LICENCE = (
+    "research RAIL-MS: research use only, no redistribution, no derivatives; "
+    "download from the authors and convert for yourself"
+)
+VIDEOCRAFTER_LICENCE = "set by its authors: read the terms on the model's page first"
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """One released file.
+
+    Attributes:
+        size_bytes: approximate; the exact size is asked for when downloading.
+    """
+
+    name: str
+    repo_id: str
+    file_name: str
+    size_bytes: int
+    licence: str
+
+
+@dataclass(frozen=True)
+class DownloadPlan:
+    """What a download would bring, and where from and to."""
+
+    name: str
+    repo_id: str
+    url: str
+    size_bytes: int
+    licence: str
+    destination: Path
+
+    def describe(self) -> str:
+        """One line for the user to agree to."""
+        size = f"about {self.size_bytes / 1e9:.1f} GB"
+        return f"{self.name}: {size} from {self.repo_id}; licence: {self.licence}"
+
+
+_ENTRIES = (
+    CatalogEntry(
+        "hummingbird-0.7b",
+        "amd/AMD-Hummingbird-T2V",
+        "07B_merged_all.pt",
+        4_800_000_000,
+        HUMMINGBIRD_LICENCE,
+    ),
+    CatalogEntry(
+        "hummingbird-0.9b",
+        "amd/AMD-Hummingbird-T2V",
+        "09B_merged_all.pt",
+        5_500_000_000,
+        HUMMINGBIRD_LICENCE,
+    ),
+    CatalogEntry(
+        "videocrafter2",
+        "VideoCrafter/VideoCrafter2",
+        "model.ckpt",
+        7_400_000_000,
+        VIDEOCRAFTER_LICENCE,
+    ),
+)
+CATALOG = {entry.name: entry for entry in _ENTRIES}
+
+
+def plan_download(name: str, folder: str | Path = ".") -> DownloadPlan:
+    """What `download` would do; needs no network.
+
+    Raises:
+        InputError: the catalog has no such name.
+    """
+    from huggingface_hub import hf_hub_url
+
+    if name not in CATALOG:
+        raise InputError(f"got {name!r}, expected one of {', '.join(CATALOG)}: choose one")
+    entry = CATALOG[name]
+    return DownloadPlan(
+        name=name,
+        repo_id=entry.repo_id,
+        url=hf_hub_url(entry.repo_id, entry.file_name),
+        size_bytes=entry.size_bytes,
+        licence=entry.licence,
+        destination=Path(folder) / entry.file_name,
+    )
+
+
+def download(name: str, folder: str | Path, accept_licence: bool = False) -> Path:
+    """Fetches a checkpoint into `folder`; goes on where an earlier try was cut off.
+
+    Args:
+        name: key of `CATALOG`.
+        folder: made if it is not there.
+        accept_licence: the user has seen `plan_download(name)` and agrees to its licence.
+
+    Returns:
+        the file, whose size and SHA-256 are those that the hub states.
+
+    Raises:
+        InputError: unknown name, or the licence was not accepted.
+        OutputError: the folder cannot be written or has too little space.
+        DownloadError: offline, refused, broken off, or damaged on the way.
+    """
+    plan = plan_download(name, folder)
+    if not accept_licence:
+        raise InputError(f"{plan.describe()}: accept the licence to download it")
+    if _is_offline() and plan.destination.is_file():
+        logger.warning("offline: using %s without verifying it", plan.destination)
+        return plan.destination
+    remote = _ask_hub(plan)
+    if not (plan.destination.is_file() and _fault(plan.destination, remote) is None):
+        _fetch(plan, remote)
+    return plan.destination
+
+
+def _is_offline() -> bool:
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE
+
+
+def _ask_hub(plan: DownloadPlan) -> HfFileMetadata:
+    """Exact size, fingerprint and commit of the file."""
+    from huggingface_hub import get_hf_file_metadata
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    try:
+        return get_hf_file_metadata(plan.url)
+    except OfflineModeIsEnabled as error:
+        raise DownloadError(
+            f"cannot fetch {plan.name}: offline mode is on; unset HF_HUB_OFFLINE, or put "
+            f"{plan.destination.name} into {plan.destination.parent} yourself"
+        ) from error
+    # The HTTP library below the hub's client, and with it the errors, differs between versions.
+    except Exception as error:
+        raise DownloadError(_failure(plan, error)) from error
+
+
+def _fetch(plan: DownloadPlan, remote: HfFileMetadata) -> None:
+    """Downloads into a partial file, and gives it its name once it is verified.
+
+    `hf_hub_download` is not used: since huggingface_hub 1.x it begins anew in every process, which
+    is hard on who has a slow line and a file of 5 GB. Its HTTP layer still resumes.
+    """
+    # Named after the file's version: the start of one must not be continued with another.
+    version = (remote.etag or "unknown")[:16]
+    partial = plan.destination.with_name(f".{plan.destination.name}.{version}.partial")
+    _prepare_folder(partial, remote.size or plan.size_bytes)
+    _transfer(plan, remote, partial)
+    fault = _fault(partial, remote)
+    if fault:
+        partial.unlink()
+        raise DownloadError(f"{plan.destination.name} was damaged on the way ({fault}): try again")
+    os.replace(partial, plan.destination)
+
+
+def _prepare_folder(partial: Path, size: int) -> None:
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        arrived = partial.stat().st_size if partial.exists() else 0
+        free = shutil.disk_usage(partial.parent).free
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {partial.parent}: {error.strerror}; choose another folder"
+        ) from error
+    if free < size - arrived:
+        raise OutputError(
+            f"{partial.parent} has {free / 1e9:.1f} GB free, expected "
+            f"{(size - arrived) / 1e9:.1f} GB: free some space or choose another folder"
+        )
+
+
+def _transfer(plan: DownloadPlan, remote: HfFileMetadata, partial: Path) -> None:
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    # The very file that was asked about, even if the authors upload another meanwhile.
+    url = hf_hub_url(plan.repo_id, plan.destination.name, revision=remote.commit_hash)
+    try:
+        with partial.open("ab") as file:
+            http_get(
+                url,
+                file,
+                resume_size=file.tell(),
+                headers=build_hf_headers(),
+                expected_size=remote.size,
+            )
+    except Exception as error:  # as in _ask_hub
+        raise DownloadError(_failure(plan, error)) from error
+
+
+def _fault(path: Path, remote: HfFileMetadata) -> str | None:
+    """In what the file differs from what the hub states; None if in nothing."""
+    size = path.stat().st_size
+    if remote.size is not None and size != remote.size:
+        return f"{size} bytes, expected {remote.size}"
+    expected = remote.etag or ""
+    if not re.fullmatch("[0-9a-f]{64}", expected):  # the hub states SHA-256 for large files only
+        logger.warning("the server states no SHA-256 of %s: only its size was checked", path.name)
+        return None
+    found = sha256_of_file(path)
+    return None if found == expected else f"SHA-256 {found[:12]}..., expected {expected[:12]}..."
+
+
+def _failure(plan: DownloadPlan, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return (
+        f"cannot fetch {plan.name} from {plan.url} ({reason}): check the network and try again, "
+        "what has arrived is kept"
+    )

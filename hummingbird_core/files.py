@@ -1,0 +1,66 @@
+"""Files on disk that are either complete or not there, and their fingerprints."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import OutputError
+
+READ_CHUNK = 1 << 22  # bytes; large enough that the loop costs nothing beside the disk
+
+
+def sha256_of_file(path: Path) -> str:
+    """Hex SHA-256 of a file of any size, in constant memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(READ_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def check_destination(destination: Path, *, overwrite: bool) -> None:
+    """Makes the folder of `destination`.
+
+    Raises:
+        OutputError: the file is there already, or the folder cannot be made.
+    """
+    if destination.is_dir():
+        raise OutputError(f"got folder {destination}, expected a file name: add one")
+    if destination.exists() and not overwrite:
+        raise OutputError(f"{destination} exists already: choose another name, or ask to overwrite")
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make folder {destination.parent}: {error.strerror}") from error
+
+
+@contextmanager
+def complete_or_absent(destination: Path) -> Iterator[BinaryIO]:
+    """A file to write that appears under its name only when all of it is on the disk.
+
+    An error, a full disk or Ctrl-C on the way removes what was written and leaves an older file
+    of that name as it was.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    # Beside the destination: a rename is atomic only within one file system.
+    partial = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, destination)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(
+            f"cannot write {destination}: {reason}; free some space or choose another folder"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,114 @@
+"""Opens files from `torch.save`, in the zip format of today and the one before PyTorch 1.6.
+
+The pickle inside goes through `inert_unpickler.py`, which runs nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from .errors import CheckpointError
+from .inert_unpickler import Archive, load_pickle
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first object of a file from torch.save before 1.6
+
+# What a damaged or hostile pickle makes the unpickler raise.
+PICKLE_ERRORS = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    struct.error,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    TypeError,
+    ValueError,
+)
+
+
+class ZipArchive(Archive):
+    """The format of torch.save since 1.6: `data.pkl` and one uncompressed member per storage."""
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        with zipfile.ZipFile(path) as archive:
+            self._members = {info.filename: info for info in archive.infolist()}
+            pickles = [name for name in self._members if name.split("/")[-1] == "data.pkl"]
+            if len(pickles) != 1:
+                raise ValueError("no data.pkl in this zip file")
+            self._prefix = pickles[0].removesuffix("data.pkl")
+            if any(info.compress_type != zipfile.ZIP_STORED for info in self._members.values()):
+                raise ValueError("compressed members: unpack and save it again with torch.save")
+            order = self._prefix + "byteorder"
+            if order in self._members and archive.read(order) != b"little":
+                raise ValueError("big-endian tensors: save it again on a common computer")
+            self._pickle = archive.read(pickles[0])
+
+    def load(self) -> Any:
+        return load_pickle(io.BytesIO(self._pickle), self)
+
+    def locate(self, key: str) -> tuple[int, int]:
+        info = self._members[f"{self._prefix}data/{key}"]
+        with self.path.open("rb") as file:
+            # The local header repeats the name, with an extra field of its own length.
+            file.seek(info.header_offset + 26)
+            name_length, extra_length = struct.unpack("<HH", file.read(4))
+        return info.header_offset + 30 + name_length + extra_length, info.file_size
+
+
+class LegacyArchive(Archive):
+    """The format of torch.save before 1.6: five pickles, then each storage behind its length."""
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self._positions: dict[str, tuple[int, int]] = {}
+
+    def load(self) -> Any:
+        with self.path.open("rb") as file:
+            if load_pickle(file, self) != LEGACY_MAGIC:
+                raise ValueError("a plain pickle: save it again with torch.save")
+            load_pickle(file, self)  # protocol version
+            load_pickle(file, self)  # sizes of C types on the writer's computer
+            root = load_pickle(file, self)
+            for key in load_pickle(file, self):
+                (numel,) = struct.unpack("<q", file.read(8))
+                size = numel * self.itemsizes[key]
+                self._positions[key] = (file.tell(), size)
+                file.seek(size, io.SEEK_CUR)
+        return root
+
+    def locate(self, key: str) -> tuple[int, int]:
+        return self._positions[key]
+
+
+def read_pickle(path: Path) -> Any:
+    """The object in a file from `torch.save`, made of plain containers, `LazyTensor` and `Stub`.
+
+    Raises:
+        UnsafeCheckpointError: the pickle names a callable that exists to run code.
+        CheckpointError: the file is damaged or is not from `torch.save`.
+    """
+    try:
+        with path.open("rb") as file:
+            is_zip = file.read(2) == b"PK"
+        return (ZipArchive(path) if is_zip else LegacyArchive(path)).load()
+    except CheckpointError:
+        raise
+    except PICKLE_ERRORS as error:
+        raise CheckpointError(
+            f"{path.name} is truncated, damaged or not a PyTorch checkpoint ({_one_line(error)}): "
+            "get the file again"
+        ) from error
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 100 else f"{text[:100]}..."

@@ -1,0 +1,120 @@
+"""Collects the tensors of a pickled model under the names that `state_dict()` would give them.
+
+Understands whole models (stubs of `torch.nn` modules hold their `_parameters`, `_buffers` and
+`_modules`), state dicts, plain containers of tensors, and what training frameworks wrap around
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import CheckpointError
+from .inert_unpickler import LazyTensor, Stub
+from .pickle_reader import read_pickle
+
+WRAPPER_KEYS = ("state_dict", "module", "model")  # Lightning, DeepSpeed, common scripts
+DEEPSPEED_PREFIX_LENGTH = 16  # "_forward_module."
+MAX_DEPTH = 64  # nesting of modules; real models stay below 20
+MAX_NODES = 100_000  # real models have a few thousand
+
+Scalar = bool | int | float | str
+
+
+@dataclass
+class PickledModel:
+    """What a pickle holds: tensors by name, and the plain attributes of its modules.
+
+    The attributes matter because no tensor's shape tells, for instance, the number of heads.
+    """
+
+    tensors: dict[str, LazyTensor] = field(default_factory=dict)
+    hyperparameters: dict[str, Scalar] = field(default_factory=dict)
+
+
+def read_pickled_model(path: Path) -> PickledModel:
+    """All tensors of a file from `torch.save`, still on the disk.
+
+    Raises:
+        CheckpointError: the file is damaged, unsafe, or holds no tensor.
+    """
+    root, wrapper = _unwrap(read_pickle(path))
+    model = _collect(root)
+    if not model.tensors:
+        raise CheckpointError(f"{path.name} holds no tensors, expected a model or state dict")
+    if wrapper == "module":
+        model.tensors = _student_tensors(model.tensors)
+    return model
+
+
+def _unwrap(root: Any) -> tuple[Any, str]:
+    """The model inside a training checkpoint, and the key that it was under."""
+    if isinstance(root, dict):
+        for key in WRAPPER_KEYS:
+            if isinstance(root.get(key), dict | Stub):
+                return root[key], key
+    return root, ""
+
+
+def _student_tensors(tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
+    """DeepSpeed's tensors without its wrapper's name and without the teacher of a distillation."""
+    prefix = next(iter(tensors))[:DEEPSPEED_PREFIX_LENGTH]
+    if prefix.endswith(".") and all(key.startswith(prefix) for key in tensors):
+        tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
+    return {key: tensor for key, tensor in tensors.items() if not key.startswith("teacher")}
+
+
+def _collect(root: Any) -> PickledModel:
+    """Walks modules and containers in the order of `state_dict()`.
+
+    The walk has no recursion and two limits, as a small pickle can describe an endless model:
+    a module that holds itself, or one shared twice at each of many levels.
+    """
+    model, pending, visited = PickledModel(), [("", root, 0)], 0
+    while pending:
+        name, value, depth = pending.pop()
+        visited += 1
+        if visited > MAX_NODES or depth > MAX_DEPTH:
+            raise CheckpointError(
+                f"the pickle nests more than {MAX_DEPTH} levels or {MAX_NODES:,} modules: "
+                "no model does, do not use it"
+            )
+        if isinstance(value, LazyTensor):
+            model.tensors[name] = value
+            continue
+        prefix = f"{name}." if name else ""
+        if isinstance(value, Stub):
+            model.hyperparameters.update(_scalars(prefix, value))
+        children = [(f"{prefix}{key}", child, depth + 1) for key, child in _children(value)]
+        pending.extend(reversed(children))
+    return model
+
+
+def _scalars(prefix: str, stub: Stub) -> dict[str, Scalar]:
+    return {
+        f"{prefix}{key}": value
+        for key, value in stub.state.items()
+        if isinstance(value, bool | int | float | str)
+    }
+
+
+def _children(value: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(value, dict):
+        return value.items()
+    if isinstance(value, list | tuple):
+        return enumerate(value)
+    return _module_children(value) if isinstance(value, Stub) else ()
+
+
+def _module_children(stub: Stub) -> Iterable[tuple[Any, Any]]:
+    """Parameters, buffers that belong to the state dict, sub-modules; then a mapping's entries."""
+    temporary = stub.state.get("_non_persistent_buffers_set")
+    temporary = temporary if isinstance(temporary, set) else ()
+    for group in ("_parameters", "_buffers", "_modules"):
+        members = stub.state.get(group)
+        if isinstance(members, dict):
+            yield from ((k, v) for k, v in members.items() if k not in temporary)
+    yield from stub.entries.items()

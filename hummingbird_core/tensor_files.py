@@ -1,0 +1,211 @@
+"""One view of all weight files: named tensors that are read from the disk one at a time.
+
+Also writes safetensors that way, so that converting a checkpoint needs the memory of its largest
+tensor and not of the whole model.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .errors import CheckpointError
+from .files import complete_or_absent
+from .pickled_modules import Scalar, read_pickled_model
+
+# Names of element types in the safetensors format.
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+Progress = Callable[[int, int], None]  # (bytes done, bytes in all)
+
+
+class StoredTensor(Protocol):
+    """A tensor in a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def read(self) -> Tensor: ...
+
+
+@dataclass
+class TensorFile:
+    """An opened weights file.
+
+    Attributes:
+        format: "safetensors" or "pickle".
+        tensors: by the file's own names.
+        metadata: of a safetensors file; empty for pickles.
+        hyperparameters: plain attributes of a pickled model's modules, by dotted name.
+    """
+
+    path: Path
+    format: str
+    tensors: Mapping[str, StoredTensor]
+    metadata: dict[str, str] = field(default_factory=dict)
+    hyperparameters: dict[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _SafetensorsTensor:
+    file: Any  # safetensors' open file
+    key: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    def read(self) -> Tensor:
+        return self.file.get_tensor(self.key)
+
+
+def open_tensors(path: str | Path) -> TensorFile:
+    """Opens safetensors, state-dict pickles and pickled models, told apart by their content.
+
+    Raises:
+        CheckpointError: there is no such file, it is damaged, or it holds no weights.
+    """
+    path = Path(path)
+    head = _read_head(path)
+    # The length of a header (at most 100 MB) in 8 bytes, then JSON.
+    if head[4:] == b"\0\0\0\0{":
+        return _open_safetensors(path)
+    if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        model = read_pickled_model(path)
+        return TensorFile(path, "pickle", model.tensors, hyperparameters=model.hyperparameters)
+    raise CheckpointError(
+        f"{path.name} is not a weights file: expected .safetensors, or .pt / .ckpt from torch.save"
+    )
+
+
+def _read_head(path: Path) -> bytes:
+    if path.is_dir():
+        raise CheckpointError(f"got folder {path}, expected a weights file: name the file in it")
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read {path}: {error.strerror}; check the path, or see `hummingbird download`"
+        ) from error
+    if not head:
+        raise CheckpointError(f"{path.name} is empty, expected a weights file: get it again")
+    return head
+
+
+def _open_safetensors(path: Path) -> TensorFile:
+    try:
+        file = safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path.name} is a truncated or damaged safetensors file ({error}): get it again"
+        ) from error
+    tensors = {key: _safetensors_entry(path, file, key) for key in file.keys()}  # noqa: SIM118
+    return TensorFile(path, "safetensors", tensors, metadata=dict(file.metadata() or {}))
+
+
+def _safetensors_entry(path: Path, file: Any, key: str) -> _SafetensorsTensor:
+    entry = file.get_slice(key)
+    if entry.get_dtype() not in DTYPES:
+        raise CheckpointError(
+            f"{path.name} holds {key} as {entry.get_dtype()}, expected one of {', '.join(DTYPES)}"
+        )
+    return _SafetensorsTensor(file, key, tuple(entry.get_shape()), DTYPES[entry.get_dtype()])
+
+
+def stored_dtype(tensor: StoredTensor, dtype: torch.dtype | None) -> torch.dtype:
+    """What `dtype` makes of a tensor: counters and masks stay as they are."""
+    is_cast = dtype is not None and tensor.dtype.is_floating_point
+    return dtype if is_cast and dtype is not None else tensor.dtype
+
+
+def write_safetensors(
+    destination: Path,
+    tensors: Mapping[str, StoredTensor],
+    *,
+    dtype: torch.dtype,
+    metadata: dict[str, str],
+    progress: Progress | None = None,
+) -> int:
+    """Writes `tensors`, read one by one and cast to `dtype`; returns the file's size in bytes.
+
+    The format (huggingface/safetensors, README): length of the header as 8 bytes little-endian,
+    the header as JSON, then the raw little-endian elements of each tensor without gaps.
+
+    Raises:
+        CheckpointError: a tensor cannot be read, or is not finite in `dtype`.
+        OutputError: the file cannot be written.
+    """
+    dtypes = {key: stored_dtype(tensor, dtype) for key, tensor in tensors.items()}
+    _check_dtypes(dtypes)
+    # Wide elements first: then every tensor begins at a multiple of its own element size.
+    order = sorted(tensors, key=lambda key: -dtypes[key].itemsize)
+    header, total = _header(tensors, order, dtypes, metadata)
+    with complete_or_absent(destination) as file:
+        file.write(header)
+        done = 0
+        for key in order:
+            done += _write_tensor(file, key, tensors[key].read(), dtypes[key])
+            if progress:
+                progress(done, total)
+    return len(header) + total
+
+
+def _check_dtypes(dtypes: dict[str, torch.dtype]) -> None:
+    for key, dtype in dtypes.items():
+        if dtype not in DTYPE_NAMES:
+            raise CheckpointError(f"{key} is {dtype}, which a safetensors file cannot hold")
+
+
+def _header(
+    tensors: Mapping[str, StoredTensor],
+    order: list[str],
+    dtypes: dict[str, torch.dtype],
+    metadata: dict[str, str],
+) -> tuple[bytes, int]:
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for key in order:
+        start, end = end, end + math.prod(tensors[key].shape) * dtypes[key].itemsize
+        entries[key] = {
+            "dtype": DTYPE_NAMES[dtypes[key]],
+            "shape": list(tensors[key].shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(entries).encode()
+    text += b" " * (-len(text) % 8)  # aligns the first tensor
+    return struct.pack("<Q", len(text)) + text, end
+
+
+def _write_tensor(file: BinaryIO, key: str, tensor: Tensor, dtype: torch.dtype) -> int:
+    cast = tensor.to(dtype)
+    if dtype.is_floating_point and not cast.isfinite().all():
+        raise CheckpointError(
+            f"{key} is not finite in {str(dtype).removeprefix('torch.')}, expected finite weights: "
+            "convert to bfloat16 or float32, or get the file again if that fails too"
+        )
+    return file.write(cast.contiguous().reshape(-1).view(torch.uint8).numpy().data)
