@@ -39,14 +39,12 @@ def read_video(frames: np.ndarray) -> Reading:
         return Reading(None, None, None)
     cover = np.clip(distance / np.percentile(distance[distance > FOREGROUND], 75), 0, 1)
     cover[distance < FOREGROUND / 2] = 0
+    colour = _colour(video, cover)
     visible = cover.sum(axis=(1, 2)) > MIN_AREA
-    if visible.sum() < max(2, len(frames) // 2):
-        return Reading(_colour(video, cover), None, None)
-    return Reading(
-        colour=_colour(video, cover),
-        shape=_shape(cover[visible]),
-        direction=_direction(cover[visible], np.flatnonzero(visible)),
-    )
+    if colour is None or visible.sum() < max(2, len(frames) // 2):
+        return Reading(colour, None, None)
+    shape = _shape(cover[visible])
+    return Reading(colour, shape, _direction(cover[visible], np.flatnonzero(visible)))
 
 
 def _colour(video: np.ndarray, cover: np.ndarray) -> str | None:

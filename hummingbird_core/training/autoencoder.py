@@ -10,19 +10,22 @@ import torch
 from torch import Tensor
 
 from . import shapes
-from .loop import Schedule, train
+from .loop import Schedule, seeded, train
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
+    from diffusers.models import AutoencoderKL
+    from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 BATCH = 16
 KL_WEIGHT = 1e-6
 LATENT_STD = 0.5
+DECODER_NOISE = 0.02  # standard deviation, where latents have `LATENT_STD`
+FIRST_DECODER_SEED = 1_000_000  # frames that `train_vae` has not seen
 
 
 def build_vae() -> AutoencoderKL:
     """An untrained VAE of Stable Diffusion's layout (KL, 8x down, 4 channels), 0.7 M parameters."""
-    from diffusers import AutoencoderKL
+    from diffusers.models import AutoencoderKL
 
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -35,8 +38,8 @@ def build_vae() -> AutoencoderKL:
 
 
 def train_vae(schedule: Schedule, folder: Path) -> AutoencoderKL:
-    """Trains the VAE, then sets `scaling_factor` so that latents have the standard deviation
-    `LATENT_STD`.
+    """Trains encoder and decoder, then sets `scaling_factor` so that latents have the standard
+    deviation `LATENT_STD`.
 
     Half of the usual unit deviation is on purpose: with less signal at the noisiest steps, the
     diffusion model cannot read the direction of motion off its noisy input and has to learn it
@@ -47,8 +50,7 @@ def train_vae(schedule: Schedule, folder: Path) -> AutoencoderKL:
     def loss(step: int) -> dict[str, Tensor]:
         frames = _frames(step)
         posterior = vae.encode(frames).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(step))
-        decoded = vae.decode(posterior.mean + posterior.std * noise).sample
+        decoded = vae.decode(_sample(posterior, step)).sample
         return {
             "reconstruction": _reconstruction_loss(decoded, frames),
             "kl": KL_WEIGHT * posterior.kl().mean(),
@@ -59,6 +61,31 @@ def train_vae(schedule: Schedule, folder: Path) -> AutoencoderKL:
         latents = torch.cat([ema.encode(_frames(-step)).latent_dist.mean for step in range(1, 9)])
     ema.register_to_config(scaling_factor=LATENT_STD / latents.std().item())
     return ema
+
+
+def train_decoder(vae: AutoencoderKL, schedule: Schedule, folder: Path) -> AutoencoderKL:
+    """Trains the decoder on, for latents that stay as they are: the U-Net can learn meanwhile.
+
+    Latents get a little noise, since those of the U-Net are not perfect either.
+    """
+    vae.requires_grad_(True)
+    vae.encoder.requires_grad_(False)
+    vae.quant_conv.requires_grad_(False)
+    noise_std = DECODER_NOISE / vae.config["scaling_factor"]
+
+    def loss(step: int) -> dict[str, Tensor]:
+        frames = _frames(FIRST_DECODER_SEED + step)
+        with torch.no_grad():
+            latents = vae.encode(frames).latent_dist.mean
+        latents = latents + noise_std * torch.randn(latents.shape, generator=seeded(step))
+        return {"reconstruction": _reconstruction_loss(vae.decode(latents).sample, frames)}
+
+    return train("decoder", vae, loss, schedule, folder)
+
+
+def _sample(posterior: DiagonalGaussianDistribution, step: int) -> Tensor:
+    noise = torch.randn(posterior.mean.shape, generator=seeded(step))
+    return posterior.mean + posterior.std * noise
 
 
 def _frames(seed: int) -> Tensor:

@@ -21,7 +21,7 @@ from ..vae import encode_video
 from . import shapes
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
+    from diffusers.models import AutoencoderKL
 
 FPS_RANGE = (6.0, 12.0)
 OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}

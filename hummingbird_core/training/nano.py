@@ -1,7 +1,8 @@
 """`hummingbird train nano`: makes the built-in model from nothing.
 
-VAE -> latents -> teacher (with its text encoder) -> pruned student -> consistency student. Every
-stage keeps its state in the run folder: stopped at any time, the same command goes on.
+VAE -> latents -> teacher (with its text encoder) -> pruned student -> consistency student -> finer
+decoder. Every stage keeps its state in the run folder: stopped at any time, the same command goes
+on.
 """
 
 from __future__ import annotations
@@ -21,21 +22,22 @@ from ..checkpoints import LICENCE_KEY, PRESET_KEY, TOKENIZER_KEY
 from ..text_encoder import TextEncoder, text_encoder_to_openclip
 from ..unet import HummingbirdUNet
 from ..vae import diffusers_to_ldm
-from .autoencoder import train_vae
+from .autoencoder import train_decoder, train_vae
 from .consistency import distil_consistency, distil_output
 from .diffusion import train_teacher
 from .latents import ShapeClips
 from .loop import Schedule
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
+    from diffusers.models import AutoencoderKL
 
-CLIPS = 2048
+CLIPS = 1536
 SCHEDULES = {
     "vae": Schedule(steps=800, learning_rate=2e-3, ema_decay=0.98),
-    "teacher": Schedule(steps=2000, learning_rate=2e-3),
-    "student": Schedule(steps=400, learning_rate=1e-3),
-    "consistency": Schedule(steps=800, learning_rate=5e-4),
+    "teacher": Schedule(steps=1400, learning_rate=2e-3),
+    "student": Schedule(steps=250, learning_rate=1e-3),
+    "consistency": Schedule(steps=600, learning_rate=5e-4),
+    "decoder": Schedule(steps=1800, learning_rate=1.5e-3),
 }
 
 
@@ -59,9 +61,10 @@ def run(args: argparse.Namespace) -> None:
     vae = train_vae(schedules["vae"], args.folder)
     clips = ShapeClips.encode(vae, args.clips, args.folder / "latents")
     teacher = train_teacher(clips, schedules["teacher"], args.folder)
-    save_model(output / "nano-teacher.safetensors", teacher.unet, vae, teacher.text_encoder)
     student = distil_output(teacher, clips, schedules["student"], args.folder)
     student = distil_consistency(teacher, student, clips, schedules["consistency"], args.folder)
+    vae = train_decoder(vae, schedules["decoder"], args.folder)
+    save_model(output / "nano-teacher.safetensors", teacher.unet, vae, teacher.text_encoder)
     save_model(output / "hummingbird-nano.safetensors", student, vae, teacher.text_encoder)
 
 

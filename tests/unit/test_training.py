@@ -1,0 +1,210 @@
+"""The training loop and the distillation steps, on networks of a few thousand parameters."""
+
+from __future__ import annotations
+
+import argparse
+import random
+
+import pytest
+import torch
+from helpers import manifest
+from torch import nn
+
+from hummingbird_core.checkpoints import load_checkpoint
+from hummingbird_core.sampling import add_noise
+from hummingbird_core.training import nano
+from hummingbird_core.training.autoencoder import build_vae
+from hummingbird_core.training.consistency import (
+    Conditions,
+    consistency_pair,
+    guided_prediction,
+    predict,
+    prune,
+    pruning_map,
+    pseudo_huber,
+)
+from hummingbird_core.training.diffusion import noise_level_weight, sample_timesteps
+from hummingbird_core.training.latents import ShapeClips
+from hummingbird_core.training.loop import Schedule, seeded, train
+from hummingbird_core.training.shapes import is_held_out, random_scene
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+
+
+def regression(model: nn.Module):
+    def loss(step: int) -> dict[str, torch.Tensor]:
+        x = torch.randn(8, 4, generator=seeded(step))
+        return {"error": (model(x) - x.sum(1, keepdim=True)).square().mean()}
+
+    return loss
+
+
+def linear() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(4, 1)
+
+
+def test_training_reaches_its_goal(tmp_path):
+    model = linear()
+    ema = train("fit", model, regression(model), Schedule(200, 0.05), tmp_path)
+    torch.testing.assert_close(ema.weight, torch.ones(1, 4), atol=0.02, rtol=0)
+
+
+def test_a_resumed_run_equals_an_undisturbed_one(tmp_path):
+    schedule = Schedule(20, 0.05, save_every=5)
+    straight = linear()
+    train("fit", straight, regression(straight), schedule, tmp_path / "straight")
+
+    class KilledError(Exception):
+        pass
+
+    stopped = linear()
+    loss = regression(stopped)
+
+    def dies_at_13(step: int):
+        if step == 13:
+            raise KilledError
+        return loss(step)
+
+    with pytest.raises(KilledError):
+        train("fit", stopped, dies_at_13, schedule, tmp_path / "killed")
+    resumed = linear()
+    train("fit", resumed, regression(resumed), schedule, tmp_path / "killed")
+    assert torch.equal(resumed.weight, straight.weight)
+
+
+def test_pruning_map_is_the_published_one():
+    published = manifest("remap_vc2_to_student")["09B"]["student_block <- teacher_block"]
+    ours = pruning_map(levels=4)
+    blocks = {
+        student: teachers[0]
+        for student, teachers in published.items()
+        if student.startswith(("input_blocks", "output_blocks"))
+    }
+    top_level = {key: value for key, value in blocks.items() if key.count(".") == 1}
+    assert top_level
+    assert {key: ours[key] for key in top_level} == top_level
+
+
+@pytest.fixture(scope="module")
+def teacher_and_student() -> tuple[HummingbirdUNet, HummingbirdUNet]:
+    torch.manual_seed(0)
+    teacher = HummingbirdUNet(UNetConfig.from_preset("nano-teacher")).eval()
+    student = HummingbirdUNet(UNetConfig.from_preset("hummingbird-nano")).eval()
+    prune(teacher, student)
+    return teacher.requires_grad_(False), student
+
+
+def test_pruning_copies_the_blocks_that_stay(teacher_and_student):
+    teacher, student = teacher_and_student
+    assert torch.equal(student.init_attn[0].proj_in.weight, teacher.init_attn[0].proj_in.weight)
+    assert torch.equal(student.input_blocks[4][0].op.weight, teacher.input_blocks[6][0].op.weight)
+    assert torch.equal(
+        student.output_blocks[5][0].in_layers[2].weight,
+        teacher.output_blocks[8][0].in_layers[2].weight,
+    )
+    assert not student.time_cond_proj.weight.any()
+
+
+def conditions(batch: int, w: float) -> Conditions:
+    context, null = torch.randn(2, batch, 77, 64)
+    return Conditions(context, null, torch.full((batch,), 8.0), torch.full((batch,), w))
+
+
+def test_guidance_of_zero_is_the_plain_prediction(teacher_and_student):
+    teacher, _ = teacher_and_student
+    sample, t, told = torch.randn(2, 4, 3, 8, 8), torch.tensor([999, 19]), conditions(2, 0.0)
+    plain = teacher(sample, t, told.context, fps=told.fps)
+    torch.testing.assert_close(guided_prediction(teacher, sample, t, told), plain)
+
+
+def test_consistency_is_the_identity_at_zero_noise(teacher_and_student):
+    """At t = 0 the boundary condition makes value and input equal, whatever the network says."""
+    teacher, student = teacher_and_student
+    latents, noise = torch.randn(2, 2, 4, 3, 8, 8)
+    t = torch.zeros(2, dtype=torch.int64)
+    value, target = consistency_pair(student, teacher, latents, noise, t, 20, conditions(2, 7.5))
+    torch.testing.assert_close(value, add_noise(latents, noise, t))
+    assert value.requires_grad
+    assert not target.requires_grad
+
+
+def test_student_learns_from_the_consistency_pair(teacher_and_student):
+    teacher, _ = teacher_and_student
+    torch.manual_seed(1)
+    student = HummingbirdUNet(UNetConfig.from_preset("hummingbird-nano"))
+    latents, noise, told = *torch.randn(2, 2, 4, 2, 8, 8), conditions(2, 3.0)
+    optimizer = torch.optim.Adam(student.parameters(), 1e-3)
+    losses = []
+    for _ in range(6):
+        value, target = consistency_pair(
+            student, teacher, latents, noise, torch.tensor([199, 399]), 20, told
+        )
+        losses.append(pseudo_huber(value, target))
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < losses[0]
+    with torch.no_grad():
+        other_w = predict(student, latents, torch.tensor([199, 399]), conditions(2, 9.0))
+    assert other_w.isfinite().all()
+
+
+def test_timesteps_lean_towards_noise_at_first():
+    early = sample_timesteps(2000, 0.0, seeded(0)).float()
+    late = sample_timesteps(2000, 1.0, seeded(0)).float()
+    assert early.mean() > late.mean() + 80
+    assert early.max() <= 999
+    assert torch.equal(noise_level_weight(torch.tensor([0, 999]), 1.0), torch.ones(2))
+
+
+def clips(count: int) -> ShapeClips:
+    rng = random.Random(0)
+    return ShapeClips([random_scene(rng) for _ in range(count)], torch.randn(count, 4, 16, 8, 8))
+
+
+def test_batches_are_seeded_and_never_use_held_out_captions():
+    data = clips(8)
+    batch, again = data.batch(4, 8, seed=3), data.batch(4, 8, seed=3)
+    assert batch.captions == again.captions
+    assert torch.equal(batch.latents, again.latents)
+    assert batch.latents.shape == (4, 4, 8, 8, 8)
+    assert not any(map(is_held_out, batch.captions))
+    assert set(batch.fps.tolist()) <= {4.0, 8.0}
+
+
+def test_a_clip_played_backwards_is_captioned_with_the_opposite_direction():
+    data = clips(1)
+    for seed in range(8):
+        batch = data.batch(1, 16, seed)
+        backwards = torch.equal(batch.latents[0], data.latents[0].flip(1))
+        scene = data.scenes[0]
+        opposite = {"left": "right", "right": "left", "up": "top", "down": "bottom"}
+        opposite |= {"up": "down", "down": "up"}
+        shown = opposite[scene.direction] if backwards else scene.direction
+        assert any(word.startswith(shown) for word in batch.captions[0].split()) or (
+            {"up": "top", "down": "bottom"}.get(shown, "-") in batch.captions[0]
+        )
+
+
+@pytest.mark.slow
+def test_the_whole_recipe_runs_and_resumes(tmp_path):
+    parser = argparse.ArgumentParser()
+    nano.add_arguments(parser)
+    args = parser.parse_args(
+        f"--folder {tmp_path} --clips 64 --vae-steps 2 --teacher-steps 2 --student-steps 2 "
+        "--consistency-steps 2".split()
+    )
+    nano.run(args)
+    first = (tmp_path / "hummingbird-nano.safetensors").read_bytes()
+    nano.run(args)  # nothing left to do
+    assert (tmp_path / "hummingbird-nano.safetensors").read_bytes() == first
+    checkpoint = load_checkpoint(tmp_path / "hummingbird-nano.safetensors")
+    assert checkpoint.preset == "hummingbird-nano"
+    assert checkpoint.vae.config.scaling_factor > 0
+    teacher = load_checkpoint(tmp_path / "nano-teacher.safetensors")
+    assert not teacher.unet.config.guidance_embedding
+
+
+def test_vae_has_the_layout_of_the_released_ones():
+    assert 2 ** (len(build_vae().config.block_out_channels) - 1) == 8
+    assert build_vae().config.latent_channels == 4

@@ -1,0 +1,113 @@
+"""Behaviour of the U-Net that golden values do not cover: sizes, options, errors."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from hummingbird_core.errors import InputError
+from hummingbird_core.unet import PRESETS, HummingbirdUNet, UNetConfig
+
+TINY = UNetConfig.from_preset("hummingbird-nano")
+
+
+@pytest.fixture(scope="module")
+def unet() -> HummingbirdUNet:
+    torch.manual_seed(0)
+    return HummingbirdUNet(TINY).eval()
+
+
+def run(unet, batch=1, frames=3, height=8, width=8, seed=0, **inputs):
+    generator = torch.Generator().manual_seed(seed)
+    sample = torch.randn(batch, 4, frames, height, width, generator=generator)
+    context = torch.randn(batch, 77, unet.config.context_dim, generator=generator)
+    with torch.no_grad():
+        return unet(sample, inputs.pop("t", 500), context, **inputs)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 8, 8), (2, 3, 8, 8), (1, 2, 5, 7), (1, 26, 4, 12)])
+def test_any_number_of_frames_and_any_size(unet, shape):
+    batch, frames, height, width = shape
+    out = run(unet, batch, frames, height, width)
+    assert out.shape == (batch, 4, frames, height, width)
+    assert out.isfinite().all()
+
+
+def test_a_batch_equals_its_videos_one_by_one(unet):
+    generator = torch.Generator().manual_seed(0)
+    sample = torch.randn(2, 4, 3, 8, 8, generator=generator)
+    context = torch.randn(2, 77, 64, generator=generator)
+    t, fps = torch.tensor([999, 19]), torch.tensor([8.0, 12.0])
+    with torch.no_grad():
+        both = unet(sample, t, context, fps=fps)
+        single = [
+            unet(sample[i : i + 1], t[i], context[i : i + 1], fps=fps[i].item()) for i in range(2)
+        ]
+    torch.testing.assert_close(both, torch.cat(single), atol=1e-5, rtol=1e-5)
+
+
+def test_guidance_and_frame_rate_change_the_result(unet):
+    plain = run(unet)
+    assert not torch.allclose(run(unet, timestep_cond=torch.ones(1, 256)), plain)
+    assert not torch.allclose(run(unet, fps=24), plain)
+
+
+def test_gradient_checkpointing_changes_no_gradient():
+    torch.manual_seed(0)
+    plain = HummingbirdUNet(TINY)
+    checkpointed = copy.deepcopy(plain)
+    checkpointed.gradient_checkpointing = True
+    sample, context = torch.randn(1, 4, 2, 8, 8), torch.randn(1, 77, 64)
+    for model in (plain, checkpointed):
+        model(sample, 500, context).square().mean().backward()
+    for (name, p), q in zip(plain.named_parameters(), checkpointed.parameters(), strict=True):
+        if p.grad is not None:
+            torch.testing.assert_close(q.grad, p.grad, msg=name)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_config_is_read_off_the_shapes(name):
+    for guidance in (False, True):
+        config = UNetConfig.from_preset(name, guidance_embedding=guidance)
+        state_dict = HummingbirdUNet(config, device="meta").state_dict()
+        assert UNetConfig.from_state_dict(state_dict) == config
+        assert config.preset == name
+        assert UNetConfig.from_dict(config.to_dict()) == config
+
+
+def test_student_has_at_most_as_many_parameters_as_planned():
+    sizes = {
+        name: sum(p.numel() for p in HummingbirdUNet(config, device="meta").parameters())
+        for name, config in PRESETS.items()
+    }
+    assert sizes["hummingbird-nano"] < 0.6 * sizes["nano-teacher"]
+
+
+def test_layer_classes_come_from_the_given_namespace():
+    class Operations:
+        Linear = type("Linear", (torch.nn.Linear,), {})
+        Conv1d = type("Conv1d", (torch.nn.Conv1d,), {})
+        Conv2d = type("Conv2d", (torch.nn.Conv2d,), {})
+        Conv3d = type("Conv3d", (torch.nn.Conv3d,), {})
+        GroupNorm = type("GroupNorm", (torch.nn.GroupNorm,), {})
+        LayerNorm = type("LayerNorm", (torch.nn.LayerNorm,), {})
+
+    own = tuple(value for key, value in vars(Operations).items() if key[0] != "_")
+    unet = HummingbirdUNet(TINY, operations=Operations, device="meta")
+    assert all(isinstance(m, own) for m in unet.modules() if list(m.parameters(recurse=False)))
+
+
+def test_errors_say_what_to_do(unet):
+    with pytest.raises(InputError, match="choose one"):
+        UNetConfig.from_preset("hummingbird-2b")
+    with pytest.raises(InputError, match="frame axis"):
+        unet(torch.zeros(1, 4, 8, 8), 0, torch.zeros(1, 77, 64))
+    with pytest.raises(InputError, match="own text encoder"):
+        unet(torch.zeros(1, 4, 2, 8, 8), 0, torch.zeros(1, 77, 1024))
+    teacher = HummingbirdUNet(UNetConfig.from_preset("nano-teacher"))
+    with pytest.raises(InputError, match="no guidance input"):
+        run(teacher, timestep_cond=torch.zeros(1, 256))
+    with pytest.raises(InputError, match="check that the file is one"):
+        UNetConfig.from_state_dict({"weight": torch.zeros(1)})
