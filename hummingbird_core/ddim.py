@@ -1,0 +1,114 @@
+"""DDIM (arXiv 2010.02502) with classifier-free guidance, as the teacher VideoCrafter2 samples.
+
+Pure functions on tensors, with the schedule and the symbols of `sampling`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from .errors import InputError
+from .sampling import (
+    TRAIN_TIMESTEPS,
+    alphas_cumprod,
+    at_timestep,
+    check_steps,
+    latent_scale,
+    predict_x0,
+)
+
+
+def ddim_timesteps(steps: int) -> Tensor:
+    """Evenly spaced timesteps of DDIM, falling, `[steps]` int64; 5: 801 601 401 201 1.
+
+    Raises:
+        InputError: `steps` is not an int from 1 to 500.
+    """
+    check_steps(steps, TRAIN_TIMESTEPS // 2)
+    return (torch.arange(steps) * (TRAIN_TIMESTEPS // steps) + 1).flip(0)
+
+
+def classifier_free_guidance(eps_cond: Tensor, eps_uncond: Tensor, scale: float | Tensor) -> Tensor:
+    """eps_uncond + scale (eps_cond - eps_uncond) (arXiv 2207.12598); a tensor scale broadcasts."""
+    return eps_uncond + scale * (eps_cond - eps_uncond)
+
+
+def ddim_step(
+    x0: Tensor,
+    eps: Tensor,
+    t: Tensor | int,
+    t_next: Tensor | int,
+    *,
+    eta: float = 0.0,
+    noise: Tensor | None = None,
+    rescale: bool = False,
+) -> Tensor:
+    """One DDIM step (arXiv 2010.02502, equation 12) from predictions of x0 and of the noise.
+
+    diffusers' `DDIMScheduler` gives the same values without `rescale`; it can't rescale, nor take
+    another t for each video of a batch, which consistency distillation needs.
+
+    Args:
+        x0: predicted clean latents `[B, 4, T, H, W]`.
+        eps: predicted noise.
+        t: timestep of the predictions.
+        t_next: lower timestep to go to.
+        eta: 0 for the deterministic step, 1 for the variance of DDPM.
+        noise: fresh noise, needed unless `eta` is 0.
+        rescale: whether the latents carry VideoCrafter2's `latent_scale`.
+
+    Returns:
+        latents at `t_next`.
+    """
+    alphas = alphas_cumprod()
+    a, a_next = at_timestep(alphas, t, x0), at_timestep(alphas, t_next, x0)
+    sigma = eta * ((1 - a_next) / (1 - a) * (1 - a / a_next)).sqrt()
+    if rescale:
+        x0 = x0 * at_timestep(latent_scale(), t_next, x0) / at_timestep(latent_scale(), t, x0)
+    sample = a_next.sqrt() * x0 + (1 - a_next - sigma**2).sqrt() * eps
+    return sample if noise is None else sample + sigma * noise
+
+
+def sample_ddim(
+    predict_noise: Callable[[Tensor, int], Tensor],
+    sample: Tensor,
+    steps: int = 50,
+    *,
+    eta: float = 0.0,
+    noises: Iterable[Tensor] = (),
+    rescale: bool = True,
+) -> Tensor:
+    """Samples as VideoCrafter2 does.
+
+    Args:
+        predict_noise: `predict_noise(sample, t)` gives the noise, guidance included.
+        sample: starting noise `[B, 4, T, H, W]`.
+        steps: 1 to 500; exactly so many are made.
+        eta: 0 for the deterministic sampler; VideoCrafter2's own setting is 1.
+        noises: one fresh noise a step, such as `step_noises(...)`; needed unless `eta` is 0.
+        rescale: whether the model knows latents times `latent_scale`, as VideoCrafter2 does.
+
+    Returns:
+        denoised latents, in the shape of `sample`.
+
+    Raises:
+        InputError: `steps` is out of range, or `noises` ends too early.
+    """
+    remaining = iter(noises)
+    for t in ddim_timesteps(steps).tolist():
+        eps = predict_noise(sample, t)
+        noise = next(remaining, None) if eta else None
+        if eta and noise is None:
+            raise InputError(
+                f"got no noise for t = {t}, expected one a step with eta {eta}: give more"
+            )
+        t_next = max(t - TRAIN_TIMESTEPS // steps, 0)
+        x0 = predict_x0(sample, eps, t)
+        noise = None if noise is None else noise.to(sample)
+        sample = ddim_step(x0, eps, t, t_next, eta=eta, noise=noise, rescale=rescale).to(
+            sample.dtype
+        )
+    return sample

@@ -1,0 +1,303 @@
+"""From noise to video latents: the noise schedule, seeded noise, and consistency sampling.
+
+Pure functions on tensors; no model, no state. Consistency sampling takes 1 to 50 steps, as in LCM
+(arXiv 2310.04378) and T2V-Turbo (arXiv 2405.18750). The teacher's sampler is in `ddim`.
+
+Symbols: x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps, where a_t is `alphas_cumprod()[t]`. A timestep `t`
+is an int, or a tensor `[B]` with one per video. All arithmetic is done in at least fp32 and the
+result has the dtype of the sample.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import InputError
+
+TRAIN_TIMESTEPS = 1000
+BETA_START, BETA_END = 0.00085, 0.012
+CONSISTENCY_GRID = 50  # timesteps that consistency distillation trained on, thus the most steps
+BOUNDARY_SIGMA, BOUNDARY_TIMESTEP_SCALE = 0.5, 10.0
+LATENT_SCALE, LATENT_SCALE_TIMESTEPS = 0.7, 400
+MAX_SEED = 2**64 - 1
+
+NoiseSampler = Callable[[Tensor, Tensor], Tensor]
+
+# --- The noise schedule ---------------------------------------------------------------------------
+
+
+def alphas_cumprod() -> Tensor:
+    """Share of signal variance left after each timestep, `[1000]` float64.
+
+    The betas are linear in their square roots from 0.00085 to 0.012 ("scaled linear", latent
+    diffusion, arXiv 2112.10752).
+    """
+    bounds = math.sqrt(BETA_START), math.sqrt(BETA_END)
+    betas = torch.linspace(*bounds, TRAIN_TIMESTEPS, dtype=torch.float64) ** 2
+    return torch.cumprod(1 - betas, dim=0)
+
+
+def latent_scale() -> Tensor:
+    """VideoCrafter2's factor on clean latents, `[1000]` float64: 1.0 to 0.7 over t < 400, then 0.7.
+
+    Smaller latents mean a lower signal-to-noise ratio at high t. Used by the teacher and in
+    distillation from it, not in consistency sampling.
+    """
+    scale = torch.full((TRAIN_TIMESTEPS,), LATENT_SCALE, dtype=torch.float64)
+    ramp = torch.linspace(1.0, LATENT_SCALE, LATENT_SCALE_TIMESTEPS, dtype=torch.float64)
+    scale[:LATENT_SCALE_TIMESTEPS] = ramp
+    return scale
+
+
+def at_timestep(table: Tensor, t: Tensor | int, like: Tensor) -> Tensor:
+    """Entries `t` of a schedule table, in fp32 or better, to be multiplied with `like`.
+
+    Returns:
+        `[B, 1, ..., 1]` (or 1 in place of B for a single t) on the device of `like`.
+    """
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    values = table[torch.as_tensor(t).cpu()].to(dtype).to(like.device)  # MPS has no float64
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def signal_and_noise_rates(t: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """sqrt(a_t) and sqrt(1 - a_t), each to be multiplied with `like`."""
+    alphas = alphas_cumprod()
+    return at_timestep(alphas.sqrt(), t, like), at_timestep((1 - alphas).sqrt(), t, like)
+
+
+def add_noise(x0: Tensor, noise: Tensor, t: Tensor | int) -> Tensor:
+    """Noisy latents x_t = sqrt(a_t) x0 + sqrt(1 - a_t) noise, in the shape of `x0`."""
+    signal, sigma = signal_and_noise_rates(t, x0)
+    return (signal * x0 + sigma * noise).to(x0.dtype)
+
+
+def scale_latents(x0: Tensor, t: Tensor | int) -> Tensor:
+    """Clean latents as VideoCrafter2 trains on them: `x0` times `latent_scale()[t]`."""
+    return (at_timestep(latent_scale(), t, x0) * x0).to(x0.dtype)
+
+
+def predict_x0(sample: Tensor, eps: Tensor, t: Tensor | int) -> Tensor:
+    """The clean latents that `sample` comes from if `eps` is its noise; inverse of `add_noise`."""
+    signal, sigma = signal_and_noise_rates(t, sample)
+    return ((sample - sigma * eps) / signal).to(sample.dtype)
+
+
+# --- Seeded noise ---------------------------------------------------------------------------------
+
+
+def video_seed(seed: int, index: int) -> int:
+    """Seed of video `index` of a batch: `seed + index`, so that no video depends on batch size.
+
+    Raises:
+        InputError: `seed` is not an int from 0 to 2**64 - 1.
+    """
+    if not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise InputError(
+            f"got seed {seed!r}, expected an int from 0 to 2**64 - 1: choose one of these"
+        )
+    return (seed + index) % (MAX_SEED + 1)
+
+
+def step_noise_generator(seed: int) -> torch.Generator:
+    """Generator for the noise between steps; its stream differs from the initial noise of any seed.
+
+    It starts from the first 8 bytes of SHA-256("step noise SEED"): torch's CPU generator looks at
+    the lower 32 bits of a seed only, so an offset in the upper ones would change nothing.
+    """
+    digest = hashlib.sha256(f"step noise {video_seed(seed, 0)}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
+
+
+def initial_noise(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Starting noise `shape` = `[B, 4, T, H, W]`, float32 on the CPU.
+
+    Drawn on the CPU whatever the device, so that a seed means the same video everywhere.
+
+    Raises:
+        InputError: the seed is out of range.
+    """
+    seeds = (video_seed(seed, i) for i in range(shape[0]))
+    return torch.stack([torch.randn(shape[1:], generator=_generator(s)) for s in seeds])
+
+
+def step_noises(shape: tuple[int, ...], seed: int) -> Iterator[Tensor]:
+    """Endless noise `shape` = `[B, 4, T, H, W]` for the steps, float32 on the CPU.
+
+    Raises:
+        InputError: the seed is out of range.
+    """
+    generators = [step_noise_generator(video_seed(seed, i)) for i in range(shape[0])]
+    while True:
+        yield torch.stack([torch.randn(shape[1:], generator=g) for g in generators])
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# --- Consistency sampling -------------------------------------------------------------------------
+
+
+def consistency_timesteps(steps: int) -> Tensor:
+    """The timesteps of `steps` consistency steps, falling, `[steps]` int64; 4: 999 759 519 279.
+
+    Of the 50 timesteps 20 (i + 1) - 1 of the distillation grid, from the noisiest on, every
+    (50 // steps)-th.
+
+    Raises:
+        InputError: `steps` is not an int from 1 to 50.
+    """
+    check_steps(steps, CONSISTENCY_GRID)
+    stride = TRAIN_TIMESTEPS // CONSISTENCY_GRID
+    grid = torch.arange(TRAIN_TIMESTEPS - 1, 0, -stride)
+    return grid[:: CONSISTENCY_GRID // steps][:steps]
+
+
+def guidance_scale_embedding(w: Tensor, dim: int = 256) -> Tensor:
+    """Sinusoids of 1000 w for the U-Net's guidance input: sines first, then cosines.
+
+    Follows LCM (arXiv 2310.04378, section 4.2). An odd `dim` ends with a zero.
+
+    Args:
+        w: guidance scales `[B]`; trained for 5 to 15.
+        dim: width of the embedding, at least 4.
+
+    Returns:
+        `[B, dim]` float32 on the device of `w`.
+    """
+    half = dim // 2
+    # fp32 as in training, each step rounded alike on every machine: at angles of thousands, one
+    # rounding of a frequency (fp32 exp differs between processors) shifts its sine by 4e-4.
+    exponents = torch.arange(half) * -(math.log(10000.0) / (half - 1))
+    frequencies = exponents.double().exp().float()
+    angles = (1000 * w.detach().to("cpu", torch.float32))[:, None] * frequencies[None]  # [B, half]
+    embedding = torch.cat([angles.sin(), angles.cos()], dim=1)
+    return torch.nn.functional.pad(embedding, (0, dim % 2)).to(w.device)
+
+
+def boundary_scalings() -> tuple[Tensor, Tensor]:
+    """c_skip and c_out of every timestep, each `[1000]` float64.
+
+    f(x, t) = c_skip x + c_out x0 is the identity at t = 0, as a consistency function must be
+    (arXiv 2303.01469, section 3). With s = 0.5 and u = 10 t,
+    c_skip = s^2 / (u^2 + s^2) and c_out = u / sqrt(u^2 + s^2).
+    """
+    t = BOUNDARY_TIMESTEP_SCALE * torch.arange(TRAIN_TIMESTEPS, dtype=torch.float64)
+    variance = t**2 + BOUNDARY_SIGMA**2
+    return BOUNDARY_SIGMA**2 / variance, t / variance.sqrt()
+
+
+def consistency_function(sample: Tensor, eps: Tensor, t: Tensor | int) -> Tensor:
+    """The denoised latents f(sample, t) that noise prediction `eps` stands for, like `sample`."""
+    return apply_boundary(predict_x0(sample, eps, t), sample, t)
+
+
+def apply_boundary(x0: Tensor, sample: Tensor, t: Tensor | int) -> Tensor:
+    """The consistency function's value from a prediction of x0: c_skip sample + c_out x0."""
+    c_skip, c_out = boundary_scalings()
+    denoised = at_timestep(c_skip, t, sample) * sample + at_timestep(c_out, t, sample) * x0
+    return denoised.to(sample.dtype)
+
+
+def consistency_step(
+    sample: Tensor, eps: Tensor, t: Tensor | int, t_next: Tensor | int, noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One step of multistep consistency sampling (arXiv 2303.01469, algorithm 1).
+
+    Args:
+        sample: latents at `t`, `[B, 4, T, H, W]`.
+        eps: the noise predicted in them.
+        t: where they are.
+        t_next: where they go, a lower timestep.
+        noise: fresh N(0, 1) noise of the same shape.
+
+    Returns:
+        latents at `t_next`, and the denoised latents (after the last step: the result).
+    """
+    denoised = consistency_function(sample, eps, t)
+    return add_noise(denoised, noise, t_next), denoised
+
+
+def consistency_sigmas(steps: int) -> Tensor:
+    """Sigmas sqrt((1 - a) / a) of `consistency_timesteps`, then 0; `[steps + 1]` float32.
+
+    Raises:
+        InputError: `steps` is not an int from 1 to 50.
+    """
+    sigmas = _sigma_table()[consistency_timesteps(steps)]
+    return torch.cat([sigmas, sigmas.new_zeros(1)]).float()
+
+
+def sample_consistency(
+    model: Callable[..., Tensor],
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Callable[[dict[str, Any]], None] | None = None,
+    disable: bool | None = None,
+    noise_sampler: NoiseSampler | None = None,
+) -> Tensor:
+    """Consistency sampling as a k-diffusion sampler; the same steps as `ConsistencyScheduler`.
+
+    k-diffusion's latents are "variance exploding": x = x_t / sqrt(a_t) = x_0 + sigma eps.
+
+    Args:
+        model: `model(x, sigma [B], **extra_args)` gives the denoised latents x_0.
+        x: noisy latents at `sigmas[0]`, `[B, 4, T, H, W]`: pure noise times sqrt(1 + sigma^2).
+        sigmas: `consistency_sigmas(steps)`, or any falling sequence that ends with 0.
+        extra_args: more arguments of `model`; its "seed" seeds the default noise, else torch does.
+        callback: told `x, i, sigma, sigma_hat, denoised` of each step.
+        disable: hides the progress bar.
+        noise_sampler: `noise_sampler(sigma, sigma_next)` gives noise like `x`.
+
+    Returns:
+        denoised latents, in the shape of `x`.
+    """
+    from tqdm.auto import trange
+
+    extra_args = extra_args or {}
+    noise_sampler = noise_sampler or default_noise_sampler(x, extra_args.get("seed"))
+    for i in trange(len(sigmas) - 1, disable=disable):
+        sigma, sigma_next = sigmas[i], sigmas[i + 1]
+        x0 = model(x, sigma.expand(x.shape[0]), **extra_args)
+        denoised = apply_boundary(x0, x / (1 + sigma**2).sqrt(), timestep_of_sigma(sigma))
+        if callback is not None:
+            step = {"x": x, "i": i, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised}
+            callback(step)
+        x = denoised
+        if sigma_next > 0:
+            x = denoised + sigma_next * noise_sampler(sigma, sigma_next).to(x)
+    return x
+
+
+def default_noise_sampler(x: Tensor, seed: int | None) -> NoiseSampler:
+    """Step noise like `x` for `sample_consistency`; without a seed, one is drawn from torch's."""
+    if seed is None:
+        seed = int(torch.randint(2**63 - 1, ()))
+    noises = step_noises(tuple(x.shape), seed)
+    return lambda sigma, sigma_next: next(noises)
+
+
+def timestep_of_sigma(sigma: Tensor) -> int:
+    """The timestep whose k-diffusion sigma is nearest, by ratio."""
+    return int((_sigma_table().log() - math.log(float(sigma))).abs().argmin())
+
+
+def _sigma_table() -> Tensor:
+    alphas = alphas_cumprod()
+    return ((1 - alphas) / alphas).sqrt()
+
+
+def check_steps(steps: int, most: int) -> None:
+    """Raises InputError unless `steps` is an int from 1 to `most`."""
+    if not isinstance(steps, int) or not 1 <= steps <= most:
+        raise InputError(
+            f"got {steps!r} steps, expected an int from 1 to {most}: choose one of these"
+        )
