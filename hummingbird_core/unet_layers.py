@@ -61,7 +61,7 @@ class Block(nn.ModuleList):
 
 @functools.cache
 def temporal_conv_class(conv3d: type[nn.Conv3d]) -> type[nn.Conv3d]:
-    """A Conv3d of kernel (3, 1, 1) that is computed as the equal, faster 2-D convolution.
+    """A Conv3d of kernel (k, 1, 1) that is computed as the equal, faster 2-D convolution.
 
     It stays a `conv3d` subclass with 3-D weights, so that weight casting, offload and LoRA of
     whoever provides the class go on working.
@@ -70,7 +70,7 @@ def temporal_conv_class(conv3d: type[nn.Conv3d]) -> type[nn.Conv3d]:
     class TemporalConv(conv3d):  # type: ignore[valid-type, misc]
         def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, *_: Any) -> Tensor:
             # [B, C, T, S, 1] -> [B, C, T, S]: a picture of time against space
-            y = F.conv2d(x.squeeze(-1), weight.squeeze(-1), bias, padding=(1, 0))
+            y = F.conv2d(x.squeeze(-1), weight.squeeze(-1), bias, padding=self.padding[:2])
             return y.unsqueeze(-1)
 
     return TemporalConv
@@ -219,8 +219,9 @@ class TransformerBlock(nn.Module):
         super().__init__()
         second = (dim, pattern) if context_dim is None else (context_dim, VIDEO)
         self.attn1 = Attention(dim, dim, head_channels, pattern, operations, **factory)
-        self.attn2 = Attention(dim, second[0], head_channels, second[1], operations, **factory)
+        # In this order, because released LoRA files list modules by it, without names.
         self.ff = FeedForward(dim, operations, **factory)
+        self.attn2 = Attention(dim, second[0], head_channels, second[1], operations, **factory)
         self.norm1 = operations.LayerNorm(dim, **factory)
         self.norm2 = operations.LayerNorm(dim, **factory)
         self.norm3 = operations.LayerNorm(dim, **factory)

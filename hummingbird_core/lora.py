@@ -1,0 +1,313 @@
+"""LoRAs of the U-Net: reading, merging with exact undo, saving and converting.
+
+The names that files use are in `lora_formats`, training is in `lora_training`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import pickle
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from .errors import CheckpointError, InputError
+from .files import check_destination, complete_or_absent
+from .lora_formats import (
+    GUIDANCE_LAYER,
+    LoRA,
+    LoRAWeight,
+    comfyui_tensors,
+    lora_targets,
+    peft_config,
+    peft_tensors,
+    read_flat,
+    read_named,
+)
+from .unet import HummingbirdUNet
+
+__all__ = ["LoRA", "LoRAWeight", "convert_lora", "load_lora", "merge_lora", "save_lora"]
+
+logger = logging.getLogger(__name__)
+
+PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+READ_ERRORS = (  # torch.load raises another one for each place where a file can be broken
+    SafetensorError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+)
+TEACHER_PRESETS = ("videocrafter2", "nano-teacher")
+
+
+def load_lora(path: str | Path, unet: HummingbirdUNet) -> LoRA:
+    """Reads a LoRA in any known format and fits it to `unet`, which is not changed.
+
+    Args:
+        path: a .safetensors or .pt file, or a folder that PEFT saved.
+        unet: the U-Net that it is for.
+
+    Returns:
+        what fits; `.unused` lists every tensor that does not, with the reason.
+
+    Raises:
+        CheckpointError: the file is damaged, is no LoRA, or nothing of it fits this U-Net.
+    """
+    path = Path(path)
+    config_path = (path if path.is_dir() else path.parent) / PEFT_CONFIG
+    file = path / PEFT_WEIGHTS if path.is_dir() else path
+    content = _read(file)
+    if isinstance(content, dict):
+        is_peft = file.name == PEFT_WEIGHTS and config_path.is_file()
+        lora = read_named(content, unet, _read_peft_config(config_path) if is_peft else None)
+    else:
+        lora = read_flat(content, unet)
+    _check_any_fits(lora, file)
+    _check_finite(lora, file)
+    _warn_of_untrained_guidance(lora, unet)
+    for warning in lora.warnings:
+        logger.warning("%s: %s", file.name, warning)
+    return lora
+
+
+def merge_lora(unet: HummingbirdUNet, lora: LoRA, strength: float = 1.0) -> None:
+    """Adds `strength` times a LoRA to the weights of `unet`, in place.
+
+    Strengths of the same LoRA add up, so -1.0 undoes 1.0; several LoRAs can be merged and undone in
+    any order. When the strengths of all that changed a layer are back at zero, its weight is
+    bit by bit what it was. For that `unet.lora_stack` keeps a copy of the changed weights on the
+    CPU; delete that attribute to make what is merged permanent and free the memory, also before
+    other weights are loaded into the U-Net.
+
+    Args:
+        unet: with weights of any float dtype; sums are made in fp32.
+        lora: from `load_lora` for this U-Net.
+        strength: factor on the LoRA; any finite number.
+
+    Raises:
+        InputError: `strength` is not finite.
+        CheckpointError: the LoRA was made for another U-Net; nothing is changed then.
+    """
+    if not math.isfinite(strength):
+        raise InputError(f"got LoRA strength {strength}, expected a finite number: try 1.0")
+    layers = lora_targets(unet)
+    _check_fits(lora, layers)
+    stack: LoRAStack = vars(unet).setdefault("lora_stack", LoRAStack())
+    stack.add(lora, strength)
+    for name in lora.weights:
+        stack.write(name, layers[name].get_parameter("weight"))
+    if not stack.merged:
+        del unet.lora_stack
+
+
+@dataclass
+class MergedLoRA:
+    """A LoRA with the sum of the strengths that it was merged with."""
+
+    lora: LoRA
+    strength: float
+
+
+@dataclass
+class LoRAStack:
+    """What is merged into a U-Net, and the weights that it had before.
+
+    Adding and then subtracting a product is not exact in floating point, hence the copies.
+    """
+
+    merged: list[MergedLoRA] = field(default_factory=list)
+    originals: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, lora: LoRA, strength: float) -> None:
+        """Books a strength; a LoRA whose strengths sum to zero leaves the stack."""
+        entry = next((m for m in self.merged if _is_same(m.lora, lora)), None)
+        if entry is None:
+            entry = MergedLoRA(lora, 0.0)
+            self.merged.append(entry)
+        entry.strength += strength
+        if math.isclose(entry.strength, 0.0, abs_tol=1e-9):  # 0.1 + 0.2 - 0.3 is not quite 0
+            self.merged = [m for m in self.merged if m is not entry]
+
+    @torch.no_grad()
+    def write(self, name: str, weight: Tensor) -> None:
+        """Sets a layer's weight to the original plus everything merged, or back to the original."""
+        active = [m for m in self.merged if name in m.lora.weights]
+        if not active:
+            if name in self.originals:
+                weight.copy_(self.originals.pop(name))
+            return
+        if name not in self.originals:
+            self.originals[name] = weight.detach().to("cpu", copy=True)
+        deltas = [m.strength * m.lora.weights[name].delta(weight) for m in active]
+        weight.copy_(self.originals[name].to(deltas[0]) + torch.stack(deltas).sum(0))
+
+
+def save_lora(
+    lora: LoRA,
+    destination: str | Path,
+    format: Literal["comfyui", "peft"] = "comfyui",
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Writes a LoRA; the file appears when it is complete.
+
+    Args:
+        lora: what to write.
+        destination: a .safetensors file, or for "peft" a folder.
+        format: "comfyui" for ComfyUI's stock LoRA nodes, "peft" for `peft` and `diffusers`.
+        overwrite: whether an older file may be replaced.
+
+    Raises:
+        InputError: there is no such format.
+        OutputError: the file exists already, or cannot be written.
+    """
+    destination = Path(destination)
+    if format == "comfyui":
+        _write(destination, save(comfyui_tensors(lora), {"format": "pt"}), overwrite)
+    elif format == "peft":
+        config = json.dumps({"peft_type": "LORA", **peft_config(lora)}, indent=2)
+        _write(destination / PEFT_CONFIG, config.encode(), overwrite)
+        _write(destination / PEFT_WEIGHTS, save(peft_tensors(lora), {"format": "pt"}), overwrite)
+    else:
+        raise InputError(f"got LoRA format {format!r}, expected 'comfyui' or 'peft': choose one")
+
+
+def convert_lora(
+    source: str | Path,
+    destination: str | Path,
+    unet: HummingbirdUNet,
+    format: Literal["comfyui", "peft"] = "comfyui",
+    *,
+    overwrite: bool = False,
+) -> LoRA:
+    """Reads a LoRA of any format and writes it in another; returns it with what was left out.
+
+    Args:
+        source: as for `load_lora`.
+        destination: as for `save_lora`.
+        unet: the U-Net that it is for; only names and shapes are used, so "meta" weights will do.
+        format: as for `save_lora`.
+        overwrite: whether an older file may be replaced.
+
+    Raises:
+        CheckpointError: as `load_lora`.
+        OutputError: as `save_lora`.
+    """
+    lora = load_lora(source, unet)
+    save_lora(lora, destination, format, overwrite=overwrite)
+    return lora
+
+
+def _read(file: Path) -> dict[str, Tensor] | list[Any]:
+    """The tensors of a file by name, or a list of them."""
+    try:
+        content = _load(file)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"got no file {file}, expected a LoRA: check the path") from error
+    except READ_ERRORS as error:
+        raise _damaged(file) from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if isinstance(content, dict):
+        return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    if isinstance(content, (list, tuple)):
+        return list(content)
+    raise CheckpointError(
+        f"got {type(content).__name__} in {file.name}, expected tensors with names or in "
+        "a list: check that it is a LoRA"
+    )
+
+
+def _load(file: Path) -> Any:
+    if file.suffix.lower() == ".safetensors":
+        return load_file(file)
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _damaged(file: Path) -> CheckpointError:
+    return CheckpointError(
+        f"got {file.name}, which is damaged or holds more than tensors (none of it was run), "
+        "expected a LoRA of tensors only: get the file again"
+    )
+
+
+def _read_peft_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        float(config["lora_alpha"])
+        return config
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(
+            f"got {path.name} without a readable lora_alpha, expected PEFT's settings: get it again"
+        ) from error
+
+
+def _check_any_fits(lora: LoRA, file: Path) -> None:
+    if not lora.weights:
+        first = lora.unused[0] if lora.unused else "it is empty"
+        raise CheckpointError(
+            f"got {file.name}, of which nothing fits this U-Net ({first}), expected a LoRA made "
+            "for it: choose another file or model"
+        )
+
+
+def _check_finite(lora: LoRA, file: Path) -> None:
+    for name, weight in lora.weights.items():
+        if not (weight.up.isfinite().all() and weight.down.isfinite().all()):
+            raise CheckpointError(
+                f"got NaN or infinity for {name} in {file.name}, expected numbers: get it again"
+            )
+
+
+def _warn_of_untrained_guidance(lora: LoRA, unet: HummingbirdUNet) -> None:
+    left_out = any(GUIDANCE_LAYER in entry for entry in lora.unused)
+    if left_out:
+        lora.warnings.append(
+            f"its part for {GUIDANCE_LAYER} is not used, see .unused for the reason"
+        )
+    elif GUIDANCE_LAYER in lora.weights and unet.config.preset in TEACHER_PRESETS:
+        lora.warnings.append(
+            f"it changes {GUIDANCE_LAYER}, whose base weight no teacher checkpoint holds: unless "
+            "you loaded a trained one, the output is random; use a U-Net without guidance_embedding"
+        )
+
+
+def _check_fits(lora: LoRA, layers: dict[str, torch.nn.Module]) -> None:
+    for name, (up, down, _) in lora.weights.items():
+        layer = layers.get(name)
+        shape = (up.shape[0], *down.shape[1:])
+        if layer is None or tuple(layer.get_parameter("weight").shape) != shape:
+            raise CheckpointError(
+                f"got a LoRA for {name} of shape {shape}, which this U-Net lacks: "
+                "load the LoRA again with this U-Net"
+            )
+
+
+def _is_same(a: LoRA, b: LoRA) -> bool:
+    """Whether two LoRAs hold the same numbers, perhaps read twice from one file."""
+    if a is b:
+        return True
+    return a.weights.keys() == b.weights.keys() and all(
+        x.scale == (y := b.weights[name]).scale
+        and torch.equal(x.up, y.up)
+        and torch.equal(x.down, y.down)
+        for name, x in a.weights.items()
+    )
+
+
+def _write(destination: Path, content: bytes, overwrite: bool) -> None:
+    check_destination(destination, overwrite=overwrite)
+    with complete_or_absent(destination) as file:
+        file.write(content)
