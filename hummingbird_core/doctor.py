@@ -19,6 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from . import __version__
 from .commands.report import gibibytes
+from .devices import best_device, default_dtype
 
 REQUIRED = (
     *("torch", "numpy", "einops", "safetensors", "transformers", "diffusers", "huggingface_hub"),
@@ -54,7 +55,7 @@ def diagnose() -> dict[str, Any]:
         "system": platform.platform(),
         "packages": packages,
         "device": {"type": device.type, "name": _device_name(device)},
-        "dtype": str(_default_dtype(device)).removeprefix("torch."),
+        "dtype": str(default_dtype(device)).removeprefix("torch."),
         "attention": attention_kernels(device),
         "acceleration": _acceleration(),
         "memory": memory,
@@ -72,16 +73,9 @@ def for_people(found: dict[str, Any]) -> dict[str, Any]:
     return {**found, "memory": memory, "models": models}
 
 
-def best_device() -> torch.device:
-    """The accelerator if there is one (ROCm presents itself as cuda), else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
 def attention_kernels(device: torch.device) -> list[str]:
     """The kernels of scaled_dot_product_attention that really run here, by trying each."""
-    q = torch.zeros(1, 1, 16, 64, device=device, dtype=_default_dtype(device))
+    q = torch.zeros(1, 1, 16, 64, device=device, dtype=default_dtype(device))
     names = ("FLASH_ATTENTION", "EFFICIENT_ATTENTION", "CUDNN_ATTENTION", "MATH")
     return [name.lower() for name in names if _runs(getattr(SDPBackend, name, None), q)]
 
@@ -96,10 +90,6 @@ def _runs(backend: SDPBackend | None, q: torch.Tensor) -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _default_dtype(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "cpu" else torch.float16
 
 
 def _device_name(device: torch.device) -> str:
@@ -145,7 +135,7 @@ def _ffmpeg() -> str | None:
 
 def _fit(unet_parameters: int, device: torch.device, memory: dict[str, int]) -> dict[str, Any]:
     parameters = unet_parameters + TEXT_AND_VAE_PARAMETERS
-    weights = parameters * _default_dtype(device).itemsize
+    weights = parameters * default_dtype(device).itemsize
     free = memory.get("gpu_free", memory["ram_free"])
     return {"weights": weights, "needed": weights + WORKING_MEMORY, "free": free}
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +16,9 @@ from torch import Tensor
 
 from .checkpoints import Checkpoint, load_checkpoint
 from .ddim import classifier_free_guidance, sample_ddim
-from .errors import CheckpointError, InputError
+from .devices import best_device, check_device, default_dtype
+from .errors import CheckpointError
 from .sampling import (
-    CONSISTENCY_GRID,
-    check_steps,
     consistency_step,
     consistency_timesteps,
     guidance_scale_embedding,
@@ -27,6 +26,7 @@ from .sampling import (
     step_noises,
     video_seed,
 )
+from .settings import check_settings
 from .text_encoder import TextEncoder, TextEncoding
 from .unet import HummingbirdUNet
 from .vae import check_finite, decode_latents, encode_video, spatial_factor
@@ -38,8 +38,10 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]  # done, total, what is being done
 
-BUILT_IN = "nano"
-SIZE_MULTIPLE = 8
+BUILT_IN = {
+    "nano": "hummingbird-nano.safetensors",
+    "nano-teacher": "nano-teacher.safetensors",
+}
 
 
 @dataclass(frozen=True)
@@ -72,36 +74,6 @@ class VideoOutput:
     prompts: list[str]
     text: TextEncoding
     seeds: list[int]
-
-
-def check_settings(
-    prompts: Sequence[str],
-    *,
-    width: int | None,
-    height: int | None,
-    num_frames: int,
-    num_inference_steps: int,
-    guidance_scale: float,
-    fps: float,
-    seed: int,
-) -> None:
-    """Raises InputError for the first setting that no model can work with."""
-    if not prompts or not all(isinstance(p, str) and p.strip() for p in prompts):
-        raise InputError("got an empty prompt, expected text: say what the video should show")
-    for name, size in (("width", width), ("height", height)):
-        if size is not None and (size < SIZE_MULTIPLE or size % SIZE_MULTIPLE):
-            nearest = max(SIZE_MULTIPLE, round(size / SIZE_MULTIPLE) * SIZE_MULTIPLE)
-            raise InputError(f"got {name} {size}, expected a multiple of 8: try {nearest}")
-    if num_frames < 1:
-        raise InputError(f"got {num_frames} frames, expected at least 1: 16 is a good start")
-    check_steps(num_inference_steps, CONSISTENCY_GRID)
-    if not math.isfinite(guidance_scale) or guidance_scale < 0:
-        raise InputError(
-            f"got guidance {guidance_scale}, expected a number of at least 0: 7.5 is the default"
-        )
-    if not math.isfinite(fps) or fps <= 0:
-        raise InputError(f"got {fps} frames a second, expected more than 0: 8 is the default")
-    video_seed(seed, 0)
 
 
 class HummingbirdPipeline:
@@ -142,11 +114,9 @@ class HummingbirdPipeline:
             InputError: there is no such device.
         """
         device = best_device() if device is None else check_device(device)
-        if dtype is None:
-            dtype = torch.float32 if device.type == "cpu" else torch.float16
-        return cls.from_checkpoint(
-            load_checkpoint(resolve_model(name_or_path), dtype=dtype, device=device)
-        )
+        dtype = default_dtype(device) if dtype is None else dtype
+        path = resolve_model(name_or_path)
+        return cls.from_checkpoint(load_checkpoint(path, dtype=dtype, device=device))
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> HummingbirdPipeline:
@@ -244,7 +214,7 @@ class HummingbirdPipeline:
         """
         vae = self._require(self.vae, "VAE")
         check_finite(latents, "latents")
-        report = progress and (lambda done, total: progress(done, total, "decoding"))
+        report = partial(_report, progress, "decoding") if progress else None
         video = decode_latents(vae, latents, chunk_frames=chunk_frames, progress=report)
         check_finite(video, "frames")
         return video
@@ -298,7 +268,7 @@ class HummingbirdPipeline:
         fps: float | Tensor,
         report: Callable[[], None],
     ) -> Tensor:
-        """FACTS of the schedule are in `sampling`; the last step's `denoised` is the result."""
+        """Multistep consistency sampling; guidance is an input, so one U-Net call a step."""
         w = guidance_scale_embedding(torch.full((len(latents),), float(guidance_scale)))
         guidance = w.to(self.device, self.dtype)
         timesteps = consistency_timesteps(steps).tolist()
@@ -327,7 +297,8 @@ class HummingbirdPipeline:
             rates = torch.as_tensor(fps, device=sample.device).expand(len(sample)).repeat(2)
             eps = self.unet(torch.cat([sample, sample]), t, both, fps=rates)
             report()
-            return classifier_free_guidance(*eps.chunk(2), scale=guidance_scale)
+            eps_cond, eps_uncond = eps.chunk(2)
+            return classifier_free_guidance(eps_cond, eps_uncond, guidance_scale)
 
         rescale = self.unet.config.preset == "videocrafter2"
         return sample_ddim(predict_noise, latents, steps, rescale=rescale)
@@ -367,44 +338,26 @@ def resolve_model(name_or_path: str | Path) -> Path:
     Raises:
         CheckpointError: there is nothing by this name.
     """
-    if str(name_or_path) == BUILT_IN:
-        nano = resources.files(__package__) / "assets" / "nano" / "hummingbird-nano.safetensors"
-        return Path(str(nano))
+    if str(name_or_path) in BUILT_IN:
+        file_name = BUILT_IN[str(name_or_path)]
+        return Path(str(resources.files(__package__) / "assets" / "nano" / file_name))
     path = Path(name_or_path)
     if path.exists():
         return path
     raise CheckpointError(
-        f"got model {str(name_or_path)!r}, expected '{BUILT_IN}', a checkpoint file or a folder: "
+        f"got model {str(name_or_path)!r}, expected 'nano', a checkpoint file or a folder: "
         "check the path, or get one with `hummingbird download`"
     )
-
-
-def best_device() -> torch.device:
-    """CUDA or ROCm, else Apple's MPS, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def check_device(name: torch.device | str) -> torch.device:
-    """The device called `name`, if tensors can be put there.
-
-    Raises:
-        InputError: there is no such device.
-    """
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"got device {str(name)!r}, expected one that is here, such as 'cpu': "
-            "see `hummingbird doctor`"
-        ) from error
 
 
 def to_uint8(video: Tensor) -> np.ndarray:
     """Video `[B, 3, T, H, W]` in -1..1 to frames, uint8 `[B, T, H, W, 3]`."""
     levels = ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return levels.permute(0, 2, 3, 4, 1).cpu().numpy()
+
+
+def _report(progress: Progress, text: str, done: int, total: int) -> None:
+    progress(done, total, text)
 
 
 def _count_steps(progress: Progress | None, total: int) -> Callable[[], None]:

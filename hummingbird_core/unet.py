@@ -6,7 +6,7 @@ their historic typo `temopral_conv`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .errors import InputError
+from .unet_config import PRESETS, UNetConfig
 from .unet_layers import (
     INIT_ATTENTION_HEADS,
     NORM_GROUPS,
@@ -27,133 +28,9 @@ from .unet_layers import (
     timestep_embedding,
 )
 
+__all__ = ["PRESETS", "HummingbirdUNet", "UNetConfig"]
+
 GUIDANCE_DIM = 256  # width of the guidance embedding that `time_cond_proj` takes
-
-
-@dataclass(frozen=True)
-class UNetConfig:
-    """Shape of a U-Net. The defaults are VideoCrafter2's.
-
-    Args:
-        in_channels: latent channels in.
-        out_channels: latent channels out.
-        model_channels: width of the first level; all others are multiples of it.
-        channel_mult: width of each level relative to `model_channels`; each level halves the size.
-        num_res_blocks: residual blocks a level on the way down (one more on the way up).
-        attention_levels: levels that have a spatial and a temporal transformer after each ResBlock.
-        head_channels: channels of one attention head.
-        context_dim: width of the text embedding.
-        middle_block: whether there is a block at the lowest resolution (pruned from the 0.7B).
-        guidance_embedding: whether `time_cond_proj` takes an embedding of the guidance scale.
-        dropout: drop probability in ResBlocks and temporal convolutions, in training only.
-    """
-
-    in_channels: int = 4
-    out_channels: int = 4
-    model_channels: int = 320
-    channel_mult: tuple[int, ...] = (1, 2, 4, 4)
-    num_res_blocks: int = 2
-    attention_levels: tuple[int, ...] = (0, 1, 2)
-    head_channels: int = 64
-    context_dim: int = 1024
-    middle_block: bool = True
-    guidance_embedding: bool = False
-    dropout: float = 0.0
-
-    @classmethod
-    def from_preset(cls, name: str, **changes: Any) -> UNetConfig:
-        """The config called `name`, with single fields changed.
-
-        Raises:
-            InputError: there is no such preset.
-        """
-        if name not in PRESETS:
-            raise InputError(
-                f"got U-Net preset {name!r}, expected one of {', '.join(PRESETS)}: choose one"
-            )
-        return replace(PRESETS[name], **changes)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> UNetConfig:
-        """The inverse of `to_dict` (JSON has no tuples)."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-    @classmethod
-    def from_state_dict(cls, state_dict: dict[str, Tensor]) -> UNetConfig:
-        """Reads the config off the shapes of a checkpoint's tensors (keys without prefix).
-
-        Raises:
-            InputError: the keys are not those of this U-Net.
-        """
-        shapes = {key: tuple(tensor.shape) for key, tensor in state_dict.items()}
-        return _config_from_shapes(shapes)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @property
-    def preset(self) -> str | None:
-        """Name of the preset that has this shape; dropout and guidance input do not count."""
-
-        def shape(config: UNetConfig) -> UNetConfig:
-            return replace(config, dropout=0.0, guidance_embedding=False)
-
-        return next((name for name, c in PRESETS.items() if shape(c) == shape(self)), None)
-
-
-PRESETS = {
-    "videocrafter2": UNetConfig(),
-    "hummingbird-0.9b": UNetConfig(num_res_blocks=1, guidance_embedding=True),
-    "hummingbird-0.7b": UNetConfig(num_res_blocks=1, middle_block=False, guidance_embedding=True),
-    # 64x64 videos have 8x8 latents: three levels, and attention at 4x4 only, keep a CPU fast.
-    "nano-teacher": UNetConfig(
-        model_channels=32,
-        channel_mult=(1, 2, 2),
-        attention_levels=(1,),
-        head_channels=8,
-        context_dim=64,
-    ),
-    "hummingbird-nano": UNetConfig(
-        model_channels=32,
-        channel_mult=(1, 2, 2),
-        attention_levels=(1,),
-        head_channels=8,
-        context_dim=64,
-        num_res_blocks=1,
-        middle_block=False,
-        guidance_embedding=True,
-    ),
-}
-
-
-def _config_from_shapes(shapes: dict[str, tuple[int, ...]]) -> UNetConfig:
-    try:
-        out_channels, width = shapes["out.2.weight"][:2]
-        levels = 1 + sum(1 for key in shapes if key.endswith(".op.weight"))
-        # `levels` groups of `num_res_blocks + 1` input blocks: conv or down, then the ResBlocks.
-        blocks = 1 + max(int(k.split(".")[1]) for k in shapes if k.startswith("input_blocks."))
-        stride = blocks // levels
-        first = [f"input_blocks.{level * stride + 1}" for level in range(levels)]
-        widths = [shapes[f"{block}.0.out_layers.3.weight"][0] for block in first]
-        attention = tuple(i for i, block in enumerate(first) if f"{block}.1.norm.weight" in shapes)
-        cross = f"{first[attention[0]]}.1.transformer_blocks.0.attn2.to_k.weight"
-        return UNetConfig(
-            in_channels=shapes["input_blocks.0.0.weight"][1],
-            out_channels=out_channels,
-            model_channels=width,
-            channel_mult=tuple(w // width for w in widths),
-            num_res_blocks=stride - 1,
-            attention_levels=attention,
-            head_channels=shapes["init_attn.0.proj_in.weight"][0] // INIT_ATTENTION_HEADS,
-            context_dim=shapes[cross][1],
-            middle_block="middle_block.0.in_layers.0.weight" in shapes,
-            guidance_embedding="time_cond_proj.weight" in shapes,
-        )
-    except (KeyError, ValueError, IndexError) as error:
-        raise InputError(
-            f"got {len(shapes)} tensors in which {error} is not found, expected the keys of a "
-            "VideoCrafter2 or Hummingbird U-Net: check that the file is one"
-        ) from error
 
 
 class HummingbirdUNet(nn.Module):
@@ -233,7 +110,7 @@ class HummingbirdUNet(nn.Module):
             x = self._run(block, torch.cat([x[..., :height, :width], skip], dim=1), cond)
         return self.out(x).unflatten(0, (batch, num_frames)).transpose(1, 2)  # [B, C, T, H, W]
 
-    def _run(self, block: Block, x: Tensor, cond: Conditioning) -> Tensor:
+    def _run(self, block: nn.Module, x: Tensor, cond: Conditioning) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return checkpoint(block, x, cond, use_reentrant=False)
         return block(x, cond)

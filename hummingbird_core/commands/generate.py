@@ -99,6 +99,7 @@ def run(args: argparse.Namespace) -> None:
     """Make all videos that are not there yet, after checking everything that can be checked."""
     jobs = _plan(args)
     for job in jobs:
+        _check_settings(job)
         job.check_outputs(args.overwrite)
     todo = [job for job in jobs if args.overwrite or not job.is_done()]
     for job in jobs:
@@ -182,6 +183,16 @@ def _load_pipeline(args: argparse.Namespace) -> HummingbirdPipeline:
     return pipe
 
 
+def _check_settings(job: Job) -> None:
+    from ..settings import check_settings
+
+    settings = vars(job.settings).copy()
+    try:
+        check_settings([settings.pop("prompt")], **settings)
+    except InputError as error:
+        raise InputError(f"{job.origin}: {error}" if job.origin else str(error)) from error
+
+
 def _generate(pipe: HummingbirdPipeline, job: Job, label: str) -> np.ndarray:
     """Frames uint8 [T,H,W,3], with a progress bar when someone is watching."""
     import numpy as np
@@ -193,10 +204,7 @@ def _generate(pipe: HummingbirdPipeline, job: Job, label: str) -> np.ndarray:
             bar.total, bar.n = total, done
             bar.set_description_str(f"{label}{text}")
 
-        try:
-            video = pipe(**vars(job.settings), progress=progress)
-        except InputError as error:
-            raise InputError(f"{job.origin}: {error}" if job.origin else str(error)) from error
+        video = pipe(**vars(job.settings), progress=progress)
     return np.asarray(video.frames)[0]
 
 

@@ -12,7 +12,7 @@ import json
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from safetensors.torch import save_file
@@ -30,6 +30,8 @@ from .loop import Schedule
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
+
+    from ..tokenizer import WordTokenizer
 
 CLIPS = 1536
 SCHEDULES = {
@@ -72,6 +74,7 @@ def save_model(
     path: Path, unet: HummingbirdUNet, vae: AutoencoderKL, text_encoder: TextEncoder
 ) -> None:
     """Writes one fp16 safetensors in the layout of the released checkpoints."""
+    tokenizer = cast("WordTokenizer", text_encoder.tokenizer)
     parts = {
         "model.diffusion_model.": unet.state_dict(),
         "first_stage_model.": diffusers_to_ldm(vae.state_dict()),
@@ -85,7 +88,7 @@ def save_model(
     metadata = {
         PRESET_KEY: unet.config.preset or "custom",
         CONFIG_KEY: json.dumps(config),
-        TOKENIZER_KEY: text_encoder.tokenizer.to_json(),
+        TOKENIZER_KEY: tokenizer.to_json(),
         LICENCE_KEY: "Apache-2.0",
     }
     path.parent.mkdir(parents=True, exist_ok=True)

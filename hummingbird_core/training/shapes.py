@@ -119,7 +119,7 @@ def render(scene: Scene) -> Tensor:
     pixels = torch.arange(SIZE, dtype=torch.float32) + 0.5
     x = pixels[None, None, :] - centre_x[:, None, None]  # [T, 1, W]
     y = pixels[None, :, None] - centre_y[:, None, None]  # [T, H, 1]
-    distance = _signed_distance(scene.shape, *torch.broadcast_tensors(x, y), scene.radius)
+    distance = _signed_distance(scene.shape, x, y, scene.radius)  # [T, H, W]
     cover = (0.5 - distance).clamp(0, 1)  # share of each pixel that the shape covers
     colour = torch.tensor(COLOURS[scene.colour])[:, None, None, None]
     background = torch.tensor(scene.background)[:, None, None, None]

@@ -1,0 +1,34 @@
+"""Where to compute, and in which precision."""
+
+from __future__ import annotations
+
+import torch
+
+from .errors import InputError
+
+
+def best_device() -> torch.device:
+    """CUDA or ROCm, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def check_device(name: torch.device | str) -> torch.device:
+    """The device called `name`, if tensors can be put there.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"got device {str(name)!r}, expected one that is here, such as 'cpu': "
+            "see `hummingbird doctor`"
+        ) from error
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """float16 on an accelerator, as the released models are run; float32 on a CPU."""
+    return torch.float32 if device.type == "cpu" else torch.float16

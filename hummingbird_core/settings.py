@@ -1,0 +1,41 @@
+"""The settings of a video, and which of them no model can work with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from .errors import InputError
+from .sampling import CONSISTENCY_GRID, check_steps, video_seed
+
+SIZE_MULTIPLE = 8  # pixels per latent pixel
+
+
+def check_settings(
+    prompts: Sequence[str],
+    *,
+    width: int | None,
+    height: int | None,
+    num_frames: int,
+    num_inference_steps: int,
+    guidance_scale: float,
+    fps: float,
+    seed: int,
+) -> None:
+    """Raises InputError for the first setting that no model can work with."""
+    if not prompts or not all(isinstance(p, str) and p.strip() for p in prompts):
+        raise InputError("got an empty prompt, expected text: say what the video should show")
+    for name, size in (("width", width), ("height", height)):
+        if size is not None and (size < SIZE_MULTIPLE or size % SIZE_MULTIPLE):
+            nearest = max(SIZE_MULTIPLE, round(size / SIZE_MULTIPLE) * SIZE_MULTIPLE)
+            raise InputError(f"got {name} {size}, expected a multiple of 8: try {nearest}")
+    if num_frames < 1:
+        raise InputError(f"got {num_frames} frames, expected at least 1: 16 is a good start")
+    check_steps(num_inference_steps, CONSISTENCY_GRID)
+    if not math.isfinite(guidance_scale) or guidance_scale < 0:
+        raise InputError(
+            f"got guidance {guidance_scale}, expected a number of at least 0: 7.5 is the default"
+        )
+    if not math.isfinite(fps) or fps <= 0:
+        raise InputError(f"got {fps} frames a second, expected more than 0: 8 is the default")
+    video_seed(seed, 0)
