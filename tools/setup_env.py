@@ -11,25 +11,16 @@ come from as usual: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, pip.conf ...
 from __future__ import annotations
 
 import argparse
-import configparser
 import hashlib
 import json
 import os
-import re
 import shutil
-import ssl
 import subprocess
 import sys
-import tempfile
-import urllib.error
-import urllib.parse
-import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 10)
-PYPI = "https://pypi.org/simple"
-WHEEL_LINK = re.compile(r'href="([^"]*/pip-([0-9.]+)-py3-none-any\.whl)#sha256=([0-9a-f]{64})"')
 
 
 class SetupError(Exception):
@@ -74,7 +65,7 @@ def make_environment(target: Path, python: Path) -> None:
 
     Debian and Ubuntu ship Python without ensurepip, so that the ordinary way fails there.
     """
-    ways = (_ordinary_venv, _venv_with_fetched_pip, _venv_after_apt)
+    ways = (_ordinary_venv, _venv_with_the_pip_that_is_here, _venv_after_apt)
     reasons = []
     for way in ways:
         shutil.rmtree(target, ignore_errors=True)  # a failed attempt leaves a part
@@ -96,66 +87,24 @@ def _ordinary_venv(target: Path, python: Path) -> None:
     _call(sys.executable, "-m", "venv", target)
 
 
-def _venv_with_fetched_pip(target: Path, python: Path) -> None:
+def _venv_with_the_pip_that_is_here(target: Path, python: Path) -> None:
     _call(sys.executable, "-m", "venv", "--without-pip", target)
-    with tempfile.TemporaryDirectory() as folder:
-        wheel = fetch_pip(Path(folder))
-        # A wheel is a zip that Python can run from: pip installs itself.
-        _call(python, wheel / "pip", "install", "--no-index", wheel)
+    _call(sys.executable, "-m", "pip", "--python", python, "install", "pip")
 
 
 def _venv_after_apt(target: Path, python: Path) -> None:
-    if not shutil.which("apt-get") or not hasattr(os, "geteuid") or os.geteuid() != 0:
-        raise SetupError("apt-get is not there or needs root")
-    _call("apt-get", "update")
-    _call("apt-get", "install", "-y", "--no-install-recommends", "python3-venv")
+    if not shutil.which("apt-get"):
+        raise SetupError("there is no apt-get")
+    for command in (["update"], ["install", "-y", "--no-install-recommends", "python3-venv"]):
+        _call(*_as_root(), "apt-get", *command)
     _ordinary_venv(target, python)
 
 
-def fetch_pip(folder: Path) -> Path:
-    """Download pip's newest wheel from the package index (PEP 503), checked by its sha256."""
-    index = (_pip_setting("index-url") or PYPI).rstrip("/")
-    page_url = f"{index}/pip/"
-    wheels = WHEEL_LINK.findall(_get(page_url).decode())
-    if not wheels:
-        raise SetupError(f"{page_url} lists no wheel of pip")
-    link, version, sha256 = max(wheels, key=lambda wheel: tuple(map(int, wheel[1].split("."))))
-    content = _get(urllib.parse.urljoin(page_url, link))
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise SetupError(f"the wheel of pip from {index} is damaged")
-    path = folder / f"pip-{version}-py3-none-any.whl"
-    path.write_bytes(content)
-    return path
-
-
-def _pip_setting(name: str) -> str | None:
-    """What pip itself would read: the environment before the files, the user's file before all."""
-    in_environment = os.environ.get(f"PIP_{name.upper().replace('-', '_')}")
-    if in_environment:
-        return in_environment
-    config = configparser.RawConfigParser(strict=False)
-    home = Path.home()
-    config.read(
-        [
-            "/etc/pip.conf",
-            home / ".pip" / "pip.conf",
-            home / ".config" / "pip" / "pip.conf",
-            Path(os.environ.get("APPDATA", home)) / "pip" / "pip.ini",
-            os.environ.get("PIP_CONFIG_FILE", os.devnull),
-        ]
-    )
-    return config.get("global", name, fallback=None)
-
-
-def _get(url: str) -> bytes:
-    context = ssl.create_default_context(cafile=_pip_setting("cert"))
-    request = urllib.request.Request(url, headers={"Accept": "text/html"})
-    try:
-        with urllib.request.urlopen(request, timeout=60, context=context) as response:
-            return response.read()
-    except (urllib.error.URLError, OSError) as error:
-        host = urllib.parse.urlsplit(url).hostname
-        raise SetupError(f"cannot fetch pip from {host}: {error}") from error
+def _as_root() -> list[str]:
+    """Nothing for root, else sudo, which asks for a password only if someone is there."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return []
+    return ["sudo"] if sys.stdin.isatty() else ["sudo", "-n"]
 
 
 def _install(python: Path, extras: set[str]) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import shapes
-from .loop import Schedule, seeded, train
+from .loop import Schedule, seeded, share, train
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
@@ -47,10 +47,10 @@ def train_vae(schedule: Schedule, folder: Path) -> AutoencoderKL:
     """
     vae = build_vae()
 
-    def loss(step: int) -> dict[str, Tensor]:
-        frames = _frames(step)
+    def loss(step: int, seed: int) -> dict[str, Tensor]:
+        frames = _frames(seed)
         posterior = vae.encode(frames).latent_dist
-        decoded = vae.decode(_sample(posterior, step)).sample
+        decoded = vae.decode(_sample(posterior, seed)).sample
         return {
             "reconstruction": _reconstruction_loss(decoded, frames),
             "kl": KL_WEIGHT * posterior.kl().mean(),
@@ -73,24 +73,24 @@ def train_decoder(vae: AutoencoderKL, schedule: Schedule, folder: Path) -> Autoe
     vae.quant_conv.requires_grad_(False)
     noise_std = DECODER_NOISE / vae.config["scaling_factor"]
 
-    def loss(step: int) -> dict[str, Tensor]:
-        frames = _frames(FIRST_DECODER_SEED + step)
+    def loss(step: int, seed: int) -> dict[str, Tensor]:
+        frames = _frames(FIRST_DECODER_SEED + seed)
         with torch.no_grad():
             latents = vae.encode(frames).latent_dist.mean
-        latents = latents + noise_std * torch.randn(latents.shape, generator=seeded(step))
+        latents = latents + noise_std * torch.randn(latents.shape, generator=seeded(seed))
         return {"reconstruction": _reconstruction_loss(vae.decode(latents).sample, frames)}
 
     return train("decoder", vae, loss, schedule, folder)
 
 
-def _sample(posterior: DiagonalGaussianDistribution, step: int) -> Tensor:
-    noise = torch.randn(posterior.mean.shape, generator=seeded(step))
+def _sample(posterior: DiagonalGaussianDistribution, seed: int) -> Tensor:
+    noise = torch.randn(posterior.mean.shape, generator=seeded(seed))
     return posterior.mean + posterior.std * noise
 
 
 def _frames(seed: int) -> Tensor:
-    """A batch of single frames `[BATCH, 3, H, W]` in -1..1."""
-    scenes = islice(shapes.samples(seed, num_frames=1), BATCH)
+    """A batch of single frames `[B, 3, H, W]` in -1..1."""
+    scenes = islice(shapes.samples(seed, num_frames=1), share(BATCH))
     return torch.stack([shapes.render(scene)[:, 0] for scene, _ in scenes]) * 2 - 1
 
 

@@ -27,7 +27,7 @@ from ..unet import HummingbirdUNet, UNetConfig
 from . import shapes
 from .diffusion import Teacher, zero_residual_branches
 from .latents import ShapeClips
-from .loop import Schedule, seeded, train
+from .loop import Schedule, seeded, share, train
 
 GUIDANCE_RANGE = (1.0, 9.0)
 HUBER_C = 0.001
@@ -136,9 +136,9 @@ def distil_output(
     zero_residual_branches(student)
     prune(teacher.unet, student)
 
-    def loss(step: int) -> dict[str, Tensor]:
-        generator = seeded(step)
-        latents, conditions = _draw(teacher, clips, step, generator, long=step % 2 == 0)
+    def loss(step: int, seed: int) -> dict[str, Tensor]:
+        generator = seeded(seed)
+        latents, conditions = _draw(teacher, clips, seed, generator, long=step % 2 == 0)
         noise = torch.randn(latents.shape, generator=generator)
         t = torch.randint(0, TRAIN_TIMESTEPS, (len(latents),), generator=generator)
         sample = add_noise(latents, noise, t)
@@ -160,9 +160,9 @@ def distil_consistency(
     """Stage 2: a student that jumps to the end of the teacher's trajectory from any point of it."""
     student.requires_grad_(True)
 
-    def loss(step: int) -> dict[str, Tensor]:
-        generator = seeded(step)
-        latents, conditions = _draw(teacher, clips, step, generator, long=step % 2 == 0)
+    def loss(step: int, seed: int) -> dict[str, Tensor]:
+        generator = seeded(seed)
+        latents, conditions = _draw(teacher, clips, seed, generator, long=step % 2 == 0)
         noise = torch.randn(latents.shape, generator=generator)
         index = torch.randint(1, CONSISTENCY_GRID + 1, (len(latents),), generator=generator)
         value, target = consistency_pair(
@@ -175,13 +175,13 @@ def distil_consistency(
 
 @torch.no_grad()
 def _draw(
-    teacher: Teacher, clips: ShapeClips, step: int, generator: torch.Generator, long: bool
+    teacher: Teacher, clips: ShapeClips, seed: int, generator: torch.Generator, long: bool
 ) -> tuple[Tensor, Conditions]:
     """A batch of latents with random guidance; long clips are half as many, at the same cost."""
     size, frames = (BATCH // 2, shapes.NUM_FRAMES) if long else (BATCH, shapes.NUM_FRAMES // 2)
-    batch = clips.batch(size, frames, step)
+    batch = clips.batch(share(size), frames, seed)
     low, high = GUIDANCE_RANGE
-    w = low + (high - low) * torch.rand(size, generator=generator)
+    w = low + (high - low) * torch.rand(share(size), generator=generator)
     context = teacher.text_encoder.encode(batch.captions).embeddings
     null = teacher.text_encoder.encode("").embeddings.expand_as(context)
     return batch.latents, Conditions(context, null, batch.fps, w)

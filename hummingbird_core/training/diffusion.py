@@ -21,7 +21,7 @@ from ..tokenizer import WordTokenizer
 from ..unet import HummingbirdUNet, UNetConfig
 from . import shapes
 from .latents import ShapeClips
-from .loop import Schedule, seeded, train
+from .loop import Schedule, seeded, share, train
 
 BATCH = 16
 CAPTION_DROPOUT = 0.1  # share of clips without text, for classifier-free guidance
@@ -60,16 +60,15 @@ def train_teacher(clips: ShapeClips, schedule: Schedule, folder: Path) -> Teache
     """Trains a teacher from scratch; the first part on short clips, which cost half."""
     teacher = Teacher()
 
-    def loss(step: int) -> dict[str, Tensor]:
+    def loss(step: int, seed: int) -> dict[str, Tensor]:
         progress = step / schedule.steps
         long = progress >= LONG_CLIPS_FROM
-        batch = clips.batch(
-            BATCH // 2 if long else BATCH, shapes.NUM_FRAMES // (1 if long else 2), step
-        )
-        generator = seeded(step)
+        size, frames = (BATCH // 2, shapes.NUM_FRAMES) if long else (BATCH, shapes.NUM_FRAMES // 2)
+        batch = clips.batch(share(size), frames, seed)
+        generator = seeded(seed)
         noise = torch.randn(batch.latents.shape, generator=generator)
         t = sample_timesteps(len(noise), progress, generator)
-        context = teacher.text_encoder.encode(_drop_captions(batch.captions, step)).embeddings
+        context = teacher.text_encoder.encode(_drop_captions(batch.captions, seed)).embeddings
         eps = teacher.unet(add_noise(batch.latents, noise, t), t, context, fps=batch.fps)
         error = (eps - noise).square().mean(dim=(1, 2, 3, 4))
         return {"noise": (noise_level_weight(t, progress) * error).mean()}
@@ -90,6 +89,6 @@ def noise_level_weight(t: Tensor, progress: float) -> Tensor:
     return weight.float()
 
 
-def _drop_captions(captions: list[str], step: int) -> list[str]:
-    rng = random.Random(step)
+def _drop_captions(captions: list[str], seed: int) -> list[str]:
+    rng = random.Random(seed)
     return ["" if rng.random() < CAPTION_DROPOUT else caption for caption in captions]

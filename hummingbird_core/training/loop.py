@@ -1,7 +1,8 @@
 """One training loop: AdamW, warm-up and cosine, gradient clipping, EMA, and exact resume.
 
 Everything random in a step comes from a generator seeded with the step's number, so a run that was
-killed and resumed sees the same data and noise as one that was not.
+killed and resumed sees the same data and noise as one that was not. Under `torchrun` each process
+takes its share of every batch, and gradients are averaged.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
 Model = TypeVar("Model", bound=nn.Module)
-Loss = Callable[[int], dict[str, Tensor]]  # step -> named terms; their sum is minimised
+# (step, seed) -> named terms, whose sum is minimised; each process has its own seed for a step.
+Loss = Callable[[int, int], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -63,27 +65,62 @@ def train(name: str, model: Model, loss: Loss, schedule: Schedule, folder: Path)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
     path = folder / f"{name}.state.pt"
     first = _resume(path, model, ema, optimizer)
-    with tqdm(total=schedule.steps, initial=first, desc=name, unit="step", mininterval=2) as bar:
+    with tqdm(
+        total=schedule.steps,
+        initial=first,
+        desc=name,
+        unit="step",
+        mininterval=2,
+        disable=rank() > 0,
+    ) as bar:
         for step in range(first, schedule.steps):
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step)
-            terms = loss(step)
+            terms = loss(step, step * world_size() + rank())
             optimizer.zero_grad(set_to_none=True)
             torch.stack(list(terms.values())).sum().backward()
+            _average_gradients(parameters)
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             # A short memory at first, or the average would hold on to the random start.
             _update_ema(ema, model, min(schedule.ema_decay, (1 + step) / (10 + step)))
             bar.set_postfix({key: f"{value.item():.4f}" for key, value in terms.items()})
             bar.update()
-            if (step + 1) % schedule.save_every == 0 or step + 1 == schedule.steps:
+            due = (step + 1) % schedule.save_every == 0 or step + 1 == schedule.steps
+            if due and rank() == 0:
                 _save(path, step + 1, model, ema, optimizer)
     return ema
 
 
-def seeded(step: int) -> torch.Generator:
-    """The generator that everything random in `step` is drawn from."""
-    return torch.Generator().manual_seed(step)
+def seeded(seed: int) -> torch.Generator:
+    """The generator that everything random in one step of one process is drawn from."""
+    return torch.Generator().manual_seed(seed)
+
+
+def world_size() -> int:
+    """Processes that train together."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process among them; 0 is the one that writes files."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def share(batch: int) -> int:
+    """This process's part of a batch."""
+    return max(1, batch // world_size())
+
+
+def _average_gradients(parameters: list[nn.Parameter]) -> None:
+    if world_size() == 1:
+        return
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    flat = torch.cat([g.flatten() for g in gradients])  # one message, not hundreds
+    distributed.all_reduce(flat)
+    flat /= world_size()
+    for p, mean in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        p.grad = mean.view_as(p)
 
 
 @torch.no_grad()

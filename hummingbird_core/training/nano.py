@@ -2,7 +2,7 @@
 
 VAE -> latents -> teacher (with its text encoder) -> pruned student -> consistency student -> finer
 decoder. Every stage keeps its state in the run folder: stopped at any time, the same command goes
-on.
+on. `torchrun --nproc_per_node 2 -m hummingbird_core.cli train nano` uses two processes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from safetensors.torch import save_file
+from torch import distributed
 
 from ..checkpoint_layout import CONFIG_KEY
 from ..checkpoints import LICENCE_KEY, PRESET_KEY, TOKENIZER_KEY
@@ -26,7 +27,7 @@ from .autoencoder import train_decoder, train_vae
 from .consistency import distil_consistency, distil_output
 from .diffusion import train_teacher
 from .latents import ShapeClips
-from .loop import Schedule
+from .loop import Schedule, rank
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 CLIPS = 1536
 SCHEDULES = {
     "vae": Schedule(steps=800, learning_rate=2e-3, ema_decay=0.98),
-    "teacher": Schedule(steps=1400, learning_rate=2e-3),
+    "teacher": Schedule(steps=1300, learning_rate=2e-3),
     "student": Schedule(steps=250, learning_rate=1e-3),
     "consistency": Schedule(steps=600, learning_rate=5e-4),
     "decoder": Schedule(steps=1800, learning_rate=1.5e-3),
@@ -59,13 +60,17 @@ def run(args: argparse.Namespace) -> None:
         for stage, schedule in SCHEDULES.items()
     }
     output = args.output or args.folder
-    torch.manual_seed(0)  # of the weights that each stage starts from
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        distributed.init_process_group("gloo")
+    torch.manual_seed(0)  # of the weights that each stage starts from, alike in all processes
     vae = train_vae(schedules["vae"], args.folder)
     clips = ShapeClips.encode(vae, args.clips, args.folder / "latents")
     teacher = train_teacher(clips, schedules["teacher"], args.folder)
     student = distil_output(teacher, clips, schedules["student"], args.folder)
     student = distil_consistency(teacher, student, clips, schedules["consistency"], args.folder)
     vae = train_decoder(vae, schedules["decoder"], args.folder)
+    if rank() > 0:
+        return
     save_model(output / "nano-teacher.safetensors", teacher.unet, vae, teacher.text_encoder)
     save_model(output / "hummingbird-nano.safetensors", student, vae, teacher.text_encoder)
 

@@ -31,8 +31,8 @@ from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 
 def regression(model: nn.Module):
-    def loss(step: int) -> dict[str, torch.Tensor]:
-        x = torch.randn(8, 4, generator=seeded(step))
+    def loss(step: int, seed: int) -> dict[str, torch.Tensor]:
+        x = torch.randn(8, 4, generator=seeded(seed))
         return {"error": (model(x) - x.sum(1, keepdim=True)).square().mean()}
 
     return loss
@@ -60,10 +60,10 @@ def test_a_resumed_run_equals_an_undisturbed_one(tmp_path):
     stopped = linear()
     loss = regression(stopped)
 
-    def dies_at_13(step: int):
+    def dies_at_13(step: int, seed: int):
         if step == 13:
             raise KilledError
-        return loss(step)
+        return loss(step, seed)
 
     with pytest.raises(KilledError):
         train("fit", stopped, dies_at_13, schedule, tmp_path / "killed")
