@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,10 @@ from torch import Tensor
 from .checkpoints import Checkpoint, load_checkpoint
 from .ddim import classifier_free_guidance, sample_ddim
 from .devices import best_device, check_device, default_dtype
-from .errors import CheckpointError
+from .errors import CheckpointError, InputError
+from .model_files import find_model
 from .sampling import (
+    consistency_function,
     consistency_step,
     consistency_timesteps,
     guidance_scale_embedding,
@@ -37,11 +39,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]  # done, total, what is being done
-
-BUILT_IN = {
-    "nano": "hummingbird-nano.safetensors",
-    "nano-teacher": "nano-teacher.safetensors",
-}
 
 
 @dataclass(frozen=True)
@@ -104,8 +101,8 @@ class HummingbirdPipeline:
         """Loads a model.
 
         Args:
-            name_or_path: "nano" for the built-in model, a checkpoint file, a folder with one, or
-                the hub id of a repository downloaded before (`hummingbird download`).
+            name_or_path: "nano" or "nano-teacher" for the built-in models, a checkpoint file, a
+                folder with one, or the hub id of a repository that is in the hub's local cache.
             device: default: the best there is.
             dtype: of all weights; default: float16 on a GPU, float32 on a CPU.
 
@@ -115,7 +112,7 @@ class HummingbirdPipeline:
         """
         device = best_device() if device is None else check_device(device)
         dtype = default_dtype(device) if dtype is None else dtype
-        path = resolve_model(name_or_path)
+        path = find_model(name_or_path)
         return cls.from_checkpoint(load_checkpoint(path, dtype=dtype, device=device))
 
     @classmethod
@@ -135,7 +132,7 @@ class HummingbirdPipeline:
         """Sizes the U-Net was trained on."""
         return NANO if "nano" in (self.unet.config.preset or "") else FULL_SIZE
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(
         self,
         prompt: str | Sequence[str],
@@ -196,18 +193,28 @@ class HummingbirdPipeline:
             seeds=[video_seed(seed, i) for i in range(len(prompts))],
         )
 
+    @torch.no_grad()
     def encode_prompt(self, prompt: str | Sequence[str]) -> Tensor:
         """Text to embeddings `[B, 77, C]`."""
         return self._require(self.text_encoder, "text encoder").encode(prompt).embeddings
 
+    @torch.no_grad()
     def encode_tokens(self, ids: Tensor) -> Tensor:
         """Token ids `[B, 77]` to embeddings `[B, 77, C]`."""
         return self._require(self.text_encoder, "text encoder").encode_tokens(ids)
 
+    @torch.no_grad()
     def decode(
-        self, latents: Tensor, *, chunk_frames: int = 4, progress: Progress | None = None
+        self,
+        latents: Tensor,
+        *,
+        chunk_frames: int = 4,
+        tile: int | None = None,
+        progress: Progress | None = None,
     ) -> Tensor:
         """Latents `[B, 4, T, h, w]` to video, float32 `[B, 3, T, 8h, 8w]` in about -1..1.
+
+        `chunk_frames` and `tile` bound the memory, see `vae.decode_latents`.
 
         Raises:
             NumericalError: the latents or the frames hold NaN or infinity.
@@ -215,15 +222,17 @@ class HummingbirdPipeline:
         vae = self._require(self.vae, "VAE")
         check_finite(latents, "latents")
         report = partial(_report, progress, "decoding") if progress else None
-        video = decode_latents(vae, latents, chunk_frames=chunk_frames, progress=report)
+        video = decode_latents(vae, latents, chunk_frames=chunk_frames, tile=tile, progress=report)
         check_finite(video, "frames")
         return video
 
+    @torch.no_grad()
     def encode_video(self, video: Tensor, *, chunk_frames: int = 4) -> Tensor:
         """Video `[B, 3, T, H, W]` in -1..1 to the mean latents `[B, 4, T, H/8, W/8]`."""
         vae = self._require(self.vae, "VAE")
         return encode_video(vae, video, chunk_frames=chunk_frames, sample=False)
 
+    @torch.no_grad()
     def sample(
         self,
         encoder_hidden_states: Tensor,
@@ -244,64 +253,36 @@ class HummingbirdPipeline:
             num_inference_steps, guidance_scale, fps, progress: as in `__call__`.
 
         Returns:
-            denoised latents `[B, 4, T, h, w]`.
+            denoised latents `[B, 4, T, h, w]`, float32: only the U-Net computes in less.
+
+        Raises:
+            InputError: `noises` ends too early.
         """
         context = encoder_hidden_states.to(self.device, self.dtype)
-        latents = latents.to(self.device, self.dtype)
+        latents = latents.to(self.device, torch.float32)
         report = _count_steps(progress, num_inference_steps)
-        sampler = (
-            self._sample_consistency
-            if self.unet.config.guidance_embedding
-            else self._sample_teacher
-        )
-        return sampler(
-            context, latents, iter(noises), num_inference_steps, guidance_scale, fps, report
-        )
+        if self.unet.config.guidance_embedding:
+            w = guidance_scale_embedding(torch.full((len(latents),), float(guidance_scale)))
 
-    def _sample_consistency(
-        self,
-        context: Tensor,
-        latents: Tensor,
-        noises: Iterator[Tensor],
-        steps: int,
-        guidance_scale: float,
-        fps: float | Tensor,
-        report: Callable[[], None],
-    ) -> Tensor:
-        """Multistep consistency sampling; guidance is an input, so one U-Net call a step."""
-        w = guidance_scale_embedding(torch.full((len(latents),), float(guidance_scale)))
-        guidance = w.to(self.device, self.dtype)
-        timesteps = consistency_timesteps(steps).tolist()
-        for t, t_next in zip(timesteps, [*timesteps[1:], None], strict=True):
-            eps = self.unet(latents, t, context, fps=fps, timestep_cond=guidance)
-            noise = torch.zeros_like(latents) if t_next is None else next(noises).to(latents)
-            latents, denoised = consistency_step(latents, eps, t, t_next or 0, noise)
+            def student(sample: Tensor, t: int) -> Tensor:
+                guidance = w.to(self.device, self.dtype)
+                eps = self.unet(sample.to(self.dtype), t, context, fps, guidance)
+                report()
+                return eps.float()
+
+            return _consistency_loop(student, latents, iter(noises), num_inference_steps)
+        both = torch.cat([context, self.encode_prompt("").to(context).expand_as(context)])
+        rates = torch.as_tensor(fps, device=self.device).expand(len(latents)).repeat(2)
+
+        def teacher(sample: Tensor, t: int) -> Tensor:
+            eps = self.unet(torch.cat([sample, sample]).to(self.dtype), t, both, rates)
+            eps_cond, eps_uncond = eps.float().chunk(2)
             report()
-        return denoised
-
-    def _sample_teacher(
-        self,
-        context: Tensor,
-        latents: Tensor,
-        noises: Iterator[Tensor],
-        steps: int,
-        guidance_scale: float,
-        fps: float | Tensor,
-        report: Callable[[], None],
-    ) -> Tensor:
-        """DDIM with eta 0, and VideoCrafter2's latent scale for VideoCrafter2 only."""
-        uncond = self.encode_prompt("").to(context).expand_as(context)
-
-        def predict_noise(sample: Tensor, t: int) -> Tensor:
-            both = torch.cat([context, uncond])
-            rates = torch.as_tensor(fps, device=sample.device).expand(len(sample)).repeat(2)
-            eps = self.unet(torch.cat([sample, sample]), t, both, fps=rates)
-            report()
-            eps_cond, eps_uncond = eps.chunk(2)
             return classifier_free_guidance(eps_cond, eps_uncond, guidance_scale)
 
+        # Only VideoCrafter2 knows its latents scaled.
         rescale = self.unet.config.preset == "videocrafter2"
-        return sample_ddim(predict_noise, latents, steps, rescale=rescale)
+        return sample_ddim(teacher, latents, num_inference_steps, rescale=rescale)
 
     def _latent_shape(
         self, batch: int, num_frames: int, height: int | None, width: int | None
@@ -332,22 +313,23 @@ class HummingbirdPipeline:
         return part
 
 
-def resolve_model(name_or_path: str | Path) -> Path:
-    """The checkpoint file or folder that a model name stands for.
-
-    Raises:
-        CheckpointError: there is nothing by this name.
-    """
-    if str(name_or_path) in BUILT_IN:
-        file_name = BUILT_IN[str(name_or_path)]
-        return Path(str(resources.files(__package__) / "assets" / "nano" / file_name))
-    path = Path(name_or_path)
-    if path.exists():
-        return path
-    raise CheckpointError(
-        f"got model {str(name_or_path)!r}, expected 'nano', a checkpoint file or a folder: "
-        "check the path, or get one with `hummingbird download`"
-    )
+def _consistency_loop(
+    predict_noise: Callable[[Tensor, int], Tensor],
+    latents: Tensor,
+    noises: Iterator[Tensor],
+    steps: int,
+) -> Tensor:
+    """Multistep consistency sampling; what the last step denoised is the result."""
+    timesteps = consistency_timesteps(steps).tolist()
+    for t, t_next in pairwise(timesteps):
+        noise = next(noises, None)
+        if noise is None:
+            raise InputError(f"got no noise for t = {t_next}, expected {steps - 1}: give more")
+        latents, _ = consistency_step(
+            latents, predict_noise(latents, t), t, t_next, noise.to(latents)
+        )
+    last = timesteps[-1]
+    return consistency_function(latents, predict_noise(latents, last), last)
 
 
 def to_uint8(video: Tensor) -> np.ndarray:

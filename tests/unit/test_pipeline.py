@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from helpers import relative_l2
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
 from hummingbird_core.evaluation.shape_reader import Reading, read_video
 from hummingbird_core.evaluation.shapes import evaluate
-from hummingbird_core.pipeline import HummingbirdPipeline, resolve_model
+from hummingbird_core.model_files import find_model
+from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import initial_noise, step_noises
 from hummingbird_core.training.autoencoder import build_vae
 from hummingbird_core.training.diffusion import build_text_encoder
@@ -125,9 +128,38 @@ def test_nan_latents_are_named(pipe):
 
 def test_unknown_models_and_devices():
     with pytest.raises(CheckpointError, match="hummingbird download"):
-        resolve_model("no-such-model")
+        find_model("no-such-model")
     with pytest.raises(InputError, match="toaster"):
         HummingbirdPipeline.from_pretrained("nano", device="toaster")
+
+
+def test_a_hub_id_is_found_in_the_local_cache_only(tmp_path):
+    snapshot = tmp_path / "models--someone--birds" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    refs = tmp_path / "models--someone--birds" / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("0" * 40)
+    code = (
+        "from hummingbird_core.model_files import find_model;"
+        "print(find_model('someone/birds'));"
+        "find_model('someone/else')"
+    )
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert Path(done.stdout.strip()) == snapshot
+    assert "hummingbird download" in done.stderr.splitlines()[-1]
+
+
+def test_noises_that_end_too_early(pipe):
+    with pytest.raises(InputError, match="expected 1"):
+        pipe.sample(
+            pipe.encode_prompt(PROMPT),
+            latents=torch.zeros(1, 4, 1, 2, 2),
+            noises=[],
+            num_inference_steps=2,
+        )
 
 
 def test_a_part_that_is_missing_is_named(pipe):
