@@ -34,7 +34,7 @@ from .unet import HummingbirdUNet
 from .vae import check_finite, decode_latents, encode_video, spatial_factor
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
+    from diffusers.models import AutoencoderKL, AutoencoderTiny
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class HummingbirdPipeline:
     def __init__(
         self,
         unet: HummingbirdUNet,
-        vae: AutoencoderKL | None = None,
+        vae: AutoencoderKL | AutoencoderTiny | None = None,
         text_encoder: TextEncoder | None = None,
     ):
         self.unet = unet

@@ -17,7 +17,6 @@ from .errors import InputError
 from .unet_config import PRESETS, UNetConfig
 from .unet_layers import (
     INIT_ATTENTION_HEADS,
-    NORM_GROUPS,
     Block,
     Conditioning,
     Downsample,
@@ -108,7 +107,8 @@ class HummingbirdUNet(nn.Module):
             skip = skips.pop()
             height, width = skip.shape[-2:]
             x = self._run(block, torch.cat([x[..., :height, :width], skip], dim=1), cond)
-        return self.out(x).unflatten(0, (batch, num_frames)).transpose(1, 2)  # [B, C, T, H, W]
+        noise = self.out(x).unflatten(0, (batch, num_frames)).transpose(1, 2)  # [B, C, T, H, W]
+        return sample + noise if self.config.residual_prediction else noise
 
     def _run(self, block: nn.Module, x: Tensor, cond: Conditioning) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
@@ -204,7 +204,7 @@ class _Builder:
 
     def output_layers(self) -> nn.Sequential:
         width = self.config.model_channels
-        norm = self.operations.GroupNorm(NORM_GROUPS, width, **self.factory)
+        norm = self.operations.GroupNorm(self.config.norm_groups, width, **self.factory)
         return nn.Sequential(norm, nn.SiLU(), self.conv3x3(width, self.config.out_channels))
 
     def level_layers(self, level: int, channels: int, out_channels: int) -> list[nn.Module]:
@@ -214,9 +214,14 @@ class _Builder:
         return [self.res_block(channels, out_channels), *transformers]
 
     def res_block(self, channels: int, out_channels: int) -> ResBlock:
-        embedding_dim, dropout = 4 * self.config.model_channels, self.config.dropout
         return ResBlock(
-            channels, out_channels, embedding_dim, dropout, self.operations, **self.factory
+            channels,
+            out_channels,
+            4 * self.config.model_channels,
+            self.config.norm_groups,
+            self.config.dropout,
+            self.operations,
+            **self.factory,
         )
 
     def transformers(self, channels: int) -> list[nn.Module]:
@@ -225,6 +230,7 @@ class _Builder:
             channels,
             self.config.context_dim,
             self.config.head_channels,
+            self.config.norm_groups,
             self.operations,
             **self.factory,
         )
@@ -233,9 +239,14 @@ class _Builder:
     def temporal_transformer(
         self, channels: int, inner_dim: int, use_linear: bool
     ) -> TemporalTransformer:
-        head_channels = self.config.head_channels
         return TemporalTransformer(
-            channels, inner_dim, head_channels, use_linear, self.operations, **self.factory
+            channels,
+            inner_dim,
+            self.config.head_channels,
+            self.config.norm_groups,
+            use_linear,
+            self.operations,
+            **self.factory,
         )
 
     def linear(self, channels: int, out_channels: int, bias: bool = True) -> nn.Module:

@@ -27,6 +27,9 @@ class UNetConfig:
         context_dim: width of the text embedding.
         middle_block: whether there is a block at the lowest resolution (pruned from the 0.7B).
         guidance_embedding: whether `time_cond_proj` takes an embedding of the guidance scale.
+        norm_groups: groups of every GroupNorm.
+        residual_prediction: whether the layers predict how the noise differs from the sample. At
+            the noisiest steps both are nearly equal, and a small network can't copy a sample well.
         dropout: drop probability in ResBlocks and temporal convolutions, in training only.
     """
 
@@ -40,6 +43,8 @@ class UNetConfig:
     context_dim: int = 1024
     middle_block: bool = True
     guidance_embedding: bool = False
+    norm_groups: int = 32
+    residual_prediction: bool = False
     dropout: float = 0.0
 
     @classmethod
@@ -65,46 +70,59 @@ class UNetConfig:
     def from_state_dict(cls, state_dict: Mapping[str, Tensor]) -> UNetConfig:
         """Reads the config off the shapes of a checkpoint's tensors (keys without prefix).
 
+        Groups of the norms and the kind of prediction leave no trace there: they are a preset's
+        where one fits, else VideoCrafter2's.
+
         Raises:
             InputError: the keys are not those of this U-Net.
         """
         shapes = {key: tuple(tensor.shape) for key, tensor in state_dict.items()}
-        return _config_from_shapes(shapes)
+        config = _config_from_shapes(shapes)
+        preset = PRESETS.get(config.preset or "", config)
+        return replace(
+            config,
+            norm_groups=preset.norm_groups,
+            residual_prediction=preset.residual_prediction,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @property
     def preset(self) -> str | None:
-        """Name of the preset that has this shape; dropout and guidance input do not count."""
+        """Name of the preset that has this shape; what leaves no trace in shapes, and the guidance
+        input, do not count."""
 
         def shape(config: UNetConfig) -> UNetConfig:
-            return replace(config, dropout=0.0, guidance_embedding=False)
+            return replace(
+                config,
+                dropout=0.0,
+                norm_groups=32,
+                residual_prediction=False,
+                guidance_embedding=False,
+            )
 
         return next((name for name, c in PRESETS.items() if shape(c) == shape(self)), None)
 
 
+# 64x64 videos have 8x8 latents: three levels, and attention at 4x4 only, keep a CPU fast. With 32
+# channels and the usual 32 groups, norms would take away the mean of every single channel.
+NANO = UNetConfig(
+    model_channels=32,
+    channel_mult=(1, 2, 2),
+    attention_levels=(1,),
+    head_channels=8,
+    context_dim=64,
+    norm_groups=8,
+    residual_prediction=True,
+)
 PRESETS = {
     "videocrafter2": UNetConfig(),
     "hummingbird-0.9b": UNetConfig(num_res_blocks=1, guidance_embedding=True),
     "hummingbird-0.7b": UNetConfig(num_res_blocks=1, middle_block=False, guidance_embedding=True),
-    # 64x64 videos have 8x8 latents: three levels, and attention at 4x4 only, keep a CPU fast.
-    "nano-teacher": UNetConfig(
-        model_channels=32,
-        channel_mult=(1, 2, 2),
-        attention_levels=(1,),
-        head_channels=8,
-        context_dim=64,
-    ),
-    "hummingbird-nano": UNetConfig(
-        model_channels=32,
-        channel_mult=(1, 2, 2),
-        attention_levels=(1,),
-        head_channels=8,
-        context_dim=64,
-        num_res_blocks=1,
-        middle_block=False,
-        guidance_embedding=True,
+    "nano-teacher": NANO,
+    "hummingbird-nano": replace(
+        NANO, num_res_blocks=1, middle_block=False, guidance_embedding=True
     ),
 }
 

@@ -20,7 +20,6 @@ from einops import rearrange
 from torch import Tensor, nn
 
 INIT_ATTENTION_HEADS = 8
-NORM_GROUPS = 32
 
 
 def timestep_embedding(timesteps: Tensor, dim: int) -> Tensor:
@@ -79,7 +78,9 @@ def temporal_conv_class(conv3d: type[nn.Conv3d]) -> type[nn.Conv3d]:
 class TemporalConvBlock(nn.Module):
     """Four temporal convolutions with an identity around them; norms see all frames at once."""
 
-    def __init__(self, channels: int, dropout: float, operations: Any, **factory: Any):
+    def __init__(
+        self, channels: int, norm_groups: int, dropout: float, operations: Any, **factory: Any
+    ):
         super().__init__()
         conv_class = temporal_conv_class(operations.Conv3d)
 
@@ -87,7 +88,7 @@ class TemporalConvBlock(nn.Module):
             return conv_class(channels, channels, (3, 1, 1), padding=(1, 0, 0), **factory)
 
         def norm() -> nn.Module:
-            return operations.GroupNorm(NORM_GROUPS, channels, **factory)
+            return operations.GroupNorm(norm_groups, channels, **factory)
 
         self.conv1 = nn.Sequential(norm(), nn.SiLU(), conv())
         self.conv2 = nn.Sequential(norm(), nn.SiLU(), nn.Dropout(dropout), conv())
@@ -109,13 +110,14 @@ class ResBlock(ConditionedLayer):
         channels: int,
         out_channels: int,
         embedding_dim: int,
+        norm_groups: int,
         dropout: float,
         operations: Any,
         **factory: Any,
     ):
         super().__init__()
         self.in_layers = nn.Sequential(
-            operations.GroupNorm(NORM_GROUPS, channels, **factory),
+            operations.GroupNorm(norm_groups, channels, **factory),
             nn.SiLU(),
             operations.Conv2d(channels, out_channels, 3, padding=1, **factory),
         )
@@ -123,7 +125,7 @@ class ResBlock(ConditionedLayer):
             nn.SiLU(), operations.Linear(embedding_dim, out_channels, **factory)
         )
         self.out_layers = nn.Sequential(
-            operations.GroupNorm(NORM_GROUPS, out_channels, **factory),
+            operations.GroupNorm(norm_groups, out_channels, **factory),
             nn.SiLU(),
             nn.Dropout(dropout),
             operations.Conv2d(out_channels, out_channels, 3, padding=1, **factory),
@@ -133,7 +135,9 @@ class ResBlock(ConditionedLayer):
             if channels == out_channels
             else operations.Conv2d(channels, out_channels, 1, **factory)
         )
-        self.temopral_conv = TemporalConvBlock(out_channels, dropout, operations, **factory)
+        self.temopral_conv = TemporalConvBlock(
+            out_channels, norm_groups, dropout, operations, **factory
+        )
 
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
         h = self.in_layers(x)
@@ -236,10 +240,16 @@ class SpatialTransformer(ConditionedLayer):
     """Attention inside each frame, and of each frame to the text."""
 
     def __init__(
-        self, channels: int, context_dim: int, head_channels: int, operations: Any, **factory: Any
+        self,
+        channels: int,
+        context_dim: int,
+        head_channels: int,
+        norm_groups: int,
+        operations: Any,
+        **factory: Any,
     ):
         super().__init__()
-        self.norm = operations.GroupNorm(NORM_GROUPS, channels, eps=1e-6, **factory)
+        self.norm = operations.GroupNorm(norm_groups, channels, eps=1e-6, **factory)
         self.proj_in = operations.Linear(channels, channels, **factory)
         block = TransformerBlock(
             channels, context_dim, head_channels, SPATIAL, operations, **factory
@@ -264,6 +274,7 @@ class TemporalTransformer(ConditionedLayer):
         channels: int,
         inner_dim: int,
         head_channels: int,
+        norm_groups: int,
         use_linear: bool,
         operations: Any,
         **factory: Any,
@@ -274,7 +285,7 @@ class TemporalTransformer(ConditionedLayer):
             operations.Linear if use_linear else functools.partial(operations.Conv1d, kernel_size=1)
         )
         self.use_linear = use_linear
-        self.norm = operations.GroupNorm(NORM_GROUPS, channels, eps=1e-6, **factory)
+        self.norm = operations.GroupNorm(norm_groups, channels, eps=1e-6, **factory)
         self.proj_in = projection(channels, inner_dim, **factory)
         block = TransformerBlock(inner_dim, None, head_channels, TEMPORAL, operations, **factory)
         self.transformer_blocks = nn.ModuleList([block])

@@ -1,4 +1,4 @@
-"""`hummingbird convert`: a released checkpoint to one safetensors file."""
+"""`hummingbird convert`: a released checkpoint, or a LoRA, to one safetensors file."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import argparse
 from pathlib import Path
 
 EPILOG = """\
-example:
+examples:
   hummingbird convert 07B_merged_all.pt hummingbird-07b.safetensors --dtype fp16
+  hummingbird convert unet_lora.pt reward-lora.safetensors --lora-for hummingbird-0.7b
 
 The source may be a whole pickled model, a state dict or a safetensors file. Nothing in it is run.
-Memory stays small: one tensor is read and written at a time.
+Memory stays small: one tensor is read and written at a time. A LoRA of any format becomes one that
+ComfyUI's own LoRA nodes take.
 """
 
 
@@ -22,11 +24,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("fp32", "fp16", "bf16"), default="fp16", help="default: fp16"
     )
+    parser.add_argument(
+        "--lora-for", metavar="PRESET", help="the source is a LoRA for this U-Net, not a checkpoint"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the destination")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Convert, with a progress bar in bytes."""
+    """Convert, and say what was written."""
+    convert = _convert_lora if args.lora_for else _convert_checkpoint
+    convert(args)
+    print(f"wrote {args.destination}")
+
+
+def _convert_lora(args: argparse.Namespace) -> None:
+    from ..lora import convert_lora
+    from ..unet import HummingbirdUNet, UNetConfig
+
+    unet = HummingbirdUNet(UNetConfig.from_preset(args.lora_for), device="meta")
+    lora = convert_lora(args.source, args.destination, unet, overwrite=args.overwrite)
+    for entry in lora.unused:
+        print(f"left out {entry}")
+
+
+def _convert_checkpoint(args: argparse.Namespace) -> None:
+    """With a progress bar in bytes."""
     import torch
     from tqdm import tqdm
 
@@ -46,4 +68,3 @@ def run(args: argparse.Namespace) -> None:
             overwrite=args.overwrite,
             progress=progress,
         )
-    print(f"wrote {args.destination}")

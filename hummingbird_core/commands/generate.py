@@ -74,6 +74,12 @@ def _add_model(group: Any) -> None:
     group.add_argument(
         "--lora", action="append", default=[], metavar="FILE[:STRENGTH]", help="may be repeated"
     )
+    group.add_argument(
+        "--tiny-vae",
+        metavar="FILE",
+        type=Path,
+        help="a TAESD decoder (a file or diffusers folder): faster, a little less detail",
+    )
     group.add_argument("--device", help="cpu, cuda, cuda:1, mps ... (default: the best there is)")
     group.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), help="default: by device")
 
@@ -144,6 +150,7 @@ def _job(args: argparse.Namespace, settings: VideoSettings, output: Path, origin
         model=Path(args.model).name,
         loras=[{"file": path.name, "strength": strength} for path, strength in loras],
         dtype=args.dtype,
+        tiny_vae=args.tiny_vae and args.tiny_vae.name,
     )
     return Job(
         settings,
@@ -169,11 +176,14 @@ def _load_pipeline(args: argparse.Namespace) -> HummingbirdPipeline:
 
     from ..lora import load_lora, merge_lora
     from ..pipeline import HummingbirdPipeline
+    from ..vae import load_tiny_decoder
 
     dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, None: None}
     pipe = HummingbirdPipeline.from_pretrained(
         args.model, device=args.device, dtype=dtypes[args.dtype]
     )
+    if args.tiny_vae:
+        pipe.vae = load_tiny_decoder(args.tiny_vae).to(pipe.device, pipe.dtype)
     for path, strength in map(_split_strength, args.lora):
         lora = load_lora(path, pipe.unet)
         if lora.unused:

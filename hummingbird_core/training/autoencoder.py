@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 BATCH = 16
 KL_WEIGHT = 1e-6
-LATENT_STD = 0.5
-DECODER_NOISE = 0.02  # standard deviation, where latents have `LATENT_STD`
+DECODER_NOISE = 0.04  # standard deviation, where that of latents is 1
 FIRST_DECODER_SEED = 1_000_000  # frames that `train_vae` has not seen
 
 
@@ -38,13 +37,7 @@ def build_vae() -> AutoencoderKL:
 
 
 def train_vae(schedule: Schedule, folder: Path) -> AutoencoderKL:
-    """Trains encoder and decoder, then sets `scaling_factor` so that latents have the standard
-    deviation `LATENT_STD`.
-
-    Half of the usual unit deviation is on purpose: with less signal at the noisiest steps, the
-    diffusion model cannot read the direction of motion off its noisy input and has to learn it
-    from the text.
-    """
+    """Trains encoder and decoder, and sets `scaling_factor` to give latents unit deviation."""
     vae = build_vae()
 
     def loss(step: int, seed: int) -> dict[str, Tensor]:
@@ -59,7 +52,7 @@ def train_vae(schedule: Schedule, folder: Path) -> AutoencoderKL:
     ema = train("vae", vae, loss, schedule, folder)
     with torch.no_grad():
         latents = torch.cat([ema.encode(_frames(-step)).latent_dist.mean for step in range(1, 9)])
-    ema.register_to_config(scaling_factor=LATENT_STD / latents.std().item())
+    ema.register_to_config(scaling_factor=1 / latents.std().item())
     return ema
 
 

@@ -61,7 +61,7 @@ def train(name: str, model: Model, loss: Loss, schedule: Schedule, folder: Path)
         folder: where `NAME.state.pt` is kept.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.99), weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
     path = folder / f"{name}.state.pt"
     first = _resume(path, model, ema, optimizer)

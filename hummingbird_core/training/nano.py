@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 CLIPS = 1536
 SCHEDULES = {
     "vae": Schedule(steps=800, learning_rate=2e-3, ema_decay=0.98),
-    "teacher": Schedule(steps=1300, learning_rate=2e-3),
+    "teacher": Schedule(steps=1700, learning_rate=2e-3),
     "student": Schedule(steps=250, learning_rate=1e-3),
     "consistency": Schedule(steps=600, learning_rate=5e-4),
     "decoder": Schedule(steps=1800, learning_rate=1.5e-3),

@@ -7,6 +7,7 @@ import torch
 from conftest import PREFIX, golden_unet
 from helpers import golden, manifest, relative_l2, rnd
 
+from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import guidance_scale_embedding
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.unet_layers import timestep_embedding
@@ -64,6 +65,19 @@ def test_09b():
 def test_teacher(unet_vc2):
     out = golden("c_unetvc2_t999")["out"]
     assert relative_l2(forward(unet_vc2, w=None), out) < TOLERANCE
+
+
+def test_pipeline_samples_as_the_original(unet_07b):
+    expected = golden("g_loop_07B_n4_seed42_latents_given")
+    latents = HummingbirdPipeline(unet_07b).sample(
+        rnd("input:context", (1, 77, 1024)),
+        latents=rnd("input:x", (1, 4, 4, 16, 16)),
+        noises=list(expected["rng_draws"]),
+        num_inference_steps=4,
+        guidance_scale=7.5,
+        fps=8,
+    )
+    assert relative_l2(latents, expected["out"]) < TOLERANCE
 
 
 def test_timestep_embedding():

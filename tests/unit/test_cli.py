@@ -14,11 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from diffusers.models import AutoencoderTiny
+from safetensors.torch import load_file, save_file
 
 from hummingbird_core.cli import COMMANDS, main
 from hummingbird_core.commands.generate import _split_strength
 from hummingbird_core.commands.jobs import file_name
+from hummingbird_core.lora_formats import lora_targets
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.video import read_metadata, read_video
 
 PROMPT = "a red circle moves right"
@@ -244,6 +247,14 @@ def test_other_settings_do_not_replace_a_video(capsys, clip):
     assert "--overwrite" in error_of(capsys, "generate", PROMPT, "-o", clip, "--seed", 6)
 
 
+def test_a_tiny_vae_decodes_instead_of_the_full_one(capsys, tmp_path):
+    AutoencoderTiny().save_pretrained(tmp_path / "taesd")
+    made = tmp_path / "tiny.mp4"
+    options = ("--frames", 2, "--steps", 1, "--tiny-vae", tmp_path / "taesd")
+    assert run(capsys, "generate", PROMPT, "-o", made, *options)[0] == 0
+    assert read_metadata(made)["tiny_vae"] == "taesd"
+
+
 def test_a_batch_resumes_where_it_stopped(capsys, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text(
@@ -333,6 +344,23 @@ def test_convert_refuses_what_is_no_checkpoint(capsys, tmp_path):
         capsys, "convert", tmp_path / "notes.pt", tmp_path / "out.safetensors"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["notes.pt"]
+
+
+def test_convert_makes_a_comfyui_lora_of_the_flat_list(capsys, tmp_path):
+    unet = HummingbirdUNet(UNetConfig.from_preset("hummingbird-nano"), device="meta")
+    tensors = []
+    for layer in lora_targets(unet).values():
+        out, *rest = layer.weight.shape
+        tensors += [torch.zeros(out, 2, *[1] * (len(rest) - 1)), torch.zeros(2, *rest)]
+    torch.save(tensors, tmp_path / "unet_lora.pt")
+    arguments = ("convert", tmp_path / "unet_lora.pt", tmp_path / "lora.safetensors")
+    code, _, _ = run(capsys, *arguments, "--lora-for", "hummingbird-nano")
+    assert code == 0
+    converted = load_file(tmp_path / "lora.safetensors")
+    assert len(converted) == len(tensors) // 2 * 3  # up, down, alpha
+    assert "diffusion_model.time_cond_proj.lora_up.weight" in converted
+    said = error_of(capsys, *arguments, "--lora-for", "videocrafter2", "--overwrite")
+    assert "it fits hummingbird-nano" in said
 
 
 def test_download_lists_sizes_and_licences(capsys):
