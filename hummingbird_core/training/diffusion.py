@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..sampling import TRAIN_TIMESTEPS, add_noise, alphas_cumprod
 from ..text_encoder import TextConfig, TextEncoder
-from ..tokenizer import WordTokenizer
+from ..tokenizer import PADDING_ID, WordTokenizer
 from ..unet import HummingbirdUNet, UNetConfig
 from . import shapes
 from .latents import ShapeClips
@@ -50,9 +50,19 @@ def build_text_encoder() -> TextEncoder:
         width=64, layers=2, heads=4, vocab_size=tokenizer.vocab_size, mlp_width=256, skip_last=0
     )
     encoder = TextEncoder(config, tokenizer)
-    # Large word vectors, or positions and attention would drown them.
-    nn.init.normal_(encoder.model.get_input_embeddings().weight, std=WORD_STD)
+    words, positions = (encoder.get_parameter(name) for name in _embedding_names(encoder))
+    nn.init.normal_(words, std=WORD_STD)
+    # Without a vector and a place of its own, padding becomes the mean of all words: most of the 77
+    # tokens then tell the whole caption, and attention finds it before it has learned to look.
+    nn.init.zeros_(words[PADDING_ID])
+    nn.init.zeros_(positions)
     return encoder.requires_grad_(False)
+
+
+def _embedding_names(encoder: TextEncoder) -> list[str]:
+    endings = ("token_embedding.weight", "position_embedding.weight")
+    names = [name for name, _ in encoder.named_parameters()]
+    return [name for ending in endings for name in names if name.endswith(ending)]
 
 
 def zero_residual_branches(unet: HummingbirdUNet) -> None:
