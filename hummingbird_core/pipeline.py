@@ -28,7 +28,7 @@ from .sampling import (
     step_noises,
     video_seed,
 )
-from .settings import check_settings
+from .settings import FULL_SIZE, NANO, Trained, check_settings
 from .text_encoder import TextEncoder, TextEncoding
 from .unet import HummingbirdUNet
 from .vae import check_finite, decode_latents, encode_video, spatial_factor
@@ -39,19 +39,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]  # done, total, what is being done
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a model was trained on: the defaults, and what to warn about when they are left."""
-
-    height: int
-    width: int
-    frames: tuple[int, ...]
-
-
-FULL_SIZE = Trained(height=320, width=512, frames=(16, 26))
-NANO = Trained(height=64, width=64, frames=(16,))
 
 
 @dataclass(frozen=True)

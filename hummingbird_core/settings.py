@@ -1,14 +1,28 @@
-"""The settings of a video, and which of them no model can work with."""
+"""The settings of a video: what models were trained on, and what none can work with."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from .errors import InputError
 from .sampling import CONSISTENCY_GRID, check_steps, video_seed
 
 SIZE_MULTIPLE = 8  # pixels per latent pixel
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a model was trained on: the defaults, and what to warn about when they are left."""
+
+    height: int
+    width: int
+    frames: tuple[int, ...]
+
+
+FULL_SIZE = Trained(height=320, width=512, frames=(16, 26))
+NANO = Trained(height=64, width=64, frames=(16,))
 
 
 def check_settings(
