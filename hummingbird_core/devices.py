@@ -6,6 +6,8 @@ import torch
 
 from .errors import InputError
 
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}  # by short name
+
 
 def best_device() -> torch.device:
     """CUDA or ROCm, else Apple's MPS, else the CPU."""

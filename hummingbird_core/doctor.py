@@ -9,7 +9,6 @@ import platform
 import sys
 import warnings
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 from typing import Any
 
 import psutil
@@ -20,6 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from . import __version__
 from .commands.report import gibibytes
 from .devices import best_device, default_dtype
+from .model_files import find_model
 
 REQUIRED = (
     *("torch", "numpy", "einops", "safetensors", "transformers", "diffusers", "huggingface_hub"),
@@ -48,7 +48,7 @@ def diagnose() -> dict[str, Any]:
     memory = _memory(device)
     packages = {name: _version(name) for name in REQUIRED + OPTIONAL}
     ffmpeg = _ffmpeg()
-    built_in = files("hummingbird_core").joinpath("assets/nano/hummingbird-nano.safetensors")
+    built_in = find_model("nano")
     return {
         "hummingbird": __version__,
         "python": sys.version.split()[0],

@@ -49,12 +49,11 @@ def _convert_lora(args: argparse.Namespace) -> None:
 
 def _convert_checkpoint(args: argparse.Namespace) -> None:
     """With a progress bar in bytes."""
-    import torch
     from tqdm import tqdm
 
     from ..checkpoints import convert_checkpoint
+    from ..devices import DTYPES
 
-    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[args.dtype]
     with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -64,7 +63,7 @@ def _convert_checkpoint(args: argparse.Namespace) -> None:
         convert_checkpoint(
             args.source,
             args.destination,
-            dtype=dtype,
+            dtype=DTYPES[args.dtype],
             overwrite=args.overwrite,
             progress=progress,
         )

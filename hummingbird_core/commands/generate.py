@@ -172,15 +172,13 @@ def _split_strength(lora: str) -> tuple[Path, float]:
 
 
 def _load_pipeline(args: argparse.Namespace) -> HummingbirdPipeline:
-    import torch
-
+    from ..devices import DTYPES
     from ..lora import load_lora, merge_lora
     from ..pipeline import HummingbirdPipeline
     from ..vae import load_tiny_decoder
 
-    dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, None: None}
     pipe = HummingbirdPipeline.from_pretrained(
-        args.model, device=args.device, dtype=dtypes[args.dtype]
+        args.model, device=args.device, dtype=DTYPES.get(args.dtype)
     )
     if args.tiny_vae:
         pipe.vae = load_tiny_decoder(args.tiny_vae).to(pipe.device, pipe.dtype)

@@ -2,9 +2,10 @@
 
 Plain noise prediction never learns the direction of motion here. At t = 999 the noisy latents still
 hold 0.5 % of the signal, and the sign of the motion can be read from that, so in training the text
-is not needed for it; in sampling there is only noise to read. Two things make the network learn it
-from the text: steps drawn towards high noise, and a loss weighted like an error in x0, which is
-large where the noise is. Both fade towards plain noise prediction, which is better for detail.
+is not needed for it; in sampling there is only noise to read. Two things are meant to make the
+network learn it from the text: steps drawn towards high noise, and a loss weighted like an error in
+x0, which is large where the noise is. Both fade towards plain noise prediction, which is better for
+detail.
 """
 
 from __future__ import annotations
