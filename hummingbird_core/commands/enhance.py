@@ -1,0 +1,105 @@
+"""`hummingbird enhance`: make prompts better before a video is made from them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .jobs import VideoSettings, read_prompt_file
+
+if TYPE_CHECKING:
+    from ..prompts import EnhancedPrompt
+    from ..tokenizer import Tokenizer
+
+logger = logging.getLogger(__name__)
+
+EPILOG = """\
+examples:
+  the built-in expander, which needs no model and adds motion, camera, light and style:
+    hummingbird enhance "a fox in the snow"
+  other wordings, for a file of prompts:
+    hummingbird enhance --prompts prompts.txt --seed 7 > better.txt
+  a chat model of the hub's local cache, or in a folder:
+    hummingbird enhance "a fox in the snow" --source local --model Qwen/Qwen2.5-1.5B-Instruct
+  a server: Ollama, llama.cpp, vLLM, LM Studio or another that speaks OpenAI's protocol; the
+  prompt may be in any language that its model knows:
+    hummingbird enhance "ein Fuchs im Schnee" --source server --model llama3.1
+    hummingbird enhance "a fox" --source server --url http://localhost:8080/v1
+
+A server's key is read from HUMMINGBIRD_API_KEY. Answers of language models are kept in your cache
+folder, or in HUMMINGBIRD_CACHE: the same prompt, model and seed give the same answer at once.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `hummingbird enhance`."""
+    parser.epilog = EPILOG
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("prompt", nargs="?", help="what the video should show")
+    what.add_argument("--prompts", metavar="FILE", type=Path, help="one prompt a line, or .jsonl")
+    parser.add_argument(
+        "--source",
+        choices=("builtin", "local", "server"),
+        default="builtin",
+        help="what rewrites the prompt (default: builtin)",
+    )
+    parser.add_argument("--model", help="the language model: a folder, a hub id or a server's name")
+    parser.add_argument("--url", help="of the server (default: that of Ollama on this computer)")
+    parser.add_argument(
+        "--for",
+        dest="video_model",
+        metavar="MODEL",
+        help="the video model: nano, a checkpoint or a folder; its tokenizer counts the tokens "
+        "(default: CLIP's 77-token window, as all released models have)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another wording")
+    parser.add_argument("--json", action="store_true", help="for programs: one object a line")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print one enhanced prompt a line; what was cut off is said on stderr."""
+    from ..prompts import create_enhancer
+    from ..prompts.server import DEFAULT_URL
+
+    requests = _requests(args)
+    tokenizer = _tokenizer_of(args.video_model)
+    url = args.url or DEFAULT_URL
+    with create_enhancer(args.source, tokenizer, model=args.model, url=url) as enhancer:
+        for settings, origin in requests:
+            result = enhancer.enhance(settings.prompt, settings.seed)
+            _warn(result, f"{origin}: " if origin else "")
+            print(_json_line(result) if args.json else result.text, flush=True)
+
+
+def _requests(args: argparse.Namespace) -> list[tuple[VideoSettings, str]]:
+    if args.prompts is None:
+        return [(VideoSettings(args.prompt, seed=args.seed), "")]
+    return read_prompt_file(args.prompts, VideoSettings("", seed=args.seed))
+
+
+def _tokenizer_of(model: str | None) -> Tokenizer:
+    """The tokenizer that a video model reads prompts with, without loading its weights."""
+    from ..checkpoints import TOKENIZER_KEY, checkpoint_info
+    from ..model_files import find_model
+    from ..tokenizer import ClipTokenizer, WordTokenizer
+
+    words = checkpoint_info(find_model(model))["metadata"].get(TOKENIZER_KEY) if model else None
+    return WordTokenizer.from_json(words) if words else ClipTokenizer()
+
+
+def _warn(result: EnhancedPrompt, origin: str) -> None:
+    if result.cut_off:
+        logger.warning(
+            "%s%d tokens fit the text window; cut off: %s", origin, result.room, result.cut_off
+        )
+    for note in result.notes:
+        logger.warning("%s%s", origin, note)
+
+
+def _json_line(result: EnhancedPrompt) -> str:
+    values = asdict(result)
+    return json.dumps({"prompt": values.pop("text"), **values})

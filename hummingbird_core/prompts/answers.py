@@ -1,0 +1,71 @@
+"""From what a language model answers to the prompt that is in it.
+
+Models think aloud, greet, quote, list, explain and decorate, whatever they were told.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .words import APOSTROPHES
+
+TAGS = r"think|thinking|thought|reasoning|reflection"
+THOUGHT = re.compile(rf"<({TAGS})>.*?(?:</\1>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z)", re.S | re.I)
+# Where a chat template writes the opening tag itself, only the closing one is in the answer.
+END_OF_THOUGHT = re.compile(rf"\A.*(?:</(?:{TAGS})>|\[/THINK\])", re.S | re.I)
+CHANNEL = re.compile(r"\A.*<\|channel\|>final<\|message\|>", re.S)  # gpt-oss
+CONTROL = re.compile(r"<\|[^<>|]*\|>|</?s>|</?answer>", re.I)
+MARKDOWN = re.compile(r"```\w*|`|\*\*|__|(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w)|^#+\s*", re.M)
+
+RESULT = r"(?:prompt|description|version|rewrit\w*|translation|enhance\w*|answer)s?\b"
+PREAMBLES = (
+    r"(?:sure|certainly|of course|okay|ok|absolutely|great|got it)(?: thing)?[,.!:]\s*",
+    rf"I(?:[{APOSTROPHES}](?:d|ll)| would| will| can)\b[^\n]*\n\s*",
+    rf"(?:here(?:[{APOSTROPHES}]s| is| are)|below is|this is)\b[^\n:]*?\b{RESULT}[^\n:]*:\s*",
+    rf"(?:\w+\s+){{0,2}}{RESULT}\s*:\s*",
+)
+ITEM = re.compile(r"\s*(?:[-*•]|(?P<number>\d{1,2})[.)])\s+(?=\S)")
+ASPECT = re.compile(
+    r"\A\W*(?:subject|scene|setting|motion|movement|action|style|camera|light(?:ing)?|mood|details?"
+    r"|atmosphere)\b[^:\n]{0,20}:\s*",
+    re.I,
+)
+QUOTES = (
+    *('""', "''", "“”", "„“", "«»", "»«", "「」", "『』"),
+    "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}",
+)
+
+
+def clean_answer(answer: str) -> str:
+    """The prompt in one line, without thoughts, greeting, list marks, quotes and explanation.
+
+    Empty if there is none, as in an answer that was cut off while the model was thinking.
+    """
+    text = THOUGHT.sub("", CHANNEL.sub("", answer))
+    text = CONTROL.sub("", END_OF_THOUGHT.sub("", text))
+    text = MARKDOWN.sub("", text).strip()
+    for preamble in PREAMBLES:
+        text = re.sub(rf"\A{preamble}", "", text, flags=re.I)
+    return _unquote(" ".join(_prompt_of(text.strip()).split()))
+
+
+def _prompt_of(text: str) -> str:
+    """Of running text the first paragraph; of a list its aspects, or its first alternative."""
+    lines = text.splitlines()
+    marks = [ITEM.match(line) for line in lines]
+    items = [line[mark.end() :] for line, mark in zip(lines, marks, strict=True) if mark]
+    if not items or not marks[0]:
+        labelled = [line for line in lines if ASPECT.match(line)]
+        if len(labelled) < 2:
+            return re.split(r"\n\s*\n", text)[0]
+        items = labelled
+    elif marks[0]["number"] and not any(map(ASPECT.match, items)):
+        return items[0]
+    return ", ".join(ASPECT.sub("", item).rstrip(" .,;") for item in items)
+
+
+def _unquote(text: str) -> str:
+    for opening, closing in map(tuple, QUOTES):
+        if len(text) > 1 and text.startswith(opening) and text.endswith(closing):
+            return text[1:-1].strip()
+    return text

@@ -1,0 +1,90 @@
+"""Answers of language models, remembered on the disk.
+
+Asking a model again costs seconds or money, and a server may answer differently even with the same
+seed. One small JSON file an answer; deleting any of them is safe.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputError
+from ..files import check_destination, complete_or_absent
+from .chat import Chat
+
+logger = logging.getLogger(__name__)
+
+FOLDER_VARIABLE = "HUMMINGBIRD_CACHE"
+
+
+def default_cache_dir() -> Path:
+    """`$HUMMINGBIRD_CACHE`, else `hummingbird` where this system keeps caches; not made yet."""
+    if chosen := os.environ.get(FOLDER_VARIABLE):
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "hummingbird"
+
+
+class CachedChat(Chat):
+    """A language model that is asked only what it was not asked before.
+
+    Args:
+        chat: the model.
+        folder: where the answers are kept. If it cannot be written, they are not: no error.
+    """
+
+    def __init__(self, chat: Chat, folder: Path):
+        self.source = chat.source
+        self._chat = chat
+        self._folder = folder
+
+    @property
+    def model(self) -> str:
+        return self._chat.model
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return self._chat.identity
+
+    def answer(self, system: str, question: str, seed: int) -> str:
+        asked = {**self.identity, "system": system, "question": question, "seed": seed}
+        key = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        path = self._folder / f"{key}.json"
+        known = _read(path)
+        if known is not None:
+            return known
+        answer = self._chat.answer(system, question, seed)
+        if answer.strip():
+            _write(path, {**asked, "answer": answer})
+        return answer
+
+    def close(self) -> None:
+        self._chat.close()
+
+
+def _read(path: Path) -> str | None:
+    try:
+        answer = json.loads(path.read_text(encoding="utf-8"))["answer"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not there, or damaged: it will be written again
+    return answer if isinstance(answer, str) else None
+
+
+def _write(path: Path, entry: dict[str, Any]) -> None:
+    try:
+        check_destination(path, overwrite=True)
+        with complete_or_absent(path) as file:
+            file.write(json.dumps(entry, indent=1).encode())
+    except OutputError as error:
+        logger.warning("the answer is not kept for the next time: %s", error)

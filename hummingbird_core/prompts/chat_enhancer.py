@@ -1,0 +1,114 @@
+"""Prompts made better by a language model, and held to what the user asked for.
+
+The answer is checked, not trusted: the words of the subject must be in what fits the window. If
+they are not, the model is told what is wrong and asked once more; if it fails again, the user's
+own words are put first.
+
+A prompt in another language is first translated by the same model, because the text encoder knows
+English only. The subject is then that of the translation. The translation itself cannot be checked;
+it is returned with the result, so that the user can judge it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from string import Template
+
+from ..tokenizer import Tokenizer, WordTokenizer
+from .answers import clean_answer
+from .chat import Chat
+from .enhancer import EnhancedPrompt, Enhancer, check_request
+from .language import looks_foreign
+from .subject import lost_words, subject_words
+from .window import FittedText, fit_window, window_size
+from .words import strip_end
+
+SYSTEM_PROMPTS = Path(__file__).parent / "system"
+WORDS_PER_TOKEN = 0.6  # of English prompts with their punctuation, on the safe side
+OWN_WORDS_FIRST = "The language model lost the subject twice: your own words were put first."
+LEFT_ALONE = "The language model gave no usable answer twice: the prompt was left as it was."
+NOT_TRANSLATED = "The language model gave no translation: the prompt was taken as it is."
+
+
+class ChatEnhancer(Enhancer):
+    """Rewrites prompts with a language model.
+
+    Args:
+        chat: the model.
+        tokenizer: of the video model that the prompts are for. If it knows a list of words only,
+            as the built-in model's does, prompts are worded in these.
+        system: the system prompt, in which `$words` and `$vocabulary` are filled in; default: the
+            text file of this package that suits the tokenizer.
+    """
+
+    def __init__(self, chat: Chat, tokenizer: Tokenizer, *, system: str | None = None):
+        self._chat = chat
+        self._tokenizer = tokenizer
+        words = tokenizer.words if isinstance(tokenizer, WordTokenizer) else []
+        system = system or system_prompt("small_vocabulary" if words else "video")
+        self._system = Template(system).safe_substitute(
+            words=int(WORDS_PER_TOKEN * window_size(tokenizer)), vocabulary=" ".join(words)
+        )
+
+    def enhance(self, prompt: str, seed: int = 0) -> EnhancedPrompt:
+        line = check_request(prompt, seed)
+        notes: list[str] = []
+        english = self._translate(line, seed, notes) if looks_foreign(line) else None
+        fitted = self._rewrite(english or line, seed, notes)
+        return EnhancedPrompt(
+            text=fitted.text,
+            original=prompt,
+            source=self._chat.source,
+            model=self._chat.model,
+            seed=seed,
+            tokens=fitted.tokens,
+            room=window_size(self._tokenizer),
+            cut_off=fitted.cut_off,
+            english=english,
+            notes=tuple(notes),
+        )
+
+    def close(self) -> None:
+        self._chat.close()
+
+    def _translate(self, prompt: str, seed: int, notes: list[str]) -> str | None:
+        english = clean_answer(self._chat.answer(system_prompt("translate"), prompt, seed))
+        if not english:
+            notes.append(NOT_TRANSLATED)
+        return english if english != prompt else None
+
+    def _rewrite(self, prompt: str, seed: int, notes: list[str]) -> FittedText:
+        answer = clean_answer(self._chat.answer(self._system, prompt, seed))
+        complaint = self._complaint(prompt, answer)
+        if complaint:
+            question = f"{prompt}\n\n({complaint})"
+            answer = clean_answer(self._chat.answer(self._system, question, seed))
+            complaint = self._complaint(prompt, answer)
+        if not complaint:
+            return fit_window(answer, self._tokenizer)
+        if answer and not self._unknown(answer):
+            notes.append(OWN_WORDS_FIRST)
+            return fit_window(f"{strip_end(prompt)}, {answer}", self._tokenizer)
+        notes.append(LEFT_ALONE)
+        return fit_window(prompt, self._tokenizer)
+
+    def _complaint(self, prompt: str, answer: str) -> str | None:
+        """What is wrong with an answer, in words for the language model; None if it is good."""
+        if not answer:
+            return "Your last answer held no prompt. Answer with the prompt alone."
+        unknown = self._unknown(answer)
+        if unknown:
+            return f"Your last answer used words that are not in the list: {', '.join(unknown)}."
+        wanted = [word for word in subject_words(prompt) if not self._unknown(word)]
+        lost = lost_words(wanted, fit_window(answer, self._tokenizer).text)
+        if lost:
+            return f"Begin with the user's own words. Your last answer lost: {', '.join(lost)}."
+        return None
+
+    def _unknown(self, text: str) -> list[str]:
+        return self._tokenizer.unknown_words(self._tokenizer.clean(text))
+
+
+def system_prompt(name: str) -> str:
+    """The text of `system/NAME.txt`."""
+    return (SYSTEM_PROMPTS / f"{name}.txt").read_text(encoding="utf-8")

@@ -1,0 +1,58 @@
+"""From the name of a source to an enhancer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError
+from ..tokenizer import Tokenizer
+from .cache import CachedChat, default_cache_dir
+from .chat import Chat
+from .chat_enhancer import ChatEnhancer
+from .enhancer import Enhancer
+from .expander import BuiltinEnhancer
+from .server import DEFAULT_URL, ServerChat
+
+SOURCES = ("builtin", "local", "server")
+
+
+def create_enhancer(
+    source: str,
+    tokenizer: Tokenizer,
+    *,
+    model: str | None = None,
+    url: str = DEFAULT_URL,
+    cache_dir: Path | None = None,
+) -> Enhancer:
+    """An enhancer, ready for use in a `with` block; a local model is loaded when it is needed.
+
+    Args:
+        source: one of `SOURCES`. ComfyUI's own text generation has no name here: give
+            `ChatEnhancer` a `FunctionChat`.
+        tokenizer: of the video model that the prompts are for: it counts the tokens and knows the
+            words.
+        model: the language model: a folder or hub id ("local"), or its name on the server.
+        url: of the server.
+        cache_dir: where answers of language models are kept; default: the user's cache folder.
+
+    Raises:
+        InputError: an unknown source, or "local" without a model.
+    """
+    if source == "builtin":
+        return BuiltinEnhancer(tokenizer)
+    chat = CachedChat(_chat(source, model, url), cache_dir or default_cache_dir() / "prompts")
+    return ChatEnhancer(chat, tokenizer)
+
+
+def _chat(source: str, model: str | None, url: str) -> Chat:
+    if source == "server":
+        return ServerChat(url, model)
+    if source != "local":
+        raise InputError(f"got source {source!r}, expected one of {', '.join(SOURCES)}: choose one")
+    if model is None:
+        raise InputError(
+            "got no language model, expected a folder or the id of a downloaded model: add --model"
+        )
+    from .local_model import LocalChat
+
+    return LocalChat(model)

@@ -1,0 +1,254 @@
+"""The parts that read text: the token window, the subject, the language, a model's answer."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from hummingbird_core.prompts.answers import clean_answer
+from hummingbird_core.prompts.language import looks_foreign
+from hummingbird_core.prompts.subject import lost_words, subject_words
+from hummingbird_core.prompts.window import fit_window, window_size
+from hummingbird_core.tokenizer import ClipTokenizer, WordTokenizer
+
+CLIP = ClipTokenizer()
+LONG = "An old sailor mends his net on the quay. " * 2 + "Behind him, gulls circle, waves break, "
+
+
+# window
+
+
+def test_the_window_is_77_tokens_with_start_and_end():
+    assert window_size(CLIP) == 75
+
+
+@pytest.mark.parametrize("text", ["a fox", "a fox, running.", "", "word " * 74 + "word"])
+def test_what_fits_is_left_as_it_is(text):
+    fitted = fit_window(text, CLIP)
+    assert (fitted.text, fitted.cut_off) == (text, "")
+    assert fitted.tokens == CLIP.count(text) <= 75
+
+
+def test_the_cut_is_after_a_sentence_if_enough_is_left():
+    fitted = fit_window("An old sailor mends his net on the quay in the rain. " * 10, CLIP)
+    assert fitted.text.endswith("rain.")
+    assert fitted.cut_off.startswith("An old sailor")
+
+
+def test_else_after_a_clause():
+    fitted = fit_window("a fox" + ", trotting over the deep snow" * 20, CLIP)
+    assert fitted.text.endswith("snow")
+    assert fitted.cut_off.startswith("trotting")
+
+
+def test_else_after_a_word_that_can_stand_last():
+    fitted = fit_window("word " * 73 + "in the meadow", CLIP)
+    assert fitted.text == ("word " * 73).strip()
+    assert fitted.cut_off == "in the meadow"
+
+
+def test_without_spaces_it_is_cut_between_letters():
+    fitted = fit_window("雪" * 100, CLIP)
+    assert set(fitted.text) == {"雪"}
+    assert fitted.text + fitted.cut_off == "雪" * 100
+
+
+def test_marks_of_other_scripts_end_clauses_too():
+    fitted = fit_window("一只狐狸在雪地里奔跑\N{FULLWIDTH COMMA}" * 10, CLIP)
+    assert fitted.text.endswith("奔跑")
+
+
+def test_any_text_fits_is_a_beginning_and_says_what_was_lost():
+    rng = random.Random(0)
+    pieces = [
+        "fox",
+        "the",
+        "and",
+        ",",
+        ".",
+        " ",
+        "  ",
+        "ß",
+        "雪",
+        "é",
+        "&amp;",
+        "🦊",
+        "'s",
+        "42",
+        "-",
+    ]
+    for _ in range(50):
+        text = "".join(rng.choices(pieces, k=rng.randrange(200)))
+        fitted = fit_window(text, CLIP)
+        assert fitted.tokens == CLIP.count(fitted.text) <= 75
+        assert text.startswith(fitted.text)
+        assert bool(fitted.cut_off) <= (CLIP.count(text) > 75)
+
+
+def test_the_tokenizer_of_the_model_counts():
+    words = WordTokenizer(["a", "red", "circle"])
+    assert fit_window("a red circle, " * 30, words).tokens == 75  # CLIP would count the commas
+    assert fit_window("a red circle, " * 30, CLIP).text.count("circle") == 19
+
+
+def test_a_very_long_text_is_quick():
+    fitted = fit_window("a fox runs through the snow, " * 500, CLIP)
+    assert fitted.tokens <= 75
+
+
+# subject
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("a fox in the snow", ["fox"]),
+        ("a video of two old dogs playing in the park", ["two", "old", "dogs"]),
+        ("Close-up of a hummingbird", ["hummingbird"]),
+        ("an aerial view of Paris at night", ["paris"]),
+        ("slow motion shot of an old man", ["old", "man"]),
+        ("a cat and a dog", ["cat", "dog"]),
+        ("a glass of red wine, candlelight", ["glass", "red", "wine"]),
+        ("a red circle moves right", ["red", "circle", "moves", "right"]),
+        ("sleeping kitten", ["sleeping", "kitten"]),
+        ("the king's crown", ["king's", "crown"]),
+        ("...", []),
+    ],
+)
+def test_the_subject_is_the_opening_noun_phrase(prompt, words):
+    assert subject_words(prompt) == words
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("dogs", "a dog"),
+        ("fox", "two foxes"),
+        ("runs", "a man running"),
+        ("dances", "dancing"),
+        ("city", "cities at night"),
+        ("king's", "the king"),
+        ("PARIS".lower(), "Paris!"),
+    ],
+)
+def test_a_word_may_change_its_form(word, text):
+    assert lost_words([word], text) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "text"), [("cat", "a caterpillar"), ("car", "a card"), ("fox", "a wolf"), ("red", "")]
+)
+def test_another_word_is_not_the_same(word, text):
+    assert lost_words([word], text) == [word]
+
+
+# language
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "ein Fuchs im Schnee",
+        "un renard court dans la neige",
+        "un zorro en la nieve",
+        "uma raposa na neve, com vento",
+        "een vos in het bos met sneeuw onder de bomen",
+        "Лиса в снегу",
+        "雪の中のキツネ",
+        "一只狐狸在雪地里奔跑",
+        "ثعلب في الثلج",
+        "tilki juoksee lumessa yöllä",
+    ],
+)
+def test_other_languages_are_noticed(prompt):
+    assert looks_foreign(prompt)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a fox in the snow",
+        "fox",
+        "a man in a café",
+        "the streets of São Paulo at night",
+        "I am running",
+        "die hard fan in a stadium",
+        "🦊",
+        "Pokémon battle in the arena",
+    ],
+)
+def test_english_is_left_alone(prompt):
+    assert not looks_foreign(prompt)
+
+
+# answers
+
+GOOD = "a fox trots through the snow, soft light"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        GOOD,
+        f"  {GOOD}\n",
+        f'"{GOOD}"',
+        f"“{GOOD}”",
+        f"**{GOOD}**",
+        f"```\n{GOOD}\n```",
+        f"```text\n{GOOD}\n```",
+        f"<think>The user wants a fox.\n\nOr a wolf?</think>\n\n{GOOD}",
+        f"The user wants a fox.</think>{GOOD}",
+        f"<reasoning>hm</reasoning>{GOOD}",
+        f"<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>{GOOD}",
+        f"Sure! Here is the enhanced prompt:\n\n{GOOD}",
+        f"Sure, here's a better version of your prompt: {GOOD}",
+        f"Certainly!\n\n{GOOD}",
+        f"Of course. {GOOD}",
+        f"Certainly! I'd be happy to help.\n\n{GOOD}",
+        "Subject: a fox trots through the snow\nLight: soft light",
+        f"Here is the rewritten prompt:\n\n{GOOD}\n\nLet me know if you would like changes!",
+        f"Prompt: {GOOD}",
+        f"**Enhanced prompt:** {GOOD}",
+        f'Enhanced Prompt: "{GOOD}"',
+        f"### Prompt\n{GOOD}".replace("Prompt\n", "Prompt:\n"),
+        f"{GOOD}\n\nNote: I kept the subject.",
+        f"{GOOD}\n\nExplanation:\n- the light is soft",
+        f"1. {GOOD}\n2. a wolf howls at the moon",
+        "- Subject: a fox trots through the snow\n- **Lighting**: soft light",
+        "1. **Subject:** a fox trots through the snow.\n2. Light: soft light.",
+        "* a fox trots through the snow\n* soft light",
+        "a fox trots through the snow,\nsoft light",
+        f"{GOOD}<|im_end|>",
+    ],
+)
+def test_the_prompt_is_found_in_an_answer(answer):
+    assert clean_answer(answer) == GOOD
+
+
+@pytest.mark.parametrize("answer", ["", " \n", "<think>I think and think", '""', "```\n```"])
+def test_an_answer_without_a_prompt_is_empty(answer):
+    assert clean_answer(answer) == ""
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Here comes a train, steam rising",
+        "Great white shark: close-up, dark water",
+        "Sure-footed goats climb a cliff",
+        "a sign that says 'open', neon light",
+        'a "fox" and a "wolf"',
+        "3 foxes run, a 35 mm look",
+        "an answer to a prayer: rain over the desert",
+        "okay corral at noon, dust in the air",
+        "light: the first beam falls on a window",
+    ],
+)
+def test_what_only_looks_like_decoration_is_kept(prompt):
+    assert clean_answer(prompt) == prompt
+
+
+def test_hostile_answers_are_quick():
+    for answer in ("<think>" * 20_000, "* " * 50_000, "\n" * 100_000, "a:" * 50_000, "_" * 100_000):
+        clean_answer(answer)
