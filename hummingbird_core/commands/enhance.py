@@ -66,12 +66,12 @@ def run(args: argparse.Namespace) -> None:
     from ..prompts.server import DEFAULT_URL
 
     requests = _requests(args)
-    tokenizer = _tokenizer_of(args.video_model)
+    tokenizer = tokenizer_of(args.video_model)
     url = args.url or DEFAULT_URL
     with create_enhancer(args.source, tokenizer, model=args.model, url=url) as enhancer:
         for settings, origin in requests:
             result = enhancer.enhance(settings.prompt, settings.seed)
-            _warn(result, f"{origin}: " if origin else "")
+            warn(result, f"{origin}: " if origin else "")
             print(_json_line(result) if args.json else result.text, flush=True)
 
 
@@ -81,7 +81,7 @@ def _requests(args: argparse.Namespace) -> list[tuple[VideoSettings, str]]:
     return read_prompt_file(args.prompts, VideoSettings("", seed=args.seed))
 
 
-def _tokenizer_of(model: str | None) -> Tokenizer:
+def tokenizer_of(model: str | None) -> Tokenizer:
     """The tokenizer that a video model reads prompts with, without loading its weights."""
     from ..checkpoints import TOKENIZER_KEY, checkpoint_info
     from ..model_files import find_model
@@ -91,7 +91,8 @@ def _tokenizer_of(model: str | None) -> Tokenizer:
     return WordTokenizer.from_json(words) if words else ClipTokenizer()
 
 
-def _warn(result: EnhancedPrompt, origin: str) -> None:
+def warn(result: EnhancedPrompt, origin: str) -> None:
+    """Says what was cut off, and what else the user should know; `origin` goes before it."""
     if result.cut_off:
         logger.warning(
             "%s%d tokens fit the text window; cut off: %s", origin, result.room, result.cut_off

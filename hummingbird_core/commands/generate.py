@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..errors import InputError
 from ..video import atomic_output, write_contact_sheet, write_video
+from .enhance import tokenizer_of, warn
 from .interrupt import remembered_ctrl_c
 from .jobs import Job, VideoSettings, describe, file_name, read_prompt_file
 
@@ -31,6 +33,9 @@ examples:
   a converted checkpoint with a style LoRA at half strength, on a GPU:
     hummingbird generate "a fox in the snow" -o fox.mp4 --model hummingbird-07b.safetensors
         --lora watercolour.safetensors:0.5 --steps 8 --frames 26 --device cuda --dtype fp16
+  a fuller prompt by the built-in expander, or by a chat model (`hummingbird enhance --help`):
+    hummingbird generate "a fox in the snow" -o fox.mp4 --model hummingbird-07b.safetensors
+        --enhance builtin
   many videos; run it again after a stop and it goes on where it was:
     hummingbird generate --prompts prompts.txt -o videos
   a prompt file with settings for each line (prompts.jsonl):
@@ -47,9 +52,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("prompt", nargs="?", help="what to show")
     what.add_argument("--prompts", metavar="FILE", type=Path, help="one prompt a line, or .jsonl")
+    _add_enhance(parser.add_argument_group("prompt"))
     _add_settings(parser.add_argument_group("video"))
     _add_model(parser.add_argument_group("model"))
     _add_output(parser.add_argument_group("output"))
+
+
+def _add_enhance(group: Any) -> None:
+    group.add_argument(
+        "--enhance",
+        choices=("builtin", "local", "server"),
+        help="make prompts better first; the original stays in the video's metadata",
+    )
+    group.add_argument("--enhance-model", metavar="MODEL", help="for local and server: which")
+    group.add_argument("--enhance-url", metavar="URL", help="for server (default: local Ollama)")
 
 
 def _add_settings(group: Any) -> None:
@@ -131,16 +147,44 @@ def _plan(args: argparse.Namespace) -> list[Job]:
     if args.prompts is None:
         if args.format:
             raise InputError("--format goes with --prompts; for one video, -o names the format")
-        return [_job(args, settings, args.output or Path("video.mp4"), "")]
-    folder = args.output or Path("videos")
-    suffix = f".{args.format or 'mp4'}"
-    return [
-        _job(args, one, folder / f"{file_name(index, one.prompt)}{suffix}", origin)
-        for index, (one, origin) in enumerate(read_prompt_file(args.prompts, settings), start=1)
-    ]
+        requests = [(settings, args.output or Path("video.mp4"), "")]
+    else:
+        folder = args.output or Path("videos")
+        suffix = f".{args.format or 'mp4'}"
+        requests = [
+            (one, folder / f"{file_name(index, one.prompt)}{suffix}", origin)
+            for index, (one, origin) in enumerate(read_prompt_file(args.prompts, settings), start=1)
+        ]
+    if args.enhance is None:
+        return [_job(args, *request) for request in requests]
+    return _enhanced_jobs(args, requests)
 
 
-def _job(args: argparse.Namespace, settings: VideoSettings, output: Path, origin: str) -> Job:
+def _enhanced_jobs(
+    args: argparse.Namespace, requests: list[tuple[VideoSettings, Path, str]]
+) -> list[Job]:
+    """Jobs with better prompts; a language model is gone again before the video model comes."""
+    from ..prompts import create_enhancer
+    from ..prompts.server import DEFAULT_URL
+
+    tokenizer, url = tokenizer_of(args.model), args.enhance_url or DEFAULT_URL
+    jobs = []
+    with create_enhancer(args.enhance, tokenizer, model=args.enhance_model, url=url) as enhancer:
+        for settings, output, origin in requests:
+            better = enhancer.enhance(settings.prompt, settings.seed)
+            warn(better, f"{origin}: " if origin else "")
+            settings = replace(settings, prompt=better.text)
+            jobs.append(_job(args, settings, output, origin, better.record()))
+    return jobs
+
+
+def _job(
+    args: argparse.Namespace,
+    settings: VideoSettings,
+    output: Path,
+    origin: str,
+    origin_of_prompt: dict[str, Any] | None = None,
+) -> Job:
     wanted = [output.with_suffix(f".{kind}") for kind in ("gif", "webp", "png") if vars(args)[kind]]
     sheet = output.with_name(f"{output.stem}-contact-sheet.png")
     loras = [_split_strength(lora) for lora in args.lora]
@@ -151,6 +195,7 @@ def _job(args: argparse.Namespace, settings: VideoSettings, output: Path, origin
         loras=[{"file": path.name, "strength": strength} for path, strength in loras],
         dtype=args.dtype,
         tiny_vae=args.tiny_vae and args.tiny_vae.name,
+        **(origin_of_prompt or {}),
     )
     return Job(
         settings,

@@ -170,6 +170,15 @@ def test_a_tiny_vae_decodes_instead_of_the_full_one(capsys, tmp_path):
     assert read_metadata(made)["tiny_vae"] == "taesd"
 
 
+def test_an_enhanced_prompt_keeps_the_original(capsys, tmp_path):
+    """The expander adds nothing that the built-in model does not know, and says so."""
+    quick = ["--frames", 2, "--steps", 1, "--enhance", "builtin"]
+    assert run(capsys, "generate", PROMPT, "-o", tmp_path / "a.mp4", *quick)[0] == 0
+    found = read_metadata(tmp_path / "a.mp4")
+    assert found["original_prompt"] == found["prompt"] == PROMPT
+    assert found["enhancer"] == {"source": "builtin", "model": None, "seed": 0}
+
+
 def test_a_batch_resumes_where_it_stopped(capsys, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text(

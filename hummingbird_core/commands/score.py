@@ -1,0 +1,107 @@
+"""`hummingbird score`: how good video files are, and what is wrong with them."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+
+EPILOG = """\
+examples:
+  hummingbird score takes/*.mp4
+  hummingbird score clip.mp4 --json
+  hummingbird score takes/*.mp4 --csv > takes.csv
+  hummingbird score clip.mp4 --dover DOVER.pth      technical, aesthetic and overall, 0 to 100
+
+Without --dover nothing learned is used, and those three are absent. DOVER's weights are for
+non-commercial use only (CC BY-NC): get DOVER.pth or DOVER-Mobile.pth from its authors yourself.
+A file that cannot be read is reported and does not stop the others; the exit code is then 2.
+"""
+
+# Shown in the table; --json and --csv have everything.
+COLUMNS = ("overall", "motion", "motion_smoothness", "flicker", "blur", "blockiness", "cuts")
+
+Row = dict[str, Any]  # "file", then either what the score holds and "faults", or "error"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `hummingbird score`."""
+    parser.epilog = EPILOG
+    parser.add_argument("files", nargs="+", type=Path, help="videos, or folders of PNG frames")
+    parser.add_argument("--dover", metavar="FILE", type=Path, help="weights of DOVER or its Mobile")
+    parser.add_argument("--device", default="cpu", help="for DOVER: cpu, cuda ... (default: cpu)")
+    parser.add_argument("--seed", type=int, help="of DOVER's fragments (default: the authors')")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="everything, as one JSON list")
+    how.add_argument("--csv", action="store_true", help="everything, one line a file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score file after file; 2 if some could not be read."""
+    rows = list(_rows(args))
+    if args.json:
+        print(json.dumps(rows, indent=2))
+    elif args.csv:
+        _print_csv(rows)
+    else:
+        print("\n".join(_table(rows)))
+    return 2 if any("error" in row for row in rows) else 0
+
+
+def _rows(args: argparse.Namespace) -> Iterator[Row]:
+    """With a progress bar when someone is watching."""
+    from tqdm import tqdm
+
+    from ..vqa import faults, score_file
+    from ..vqa.views import DEFAULT_SEED
+
+    dover = _load_dover(args) if args.dover else None
+    seed = DEFAULT_SEED if args.seed is None else args.seed
+    for path in tqdm(args.files, unit="video", disable=None, leave=False):
+        try:
+            score = score_file(path, dover=dover, seed=seed)
+        except InputError as error:
+            yield {"file": str(path), "error": str(error)}
+        else:
+            yield {"file": str(path), "faults": faults(score), **score.to_dict()}
+
+
+def _load_dover(args: argparse.Namespace) -> Any:
+    from ..devices import check_device
+    from ..vqa import load_dover
+
+    return load_dover(args.dover, device=check_device(args.device))
+
+
+def _print_csv(rows: list[Row]) -> None:
+    from ..vqa import Score
+
+    names = ["file", "faults", *Score.__dataclass_fields__, "error"]
+    writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({**row, "faults": " ".join(row.get("faults", []))})
+
+
+def _table(rows: list[Row]) -> Iterator[str]:
+    shown = [name for name in COLUMNS if any(name in row for row in rows)]
+    width = max(len("file"), *(len(row["file"]) for row in rows))
+    titles = [name.replace("motion_smoothness", "smoothness") for name in shown]
+    yield "  ".join([f"{'file':{width}}", *(f"{title:>10}" for title in titles), "faults"])
+    for row in rows:
+        if "error" in row:
+            yield f"{row['file']:{width}}  cannot be scored: {row['error']}"
+            continue
+        cells = (_cell(row.get(name)) for name in shown)
+        found = ", ".join(row["faults"]) or "none"
+        yield "  ".join([f"{row['file']:{width}}", *(f"{cell:>10}" for cell in cells), found])
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

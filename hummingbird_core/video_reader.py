@@ -1,0 +1,182 @@
+"""Read a video frame by frame, in the memory of one frame, however long it is.
+
+    with open_video("clip.mp4") as video:
+        for frame in video.frames: ...        # uint8 [H,W,3]
+
+Beside it, `video.read_video` gives all frames of a short clip at once. Rotated videos come upright.
+Of a video with a variable frame rate come the very frames that are stored, and the average rate.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import HummingbirdError, InputError, MissingPackageError
+from .video import read_video
+
+MAX_PIXELS = 8192 * 8192  # in a frame; a file that claims more is an attack on our memory
+MAX_FPS = 1000.0
+_ISO_SUFFIXES = (".mp4", ".m4v", ".mov")
+# Left alone, ffmpeg would repeat frames to make a variable rate constant, and that looks frozen. So
+# every frame is given the time at which a constant rate expects it.
+_EVERY_FRAME_ONCE = ["-vf", "settb=1/1000,setpts=40*N", "-r", "25"]
+_NO_VIDEO = "does not contain any stream"  # ffmpeg's words for a file with sound only
+
+
+@dataclass(frozen=True)
+class VideoStream:
+    """An open video.
+
+    Attributes:
+        frames: uint8 `[H,W,3]` each, RGB; can be gone through once.
+        fps: of `frames`, after leaving out by `every`.
+        duration: in seconds, as the file says; None if it does not.
+    """
+
+    frames: Iterator[np.ndarray]
+    fps: float
+    width: int
+    height: int
+    duration: float | None
+
+
+@contextmanager
+def open_video(
+    path: str | Path, *, every: int = 1, max_frames: int | None = None
+) -> Iterator[VideoStream]:
+    """Open a video file, or a folder of PNG frames, for one pass over its frames.
+
+    Args:
+        every: give each n-th frame only.
+        max_frames: stop after that many.
+
+    Raises:
+        InputError: at once, if there is no video in the file; while reading, if it is damaged.
+            The message is one line that begins with the file's name.
+    """
+    path = Path(path)
+    if every < 1:
+        raise InputError(f"got every={every}, expected 1 or more")
+    is_small_format = path.is_dir() or path.suffix.lower() in (".gif", ".webp")
+    opened = _open_small(path) if is_small_format else _open_with_ffmpeg(path)
+    with opened as video:
+        yield VideoStream(
+            frames=islice(video.frames, 0, max_frames and max_frames * every, every),
+            fps=video.fps / every,
+            width=video.width,
+            height=video.height,
+            duration=video.duration,
+        )
+
+
+@contextmanager
+def _open_small(path: Path) -> Iterator[VideoStream]:
+    """What Pillow reads is short, so it is read at once."""
+    video = read_video(path)
+    count, height, width = video.frames.shape[:3]
+    yield VideoStream(iter(video.frames), video.fps, width, height, count / video.fps)
+
+
+@contextmanager
+def _open_with_ffmpeg(path: Path) -> Iterator[VideoStream]:
+    _check_file(path)
+    # Absolute, so that no name can look like an option or a protocol; and only files are opened,
+    # because a playlist that calls itself a video may name addresses in the network.
+    reader = _ffmpeg().read_frames(
+        str(path.absolute()),
+        pix_fmt="rgb24",
+        input_params=["-protocol_whitelist", "file"],
+        output_params=_EVERY_FRAME_ONCE,
+    )
+    with closing(reader):
+        with _one_line_errors(path):
+            info = next(reader)
+        width, height = info["size"]
+        _check_header(path, width, height, info["fps"])
+        frames = _decoded(path, reader, height, width)
+        yield VideoStream(frames, float(info["fps"]), width, height, info["duration"] or None)
+
+
+def _decoded(path: Path, reader: Iterator[bytes], height: int, width: int) -> Iterator[np.ndarray]:
+    is_empty = True
+    with _one_line_errors(path):
+        for data in reader:
+            is_empty = False
+            yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
+    if is_empty:
+        raise InputError(f"{path.name} holds no frame that can be decoded: get the file again")
+
+
+@contextmanager
+def _one_line_errors(path: Path) -> Iterator[None]:
+    """The library's errors carry ffmpeg's whole log: keep the last line, which has the reason."""
+    try:
+        yield
+    except HummingbirdError:
+        raise
+    # Unreadable files also make its parser of ffmpeg's log stumble (IndexError, AttributeError).
+    except (OSError, RuntimeError, IndexError, AttributeError, ValueError) as error:
+        if _NO_VIDEO in str(error):
+            raise InputError(f"{path.name} holds no video stream: expected a video") from error
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[-1].replace(str(path.absolute()), path.name)[:200] if lines else "no reason"
+        raise InputError(f"{path.name} cannot be decoded as a video: {reason}") from error
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{path.name} is not there: expected a video file, check {path}")
+    if not path.stat().st_size:
+        raise InputError(f"{path.name} is empty: expected a video file, get it again")
+    if path.suffix.lower() in _ISO_SUFFIXES and _is_cut_off(path):
+        raise InputError(
+            f"{path.name} is truncated or no video: parts of it lie beyond its end, get it again"
+        )
+
+
+def _check_header(path: Path, width: int, height: int, fps: float) -> None:
+    if not 0 < width * height <= MAX_PIXELS:
+        raise InputError(
+            f"{path.name} has frames of {width}x{height}, expected at most {MAX_PIXELS} pixels"
+        )
+    if not 0 < fps <= MAX_FPS:
+        raise InputError(f"{path.name} has {fps:g} frames a second, expected 0 to {MAX_FPS:g}")
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Whether a top-level box goes on after the end of the file (ISO/IEC 14496-12, 4.2).
+
+    ffmpeg decodes what is left of such a file without a word.
+    """
+    end = path.stat().st_size
+    with path.open("rb") as file:
+        while file.tell() + 8 <= end:
+            start = file.tell()
+            size = struct.unpack(">I4s", file.read(8))[0]
+            if size == 1:  # a 64-bit size follows
+                size = int.from_bytes(file.read(8), "big")
+            if size == 0:  # goes on to the end
+                return False
+            if size < 8 or start + size > end:
+                return True
+            file.seek(start + size, os.SEEK_SET)
+    return False
+
+
+def _ffmpeg() -> Any:
+    try:
+        import imageio_ffmpeg
+    except ImportError as error:
+        raise MissingPackageError(
+            "video files need the package imageio-ffmpeg: pip install imageio-ffmpeg"
+        ) from error
+    return imageio_ffmpeg

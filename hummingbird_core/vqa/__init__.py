@@ -1,0 +1,25 @@
+"""How good is a video? DOVER's learned scores, and measures that need no weights.
+
+score_video(frames)                                  # weight-free measures only
+score_video(frames, dover=load_dover("DOVER.pth"))   # and technical, aesthetic, overall
+measure(frames, fps)                                 # the weight-free ones as a flat dict
+faults(score)                                        # what is wrong, by name
+"""
+
+from .dover import DOVER, WEIGHTS_LICENCE, DOVERScore, load_dover
+from .faults import Thresholds, faults
+from .measures import measure
+from .score import Score, score_file, score_video
+
+__all__ = [
+    "DOVER",
+    "WEIGHTS_LICENCE",
+    "DOVERScore",
+    "Score",
+    "Thresholds",
+    "faults",
+    "load_dover",
+    "measure",
+    "score_file",
+    "score_video",
+]

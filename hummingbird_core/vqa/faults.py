@@ -1,0 +1,74 @@
+"""From measures to names of faults, by thresholds that the user can move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .score import Score
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """From where on a measure is a fault. See `measure` for the measures.
+
+    The defaults were set on synthetic videos: clean ones of many kinds stay below them, such with
+    one planted fault go beyond. Real footage may want others.
+    """
+
+    nan_fraction: float = 0.0
+    """nan: more than this."""
+    black_fraction: float = 0.02
+    """black: more than this."""
+    flat_fraction: float = 0.02
+    """flat: more than this."""
+    underexposed: float = 0.1
+    """underexposed: brightness + contrast below this, and not black."""
+    overexposed: float = 0.25
+    """overexposed: more of the pixels than this clipped at white."""
+    blur: float = 0.6
+    """blurred: more than this."""
+    blockiness: float = 0.2
+    """blocky: more than this."""
+    freeze_seconds: float = 0.4
+    """frozen: a freeze of at least this long, or all frames the same."""
+    static_fraction: float = 0.995
+    """static: more than this."""
+    flicker: float = 0.006
+    """flicker: more than this."""
+    motion_smoothness: float = 0.7
+    """jerky: less than this."""
+    cuts: float = 0.0
+    """cut: more than this."""
+
+
+def faults(score: Score | Mapping[str, float], thresholds: Thresholds | None = None) -> list[str]:
+    """Names of what is wrong with a video; [] if nothing is.
+
+    Of: nan, black, flat, underexposed, overexposed, blurred, blocky, frozen, static, flicker,
+    jerky, cut. A measure that is absent is no fault.
+    """
+    limits = thresholds or Thresholds()
+    known = score.to_dict() if isinstance(score, Score) else score
+
+    def above(name: str, limit: float) -> bool:
+        return name in known and known[name] > limit
+
+    is_black = above("black_fraction", limits.black_fraction)
+    brightest = known.get("brightness", 1.0) + known.get("contrast", 0.0)
+    is_all_frozen = known.get("frozen_fraction") == 1
+    found = {
+        "nan": above("nan_fraction", limits.nan_fraction),
+        "black": is_black,
+        "flat": above("flat_fraction", limits.flat_fraction),
+        "underexposed": brightest < limits.underexposed and not is_black,
+        "overexposed": above("bright_clipped", limits.overexposed),
+        "blurred": above("blur", limits.blur),
+        "blocky": above("blockiness", limits.blockiness),
+        "frozen": known.get("longest_freeze", 0.0) >= limits.freeze_seconds or is_all_frozen,
+        "static": above("static_fraction", limits.static_fraction),
+        "flicker": above("flicker", limits.flicker),
+        "jerky": known.get("motion_smoothness", 1.0) < limits.motion_smoothness,
+        "cut": above("cuts", limits.cuts),
+    }
+    return [name for name, is_found in found.items() if is_found]

@@ -1,0 +1,125 @@
+"""Motion from one frame to the next, by block matching on thumbnails, without any weights.
+
+Thumbnails of the luma (`frame_measures.thumbnail`) make it fast and blind to noise and grain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+REACH = 5  # pixels of a thumbnail that a block may move
+WINDOW = 8  # pixels of a block
+STRIDE = 4  # pixels from block to block: they overlap by half
+TEXTURE = 4.0  # standard deviation in 0..255: blocks with less show no motion
+EXPLAINED = 0.25  # share of a block's variance that may remain after the best match
+STILLNESS = 0.02  # relative error that a pixel of motion must win: of equal matches the nearest
+
+
+@dataclass(frozen=True)
+class BlockMotion:
+    """Motion from one thumbnail to another; B overlapping blocks.
+
+    Attributes:
+        vectors: `[B, 2]`, pixels of the thumbnail, down and right positive.
+        is_textured: `[B]`; the vectors of the others mean nothing.
+        is_explained: `[B]`; whether the block was found again, or had no texture to look for.
+        brightening: `[B]`, change of the mean luma of 0..255 along the motion.
+        residual: what motion does not explain, as a share of the contrast: 0 for a picture that
+            only moves or changes its brightness, towards 1 for unrelated pictures.
+    """
+
+    vectors: Tensor
+    is_textured: Tensor
+    is_explained: Tensor
+    brightening: Tensor
+    residual: float
+
+
+def block_motion(before: Tensor, after: Tensor) -> BlockMotion:
+    """Finds the blocks of `before` in `after`, both luma `[1, h, w]` of 0..255, 8 x 8 or larger.
+
+    All whole-pixel shifts are tried and the best one is refined to a fraction. The error of
+    a match is the variance of the difference, to which a change of brightness does not count.
+    """
+    difference = _shifted(after) - before  # [shifts, h, w]
+    mean, error = _block_statistics(difference)  # [shifts, B]
+    contrast = _block_statistics(before)[1][0]
+    best = (error + STILLNESS * _distances() * (1 + contrast)).argmin(0)
+    rest = _pick(error, best)
+    is_textured = contrast > TEXTURE**2
+    overall = torch.maximum(before.var(correction=0), after.var(correction=0)) + 1
+    return BlockMotion(
+        vectors=_refined_vectors(before, difference, best),
+        is_textured=is_textured,
+        is_explained=(rest < EXPLAINED * contrast) | ~is_textured,
+        brightening=_pick(mean, best),
+        residual=float((rest.mean() / overall).sqrt().clamp(max=1)),
+    )
+
+
+def _shifted(image: Tensor) -> Tensor:
+    """`image` `[1, h, w]` moved by every shift, `[shifts, h, w]`; edges are repeated."""
+    height, width = image.shape[1:]
+    padded = F.pad(image[None], (REACH,) * 4, mode="replicate")[0, 0]
+    windows = padded.unfold(0, height, 1).unfold(1, width, 1)  # [11, 11, h, w]
+    return windows.reshape(-1, height, width)
+
+
+def _distances() -> Tensor:
+    """Length of each shift, `[shifts, 1]`."""
+    axis = torch.arange(-REACH, REACH + 1.0)
+    return torch.hypot(axis[:, None], axis[None, :]).reshape(-1, 1)
+
+
+def _block_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of the blocks: `[N, h, w]` to twice `[N, B]`."""
+    mean, square = block_means(images), block_means(images * images)
+    return mean, (square - mean * mean).clamp(min=0)
+
+
+def block_means(images: Tensor) -> Tensor:
+    """`[N, h, w] -> [N, B]`, in two steps because blocks share their quarters."""
+    quarters = F.avg_pool2d(images[:, None], STRIDE)
+    return F.avg_pool2d(quarters, WINDOW // STRIDE, 1).flatten(1)
+
+
+def _pick(values: Tensor, best: Tensor) -> Tensor:
+    """`[shifts, B]` at the best shift of each block, `[B]`."""
+    return values.gather(0, best[None])[0]
+
+
+def _refined_vectors(before: Tensor, difference: Tensor, best: Tensor) -> Tensor:
+    """Best shifts as vectors `[B, 2]`, with the fraction that one step of Lucas-Kanade adds."""
+    side = 2 * REACH + 1
+    whole = torch.stack([best // side, best % side], dim=1) - REACH
+    rows, columns = _block_pixels(before.shape[1], before.shape[2])  # [B, 8, 1], [B, 1, 8]
+    d = difference[best[:, None, None], rows, columns].flatten(1)  # [B, pixels]
+    d = d - d.mean(1, keepdim=True)
+    slopes = torch.stack([s[rows, columns].flatten(1) for s in _slopes(before[0])], dim=1)
+    matrix = slopes @ slopes.transpose(1, 2)  # [B, 2, 2]
+    matrix = matrix + torch.eye(2) * slopes.shape[2]  # keeps blocks without texture solvable
+    fraction = torch.linalg.solve(matrix, -(slopes @ d[:, :, None]))[:, :, 0]
+    return whole + fraction.clamp(-0.5, 0.5)
+
+
+def _slopes(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Central differences of `[h, w]`, down and right."""
+    padded = F.pad(image[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    down = (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2
+    return down, (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2
+
+
+def _block_pixels(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Rows `[B, 8, 1]` and columns `[B, 1, 8]` of the pixels of each block."""
+    rows, columns = (
+        torch.arange(0, length - WINDOW + 1, STRIDE)[:, None] + torch.arange(WINDOW)
+        for length in (height, width)
+    )
+    return (
+        rows.repeat_interleave(len(columns), dim=0)[:, :, None],
+        columns.repeat(len(rows), 1)[:, None, :],
+    )

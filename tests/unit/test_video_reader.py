@@ -1,0 +1,128 @@
+"""Streamed reading: frames, rate, rotation, and files that are broken in every way."""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from hummingbird_core.errors import InputError
+from hummingbird_core.video import read_video, write_video
+from hummingbird_core.video_reader import open_video
+
+
+def ffmpeg(*arguments: str | Path) -> None:
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *map(str, arguments)]
+    subprocess.run(command, check=True)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    """Two seconds, 160 x 120, 25 frames a second."""
+    path = tmp_path_factory.mktemp("clips") / "clip.mp4"
+    source = ("-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=2")
+    ffmpeg(*source, "-movflags", "+faststart", path)
+    return path
+
+
+def test_frames_equal_those_read_at_once(clip):
+    with open_video(clip) as video:
+        frames = np.stack(list(video.frames))
+    assert (video.fps, video.width, video.height, video.duration) == (25, 160, 120, 2)
+    assert (frames == read_video(clip).frames).all()
+
+
+def test_every_third_frame_up_to_a_number(clip):
+    with open_video(clip) as video:
+        everything = list(video.frames)
+    with open_video(clip, every=3, max_frames=4) as video:
+        some = np.stack(list(video.frames))
+    assert video.fps == pytest.approx(25 / 3)
+    assert (some == np.stack(everything[0:12:3])).all()
+
+
+def test_a_reader_may_stop_early(clip):
+    with open_video(clip) as video:
+        assert len(list(islice(video.frames, 3))) == 3
+
+
+def test_a_rotated_video_is_upright(clip, tmp_path):
+    ffmpeg("-display_rotation", "90", "-i", clip, "-c", "copy", tmp_path / "turned.mp4")
+    with open_video(tmp_path / "turned.mp4") as video:
+        assert next(video.frames).shape == (160, 120, 3)
+        assert (video.height, video.width) == (160, 120)
+
+
+def test_a_variable_rate_gives_the_stored_frames_once(clip, tmp_path):
+    path = tmp_path / "variable.mp4"
+    keep = "select='lt(n,10)+not(mod(n,5))'"  # 10 frames, then every fifth of 40
+    ffmpeg("-i", clip, "-vf", keep, "-fps_mode", "vfr", path)
+    with open_video(path) as video:
+        assert len(list(video.frames)) == 18
+    assert video.fps < 25
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png"])
+def test_other_formats(tmp_path, suffix):
+    frames = np.random.default_rng(0).integers(0, 256, (3, 16, 24, 3), dtype=np.uint8)
+    path = write_video(tmp_path / f"clip{suffix}", frames, 10)
+    with open_video(path) as video:
+        assert np.stack(list(video.frames)).shape == frames.shape
+    assert video.fps == 10
+
+
+def broken_file(kind: str, clip: Path, folder: Path) -> Path:
+    path = folder / f"{kind}.mp4"
+    if kind == "sound":
+        ffmpeg("-f", "lavfi", "-i", "sine=d=1", path)
+    elif kind == "truncated":
+        path.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "text":
+        path.write_text("this is not a video\n" * 100)
+    elif kind == "playlist":
+        path = path.with_suffix(".avi")  # no box structure is looked for in it
+        path.write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("sound", "no video stream"),
+        ("truncated", "truncated"),
+        ("empty", "is empty"),
+        ("text", "no video"),
+        ("playlist", "cannot be decoded"),
+        ("missing", "is not there"),
+    ],
+)
+def test_broken_files_are_named_in_one_line(kind, reason, clip, tmp_path):
+    path = broken_file(kind, clip, tmp_path)
+    with pytest.raises(InputError, match=reason) as caught, open_video(path) as video:
+        list(video.frames)
+    assert str(caught.value).startswith(path.name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_turns_to_noise_ends_or_is_refused(clip, tmp_path):
+    data = bytearray(clip.read_bytes())
+    half = len(data) // 2
+    data[half:] = np.random.default_rng(0).bytes(len(data) - half)
+    (tmp_path / "noise.mp4").write_bytes(data)
+    count = 0
+    with suppress(InputError), open_video(tmp_path / "noise.mp4") as video:
+        for _ in video.frames:
+            count += 1
+    assert count <= 50
+
+
+def test_a_step_of_zero_is_refused(clip):
+    with pytest.raises(InputError, match="every=0"), open_video(clip, every=0):
+        pass
