@@ -24,7 +24,7 @@ COMMANDS = {
     "generate": ("commands.generate", "turn a prompt, or a file of prompts, into videos"),
     "enhance": ("commands.enhance", "make prompts better: built in, local model or server"),
     "score": ("commands.score", "say how good videos are, and what is wrong with them"),
-    "curate": ("commands.curate", "turn a folder of videos into a training set"),
+    "curate": ("commands.curate", "turn a pile of videos into training shards, with a report"),
     "convert": ("commands.convert", "turn a released checkpoint into one safe, smaller file"),
     "download": ("commands.download", "fetch a released checkpoint from its authors"),
     "info": ("commands.info", "say what a checkpoint holds, without loading it"),

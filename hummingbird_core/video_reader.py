@@ -26,6 +26,10 @@ from .video import read_video
 MAX_PIXELS = 8192 * 8192  # in a frame; a file that claims more is an attack on our memory
 MAX_FPS = 1000.0
 _ISO_SUFFIXES = (".mp4", ".m4v", ".mov")
+# Others, like a playlist with the name of a video, could make ffmpeg open further files.
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf,mpegvideo,ogg,gif,webp_pipe"
+)
 # Left alone, ffmpeg would repeat frames to make a variable rate constant, and that looks frozen. So
 # every frame is given the time at which a constant rate expects it.
 _EVERY_FRAME_ONCE = ["-vf", "settb=1/1000,setpts=40*N", "-r", "25"]
@@ -94,7 +98,7 @@ def _open_with_ffmpeg(path: Path) -> Iterator[VideoStream]:
     reader = _ffmpeg().read_frames(
         str(path.absolute()),
         pix_fmt="rgb24",
-        input_params=["-protocol_whitelist", "file"],
+        input_params=["-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS],
         output_params=_EVERY_FRAME_ONCE,
     )
     with closing(reader):

@@ -1,0 +1,217 @@
+"""`hummingbird curate`: from a pile of videos to training shards."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..curation.captions import CaptionSettings
+    from ..curation.engines import Engine
+    from ..curation.measuring import MeasureSettings
+    from ..curation.selection import SelectionSettings
+
+EPILOG = """\
+examples:
+  a folder of videos, captions in .txt or .json files beside them:
+    hummingbird curate videos -o curated
+  the other sources: a CSV or parquet table of paths and captions, WebDataset shards:
+    hummingbird curate videos.csv -o curated --video-column clip --caption-column title
+  with the learned scores, and only the better four fifths by them:
+    hummingbird curate videos -o curated --dover DOVER.pth --min overall=q0.2
+  other thresholds later; nothing is measured again:
+    hummingbird curate -o curated --max blur=0.5 --no-rule dolly_zoom
+  captions rewritten by a language model's server:
+    hummingbird curate videos -o curated --captions server --caption-model llama3.1
+  on a Ray cluster:
+    hummingbird curate videos -o /shared/curated --engine ray --ray-address auto
+
+The folder holds manifest.parquet (every clip, its measures, why it was dropped), shards/ (the kept
+clips), report.html, and selection.json (the thresholds, to be edited and given to --selection).
+Run the same command again after a stop: only what was in flight is done again.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `hummingbird curate`."""
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "source",
+        nargs="?",
+        type=Path,
+        help="a folder, .csv, .parquet or .tar; without it, OUTPUT is selected from again",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="a folder")
+    _add_source(parser.add_argument_group("source"))
+    _add_measures(parser.add_argument_group("measures"))
+    _add_captions(parser.add_argument_group("captions"))
+    _add_selection(parser.add_argument_group("selection"))
+    _add_engine(parser.add_argument_group("engine"))
+
+
+def _add_source(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--video-column", metavar="NAME", help="of a table (default: path, ...)")
+    group.add_argument("--caption-column", metavar="NAME", help="likewise (default: caption, ...)")
+
+
+def _add_measures(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--max-seconds", type=float, default=5.0, help="longest clip (default: 5)")
+    group.add_argument(
+        "--max-height", type=int, default=720, help="larger videos are shrunk (default: 720)"
+    )
+    group.add_argument("--dover", metavar="FILE", type=Path, help="weights of the learned scores")
+    group.add_argument(
+        "--detector",
+        action="append",
+        default=[],
+        metavar="MODULE:FUNCTION",
+        help="your own columns, e.g. a watermark score: a function of frames (uint8 [T,H,W,3]) and "
+        "fps that returns a dict of numbers; may be repeated",
+    )
+
+
+def _add_captions(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--captions",
+        choices=("keep", "builtin", "local", "server"),
+        default="keep",
+        help="what rewrites them (default: keep)",
+    )
+    group.add_argument("--caption-model", metavar="MODEL", help="a folder, hub id or server's name")
+    group.add_argument("--caption-url", metavar="URL", help="of the server (default: Ollama's)")
+    group.add_argument(
+        "--caption-failures",
+        type=int,
+        default=100,
+        metavar="N",
+        help="unanswered requests after which to give up (default: 100)",
+    )
+
+
+def _add_selection(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--selection", metavar="FILE", type=Path, help="rules as JSON")
+    for flag in ("--min", "--max"):
+        group.add_argument(
+            flag,
+            action="append",
+            default=[],
+            metavar="COLUMN=VALUE",
+            help="a limit, or a quantile: overall=q0.2; may be repeated",
+        )
+    group.add_argument("--no-rule", action="append", default=[], metavar="COLUMN", help="lift it")
+    group.add_argument(
+        "--no-shards",
+        action="store_true",
+        help="manifest and report only, to try thresholds; shards of an earlier selection stay",
+    )
+    group.add_argument(
+        "--clips-per-shard", type=int, default=1000, metavar="N", help="default: 1000"
+    )
+
+
+def _add_engine(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--engine", choices=("local", "ray"), default="local", help="default: local")
+    group.add_argument("--workers", type=int, help="processes (default: the number of cores)")
+    group.add_argument("--ray-address", help="of a cluster (default: this machine)")
+    group.add_argument(
+        "--gpus-per-worker", type=float, default=0.0, metavar="SHARE", help="for --engine ray"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Curate, or select again, and say what came out."""
+    from ..curation.pipeline import curate, reselect
+
+    selection = _selection(args)
+    if args.clips_per_shard < 1:
+        raise InputError(f"got {args.clips_per_shard} clips per shard, expected at least 1")
+    clips_per_shard = None if args.no_shards else args.clips_per_shard
+    if args.source is None:
+        result = reselect(args.output, selection, clips_per_shard)
+    else:
+        from ..curation.sources import list_sources
+
+        if args.output.resolve().is_relative_to(args.source.resolve()):
+            raise InputError(
+                f"the output {args.output} is inside the source, where a second run would curate "
+                "its clips: choose a folder elsewhere"
+            )
+        sources = list_sources(
+            args.source, video_column=args.video_column, caption_column=args.caption_column
+        )
+        result = curate(
+            sources,
+            args.output,
+            _engine(args),
+            _measures(args),
+            selection,
+            _captions(args),
+            clips_per_shard,
+        )
+    print(
+        f"{result.videos} videos ({result.failed} could not be used), {result.clips} clips, "
+        f"{result.kept} kept"
+    )
+    written = ["manifest.parquet", "report.html", *([] if args.no_shards else ["shards"])]
+    for name in written:
+        print(f"wrote {args.output / name}")
+
+
+def _measures(args: argparse.Namespace) -> MeasureSettings:
+    from ..curation.measuring import MeasureSettings, score_stages
+
+    if args.dover and not args.dover.is_file():
+        raise InputError(f"there is no file {args.dover}: give DOVER's weights with --dover")
+    settings = MeasureSettings(
+        max_seconds=args.max_seconds,
+        max_height=args.max_height,
+        dover=str(args.dover.resolve()) if args.dover else None,
+        detectors=tuple(args.detector),
+    )
+    score_stages(settings)  # finds out now, not in the workers, that a detector is not there
+    return settings
+
+
+def _captions(args: argparse.Namespace) -> CaptionSettings | None:
+    from ..curation.captions import CaptionSettings
+    from ..prompts.server import DEFAULT_URL
+
+    if args.captions == "keep":
+        return None
+    return CaptionSettings(
+        source=args.captions,
+        model=args.caption_model,
+        url=args.caption_url or DEFAULT_URL,
+        failure_budget=args.caption_failures,
+    )
+
+
+def _selection(args: argparse.Namespace) -> SelectionSettings:
+    from ..curation.selection import Limit, Rule, SelectionSettings, read_selection
+
+    settings = read_selection(args.selection) if args.selection else SelectionSettings()
+    rules = dict(settings.rules)
+    for name in args.no_rule:
+        rules.pop(name, None)
+    for field, limits in (("minimum", args.min), ("maximum", args.max)):
+        for text in limits:
+            column, _, value = text.partition("=")
+            rules[column] = replace(rules.get(column, Rule()), **{field: Limit.parse(value)})
+    return replace(settings, rules=rules)
+
+
+def _engine(args: argparse.Namespace) -> Engine:
+    from ..curation.engines import LocalEngine
+    from ..curation.ray_engine import RayEngine
+
+    workers = args.workers or os.cpu_count() or 1
+    if workers < 1:
+        raise InputError(f"got {workers} workers, expected at least 1")
+    if args.engine == "ray":
+        return RayEngine(workers, args.ray_address, args.gpus_per_worker)
+    return LocalEngine(workers)

@@ -1,0 +1,213 @@
+"""All of curation in order: list, measure, rewrite captions, select, write.
+
+The output folder:
+
+    manifest.parquet    every clip and every video that failed, with all columns and the verdict
+    shards/             the kept clips
+    report.html
+    selection.json      what was selected with
+    clips/              every clip, with a sample frame
+    journal/            what is done; with it an interrupted run goes on where it was
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+from tqdm import tqdm
+
+from ..errors import OutputError
+from ..video import atomic_output
+from .captions import CaptionSettings, open_enhancer, rewrite_captions
+from .engines import Engine
+from .journal import Journal, read_journal
+from .measuring import MeasureSettings, Row, measure_source
+from .report import write_report
+from .selection import SelectionSettings, select
+from .shards import CLIPS_PER_SHARD, write_shards
+from .sources import SourceVideo, require_parquet
+from .table import build_table, read_manifest, write_manifest
+
+if TYPE_CHECKING:
+    import pyarrow
+
+WORKER_DIED = "the process that measured it died, twice: out of memory, or a fault in a library"
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What came out.
+
+    Args:
+        videos: how many went in.
+        failed: how many of them could not be used.
+        clips: how many were measured.
+        kept: how many of these are in the shards.
+    """
+
+    videos: int
+    failed: int
+    clips: int
+    kept: int
+
+
+def curate(
+    sources: list[SourceVideo],
+    output: Path,
+    engine: Engine,
+    measures: MeasureSettings,
+    selection: SelectionSettings,
+    captions: CaptionSettings | None = None,
+    clips_per_shard: int | None = CLIPS_PER_SHARD,
+) -> Curated:
+    """Measure what is not measured yet, then select and write.
+
+    Args:
+        sources: what to curate, as `sources.list_sources` gives it.
+        output: folder of all results.
+        engine: what runs the measuring.
+        measures: what decides the columns.
+        selection: what decides which clips are kept.
+        captions: how captions are rewritten; None leaves them.
+        clips_per_shard: samples in each tar file; None writes no shards and leaves earlier ones.
+
+    Raises:
+        OutputError: something cannot be written.
+        HummingbirdError: the captions cannot be rewritten, or the selection does not fit.
+    """
+    require_parquet()
+    with only_run_in(output):
+        journal = output / "journal" / f"measured-{measures.key()}.jsonl"
+        _measure_missing(sources, journal, engine, measures, output / "clips")
+        wording = _rewrite(sources, journal, output, captions) if captions else {}
+        table = build_table(_all_rows(sources, journal, wording))
+        return _select_and_write(table, output, selection, clips_per_shard)
+
+
+def reselect(
+    output: Path, selection: SelectionSettings, clips_per_shard: int | None = CLIPS_PER_SHARD
+) -> Curated:
+    """Select again from the manifest in `output`: nothing is measured, no model runs."""
+    with only_run_in(output):
+        table = read_manifest(output / "manifest.parquet")
+        return _select_and_write(table, output, selection, clips_per_shard)
+
+
+def _select_and_write(
+    table: pyarrow.Table, output: Path, settings: SelectionSettings, clips_per_shard: int | None
+) -> Curated:
+    table = select(table, settings)
+    write_manifest(output / "manifest.parquet", table)
+    if clips_per_shard is not None:
+        write_shards(table, output / "clips", output / "shards", clips_per_shard)
+    with atomic_output(output / "selection.json") as temporary:
+        temporary.write_text(settings.to_json(), encoding="utf-8")
+    write_report(output / "report.html", table, settings, output / "clips")
+    failed = sum(bool(error) for error in table["error"].to_pylist())
+    return Curated(
+        videos=len(set(table["source"].to_pylist())),
+        failed=failed,
+        clips=len(table) - failed,
+        kept=sum(table["kept"].to_pylist()),
+    )
+
+
+def _measure_missing(
+    sources: list[SourceVideo],
+    journal: Path,
+    engine: Engine,
+    settings: MeasureSettings,
+    clip_folder: Path,
+) -> None:
+    _remove_leftovers(clip_folder)
+    done = {key for key, _ in read_journal(journal)}
+    todo = [source for source in sources if source.stamp() not in done]
+    stage = partial(measure_source, settings=settings, clip_folder=clip_folder.resolve())
+    with (
+        Journal(journal) as finished,
+        tqdm(
+            total=len(sources), initial=len(sources) - len(todo), desc="videos", disable=None
+        ) as bar,
+    ):
+        for source, rows in engine.map(stage, todo, _lost):
+            finished.append(source.stamp(), rows)
+            bar.update()
+
+
+def _lost(source: SourceVideo) -> list[Row]:
+    return [{"id": "", "source": source.name, "source_id": "", "error": WORKER_DIED}]
+
+
+def _rewrite(
+    sources: list[SourceVideo], journal: Path, output: Path, settings: CaptionSettings
+) -> dict[str, str]:
+    by_stamp = {source.stamp(): source for source in sources}
+    with_clips = (
+        by_stamp[key].caption
+        for key, rows in read_journal(journal)
+        if key in by_stamp and not rows[0].get("error")
+    )
+    done = output / "journal" / f"captions-{settings.key()}.jsonl"
+    with open_enhancer(settings) as enhancer:
+        return rewrite_captions(with_clips, enhancer, settings, done)
+
+
+def _all_rows(sources: list[SourceVideo], journal: Path, wording: dict[str, str]) -> Iterator[Row]:
+    """What is in the journal about `sources`, with their captions as they are now."""
+    by_stamp = {source.stamp(): source for source in sources}
+    for key, rows in read_journal(journal):
+        if key in by_stamp:
+            caption = by_stamp[key].caption
+            texts = {"caption": caption, "rewritten_caption": wording.get(caption, "")}
+            yield from ({"error": "", **row, **texts} for row in rows)
+
+
+def _remove_leftovers(clip_folder: Path) -> None:
+    """Half-written files of a run that was killed (`video.atomic_output` names them so)."""
+    for path in clip_folder.rglob(".????????-*"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_run_in(folder: Path) -> Iterator[None]:
+    """Two runs at a time in one folder would mix up their results.
+
+    Raises:
+        OutputError: another run is at work in `folder`, or nothing can be written there.
+    """
+    lock = folder / "running.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if lock.exists() and not _is_running(lock):
+            lock.unlink()  # left by a run that was killed
+        with lock.open("x", encoding="utf-8") as file:
+            json.dump({"pid": os.getpid(), "started": psutil.Process().create_time()}, file)
+    except FileExistsError as error:
+        raise OutputError(
+            f"another run is at work in {folder}: wait for it, or choose another folder"
+        ) from error
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to the folder {folder}: {error.strerror}; choose another output"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _is_running(lock: Path) -> bool:
+    try:
+        holder = json.loads(lock.read_text(encoding="utf-8"))
+        # A process id is used again some day; with its time of birth it is not.
+        return psutil.Process(holder["pid"]).create_time() == holder["started"]
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return False

@@ -1,0 +1,160 @@
+"""The report: one HTML file without scripts or links to elsewhere, to look at and to pass on."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..video import atomic_output
+from .histogram import histogram
+from .measuring import clip_path
+from .selection import SelectionSettings, column_values, limits_of
+from .table import WHOLE_COLUMNS, measured_columns
+
+if TYPE_CHECKING:
+    import pyarrow
+
+DECILES = 10
+MOST_FAILURES = 200  # listed; all of them are in the manifest
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 1180px; padding: 0 1em }
+table { border-collapse: collapse } td, th { padding: 2px 12px 2px 0; text-align: left }
+td.number { text-align: right } .columns { display: flex; flex-wrap: wrap; gap: 24px }
+figure { margin: 0 } figcaption { font-size: 12px; color: #555 }
+.deciles { display: flex; gap: 6px; flex-wrap: wrap } .dropped img { opacity: .45 }
+"""
+
+
+def write_report(
+    path: Path, table: pyarrow.Table, settings: SelectionSettings, clip_folder: Path
+) -> None:
+    """Write the report of a selection.
+
+    Args:
+        path: of the HTML file.
+        table: the manifest after `select`.
+        settings: what it was selected with.
+        clip_folder: where the sample frames are.
+    """
+    parts = [
+        *_summary(table),
+        *_dropped(table, settings),
+        *_histograms(table, settings),
+        *_samples(table, settings, clip_folder),
+        *_failures(table),
+    ]
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Curation report</title>'
+        f"<style>{_STYLE}</style><h1>Curation report</h1>{''.join(parts)}</html>\n"
+    )
+    with atomic_output(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _summary(table: pyarrow.Table) -> Iterator[str]:
+    kept = _kept(table)
+    failed = [bool(error) for error in table["error"].to_pylist()]
+    clips = len(table) - sum(failed)
+    seconds = np.nan_to_num(column_values(table, "seconds"))
+    yield _table(
+        ("", "number", "minutes"),
+        [
+            ("videos", len(set(table["source"].to_pylist())), ""),
+            ("videos that could not be used", sum(failed), ""),
+            ("clips", clips, f"{seconds.sum() / 60:.1f}"),
+            ("clips kept", int(kept.sum()), f"{seconds[kept].sum() / 60:.1f}"),
+            ("clips dropped", clips - int(kept.sum()), f"{seconds[~kept].sum() / 60:.1f}"),
+        ],
+    )
+
+
+def _dropped(table: pyarrow.Table, settings: SelectionSettings) -> Iterator[str]:
+    """By each rule: how many clips it dropped, and how many of them no rule before it."""
+    verdicts = [names.split() for names in table["dropped_by"].to_pylist() if names]
+    every = Counter(name for names in verdicts for name in names)
+    first = Counter(names[0] for names in verdicts)
+    rows = [
+        (column, *map(_limit, limits_of(table, rule, column)), every[column], first[column])
+        for column, rule in settings.rules.items()
+    ]
+    rows += [(name, "", "", every[name], first[name]) for name in ("duplicate", "error")]
+    yield "<h2>What was dropped, and why</h2>"
+    yield _table(("rule", "at least", "at most", "dropped", "by this rule first"), rows)
+
+
+def _histograms(table: pyarrow.Table, settings: SelectionSettings) -> Iterator[str]:
+    yield '<h2>Histograms</h2><p>Blue: kept. Red: dropped. Lines: limits.</p><div class="columns">'
+    kept = _kept(table)
+    for column in measured_columns(table):
+        values = column_values(table, column)
+        known = np.isfinite(values)
+        if not known.any():
+            continue
+        limits = (
+            limits_of(table, settings.rules[column], column) if column in settings.rules else ()
+        )
+        drawn = histogram(column, values[known], kept[known], [x for x in limits if x is not None])
+        yield f"<figure>{drawn}<figcaption>{escape(column)}</figcaption></figure>"
+    yield "</div>"
+
+
+def _samples(table: pyarrow.Table, settings: SelectionSettings, clip_folder: Path) -> Iterator[str]:
+    yield "<h2>Sample frames, from the lowest to the highest tenth</h2>"
+    ids, kept = table["id"].to_pylist(), _kept(table)
+    for column in measured_columns(table):
+        values = column_values(table, column)
+        known = np.flatnonzero(np.isfinite(values))
+        if column in (*WHOLE_COLUMNS, "fps", "seconds") or not len(known):
+            continue
+        order = known[np.argsort(values[known], kind="stable")]
+        places = (np.arange(DECILES) + 0.5) * len(order) / DECILES
+        chosen = order[np.unique(places.astype(int))]
+        frames = (_frame(clip_path(clip_folder, ids[i]), values[i], bool(kept[i])) for i in chosen)
+        yield f'<h3>{escape(column)}</h3><div class="deciles">{"".join(frames)}</div>'
+
+
+def _frame(clip: Path, value: float, kept: bool) -> str:
+    try:
+        picture = base64.b64encode(clip.with_suffix(".jpg").read_bytes()).decode()
+    except OSError:  # the clips were moved away: the numbers are still worth a report
+        picture = ""
+    return (
+        f'<figure class="{"kept" if kept else "dropped"}"><img height="72" alt="{clip.stem}" '
+        f'src="data:image/jpeg;base64,{picture}"><figcaption>{value:.4g}</figcaption></figure>'
+    )
+
+
+def _failures(table: pyarrow.Table) -> Iterator[str]:
+    pairs = zip(table["source"].to_pylist(), table["error"].to_pylist(), strict=True)
+    failed = [(source, error) for source, error in pairs if error]
+    if failed:
+        yield "<h2>Videos that could not be used</h2>"
+        yield _table(("video", "reason"), failed[:MOST_FAILURES])
+        if len(failed) > MOST_FAILURES:
+            yield f"<p>and {len(failed) - MOST_FAILURES} more: see the manifest</p>"
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _cell(value: object) -> str:
+    kind = ' class="number"' if isinstance(value, int) else ""
+    text = f"{value:,}" if isinstance(value, int) else str(value)
+    return f"<td{kind}>{escape(text)}</td>"
+
+
+def _limit(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _kept(table: pyarrow.Table) -> np.ndarray:
+    return np.array(table["kept"].to_pylist(), dtype=bool)

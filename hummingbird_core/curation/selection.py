@@ -1,0 +1,293 @@
+"""What is kept: the one stage that decides, from columns that are there already.
+
+Each rule gives a column a least or a greatest value, absolute or as a quantile over all clips.
+Near-duplicates are looked for among what all rules let pass, so that a clip is never dropped in
+favour of one that is dropped itself.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..vqa import Thresholds
+from .duplicates import MAX_DISTANCE, near_duplicates
+from .table import measured_columns
+
+if TYPE_CHECKING:
+    import pyarrow
+
+# Clean synthetic clips stay below 0.1 and 3; see `camera.camera_motion` for the units.
+MAX_SHAKE = 0.4
+MAX_DOLLY_ZOOM = 10.0
+_LIMIT = re.compile(r"(q?)([-+.\de]+)")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A value, or with `quantile` the value that this share (0 to 1) of all clips lies below."""
+
+    value: float
+    quantile: bool = False
+
+    @classmethod
+    def parse(cls, text: str | float) -> Limit:
+        """`0.5` or, for the lowest fifth, `q0.2`.
+
+        Raises:
+            InputError: it is neither.
+        """
+        match = _LIMIT.fullmatch(str(text).strip())
+        try:
+            value = float(match[2]) if match else math.nan
+        except ValueError:
+            value = math.nan
+        quantile = bool(match and match[1])
+        if not math.isfinite(value) or (quantile and not 0 <= value <= 1):
+            raise InputError(f"got limit {text!r}, expected a number, or q0 to q1 for a quantile")
+        return cls(value, quantile)
+
+    def __str__(self) -> str:
+        return f"q{self.value:g}" if self.quantile else f"{self.value:g}"
+
+    def of(self, values: np.ndarray) -> float:
+        """The limit as a number; `values` are a column, NaN where it was not measured."""
+        if not self.quantile:
+            return self.value
+        known = values[~np.isnan(values)]
+        return float(np.quantile(known, self.value)) if len(known) else 0.0
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The least and the greatest value of a column; None sets no limit."""
+
+    minimum: Limit | None = None
+    maximum: Limit | None = None
+
+    def to_dict(self) -> dict[str, str]:
+        """As it is written in a selection file."""
+        limits = {"min": self.minimum, "max": self.maximum}
+        return {name: str(limit) for name, limit in limits.items() if limit is not None}
+
+
+@dataclass(frozen=True)
+class SelectionSettings:
+    """What decides which clips are kept.
+
+    Args:
+        rules: for each column.
+        duplicate_distance: bits in which the 192-bit hashes of copies differ at most; None keeps
+            copies.
+        best_by: column whose highest value stays of a group of copies; None is the first clip.
+    """
+
+    rules: Mapping[str, Rule] = field(default_factory=lambda: DEFAULT_RULES)
+    duplicate_distance: int | None = 16
+    best_by: str | None = None
+
+    def __post_init__(self) -> None:
+        distance = self.duplicate_distance
+        if distance is not None and not 0 <= distance <= MAX_DISTANCE:
+            raise InputError(
+                f"got duplicate distance {distance}, expected 0 to {MAX_DISTANCE} bits"
+            )
+
+    def to_json(self) -> str:
+        """As `read_selection` reads it."""
+        lifted: dict[str, Any] = dict.fromkeys(DEFAULT_RULES)
+        content = {
+            "rules": lifted | {name: rule.to_dict() for name, rule in self.rules.items()},
+            "duplicate_distance": self.duplicate_distance,
+            "best_by": self.best_by,
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+
+def _default_rules() -> dict[str, Rule]:
+    """What no training wants, whatever it is about; the first that applies is named first.
+
+    The limits of what `vqa.measure` measures are those of `vqa.Thresholds`.
+    """
+    limits = Thresholds()
+    return {
+        "black_fraction": _at_most(limits.black_fraction),
+        "flat_fraction": _at_most(limits.flat_fraction),
+        "num_frames": _at_least(16),  # what the model is trained on
+        "brightness": _at_least(limits.underexposed),
+        "bright_clipped": _at_most(limits.overexposed),
+        "blur": _at_most(limits.blur),
+        "blockiness": _at_most(limits.blockiness),
+        "longest_freeze": _at_most(limits.freeze_seconds),
+        "static_fraction": _at_most(limits.static_fraction),
+        "flicker": _at_most(limits.flicker),
+        "motion_smoothness": _at_least(limits.motion_smoothness),
+        "cuts": _at_most(limits.cuts),
+        "camera_shake": _at_most(MAX_SHAKE),
+        "dolly_zoom": _at_most(MAX_DOLLY_ZOOM),
+    }
+
+
+def _at_least(value: float) -> Rule:
+    return Rule(minimum=Limit(value))
+
+
+def _at_most(value: float) -> Rule:
+    return Rule(maximum=Limit(value))
+
+
+DEFAULT_RULES: Mapping[str, Rule] = _default_rules()
+
+
+def read_selection(path: Path) -> SelectionSettings:
+    """Settings from a JSON file; what it leaves out has its default, and `null` lifts a rule.
+
+        {"rules": {"blur": {"max": 0.5}, "overall": {"min": "q0.2"}, "dolly_zoom": null},
+         "duplicate_distance": 16, "best_by": "overall"}
+
+    Raises:
+        InputError: it cannot be read, or has something else in it.
+    """
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path} as JSON: {error}") from error
+    if not isinstance(given, dict) or not isinstance(given.get("rules", {}), dict):
+        raise InputError(f'got {path.name} without an object of "rules": see curate --help')
+    rules = dict(DEFAULT_RULES)
+    for column, limits in given.pop("rules", {}).items():
+        rules.pop(column, None)
+        if limits is not None:
+            rules[column] = _parse_rule(column, limits)
+    try:
+        return SelectionSettings(rules=rules, **given)
+    except TypeError as error:
+        raise InputError(
+            f'got {", ".join(given)} in {path.name}, expected "rules", "duplicate_distance" (whole '
+            'number) and "best_by" only'
+        ) from error
+
+
+def _parse_rule(column: str, limits: Any) -> Rule:
+    if not isinstance(limits, dict) or not limits or set(limits) - {"min", "max"}:
+        raise InputError(f'got rule {limits!r} for {column}, expected {{"min": ..., "max": ...}}')
+    minimum, maximum = (
+        Limit.parse(limits[name]) if name in limits else None for name in ("min", "max")
+    )
+    return Rule(minimum, maximum)
+
+
+def select(table: pyarrow.Table, settings: SelectionSettings) -> pyarrow.Table:
+    """`table` with the columns `kept`, `dropped_by` (rules, separated by spaces) and `reason`.
+
+    Raises:
+        InputError: a rule is about a column that was not measured.
+    """
+    import pyarrow as pa
+
+    _check_columns(table, settings)
+    reasons: list[list[tuple[str, str]]] = [[] for _ in range(len(table))]
+    for index, error in enumerate(table["error"].to_pylist()):
+        if error:
+            reasons[index].append(("error", error))
+    usable = np.array([not reason for reason in reasons], dtype=bool)
+    for column, rule in settings.rules.items():
+        for index, reason in _violations(table, column, rule, usable):
+            reasons[index].append((column, reason))
+    _drop_unmeasured(table, settings, reasons)
+    _drop_copies(table, settings, reasons)
+    verdict = {
+        "kept": [not reason for reason in reasons],
+        "dropped_by": [" ".join(name for name, _ in reason) for reason in reasons],
+        "reason": ["; ".join(text for _, text in reason) for reason in reasons],
+    }
+    for name, values in verdict.items():
+        table = table.append_column(name, pa.array(values))
+    return table
+
+
+def limits_of(table: pyarrow.Table, rule: Rule, column: str) -> tuple[float | None, float | None]:
+    """The limits of a rule as numbers: what its quantiles came to."""
+    values = column_values(table, column)
+    return (
+        rule.minimum.of(values) if rule.minimum else None,
+        rule.maximum.of(values) if rule.maximum else None,
+    )
+
+
+def column_values(table: pyarrow.Table, column: str) -> np.ndarray:
+    """A column as float64, NaN where it was not measured."""
+    if column not in table.column_names:
+        return np.full(len(table), np.nan)
+    return table[column].to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def _check_columns(table: pyarrow.Table, settings: SelectionSettings) -> None:
+    measured = measured_columns(table)
+    wanted = [*settings.rules, *([settings.best_by] if settings.best_by else [])]
+    missing = [name for name in wanted if name not in measured]
+    if missing and table["hash"].null_count < len(table):  # else no clip could be measured at all
+        raise InputError(
+            f"got a rule for {missing[0]!r}, which was not measured, expected one of "
+            f"{', '.join(measured)}; technical, aesthetic and overall need --dover"
+        )
+
+
+def _violations(
+    table: pyarrow.Table, column: str, rule: Rule, usable: np.ndarray
+) -> list[tuple[int, str]]:
+    values = column_values(table, column)
+    least, greatest = limits_of(table, rule, column)
+    found: list[tuple[int, str]] = []
+    if least is not None:
+        low = np.flatnonzero(usable & (values < least)).tolist()
+        found += [(i, f"{column} {values[i]:.4g} is below {least:.4g}") for i in low]
+    if greatest is not None:
+        high = np.flatnonzero(usable & (values > greatest)).tolist()
+        found += [(i, f"{column} {values[i]:.4g} is above {greatest:.4g}") for i in high]
+    return found
+
+
+def _drop_unmeasured(
+    table: pyarrow.Table, settings: SelectionSettings, reasons: list[list[tuple[str, str]]]
+) -> None:
+    """Only where nothing else is wrong: a black clip has no blur, but blur is not its fault."""
+    for column in settings.rules:
+        for index in np.flatnonzero(np.isnan(column_values(table, column))):
+            if not reasons[index]:
+                reasons[index].append((column, f"{column} was not measured"))
+
+
+def _drop_copies(
+    table: pyarrow.Table, settings: SelectionSettings, reasons: list[list[tuple[str, str]]]
+) -> None:
+    passed = [index for index, reason in enumerate(reasons) if not reason]
+    if settings.best_by:
+        quality = np.nan_to_num(column_values(table, settings.best_by), nan=-np.inf)
+        passed.sort(key=lambda index: -quality[index])  # stable: of equals the first clip
+    ids = table["id"].to_pylist()
+    if settings.duplicate_distance is not None and passed:
+        hashes = table["hash"].to_pylist()
+        with_hash = [(index, hashes[index]) for index in passed if hashes[index]]
+        for copy, original in near_duplicates(with_hash, settings.duplicate_distance).items():
+            reasons[copy].append(("duplicate", f"near-duplicate of {ids[original]}"))
+    _drop_same_files([index for index in passed if not reasons[index]], ids, reasons)
+
+
+def _drop_same_files(
+    passed: list[int], ids: list[str], reasons: list[list[tuple[str, str]]]
+) -> None:
+    """Two files of the same bytes have the same ids; shards need different ones in any case."""
+    seen: set[str] = set()
+    for index in passed:
+        if ids[index] in seen:
+            reasons[index].append(("duplicate", f"the same file as that of {ids[index]}"))
+        seen.add(ids[index])

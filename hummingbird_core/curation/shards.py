@@ -1,0 +1,81 @@
+"""The kept clips as WebDataset shards: `ID.mp4`, `ID.txt` (caption) and `ID.json` (all columns)."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..video import atomic_output
+from .measuring import clip_path
+from .table import VERDICT_COLUMNS
+
+if TYPE_CHECKING:
+    import pyarrow
+
+PATTERN = "clips-{:06d}.tar"
+CLIPS_PER_SHARD = 1000
+
+
+def write_shards(
+    table: pyarrow.Table, clip_folder: Path, folder: Path, clips_per_shard: int = CLIPS_PER_SHARD
+) -> list[Path]:
+    """Write all kept rows of `table`; shards of an earlier selection are replaced or removed.
+
+    The same rows always give the same bytes.
+
+    Raises:
+        InputError: a clip is no longer in `clip_folder`.
+        OutputError: a shard cannot be written.
+    """
+    rows = _kept_rows(table)
+    shards: list[Path] = []
+    while batch := list(islice(rows, clips_per_shard)):
+        path = folder / PATTERN.format(len(shards))
+        _write_shard(path, batch, clip_folder)
+        shards.append(path)
+    for old in set(folder.glob(PATTERN.replace("{:06d}", "*"))) - set(shards):
+        old.unlink()
+    return shards
+
+
+def _kept_rows(table: pyarrow.Table) -> Iterator[dict[str, Any]]:
+    import pyarrow.compute as pc
+
+    kept = table.filter(pc.field("kept")).drop_columns(list(VERDICT_COLUMNS))
+    for batch in kept.to_batches(max_chunksize=CLIPS_PER_SHARD):
+        yield from batch.to_pylist()
+
+
+def _write_shard(path: Path, rows: Iterable[dict[str, Any]], clip_folder: Path) -> None:
+    with (
+        atomic_output(path) as temporary,
+        tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        for row in rows:
+            caption = row["rewritten_caption"] or row["caption"]
+            columns = json.dumps(row, ensure_ascii=False, sort_keys=True)
+            _add(tar, f"{row['id']}.mp4", _clip_bytes(clip_path(clip_folder, row["id"])))
+            _add(tar, f"{row['id']}.txt", caption.encode())
+            _add(tar, f"{row['id']}.json", columns.encode())
+
+
+def _clip_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"cannot read the clip {path}: {error.strerror}; delete the folder `journal` beside it "
+            "and curate the source again"
+        ) from error
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)  # owner 0, time 0: nothing of this machine
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))

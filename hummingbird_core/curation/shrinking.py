@@ -1,0 +1,50 @@
+"""Small pictures of large frames: what most stages look at."""
+
+from __future__ import annotations
+
+import numpy as np
+from einops import rearrange, reduce
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
+
+def gray_frames(frames: np.ndarray, long_side: int) -> np.ndarray:
+    """Brightness of `frames` (uint8 [T,H,W,3]) with at most `long_side` pixels: float32 [T,h,w].
+
+    Shrunk by area; frames smaller than that keep their size.
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    gray = frames @ LUMA
+    height, width = gray.shape[1:]
+    factor = min(1.0, long_side / max(height, width))
+    size = (max(1, round(height * factor)), max(1, round(width * factor)))
+    shrunk = interpolate(torch.from_numpy(gray)[:, None], size=size, mode="area")
+    return shrunk[:, 0].numpy()
+
+
+def fit_height(frame: np.ndarray, max_height: int) -> np.ndarray:
+    """A frame (uint8 [H,W,3]) shrunk by the least whole number to at most `max_height` rows."""
+    factor = -(-frame.shape[0] // max_height)
+    if factor <= 1:
+        return frame
+    height, width = (side // factor * factor for side in frame.shape[:2])
+    means = reduce(
+        frame[:height, :width].astype(np.float32),
+        "(h a) (w b) c -> h w c",
+        "mean",
+        a=factor,
+        b=factor,
+    )
+    return (means + 0.5).astype(np.uint8)
+
+
+def square_gray(frame: np.ndarray, side: int) -> np.ndarray:
+    """One frame (uint8 [H,W,3]) as float32 [side,side], shrunk by area without its proportions."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    gray = torch.from_numpy(frame @ LUMA)
+    small = interpolate(gray[None, None], size=(side, side), mode="area")
+    return rearrange(small, "1 1 h w -> h w").numpy()

@@ -1,0 +1,228 @@
+"""Where videos and captions come from: a folder, a CSV, a parquet file or WebDataset shards.
+
+Listing opens no video: a broken one is found later, where it costs only itself.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..errors import InputError, MissingPackageError
+
+VIDEO_SUFFIXES = frozenset(
+    [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv"]
+)
+CAPTION_SUFFIXES = (".txt", ".json")
+VIDEO_COLUMNS = ("video", "path", "file", "file_name", "filename", "video_path")
+CAPTION_COLUMNS = ("caption", "text", "prompt", "description", "name")
+LONGEST_CAPTION = 10_000  # characters; a longer "caption" is a mistake that would fill the manifest
+
+
+@dataclass(frozen=True)
+class SourceVideo:
+    """One video to curate.
+
+    Args:
+        name: how the manifest calls it: relative to the source, with forward slashes.
+        path: the file that holds it.
+        caption: its text, "" when there is none.
+        offset: where it begins in `path`, a tar file; None when `path` is the video itself.
+        size: bytes in the tar file; 0 when `path` is the video itself.
+    """
+
+    name: str
+    path: str
+    caption: str = ""
+    offset: int | None = None
+    size: int = 0
+
+    @contextmanager
+    def on_disk(self) -> Iterator[Path]:
+        """The video as a file of its own; a tar member is copied out for as long as it is used."""
+        if self.offset is None:
+            yield Path(self.path)
+            return
+        with tempfile.TemporaryDirectory(prefix="hummingbird-") as folder:
+            # Never the member's own name: a hostile archive would choose where we write.
+            file = Path(folder) / f"video{PurePosixPath(self.name).suffix}"
+            with open(self.path, "rb") as archive:
+                archive.seek(self.offset)
+                file.write_bytes(archive.read(self.size))
+            yield file
+
+    def stamp(self) -> str:
+        """What changes when the content may have changed: tells whether this video is done."""
+        try:
+            status = Path(self.path).stat()
+        except OSError:
+            return json.dumps([self.name])
+        return json.dumps([self.name, self.offset, status.st_size, status.st_mtime_ns])
+
+
+def list_sources(
+    source: Path, *, video_column: str | None = None, caption_column: str | None = None
+) -> list[SourceVideo]:
+    """All videos of `source`, sorted by name.
+
+    Args:
+        source: a folder (videos with `.txt` or `.json` captions beside them, or `.tar` shards),
+            a `.csv`, a `.parquet` or a `.tar` file.
+        video_column: column of paths, relative to the table's folder; None looks for a usual name.
+        caption_column: column of captions, likewise.
+
+    Raises:
+        InputError: `source` is not there, of no known kind, damaged, or holds no video.
+    """
+    if source.is_dir():
+        found = [*_list_folder(source)]
+    elif source.suffix.lower() == ".tar" and source.is_file():
+        found = [*_list_tar(source, source.name)]
+    elif source.suffix.lower() in (".csv", ".parquet") and source.is_file():
+        rows = _csv_rows(source) if source.suffix.lower() == ".csv" else _parquet_rows(source)
+        found = [*_list_table(rows, source, video_column, caption_column)]
+    else:
+        raise InputError(
+            f"got {source}, expected a folder, a .csv, a .parquet or a .tar file that exists"
+        )
+    if not found:
+        raise InputError(
+            f"found no videos in {source}: expected {' '.join(sorted(VIDEO_SUFFIXES))}"
+        )
+    # Of two rows about the same video the first counts.
+    return sorted({video.name: video for video in reversed(found)}.values(), key=lambda v: v.name)
+
+
+def as_unicode(text: str) -> str:
+    """File names may hold bytes that are no text; a manifest can only hold text."""
+    return text.encode("utf-8", errors="backslashreplace").decode()
+
+
+def _list_folder(folder: Path) -> Iterator[SourceVideo]:
+    for path in folder.rglob("*"):
+        name = as_unicode(path.relative_to(folder).as_posix())
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+            yield SourceVideo(name, str(path.resolve()), _caption_beside(path))
+        elif path.suffix.lower() == ".tar" and path.is_file():
+            yield from _list_tar(path, name)
+
+
+def _caption_beside(video: Path) -> str:
+    for suffix in CAPTION_SUFFIXES:
+        try:
+            return _caption_in(video.with_suffix(suffix).read_bytes(), suffix)
+        except OSError:
+            continue
+    return ""
+
+
+def _caption_in(data: bytes, suffix: str) -> str:
+    text = data.decode("utf-8-sig", errors="replace")
+    if suffix == ".json":
+        try:
+            fields = json.loads(text)
+        except ValueError:
+            return ""
+        text = _first(fields, CAPTION_COLUMNS) if isinstance(fields, dict) else ""
+    return clean_caption(text)
+
+
+def clean_caption(text: Any) -> str:
+    """One line without control characters; "" for whatever is not text."""
+    if not isinstance(text, str):
+        return ""
+    printable = "".join(c if c.isprintable() else " " for c in text[:LONGEST_CAPTION])
+    return " ".join(as_unicode(printable).split())
+
+
+def _list_tar(archive: Path, name: str) -> Iterator[SourceVideo]:
+    """WebDataset: members that share a name up to the first dot of the last part are one sample."""
+    captions: dict[str, str] = {}
+    videos: list[tuple[str, str, int, int]] = []
+    try:
+        with tarfile.open(archive, "r:") as tar:
+            for member in tar:
+                key, suffix = _sample_key(member.name)
+                if suffix in VIDEO_SUFFIXES and member.isreg():
+                    videos.append(
+                        (key, f"{name}/{as_unicode(member.name)}", member.offset_data, member.size)
+                    )
+                elif suffix in CAPTION_SUFFIXES and member.isreg() and key not in captions:
+                    file = tar.extractfile(member)
+                    captions[key] = _caption_in(file.read(), suffix) if file else ""
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise InputError(
+            f"cannot read {archive} as a tar file: {error}; compressed tars must be unpacked first"
+        ) from error
+    for key, full_name, offset, size in videos:
+        yield SourceVideo(full_name, str(archive.resolve()), captions.get(key, ""), offset, size)
+
+
+def _sample_key(member: str) -> tuple[str, str]:
+    path = PurePosixPath(member)
+    stem, _, extensions = path.name.partition(".")
+    return str(path.parent / stem), f".{extensions}".lower()
+
+
+def _list_table(
+    rows: Iterable[Mapping[str, Any]],
+    table: Path,
+    video_column: str | None,
+    caption_column: str | None,
+) -> Iterator[SourceVideo]:
+    for number, row in enumerate(rows, start=1):
+        videos = (video_column,) if video_column else VIDEO_COLUMNS
+        video = _first(row, videos)
+        if video is None:
+            raise InputError(
+                f"got row {number} of {table.name} with {', '.join(map(str, row))}, "
+                f"expected a path in one of {', '.join(videos)}: name it with --video-column"
+            )
+        captions = (caption_column,) if caption_column else CAPTION_COLUMNS
+        path = (table.parent / str(video)).resolve()
+        yield SourceVideo(as_unicode(str(video)), str(path), clean_caption(_first(row, captions)))
+
+
+def _first(row: Mapping[str, Any], names: Iterable[str]) -> Any:
+    """The first entry of `row` under one of `names` that is not empty."""
+    return next((row[name] for name in names if row.get(name)), None)
+
+
+def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            yield from csv.DictReader(file)
+    except (csv.Error, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"cannot read {path} as a UTF-8 CSV file: {error}") from error
+
+
+def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    parquet = require_parquet()
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                yield from batch.to_pylist()
+    except (OSError, ValueError) as error:  # pyarrow's errors derive from these two
+        raise InputError(f"cannot read {path} as a parquet file: {error}") from error
+
+
+def require_parquet() -> Any:
+    """The module `pyarrow.parquet`.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingPackageError(
+            "curation needs the package pyarrow: pip install 'hummingbird-video[curate]'"
+        ) from error
+    return pyarrow.parquet

@@ -1,0 +1,91 @@
+"""The manifest: a parquet table with one row for each clip, and for each video that has none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..video import atomic_output
+from .sources import require_parquet
+
+if TYPE_CHECKING:
+    import pyarrow
+
+TEXT_COLUMNS = (
+    "id",
+    "source",
+    "source_id",
+    "caption",
+    "rewritten_caption",
+    "boundary",
+    "error",
+    "hash",
+)
+VERDICT_COLUMNS = ("kept", "dropped_by", "reason")  # made by the selection
+WHOLE_COLUMNS = ("start_frame", "num_frames", "width", "height")
+FIRST_COLUMNS = (*TEXT_COLUMNS, *WHOLE_COLUMNS, "fps", "seconds")  # the rest goes by the alphabet
+BATCH = 1000  # rows that are Python objects at a time
+
+
+def build_table(rows: Iterable[dict[str, Any]]) -> pyarrow.Table:
+    """Rows in any order as a table in the order of the videos and of the clips in them.
+
+    A column that a row lacks is null there. What is not text is a number.
+    """
+    require_parquet()
+    import pyarrow as pa
+
+    remaining = iter(rows)
+    empty = pa.schema([(name, _kind(name)) for name in FIRST_COLUMNS]).empty_table()
+    batches = [empty, *_batches(remaining)]
+    table = pa.concat_tables(batches, promote_options="default")
+    others = sorted(set(table.column_names) - set(FIRST_COLUMNS))
+    order = [("source", "ascending"), ("start_frame", "ascending")]
+    return table.select([*FIRST_COLUMNS, *others]).sort_by(order).combine_chunks()
+
+
+def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pyarrow.Table]:
+    import pyarrow as pa
+
+    while batch := list(islice(rows, BATCH)):
+        names = {name for row in batch for name in row}
+        yield pa.Table.from_pylist(batch, pa.schema([(name, _kind(name)) for name in names]))
+
+
+def _kind(name: str) -> Any:
+    import pyarrow as pa
+
+    if name in TEXT_COLUMNS:
+        return pa.string()
+    return pa.int64() if name in WHOLE_COLUMNS else pa.float64()
+
+
+def measured_columns(table: pyarrow.Table) -> list[str]:
+    """The columns that hold numbers to select by."""
+    text = {*TEXT_COLUMNS, *VERDICT_COLUMNS}
+    return [name for name in table.column_names if name not in text]
+
+
+def write_manifest(path: Path, table: pyarrow.Table) -> None:
+    """Write `table` as parquet; the same rows always give the same bytes."""
+    with atomic_output(path) as temporary:
+        require_parquet().write_table(table, temporary, compression="zstd", row_group_size=10_000)
+
+
+def read_manifest(path: Path) -> pyarrow.Table:
+    """The measured columns of a manifest, without what an earlier selection said.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    parquet = require_parquet()
+    try:
+        table = parquet.read_table(path)
+    except (OSError, ValueError) as error:  # pyarrow's errors derive from these two
+        raise InputError(
+            f"cannot read the manifest {path}: {error}; curate a SOURCE into this folder first"
+        ) from error
+    return table.drop_columns([name for name in VERDICT_COLUMNS if name in table.column_names])

@@ -1,0 +1,63 @@
+"""`hummingbird curate`: what it says, and what it says about bad input."""
+
+from __future__ import annotations
+
+import pytest
+from planted_faults import scene, write_clip
+
+pytest.importorskip("pyarrow", reason="needs the extra curate")
+
+from hummingbird_core.cli import main
+
+
+def run(capsys, *arguments) -> tuple[int, str, str]:
+    """Exit code, stdout, stderr."""
+    try:
+        code = main(["curate", *map(str, arguments)])
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_a_folder_and_other_thresholds_later(tmp_path, capsys):
+    for seed in range(2):
+        write_clip(tmp_path / "in" / f"{seed}.mp4", scene(seed, 18, 48, 64))
+    output = tmp_path / "out"
+    code, out, _ = run(capsys, tmp_path / "in", "-o", output, "--workers", "1")
+    assert code == 0
+    assert out.startswith("2 videos (0 could not be used), 2 clips, ")
+    for name in ("manifest.parquet", "report.html", "selection.json", "shards"):
+        assert (output / name).exists()
+    code, out, _ = run(capsys, "-o", output, "--max", "num_frames=3")
+    assert (code, out.split("\n")[0]) == (0, "2 videos (0 could not be used), 2 clips, 0 kept")
+    code, out, _ = run(capsys, "-o", output, "--selection", output / "selection.json")
+    assert out.split("\n")[0].endswith("0 kept")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["missing"], "expected a folder"),
+        ([], "curate a SOURCE"),
+        (["in", "--workers", "-1"], "workers"),
+        (["in", "--max-seconds", "0"], "0.0 s"),
+        (["in", "--max-height", "1"], "height"),
+        (["in", "--max", "blur"], "limit"),
+        (["in", "--detector", "nothing"], "MODULE:FUNCTION"),
+        (["in", "--dover", "no.pth"], "--dover"),
+        (["in", "--clips-per-shard", "0"], "shard"),
+        (["in", "--captions", "server", "--caption-failures", "-1"], "budget"),
+        (["in", "--selection", "no.json"], "no.json"),
+        (["."], "inside the source"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.mp4").write_bytes(b"")
+    code, _, err = run(capsys, *arguments, "-o", "out")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert expected in err
+    assert not (tmp_path / "out" / "manifest.parquet").exists()

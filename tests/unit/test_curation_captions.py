@@ -1,0 +1,98 @@
+"""Caption rewriting against a real HTTP server that fails, comes back, or stays away."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from chat_server import chat_server, fails, says
+
+from hummingbird_core.curation.captions import (
+    FIRST_PAUSE,
+    CaptionSettings,
+    rewrite_captions,
+)
+from hummingbird_core.curation.journal import read_journal
+from hummingbird_core.errors import HummingbirdError, InputError
+from hummingbird_core.prompts import ChatEnhancer
+from hummingbird_core.prompts.server import ServerChat, ServerError
+from hummingbird_core.tokenizer import ClipTokenizer
+
+BETTER = "a red fox trots through deep snow, soft light"
+CAPTIONS = ["a red fox", "a red fox in the snow", "", "a red fox"]
+
+
+def enhancer(url: str) -> ChatEnhancer:
+    chat = ServerChat(url, "tiny", attempts=1, timeout=5.0)
+    return ChatEnhancer(chat, ClipTokenizer())
+
+
+def settings(**changes) -> CaptionSettings:
+    return CaptionSettings(**{"source": "server", "parallel": 1, "failure_budget": 3, **changes})
+
+
+def no_wait(seconds: float) -> None:
+    raise AssertionError(f"waited {seconds} s")
+
+
+def test_each_caption_is_asked_for_once_and_kept(tmp_path):
+    journal = tmp_path / "captions.jsonl"
+    with chat_server(says(BETTER)) as server:
+        first = rewrite_captions(CAPTIONS, enhancer(server.url), settings(), journal, no_wait)
+        asked = len(server.requests)
+        again = rewrite_captions(CAPTIONS, enhancer(server.url), settings(), journal, no_wait)
+        assert len(server.requests) == asked == 2
+    assert first == again == dict.fromkeys(["a red fox", "a red fox in the snow"], BETTER)
+
+
+def test_a_server_that_fails_for_a_while_only_costs_time(tmp_path):
+    pauses = []
+    broken = [fails(503)] * 3
+    with chat_server(*broken, says(BETTER)) as server:
+        done = rewrite_captions(
+            CAPTIONS, enhancer(server.url), settings(), tmp_path / "journal", pauses.append
+        )
+    assert set(done.values()) == {BETTER}
+    assert pauses == [FIRST_PAUSE, 2 * FIRST_PAUSE]  # two requests failed, then one
+
+
+def test_a_dead_server_spends_the_budget_and_what_is_done_is_kept(tmp_path):
+    journal, pauses = tmp_path / "journal", []
+    with chat_server(says(BETTER)) as server:
+        rewrite_captions(["a red fox"], enhancer(server.url), settings(), journal, no_wait)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        dead = enhancer(f"http://127.0.0.1:{unused.getsockname()[1]}/v1")
+        with pytest.raises(HummingbirdError, match="run the same command again"):
+            rewrite_captions(CAPTIONS, dead, settings(), journal, pauses.append)
+    assert len(pauses) == 3  # the budget
+    assert [key for key, _ in read_journal(journal)] == ["a red fox"]
+
+
+def test_a_refusal_stops_at_once(tmp_path):
+    with chat_server(fails(401, "wrong key")) as server, pytest.raises(ServerError, match="401"):
+        rewrite_captions(CAPTIONS, enhancer(server.url), settings(), tmp_path / "journal", no_wait)
+
+
+def test_a_caption_that_cannot_be_rewritten_stays_as_it_is(tmp_path):
+    with chat_server(says(BETTER)) as server:
+        done = rewrite_captions(
+            ["x" * 10_001, "a red fox"],
+            enhancer(server.url),
+            settings(),
+            tmp_path / "journal",
+            no_wait,
+        )
+    assert done == {"x" * 10_001: "", "a red fox": BETTER}
+
+
+def test_the_key_changes_with_the_wording_only():
+    assert settings().key() == settings(parallel=4, failure_budget=1).key()
+    assert (
+        len({settings(**{name: "x"}).key() for name in ("model", "url")} | {settings().key()}) == 3
+    )
+
+
+def test_bad_settings():
+    with pytest.raises(InputError, match="parallel"):
+        settings(parallel=0)

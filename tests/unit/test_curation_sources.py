@@ -1,0 +1,146 @@
+"""Where videos come from: every kind of source gives the same videos with the same captions."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import tarfile
+
+import pytest
+
+from hummingbird_core.curation.sources import clean_caption, list_sources
+from hummingbird_core.errors import InputError
+
+pyarrow = pytest.importorskip("pyarrow", reason="needs the extra curate")
+
+CLIPS = {"a.mp4": "a fox", "sub/b.webm": "a bird\non a wire"}
+
+
+def make_folder(folder):
+    for name, caption in CLIPS.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+        path.with_suffix(".txt").write_text(caption, encoding="utf-8")
+    return folder
+
+
+def make_tar(path):
+    with tarfile.open(path, "w") as tar:
+        for name, caption in CLIPS.items():
+            stem = name.rpartition(".")[0]
+            for member, data in ((name, name.encode()), (f"{stem}.txt", caption.encode())):
+                info = tarfile.TarInfo(member)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def contents(sources) -> dict[str, tuple[str, bytes]]:
+    """name -> caption and bytes, read the way the stages read them."""
+    found = {}
+    for source in sources:
+        with source.on_disk() as path:
+            found[source.name] = (source.caption, path.read_bytes())
+    return found
+
+
+EXPECTED = {
+    "a.mp4": ("a fox", b"a.mp4"),
+    "sub/b.webm": ("a bird on a wire", b"sub/b.webm"),
+}
+
+
+def test_a_folder(tmp_path):
+    (make_folder(tmp_path) / "notes.md").write_text("no video")
+    assert contents(list_sources(tmp_path)) == EXPECTED
+
+
+def test_a_caption_in_json(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    (tmp_path / "a.json").write_text(json.dumps({"text": "a fox", "width": 3}))
+    (source,) = list_sources(tmp_path)
+    assert source.caption == "a fox"
+
+
+def test_a_csv(tmp_path):
+    make_folder(tmp_path)
+    with (tmp_path / "clips.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("path", "caption"), *CLIPS.items()])
+    assert contents(list_sources(tmp_path / "clips.csv")) == EXPECTED
+
+
+def test_a_parquet_table_with_other_column_names(tmp_path):
+    import pyarrow.parquet
+
+    make_folder(tmp_path)
+    columns = {"where": list(CLIPS), "title": list(CLIPS.values())}
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "clips.parquet")
+    found = list_sources(tmp_path / "clips.parquet", video_column="where", caption_column="title")
+    assert contents(found) == EXPECTED
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_webdataset_shards(tmp_path, as_folder):
+    tar = make_tar(tmp_path / "shard-0.tar")
+    found = contents(list_sources(tmp_path if as_folder else tar))
+    assert found == {f"shard-0.tar/{name}": value for name, value in EXPECTED.items()}
+
+
+def test_a_hostile_member_name_stays_inside(tmp_path):
+    with tarfile.open(tmp_path / "bad.tar", "w") as tar:
+        info = tarfile.TarInfo("../../escaped.mp4")
+        info.size = 3
+        tar.addfile(info, io.BytesIO(b"abc"))
+    (source,) = list_sources(tmp_path / "bad.tar")
+    with source.on_disk() as path:
+        assert path.name == "video.mp4"
+        assert path.read_bytes() == b"abc"
+    assert not path.exists()
+    assert not (tmp_path.parent.parent / "escaped.mp4").exists()
+
+
+def test_of_two_rows_about_a_video_the_first_counts(tmp_path):
+    make_folder(tmp_path)
+    (tmp_path / "clips.csv").write_text("path,caption\na.mp4,first\na.mp4,second\n")
+    (source,) = list_sources(tmp_path / "clips.csv")
+    assert source.caption == "first"
+
+
+def test_captions_are_one_line_of_text():
+    assert clean_caption(" a\tfox\x00 \u202e runs\n") == "a fox runs"
+    assert clean_caption(None) == clean_caption(3) == ""
+    assert len(clean_caption("x" * 10**6)) == 10_000
+
+
+def test_the_stamp_changes_with_the_content(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"one")
+    (before,) = list_sources(tmp_path)
+    old = before.stamp()
+    (tmp_path / "a.mp4").write_bytes(b"three")
+    assert before.stamp() != old
+
+
+def write_gzip(path):
+    path.write_bytes(gzip.compress(b"not a tar"))
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "expected"),
+    [
+        ("missing.csv", lambda path: None, "exists"),
+        ("list.xlsx", lambda path: path.write_bytes(b"PK"), ".csv"),
+        ("empty", lambda path: path.mkdir(), "no videos"),
+        ("bad.csv", lambda path: path.write_bytes(b"path\n\xff\xfe"), "UTF-8"),
+        ("other.csv", lambda path: path.write_text("url\nx.mp4\n"), "--video-column"),
+        ("bad.parquet", lambda path: path.write_bytes(b"PAR1"), "parquet"),
+        ("bad.tar", write_gzip, "unpack"),
+    ],
+)
+def test_bad_sources_say_what_to_do(tmp_path, name, write, expected):
+    write(tmp_path / name)
+    with pytest.raises(InputError, match=expected) as error:
+        list_sources(tmp_path / name)
+    assert "\n" not in str(error.value)
