@@ -11,9 +11,10 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .errors import DownloadError, InputError, OutputError
 from .files import sha256_of_file
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
 logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]  # (bytes there, bytes in all)
 
 HUMMINGBIRD_LICENCE = (
     "research RAIL-MS: research use only, no redistribution, no derivatives; "
@@ -109,13 +112,19 @@ def plan_download(name: str, folder: str | Path = ".") -> DownloadPlan:
     )
 
 
-def download(name: str, folder: str | Path, accept_licence: bool = False) -> Path:
+def download(
+    name: str,
+    folder: str | Path,
+    accept_licence: bool = False,
+    progress: Progress | None = None,
+) -> Path:
     """Fetches a checkpoint into `folder`; goes on where an earlier try was cut off.
 
     Args:
         name: key of `CATALOG`.
         folder: made if it is not there.
         accept_licence: the user has seen `plan_download(name)` and agrees to its licence.
+        progress: told of (bytes there, bytes in all); whatever it raises stops the transfer.
 
     Returns:
         the file, whose size and SHA-256 are those that the hub states.
@@ -133,7 +142,7 @@ def download(name: str, folder: str | Path, accept_licence: bool = False) -> Pat
         return plan.destination
     remote = _ask_hub(plan)
     if not (plan.destination.is_file() and _fault(plan.destination, remote) is None):
-        _fetch(plan, remote)
+        _fetch(plan, remote, progress)
     return plan.destination
 
 
@@ -160,7 +169,7 @@ def _ask_hub(plan: DownloadPlan) -> HfFileMetadata:
         raise DownloadError(_failure(plan, error)) from error
 
 
-def _fetch(plan: DownloadPlan, remote: HfFileMetadata) -> None:
+def _fetch(plan: DownloadPlan, remote: HfFileMetadata, progress: Progress | None) -> None:
     """Downloads into a partial file, and gives it its name once it is verified.
 
     `hf_hub_download` is not used: since huggingface_hub 1.x it begins anew in every process, which
@@ -170,7 +179,7 @@ def _fetch(plan: DownloadPlan, remote: HfFileMetadata) -> None:
     version = (remote.etag or "unknown")[:16]
     partial = plan.destination.with_name(f".{plan.destination.name}.{version}.partial")
     _prepare_folder(partial, remote.size or plan.size_bytes)
-    _transfer(plan, remote, partial)
+    _transfer(plan, remote, partial, progress)
     fault = _fault(partial, remote)
     if fault:
         partial.unlink()
@@ -194,24 +203,43 @@ def _prepare_folder(partial: Path, size: int) -> None:
         )
 
 
-def _transfer(plan: DownloadPlan, remote: HfFileMetadata, partial: Path) -> None:
+def _transfer(
+    plan: DownloadPlan, remote: HfFileMetadata, partial: Path, progress: Progress | None
+) -> None:
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
     # The very file that was asked about, even if the authors upload another meanwhile.
     url = hf_hub_url(plan.repo_id, plan.destination.name, revision=remote.commit_hash)
+    total = remote.size or plan.size_bytes
     try:
         with partial.open("ab") as file:
+            target: Any = _Watched(file, total, progress) if progress else file
             http_get(
                 url,
-                file,
+                target,
                 resume_size=file.tell(),
                 headers=build_hf_headers(),
                 expected_size=remote.size,
             )
     except Exception as error:  # as in _ask_hub
         raise DownloadError(_failure(plan, error)) from error
+
+
+class _Watched:
+    """A file that tells after each write how much of it there is."""
+
+    def __init__(self, file: BinaryIO, total: int, progress: Progress):
+        self._file, self._total, self._progress = file, total, progress
+
+    def write(self, data: bytes) -> int:
+        written = self._file.write(data)
+        self._progress(self._file.tell(), self._total)
+        return written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def _fault(path: Path, remote: HfFileMetadata) -> str | None:

@@ -1,0 +1,117 @@
+"""From a checkpoint file to MODEL, CLIP and VAE, without running code from the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.model_patcher
+import comfy.sd
+import torch
+from torch import Tensor
+
+from ...hummingbird_core.checkpoint_layout import (
+    ModelConfigs,
+    Part,
+    Parts,
+    model_configs,
+    split_parts,
+)
+from ...hummingbird_core.checkpoints import TOKENIZER_KEY
+from ...hummingbird_core.tensor_files import TensorFile, open_tensors
+from ...hummingbird_core.vae import SCALING_FACTOR
+from .autoencoder import NORM_GROUPS, build_vae
+from .text import build_clip
+from .unet import VideoLatents, build_model
+
+WEIGHT_DTYPES = {
+    "auto": None,
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "fp8_e4m3fn": torch.float8_e4m3fn,
+}
+
+
+@dataclass(frozen=True)
+class NativeModels:
+    """The parts of a checkpoint; None for one that the file does not hold."""
+
+    model: comfy.model_patcher.ModelPatcher
+    clip: comfy.sd.CLIP | None
+    vae: comfy.sd.VAE | None
+
+
+def load_models(path: Path, weight_dtype: str = "auto") -> NativeModels:
+    """All models of a checkpoint, original or converted.
+
+    Args:
+        path: the file.
+        weight_dtype: of the U-Net, a key of `WEIGHT_DTYPES`. fp32 also applies to the text encoder
+            and the VAE; for the other choices ComfyUI picks what suits them.
+
+    Raises:
+        CheckpointError: the file is damaged, unsafe, or not of this family.
+    """
+    dtype = torch.float32 if weight_dtype == "fp32" else None
+    file = open_tensors(path)
+    parts = split_parts(file.tensors)
+    configs = model_configs(file, parts)
+    return NativeModels(
+        model=load_model(path, weight_dtype),
+        clip=_load_clip(file, configs, parts, dtype) if parts.text else None,
+        vae=_load_vae(configs, parts, dtype) if parts.vae else None,
+    )
+
+
+def _load_clip(
+    file: TensorFile, configs: ModelConfigs, parts: Parts, dtype: torch.dtype | None
+) -> comfy.sd.CLIP:
+    return build_clip(
+        _read(parts.text),
+        heads=configs.text.get("heads"),
+        skip_last=configs.text.get("skip_last", 1),
+        tokenizer=file.metadata.get(TOKENIZER_KEY),
+        dtype=dtype,
+    )
+
+
+def _load_vae(configs: ModelConfigs, parts: Parts, dtype: torch.dtype | None) -> comfy.sd.VAE:
+    groups = configs.vae.get("norm_num_groups", NORM_GROUPS)
+    return build_vae(_read(parts.vae), norm_num_groups=groups, dtype=dtype)
+
+
+def load_model(
+    path: Path, weight_dtype: str = "auto", disable_dynamic: bool = False
+) -> comfy.model_patcher.ModelPatcher:
+    """The MODEL of a checkpoint; ComfyUI calls this again when it wants one of another kind."""
+    file = open_tensors(path)
+    parts = split_parts(file.tensors)
+    configs = model_configs(file, parts)
+    model = build_model(
+        configs.unet,
+        _read(parts.unet),
+        dtype=WEIGHT_DTYPES[weight_dtype],
+        latent_format=_latent_format(configs),
+        disable_dynamic=disable_dynamic,
+    )
+    model.cached_patcher_init = (load_model, (path, weight_dtype))
+    return model
+
+
+def _latent_format(configs: ModelConfigs) -> VideoLatents:
+    """The scale of the latents, and the colours that previews show them in.
+
+    Stable Diffusion's are known to ComfyUI. Of another VAE a checkpoint may tell them: a linear map
+    from channels to red, green and blue, one row a channel and one for the bias.
+    """
+    latent_format = VideoLatents(configs.vae.get("scaling_factor", SCALING_FACTOR))
+    if latent_format.scale_factor != SCALING_FACTOR:
+        *factors, bias = configs.vae.get("preview_colours") or [None]
+        latent_format.latent_rgb_factors = factors or None  # without them there is no preview
+        latent_format.latent_rgb_factors_bias = bias
+    return latent_format
+
+
+def _read(part: Part) -> dict[str, Tensor]:
+    return {key: tensor.read() for key, tensor in part.items()}

@@ -1,0 +1,59 @@
+"""Downloads into ComfyUI's model folders, with its progress bar and its interrupt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import comfy.model_management
+import comfy.utils
+
+from ...hummingbird_core.checkpoints import convert_checkpoint
+from ...hummingbird_core.download import CATALOG, download
+from ...hummingbird_core.errors import DownloadError
+from .files import download_folder
+
+
+def describe_all() -> str:
+    """Size, origin and licence of every entry of the catalog; needs no package."""
+    return " ".join(
+        f"{name}: about {entry.size_bytes / 1e9:.1f} GB from {entry.repo_id}; licence: "
+        f"{entry.licence}."
+        for name, entry in CATALOG.items()
+    )
+
+
+def fetch(name: str, accept_licence: bool, convert: bool) -> Path:
+    """The file to load: as released, or converted to safetensors beside it.
+
+    Raises:
+        InputError: the licence was not accepted.
+        DownloadError: offline, refused, broken off, or damaged on the way.
+        OutputError: no space, or no permission.
+    """
+    folder = download_folder()
+    converted = folder / f"{name}.safetensors"
+    if convert and converted.is_file():
+        return converted
+    try:
+        path = download(name, folder, accept_licence=accept_licence, progress=_Progress())
+    except DownloadError as error:
+        # The core takes whatever stops the transfer for a fault of the network.
+        interrupt = error.__cause__
+        if isinstance(interrupt, comfy.model_management.InterruptProcessingException):
+            raise interrupt from None
+        raise
+    if convert:
+        convert_checkpoint(path, converted, progress=_Progress())
+        return converted
+    return path
+
+
+class _Progress:
+    """ComfyUI's bar, in megabytes; raises if the user interrupts."""
+
+    def __init__(self) -> None:
+        self._bar = comfy.utils.ProgressBar(100)
+
+    def __call__(self, done: int, total: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        self._bar.update_absolute(done >> 20, max(total >> 20, 1))

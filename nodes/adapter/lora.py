@@ -1,0 +1,35 @@
+"""LoRAs of any format, applied by ComfyUI's own patching."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import comfy.model_patcher
+import comfy.sd
+
+from ...hummingbird_core.lora import load_lora
+from ...hummingbird_core.lora_formats import LoRA, comfyui_tensors
+from .unet import hummingbird_unet
+
+SHOWN = 5
+
+
+def apply_lora(
+    model: comfy.model_patcher.ModelPatcher, path: Path, strength: float
+) -> tuple[comfy.model_patcher.ModelPatcher, str]:
+    """A copy of the MODEL with a LoRA, and what did not fit.
+
+    Raises:
+        CheckpointError: the file is damaged, is no LoRA, or nothing of it fits this model.
+    """
+    lora = load_lora(path, hummingbird_unet(model))
+    patched, _ = comfy.sd.load_lora_for_models(model, None, comfyui_tensors(lora), strength, 0.0)
+    return patched, _describe(lora, path.name)
+
+
+def _describe(lora: LoRA, name: str) -> str:
+    lines = [f"{name}: {len(lora.weights)} layers, rank {lora.rank}, {lora.format} names"]
+    if lora.unused:
+        more = "" if len(lora.unused) <= SHOWN else f" (and {len(lora.unused) - SHOWN} more)"
+        lines.append(f"did not fit: {'; '.join(lora.unused[:SHOWN])}{more}")
+    return "\n".join([*lines, *lora.warnings])

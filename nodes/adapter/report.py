@@ -1,0 +1,26 @@
+"""The report of `hummingbird doctor`, with what ComfyUI adds to it."""
+
+from __future__ import annotations
+
+import comfy.model_management
+import comfyui_version
+
+from ...hummingbird_core.commands.report import gibibytes, report_lines
+from ...hummingbird_core.doctor import diagnose, for_people
+from .files import CHECKPOINT_FOLDERS, checkpoint_names, lora_names
+
+
+def doctor_report() -> str:
+    """Plain text; holds no paths and no names of files."""
+    management = comfy.model_management
+    device = management.get_torch_device()
+    comfyui = {
+        "version": comfyui_version.__version__,
+        "device": management.get_torch_device_name(device),
+        "memory": gibibytes(management.get_total_memory(device)),
+        "free": gibibytes(management.get_free_memory(device)),
+        "mode": management.vram_state.name,
+        f"files in {' and '.join(CHECKPOINT_FOLDERS)}": len(checkpoint_names()),
+        "files in loras": len(lora_names()),
+    }
+    return "\n".join(report_lines({"comfyui": comfyui, **for_people(diagnose())}))

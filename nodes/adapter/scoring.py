@@ -1,0 +1,64 @@
+"""Scores of frames, as numbers for other nodes and as text and pictures for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from comfy_api.latest import ui
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ...hummingbird_core.vqa import Score, faults, load_dover, score_video
+from .files import NO_DOVER, dover_path
+
+SHEET_FRAMES, SHEET_HEIGHT = 6, 96
+
+
+def rating(dover: str) -> Callable[[Tensor, float], Score]:
+    """A function (IMAGE, fps) -> Score; the weights are read once, now."""
+    model = None if dover == NO_DOVER else load_dover(dover_path(dover))
+
+    def rate(images: Tensor, fps: float) -> Score:
+        return score_video(images[..., :3].float().cpu(), fps, dover=model)
+
+    return rate
+
+
+def number(score: Score, name: str) -> float:
+    """One measure; NaN where it is absent."""
+    value = getattr(score, name)
+    return math.nan if value is None else float(value)
+
+
+def shown_score(score: Score) -> dict[str, Any]:
+    """What the front end draws; NaN has no place in JSON."""
+    finite = {name: value for name, value in score.to_dict().items() if math.isfinite(value)}
+    return {"measures": finite, "faults": faults(score)}
+
+
+def describe_score(score: Score) -> str:
+    """All measures, one a line, and the faults."""
+    shown = shown_score(score)
+    lines = [f"{name}: {value:.4g}" for name, value in shown["measures"].items()]
+    if score.overall is None:
+        lines.append("technical, aesthetic, overall: absent, they need DOVER's weights")
+    lines.append(f"faults: {', '.join(shown['faults']) or 'none'}")
+    return "\n".join(lines)
+
+
+def contact_sheet(videos: Sequence[Tensor]) -> dict[str, Any]:
+    """A few frames of each video, a row each, as what a node shows of itself."""
+    sheet = torch.cat([_row(video) for video in videos])
+    return ui.PreviewImage(sheet[None]).as_dict()
+
+
+def _row(images: Tensor) -> Tensor:
+    """`[N, H, W, 3]` -> `[SHEET_HEIGHT, width, 3]`: frames side by side, evenly chosen."""
+    chosen = torch.linspace(0, len(images) - 1, SHEET_FRAMES).round().long()
+    frames = images[chosen, ..., :3].float().cpu().movedim(-1, 1)
+    small = interpolate(frames, scale_factor=SHEET_HEIGHT / images.shape[1], mode="area")
+    # [n, 3, h, w] -> [h, n * w, 3]
+    return small.permute(2, 0, 3, 1).flatten(1, 2)

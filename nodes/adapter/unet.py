@@ -1,0 +1,223 @@
+"""The U-Net as a MODEL: offload, casting, fp8 storage and LoRA are then ComfyUI's own.
+
+FluxGuidance and LTXVConditioning of ComfyUI set the guidance scale and the frame rate; both are
+read from the conditioning here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.conds
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.model_sampling
+import comfy.ops
+import comfy.supported_models_base
+import comfy.utils
+import torch
+from torch import Tensor, nn
+
+from ...hummingbird_core.errors import InputError
+from ...hummingbird_core.sampling import (
+    BETA_END,
+    BETA_START,
+    TRAIN_TIMESTEPS,
+    alphas_cumprod,
+    guidance_scale_embedding,
+    latent_scale,
+)
+from ...hummingbird_core.unet import HummingbirdUNet, UNetConfig
+
+DEFAULT_GUIDANCE = 7.5
+DEFAULT_FPS = 8.0
+# Of ComfyUI's estimate of working memory, in which 1 means 10 KiB a byte of latent pixels. Tensors
+# alone take 0.0036 at 16 frames of 320x512 (tests/comfy); the rest is for what kernels need.
+MEMORY_PER_CHANNEL = 0.005
+
+
+class NativeUNet(HummingbirdUNet):
+    """The U-Net with the call that ComfyUI makes; its state-dict keys are the same."""
+
+    def __init__(
+        self,
+        config: UNetConfig,
+        dtype: torch.dtype | None = None,
+        device: torch.device | None = None,
+        operations: Any = comfy.ops.disable_weight_init,
+    ):
+        super().__init__(config, operations=operations, dtype=dtype, device=device)
+        self.dtype = dtype
+
+    def forward(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        fps: Tensor,
+        guidance: Tensor | None = None,
+        **_: Any,
+    ) -> Tensor:
+        """Noise in `x` `[B, 4, T, H, W]`; `fps` `[B]`, `guidance` `[B, 256]`."""
+        return super().forward(x, timesteps, context, fps, guidance)
+
+    def _run(self, block: nn.Module, x: Tensor, cond: Any) -> Tensor:
+        # ComfyUI looks for an interrupt between steps only; one of ours may take a minute.
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        return super()._run(block, x, cond)
+
+
+class HummingbirdModel(comfy.model_base.BaseModel):
+    """What a ModelPatcher holds."""
+
+    def __init__(self, model_config: HummingbirdModelConfig, device: torch.device | None = None):
+        super().__init__(
+            model_config, comfy.model_base.ModelType.EPS, device=device, unet_model=NativeUNet
+        )
+        # The consistency-distilled students do without the scale, the nano models never had it.
+        config = model_config.unet_config["config"]
+        if config.preset == "videocrafter2" and not config.guidance_embedding:
+            self.model_sampling = ScaledLatentSampling(model_config)
+
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        """Text, frame rate and guidance as arguments of `NativeUNet.forward`."""
+        conds = super().extra_conds(**kwargs)
+        fps = torch.tensor([float(kwargs.get("frame_rate", DEFAULT_FPS))])
+        conds["fps"] = comfy.conds.CONDRegular(fps)
+        if self.diffusion_model.config.guidance_embedding:
+            w = torch.tensor([float(kwargs.get("guidance", DEFAULT_GUIDANCE))])
+            conds["guidance"] = comfy.conds.CONDRegular(guidance_scale_embedding(w))
+        return conds
+
+    def resize_cond_for_context_window(
+        self, cond_key: str, cond_value: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """All our conditions are for the whole clip: a window of frames takes them as they are."""
+        return cond_value
+
+
+class ScaledLatentSampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.EPS):
+    """The noise schedule of VideoCrafter2, which knows clean latents times `latent_scale()`.
+
+    With s_t for that scale, x_t = sqrt(a_t) s_t x_0 + sqrt(1 - a_t) eps. So x_t / (sqrt(a_t) s_t)
+    is x_0 plus noise of sigma_t / s_t: that is the sigma which samplers see.
+    """
+
+    def __init__(self, model_config: Any = None, zsnr: bool | None = None):
+        super().__init__(model_config, zsnr)
+        alphas, scale = alphas_cumprod(), latent_scale()
+        self.set_sigmas(((1 - alphas) / alphas).sqrt() / scale)
+        self.register_buffer("input_scale", (alphas.sqrt() * scale).float())
+
+    def calculate_input(self, sigma: Tensor, noise: Tensor) -> Tensor:
+        """Latents of a sampler to what the U-Net was trained on."""
+        return noise * self._input_scale(sigma, noise)
+
+    def noise_scaling(
+        self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False
+    ) -> Tensor:
+        """Where sampling starts; from pure noise, the U-Net's input is that noise."""
+        if max_denoise:
+            return latent_image + noise / self._input_scale(sigma, noise)
+        return super().noise_scaling(sigma, noise, latent_image, max_denoise)
+
+    def _input_scale(self, sigma: Tensor, like: Tensor) -> Tensor:
+        scale = self.input_scale.to(like.device)[self.timestep(sigma)]
+        return scale.reshape(-1, *[1] * (like.ndim - 1))  # [B or 1, 1, 1, 1, 1]
+
+
+class VideoLatents(comfy.latent_formats.SD15):
+    """Stable Diffusion's latents with a frame axis."""
+
+    latent_dimensions = 3
+
+    def __init__(self, scale_factor: float = 0.18215):
+        super().__init__(scale_factor)
+        # The TAESD previewer can't take a frame axis; the linear one can.
+        self.taesd_decoder_name = None
+
+
+class HummingbirdModelConfig(comfy.supported_models_base.BASE):
+    """How ComfyUI builds the model; made with `{"config": UNetConfig}`."""
+
+    unet_extra_config: dict[str, Any] = {}  # noqa: RUF012
+    latent_format = VideoLatents
+    sampling_settings = {  # noqa: RUF012
+        "beta_schedule": "linear",
+        "linear_start": BETA_START,
+        "linear_end": BETA_END,
+        "timesteps": TRAIN_TIMESTEPS,
+    }
+
+    def __init__(self, unet_config: dict[str, Any]):
+        super().__init__(unet_config)
+        self.memory_usage_factor = MEMORY_PER_CHANNEL * unet_config["config"].model_channels
+
+    def get_model(
+        self, state_dict: dict[str, Tensor], prefix: str = "", device: torch.device | None = None
+    ) -> HummingbirdModel:
+        return HummingbirdModel(self, device=device)
+
+
+def build_model(
+    config: UNetConfig,
+    weights: dict[str, Tensor],
+    *,
+    dtype: torch.dtype | None = None,
+    latent_format: VideoLatents | None = None,
+    disable_dynamic: bool = False,
+) -> comfy.model_patcher.ModelPatcher:
+    """A MODEL, as ComfyUI's own loader makes one but for the guess what the weights are.
+
+    Args:
+        config: fits `weights`.
+        weights: of the U-Net, without prefix.
+        dtype: to store them in (float8 is possible); None: what ComfyUI chooses for this device.
+        latent_format: of the VAE that belongs to it; None: Stable Diffusion's.
+        disable_dynamic: of recent releases, whose patchers can page weights in from the disk.
+    """
+    management = comfy.model_management
+    load_device, offload_device = management.get_torch_device(), management.unet_offload_device()
+    model_config = HummingbirdModelConfig({"config": config})
+    model_config.latent_format = latent_format or VideoLatents()
+    supported = model_config.supported_inference_dtypes
+    dtype = dtype or management.unet_dtype(
+        model_params=comfy.utils.calculate_parameters(weights),
+        supported_dtypes=supported,
+        weight_dtype=comfy.utils.weight_dtype(weights),
+    )
+    manual_cast = management.unet_manual_cast(dtype, load_device, supported)
+    model_config.set_inference_dtype(dtype, manual_cast)
+    model = model_config.get_model(weights)
+    patcher = patcher_class(disable_dynamic)(
+        model, load_device=load_device, offload_device=offload_device
+    )
+    if not management.is_device_cpu(offload_device):
+        model.to(offload_device)
+    # Older releases have neither dynamic patchers nor the argument.
+    dynamic = hasattr(patcher, "is_dynamic") and patcher.is_dynamic()
+    model.load_model_weights(weights, **({"assign": True} if dynamic else {}))
+    return patcher
+
+
+def patcher_class(disable_dynamic: bool) -> type[comfy.model_patcher.ModelPatcher]:
+    """The class that this release uses for its own models."""
+    plain = comfy.model_patcher.ModelPatcher
+    return plain if disable_dynamic else getattr(comfy.model_patcher, "CoreModelPatcher", plain)
+
+
+def hummingbird_unet(model: comfy.model_patcher.ModelPatcher) -> NativeUNet:
+    """The U-Net in a MODEL.
+
+    Raises:
+        InputError: the MODEL is of another kind.
+    """
+    unet = model.model.diffusion_model
+    if not isinstance(unet, HummingbirdUNet):
+        raise InputError(
+            f"input model: got a {type(model.model).__name__}, expected a Hummingbird model: "
+            "connect Load Hummingbird (other loaders take such a file for Stable Diffusion 2)"
+        )
+    return unet

@@ -1,0 +1,98 @@
+"""Best of N: several seeds, the best video."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..hummingbird_core.sampling import video_seed
+from .adapter.best_of import METRICS, best_of
+from .adapter.scoring import contact_sheet
+from .common import CATEGORY, dover_input, sampling_inputs, video_settings
+
+
+class BestOfN(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HummingbirdBestOfN",
+            display_name="Best of N",
+            category=CATEGORY,
+            description="Samples, decodes and scores the same prompt with several seeds and keeps "
+            "the best. Videos with faults (black, frozen, flickering ...) come last.",
+            inputs=[
+                io.Model.Input("model", tooltip="From Load Hummingbird."),
+                io.Conditioning.Input("positive", tooltip="What to show: from Encode Prompt."),
+                io.Vae.Input("vae", tooltip="The VAE of Load Hummingbird."),
+                io.Int.Input(
+                    "count",
+                    default=4,
+                    min=1,
+                    max=64,
+                    tooltip="How many seeds to try: seed, seed + 1, ...",
+                ),
+                io.Combo.Input(
+                    "metric",
+                    options=list(METRICS),
+                    tooltip="What decides. auto: overall with DOVER's weights, else "
+                    "motion_smoothness.",
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.01,
+                    tooltip="Stop at the first video without faults that reaches it; 0: try all.",
+                ),
+                dover_input(),
+                *sampling_inputs(),
+                io.Conditioning.Input(
+                    "negative", optional=True, tooltip="For teachers only: an empty prompt."
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="images", tooltip="The frames of the best."),
+                io.Latent.Output(display_name="latent", tooltip="Its latent."),
+                io.Int.Output(display_name="best_seed", tooltip="Its seed, for Sample Video."),
+                io.Float.Output(display_name="score", tooltip="Its value of the metric."),
+                io.String.Output(display_name="report", tooltip="All seeds, best first."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        positive: Any,
+        vae: Any,
+        count: int,
+        metric: str,
+        threshold: float,
+        dover: str,
+        seed: int,
+        negative: Any = None,
+        **settings: Any,
+    ) -> io.NodeOutput:
+        takes = best_of(
+            model,
+            positive,
+            vae,
+            video_settings(settings),
+            [video_seed(seed, i) for i in range(count)],
+            negative=negative,
+            metric=metric,
+            threshold=threshold,
+            dover=dover,
+        )
+        best = takes.best
+        preview = contact_sheet(takes.sheets)
+        return io.NodeOutput(
+            best.images,
+            best.latent,
+            best.seed,
+            best.value,
+            takes.report,
+            ui={**preview, "hummingbird_scores": takes.shown, "text": (takes.report,)},
+        )

@@ -1,0 +1,106 @@
+"""Inputs that several nodes share, so that they look and behave alike."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..hummingbird_core.sampling import CONSISTENCY_GRID, MAX_SEED
+from .adapter.files import dover_names
+from .adapter.sampling import VideoSettings
+
+CATEGORY = "Hummingbird"
+MOST_PIXELS, MOST_FRAMES = 4096, 4096
+
+
+def size_inputs(default: int, smallest: int, hint: str) -> list[io.Input]:
+    """Width and height in pixels."""
+    limits = {"default": default, "min": smallest, "max": MOST_PIXELS, "step": 8}
+    return [
+        io.Int.Input("width", **limits, tooltip=f"Pixels, a multiple of 8. {hint}"),
+        io.Int.Input("height", **limits, tooltip=f"Pixels, a multiple of 8. {hint}"),
+    ]
+
+
+def frames_input() -> io.Input:
+    return io.Int.Input(
+        "frames",
+        default=16,
+        min=1,
+        max=MOST_FRAMES,
+        tooltip="Number of frames. The models were trained on 16 (and 26); for more, put Context "
+        "Windows (dim 2) on the model.",
+    )
+
+
+def steps_input() -> io.Input:
+    return io.Int.Input(
+        "steps",
+        default=4,
+        min=1,
+        max=CONSISTENCY_GRID,
+        tooltip="U-Net calls. 4 is fast, 8 is finer; a teacher needs 25 to 50.",
+    )
+
+
+def strength_input() -> io.Input:
+    return io.Float.Input(
+        "strength",
+        default=1.0,
+        min=0.02,
+        max=1.0,
+        step=0.01,
+        tooltip="How much of the given video is replaced: 1 keeps nothing, 0.3 changes details.",
+    )
+
+
+def seed_input(
+    tooltip: str = "Another seed, another video; the same one gives the same video everywhere.",
+) -> io.Input:
+    return io.Int.Input(
+        "seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip=tooltip
+    )
+
+
+def fps_input(default: float = 8.0, smallest: float = 0.1, hint: str = "") -> io.Input:
+    return io.Float.Input(
+        "fps",
+        default=default,
+        min=smallest,
+        max=120.0,
+        step=0.1,
+        tooltip=f"Frames per second. {hint}",
+    )
+
+
+def dover_input() -> io.Input:
+    return io.Combo.Input(
+        "dover",
+        options=dover_names(),
+        tooltip="DOVER's weights in models/vqa (their licence is non-commercial). none: only the "
+        "measures that need no weights.",
+    )
+
+
+def sampling_inputs() -> list[io.Input]:
+    """What a video is sampled with: the fields of `VideoSettings`, and the seed."""
+    return [
+        *size_inputs(0, 0, "0: the size that the model was trained on."),
+        frames_input(),
+        steps_input(),
+        io.Float.Input(
+            "guidance",
+            default=7.5,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            tooltip="How closely to follow the prompt. Students were trained on 5 to 15.",
+        ),
+        fps_input(hint="The rate that the motion is made for."),
+        seed_input(),
+    ]
+
+
+def video_settings(values: dict, strength: float = 1.0) -> VideoSettings:
+    """The settings in a node's arguments."""
+    names = ("width", "height", "frames", "steps", "guidance", "fps")
+    return VideoSettings(**{name: values[name] for name in names}, strength=strength)

@@ -1,0 +1,44 @@
+"""Hummingbird Sigmas and Hummingbird Sampler: consistency sampling for SamplerCustom."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .adapter.sampling import consistency_sampler, sigmas_from
+from .common import CATEGORY, steps_input, strength_input
+
+
+class HummingbirdSigmas(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HummingbirdSigmas",
+            display_name="Hummingbird Sigmas",
+            category=CATEGORY,
+            description="The noise levels that the fast models were trained for (4 steps: "
+            "timesteps 999, 759, 519, 279). No scheduler of ComfyUI gives exactly these.",
+            inputs=[steps_input(), strength_input()],
+            outputs=[io.Sigmas.Output(tooltip="For SamplerCustom.")],
+        )
+
+    @classmethod
+    def execute(cls, steps: int, strength: float) -> io.NodeOutput:
+        return io.NodeOutput(sigmas_from(steps, strength))
+
+
+class HummingbirdSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HummingbirdSampler",
+            display_name="Hummingbird Sampler",
+            category=CATEGORY,
+            description="Consistency sampling with step noise from the CPU: with Hummingbird "
+            "Sigmas and cfg 1, the same video as Sample Video.",
+            inputs=[],
+            outputs=[io.Sampler.Output(tooltip="For SamplerCustom.")],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(consistency_sampler())

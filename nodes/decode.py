@@ -1,0 +1,45 @@
+"""Decode: a video latent to frames and a VIDEO."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from .adapter.frames import decode, flat_warning, frame_rate, video_of
+from .common import CATEGORY, fps_input
+
+
+class Decode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HummingbirdDecode",
+            display_name="Decode",
+            category=CATEGORY,
+            description="Decodes all frames, a few at a time, and gives them as images and as a "
+            "video with its frame rate. Stops with the likely cause if the result would be "
+            "black (NaN), and says why if it is one flat colour.",
+            inputs=[
+                io.Latent.Input("samples", tooltip="From Sample Video or any sampler."),
+                io.Vae.Input("vae", tooltip="The VAE of Load Hummingbird."),
+                fps_input(0.0, 0.0, "0: the rate that Sample Video made the motion for."),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="images",
+                    tooltip="All frames; of a batch, one video after the other.",
+                ),
+                io.Video.Output(display_name="video", tooltip="For Save Video."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, samples: Any, vae: Any, fps: float) -> io.NodeOutput:
+        images = decode(vae, samples)
+        warning = flat_warning(images, samples)
+        return io.NodeOutput(
+            images,
+            video_of(images, frame_rate(samples, fps)),
+            ui={"text": (warning,)} if warning else None,
+        )

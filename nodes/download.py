@@ -1,0 +1,50 @@
+"""Download Hummingbird: a released checkpoint, when told to and under its licence."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..hummingbird_core.download import CATALOG
+from .adapter.downloads import describe_all, fetch
+from .common import CATEGORY
+
+
+class DownloadHummingbird(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HummingbirdDownload",
+            display_name="Download Hummingbird",
+            category=CATEGORY,
+            description="Fetches a checkpoint from its authors into models/checkpoints; goes on "
+            "where an earlier try stopped, verifies the file, and converts it to safetensors. "
+            f"{describe_all()}",
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint", options=list(CATALOG), tooltip="Which released checkpoint."
+                ),
+                io.Boolean.Input(
+                    "accept_licence",
+                    default=False,
+                    tooltip="You have read the licence in this node's description and agree to "
+                    "it. Nothing is downloaded otherwise.",
+                ),
+                io.Boolean.Input(
+                    "convert",
+                    default=True,
+                    tooltip="Also write a safetensors file in fp16: half the size, loads faster.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    display_name="file",
+                    tooltip="Choose it in Load Hummingbird after refreshing the page.",
+                )
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, checkpoint: str, accept_licence: bool, convert: bool) -> io.NodeOutput:
+        path = fetch(checkpoint, accept_licence, convert)
+        return io.NodeOutput(path.name, ui={"text": (f"{path.name} is ready",)})

@@ -1,0 +1,37 @@
+"""Empty Hummingbird Video: where sampling of a given size starts."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .adapter.sampling import empty_video
+from .common import CATEGORY, frames_input, size_inputs
+
+
+class EmptyHummingbirdVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HummingbirdEmptyVideo",
+            display_name="Empty Hummingbird Video",
+            category=CATEGORY,
+            description="An empty latent with a frame axis, for KSampler and other samplers. "
+            "Empty Latent Image would make clips of one frame.",
+            inputs=[
+                *size_inputs(64, 8, "64x64 for the built-in model, 512x320 for the big ones."),
+                frames_input(),
+                io.Int.Input(
+                    "batch_size",
+                    default=1,
+                    min=1,
+                    max=64,
+                    tooltip="Videos at once; the next ones have seed + 1, seed + 2, ... in "
+                    "Sample Video.",
+                ),
+            ],
+            outputs=[io.Latent.Output(tooltip="For KSampler or Sample Video.")],
+        )
+
+    @classmethod
+    def execute(cls, width: int, height: int, frames: int, batch_size: int) -> io.NodeOutput:
+        return io.NodeOutput(empty_video(width, height, frames, batch_size))

@@ -1,0 +1,81 @@
+"""LLM Prompt Enhance: a few words to a prompt that the model can make more of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..hummingbird_core.prompts.server import DEFAULT_URL
+from .adapter.prompts import ENHANCER_SOURCES, describe_enhanced, enhance
+from .common import CATEGORY, seed_input
+
+
+class EnhancePrompt(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HummingbirdEnhancePrompt",
+            display_name="LLM Prompt Enhance",
+            category=CATEGORY,
+            description="Adds motion, style, camera and light to a prompt, keeps its subject, and "
+            "fits it into the text window of the video model.",
+            inputs=[
+                io.Clip.Input(
+                    "clip", tooltip="Of Load Hummingbird: it counts the tokens of the result."
+                ),
+                io.String.Input(
+                    "prompt",
+                    multiline=True,
+                    default="a red circle",
+                    tooltip="What to show. With a language model, in any language it knows.",
+                ),
+                io.Combo.Input(
+                    "source",
+                    options=list(ENHANCER_SOURCES),
+                    tooltip="builtin: a fixed list of phrases, immediate; local: a Hugging Face "
+                    "chat model; server: Ollama, llama.cpp, vLLM, LM Studio ...; comfyui: the "
+                    "language model on input llm.",
+                ),
+                io.String.Input(
+                    "language_model",
+                    default="",
+                    tooltip="local: folder or id of a downloaded model; server: its name there, "
+                    "empty for the server's first.",
+                ),
+                io.String.Input(
+                    "url", default=DEFAULT_URL, tooltip="server: its OpenAI-compatible address."
+                ),
+                seed_input("Another seed, another wording."),
+                io.Clip.Input(
+                    "llm",
+                    optional=True,
+                    tooltip="comfyui: a language model from Load CLIP, in releases of ComfyUI "
+                    "that have Generate Text.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(display_name="prompt", tooltip="For Encode Prompt."),
+                io.String.Output(
+                    display_name="report", tooltip="Tokens, what was cut, and remarks."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        clip: Any,
+        prompt: str,
+        source: str,
+        language_model: str,
+        url: str,
+        seed: int,
+        llm: Any = None,
+    ) -> io.NodeOutput:
+        result = enhance(clip, prompt, source, language_model, url, seed, llm)
+        report = describe_enhanced(result)
+        shown = {"prompt": result.text, "tokens": result.tokens, "room": result.room}
+        return io.NodeOutput(
+            result.text, report, ui={"text": (report,), "hummingbird_prompt": (shown,)}
+        )

@@ -1,0 +1,54 @@
+"""Load Hummingbird: a checkpoint to MODEL, CLIP and VAE."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..hummingbird_core.errors import CheckpointError
+from .adapter.checkpoint import WEIGHT_DTYPES, load_models
+from .adapter.files import checkpoint_names, checkpoint_path
+from .common import CATEGORY
+
+
+class LoadHummingbird(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HummingbirdLoad",
+            display_name="Load Hummingbird",
+            category=CATEGORY,
+            description="Loads a Hummingbird or VideoCrafter2 checkpoint, as released or "
+            "converted, or the small model that is built in. ComfyUI's own checkpoint loader "
+            "takes such a file for Stable Diffusion 2 and loses all motion. Nothing in a file "
+            "is executed.",
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint",
+                    options=checkpoint_names(),
+                    tooltip="A file in models/checkpoints or models/diffusion_models. The "
+                    "built-in nano draws moving coloured shapes at 64x64, offline and on any "
+                    "computer; Download Hummingbird gets the big ones.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(WEIGHT_DTYPES),
+                    default="auto",
+                    tooltip="How the U-Net is stored. auto: what suits this computer; "
+                    "fp8_e4m3fn: half the memory of fp16, a little less exact; fp32: exact, "
+                    "also for text encoder and VAE.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="For Sample Video or any sampler."),
+                io.Clip.Output(tooltip="For Encode Prompt or CLIP Text Encode."),
+                io.Vae.Output(tooltip="For Decode or VAE Decode."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, checkpoint: str, weight_dtype: str) -> io.NodeOutput:
+        try:
+            models = load_models(checkpoint_path(checkpoint), weight_dtype)
+        except CheckpointError as error:
+            raise CheckpointError(f"input checkpoint: {error}") from error
+        return io.NodeOutput(models.model, models.clip, models.vae)

@@ -1,0 +1,49 @@
+"""Load Hummingbird LoRA: any format, and a word on what does not fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from .adapter.files import lora_names, lora_path
+from .adapter.lora import apply_lora
+from .common import CATEGORY
+
+
+class LoadHummingbirdLoRA(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HummingbirdLoadLoRA",
+            display_name="Load Hummingbird LoRA",
+            category=CATEGORY,
+            description="Applies a LoRA in any format, also the nameless list in which reward "
+            "LoRAs are released (unet_lora.pt), and says what of it did not fit. Converted "
+            "ones also work with ComfyUI's own LoRA loader.",
+            inputs=[
+                io.Model.Input("model", tooltip="From Load Hummingbird."),
+                io.Combo.Input(
+                    "lora",
+                    options=lora_names(),
+                    tooltip="A file in models/loras: PEFT, kohya, ComfyUI, or a nameless list.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="1: as trained; 0: no effect; below 0: the opposite.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="The model with the LoRA; the input is unchanged."),
+                io.String.Output(display_name="report", tooltip="What did and did not fit."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, lora: str, strength: float) -> io.NodeOutput:
+        patched, report = apply_lora(model, lora_path(lora), strength)
+        return io.NodeOutput(patched, report, ui={"text": (report,)})

@@ -1,0 +1,38 @@
+"""Prompt List: many prompts at once."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .common import CATEGORY
+
+
+class PromptList(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HummingbirdPromptList",
+            display_name="Prompt List",
+            category=CATEGORY,
+            description="One prompt a line. Whatever is connected runs once for each of them, so "
+            "that one graph makes many videos.",
+            inputs=[
+                io.String.Input(
+                    "prompts",
+                    multiline=True,
+                    default="a red circle moves right\na blue square moves up",
+                    tooltip="One prompt a line; empty lines are left out.",
+                )
+            ],
+            outputs=[
+                io.String.Output(
+                    display_name="prompt",
+                    is_output_list=True,
+                    tooltip="For the prompt input of Encode Prompt or LLM Prompt Enhance.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, prompts: str) -> io.NodeOutput:
+        return io.NodeOutput([line.strip() for line in prompts.splitlines() if line.strip()])

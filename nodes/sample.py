@@ -1,0 +1,63 @@
+"""Sample Video: noise, or a video, to a new video latent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from .adapter.sampling import sample_video
+from .common import CATEGORY, sampling_inputs, strength_input, video_settings
+
+
+class SampleVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HummingbirdSample",
+            display_name="Sample Video",
+            category=CATEGORY,
+            description="Makes the same video as `hummingbird generate` with the same settings. "
+            "Noise is drawn on the CPU, so a seed means the same video on any computer.",
+            inputs=[
+                io.Model.Input("model", tooltip="From Load Hummingbird."),
+                io.Conditioning.Input("positive", tooltip="What to show: from Encode Prompt."),
+                *sampling_inputs(),
+                strength_input(),
+                io.Latent.Input(
+                    "latent",
+                    optional=True,
+                    tooltip="A video to start from, encoded with VAE Encode (then width, height "
+                    "and frames are its own), or an Empty Hummingbird Video for a batch.",
+                ),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="For teachers only (VideoCrafter2, nano-teacher): an empty prompt, "
+                    "or what not to show. The fast models need none.",
+                ),
+            ],
+            outputs=[io.Latent.Output(tooltip="For Decode or VAE Decode.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        positive: Any,
+        seed: int,
+        strength: float,
+        latent: Any = None,
+        negative: Any = None,
+        **settings: Any,
+    ) -> io.NodeOutput:
+        return io.NodeOutput(
+            sample_video(
+                model,
+                positive,
+                video_settings(settings, strength),
+                seed,
+                negative=negative,
+                latent=latent,
+            )
+        )

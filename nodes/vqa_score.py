@@ -1,0 +1,55 @@
+"""VQA Score: how good a video is, and what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from .adapter.scoring import contact_sheet, describe_score, number, rating, shown_score
+from .common import CATEGORY, dover_input, fps_input
+
+
+class VQAScore(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HummingbirdVQAScore",
+            display_name="VQA Score",
+            category=CATEGORY,
+            description="Measures flicker, motion, blur and faults of a video, and with DOVER's "
+            "weights its technical and aesthetic quality. The frames pass through unchanged.",
+            inputs=[
+                io.Image.Input("images", tooltip="The frames of one video."),
+                fps_input(hint="Of this video."),
+                dover_input(),
+            ],
+            outputs=[
+                io.Image.Output(display_name="images", tooltip="The same frames."),
+                io.Float.Output(
+                    display_name="overall", tooltip="DOVER, 0 to 100; NaN without its weights."
+                ),
+                io.Float.Output(
+                    display_name="technical", tooltip="DOVER; NaN without its weights."
+                ),
+                io.Float.Output(
+                    display_name="aesthetic", tooltip="DOVER; NaN without its weights."
+                ),
+                io.Float.Output(display_name="flicker", tooltip="Needs no weights."),
+                io.Float.Output(display_name="motion_smoothness", tooltip="Needs no weights."),
+                io.String.Output(display_name="report", tooltip="All measures and faults."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, images: Any, fps: float, dover: str) -> io.NodeOutput:
+        score = rating(dover)(images, fps)
+        names = ("overall", "technical", "aesthetic", "flicker", "motion_smoothness")
+        report = describe_score(score)
+        preview = {**contact_sheet([images]), "hummingbird_scores": (shown_score(score),)}
+        return io.NodeOutput(
+            images,
+            *(number(score, name) for name in names),
+            report,
+            ui={**preview, "text": (report,)},
+        )

@@ -1,0 +1,30 @@
+"""Finds the ComfyUI that the tests of the nodes run against."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+NEEDED = ("torchsde", "aiohttp", "av", "alembic")  # what ComfyUI has and our own packages lack
+
+
+def comfyui_path() -> Path | None:
+    """COMFYUI_PATH, comfy-cli's default place, or what tools/setup_comfyui.py installed."""
+    places = (os.environ.get("COMFYUI_PATH"), "~/comfy/ComfyUI", ROOT / ".comfyui" / "ComfyUI")
+    candidates = [Path(place).expanduser() for place in places if place]
+    return next((path for path in candidates if (path / "main.py").is_file()), None)
+
+
+def reason_to_skip() -> str | None:
+    """Why these tests can't run, and what to do about it; None if they can."""
+    if comfyui_path() is None:
+        return "no ComfyUI found: run tools/setup_comfyui.py, or set COMFYUI_PATH"
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        return (
+            f"this Python lacks ComfyUI's packages ({', '.join(missing)}): run "
+            "`.comfyui/venv/bin/python -m pytest tests/comfy`, or the Python of your ComfyUI"
+        )
+    return None

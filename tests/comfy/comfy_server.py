@@ -1,0 +1,138 @@
+"""A real ComfyUI server with this pack, driven over HTTP as the front end drives it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from comfy_install import ROOT
+
+START_SECONDS, RUN_SECONDS = 600, 600  # on a busy machine
+
+Graph = dict[str, dict[str, Any]]
+
+
+class PromptError(Exception):
+    """The server refused a graph, or a node of it raised; holds the server's own words."""
+
+
+class ComfyServer:
+    """A server process with a folder of its own; use it in a `with` block."""
+
+    def __init__(self, comfyui: Path, folder: Path):
+        self.comfyui, self.folder = comfyui, folder
+        self.port = _free_port()
+        self.log = folder / "server.log"
+        (folder / "custom_nodes").mkdir(parents=True)
+        (folder / "custom_nodes" / "hummingbird").symlink_to(ROOT, target_is_directory=True)
+
+    def __enter__(self) -> ComfyServer:
+        options = (
+            f"--cpu --port {self.port} --listen 127.0.0.1 --disable-api-nodes "
+            "--database-url sqlite:///:memory:"
+        )
+        command = [sys.executable, str(self.comfyui / "main.py"), *options.split()]
+        command += ["--base-directory", str(self.folder)]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.comfyui, stdout=log, stderr=log, env=dict(os.environ)
+            )
+        self._wait_until_up()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=60)
+
+    def _wait_until_up(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                self.get("/queue")
+                return
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(0.5)
+        raise RuntimeError(f"the server did not start:\n{self.log.read_text()[-3000:]}")
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as reply:
+            return json.load(reply)
+
+    def post(self, path: str, body: Any = None) -> Any:
+        data = json.dumps(body or {}).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data)
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            text = reply.read()
+        return json.loads(text) if text else None
+
+    @functools.cached_property
+    def node_infos(self) -> dict[str, Any]:
+        return self.get("/object_info")
+
+    def queue(self, graph: Graph) -> str:
+        """Queues a graph; its id."""
+        prompt = {name: self._with_defaults(node) for name, node in graph.items()}
+        try:
+            return self.post("/prompt", {"prompt": prompt})["prompt_id"]
+        except urllib.error.HTTPError as error:
+            raise PromptError(error.read().decode()) from error
+
+    def _with_defaults(self, node: dict[str, Any]) -> dict[str, Any]:
+        """A node with what the front end adds: the defaults of inputs that are not set.
+
+        Newer releases give their nodes more of them.
+        """
+        required = self.node_infos[node["class_type"]]["input"].get("required", {})
+        defaults = {
+            name: spec[1]["default"]
+            for name, spec in required.items()
+            if len(spec) > 1 and "default" in spec[1]
+        }
+        return {**node, "inputs": {**defaults, **node["inputs"]}}
+
+    def wait(self, prompt_id: str) -> dict[str, Any]:
+        """The history of a graph that has run: `outputs` by node, and `status`."""
+        deadline = time.monotonic() + RUN_SECONDS
+        while time.monotonic() < deadline:
+            history = self.get(f"/history/{prompt_id}")
+            if prompt_id in history:
+                return history[prompt_id]
+            time.sleep(0.1)
+        raise TimeoutError(f"the graph did not finish in {RUN_SECONDS} s")
+
+    def run(self, graph: Graph) -> dict[str, Any]:
+        """Runs a graph; its outputs by node.
+
+        Raises:
+            PromptError: a node raised.
+        """
+        entry = self.wait(self.queue(graph))
+        errors = [m[1] for m in entry["status"]["messages"] if m[0] == "execution_error"]
+        if errors:
+            raise PromptError(f"{errors[0]['node_type']}: {errors[0]['exception_message']}")
+        return entry["outputs"]
+
+    def output_files(self, outputs: dict[str, Any], node: str) -> list[Path]:
+        """The files that an output node wrote."""
+        files = outputs[node]["images"]
+        return [self.folder / f["type"] / f["subfolder"] / f["filename"] for f in files]
+
+    def resident_bytes(self) -> int:
+        import psutil
+
+        return psutil.Process(self.process.pid).memory_info().rss
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]

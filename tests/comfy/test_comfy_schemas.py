@@ -1,0 +1,85 @@
+"""What saved workflows and users rely on: ids, input names, and a text for every input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from comfy_install import ROOT, comfyui_path
+
+OPTIONAL = ("diffusers", "imageio", "imageio_ffmpeg", "ftfy", "peft")
+SNAPSHOT = Path(__file__).parent / "data" / "nodes.json"
+
+
+def _described(node: type) -> dict:
+    info = node.GET_NODE_INFO_V1()
+    groups = [info["input"].get(kind, {}) for kind in ("required", "optional")]
+    kinds = {name: spec[0] for group in groups for name, spec in group.items()}
+    return {
+        "display_name": info["display_name"],
+        # An older release spells a combo as its list of options.
+        "inputs": {
+            name: kind if isinstance(kind, str) else "COMBO" for name, kind in kinds.items()
+        },
+        "optional": sorted(groups[1]),
+        "outputs": [list(pair) for pair in zip(info["output_name"], info["output"], strict=True)],
+    }
+
+
+def test_ids_inputs_and_outputs_are_frozen(node_classes):
+    """Renaming one breaks workflows that people have saved: add, and change the snapshot."""
+    found = {name: _described(node) for name, node in node_classes.items()}
+    assert found == json.loads(SNAPSHOT.read_text())
+
+
+def test_every_node_and_input_is_explained(node_classes):
+    for name, node in node_classes.items():
+        schema = node.GET_SCHEMA()
+        assert name.startswith("Hummingbird")
+        assert schema.category == "Hummingbird"
+        assert schema.description
+        for entry in [*schema.inputs, *schema.outputs]:
+            assert entry.tooltip, f"{name}: {entry.id}"
+
+
+def test_the_loader_offers_the_built_in_model_first(node_classes):
+    options = node_classes["HummingbirdLoad"].GET_SCHEMA().inputs[0].options
+    assert options[0] == "nano (built in)"
+
+
+def test_nodes_load_without_optional_packages(node_classes):
+    """Only what ComfyUI has may be imported before a node runs."""
+    code = f"""
+import asyncio, importlib.util, sys
+for package in {OPTIONAL!r}:
+    sys.modules[package] = None  # importing it raises ImportError
+sys.path.insert(0, {str(comfyui_path())!r})
+sys.argv = ["comfyui", "--cpu"]
+import comfy.options
+comfy.options.enable_args_parsing()
+import nodes
+spec = importlib.util.spec_from_file_location("pack", {str(ROOT / "__init__.py")!r})
+pack = sys.modules["pack"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pack)
+extension = asyncio.run(pack.comfy_entrypoint())
+print(len(asyncio.run(extension.get_node_list())))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout.split()[-1]) == len(node_classes)
+
+
+def test_the_pack_is_silent_outside_comfyui():
+    code = (
+        "import importlib, sys; sys.path.insert(0, sys.argv[1]);"
+        "importlib.import_module(sys.argv[2])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(ROOT.parent), ROOT.name],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
