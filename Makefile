@@ -18,6 +18,8 @@ test:
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest tests
+	$(PYTHON) tools/setup_comfyui.py
+	.comfyui/venv/bin/python -m pytest tests/comfy
 
 clean:
 	rm -rf .venv outputs

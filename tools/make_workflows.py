@@ -1,0 +1,77 @@
+"""Make workflows/*.json and their pictures from workflow_graphs.py, with ComfyUI's own front end.
+
+    python tools/make_workflows.py http://127.0.0.1:8188     a running ComfyUI that has this pack
+
+Use the oldest ComfyUI that we support: newer front ends read what older ones wrote, not always the
+other way round. Needs playwright and a Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from comfy_page import comfy_page
+from workflow_graphs import WORKFLOWS, Workflow, numbered
+
+FOLDER = Path(__file__).resolve().parent.parent / "workflows"
+SIZE = (1280, 760)  # of the page in pixels
+PICTURE = {"x": 80, "y": 90, "width": 1180, "height": 560}  # without the bars around the canvas
+LEGIBLE = {"Comfy_Minimap_Visible": False, "LiteGraph_Canvas_LowQualityRenderingZoomThreshold": 0.1}
+
+MAKE = """async ([name, graph, note]) => {
+  await app.loadApiJson(graph, name);
+  for (const node of app.graph._nodes)
+    for (const widget of node.widgets ?? [])
+      if (widget.name === "control_after_generate") widget.value = "fixed";
+  app.graph.arrange(80);
+  const [x, y] = app.graph._nodes.reduce(
+    (corner, node) => corner.map((value, i) => Math.min(value, node.pos[i])), [Infinity, Infinity]);
+  const text = LiteGraph.createNode("MarkdownNote");
+  app.graph.add(text);
+  text.widgets[0].value = note;
+  text.setSize([420, 240]);
+  text.pos = [x, y - 300];
+  return JSON.stringify(app.graph.serialize());
+}"""
+
+FIT = """({x, y, width, height}) => {
+  const boxes = app.graph._nodes.map((node) => [...node.getBounding()]);
+  const left = Math.min(...boxes.map((b) => b[0])), top = Math.min(...boxes.map((b) => b[1]));
+  const right = Math.max(...boxes.map((b) => b[0] + b[2]));
+  const bottom = Math.max(...boxes.map((b) => b[1] + b[3]));
+  const scale = Math.min(width / (right - left + 40), height / (bottom - top + 40));
+  const page = app.canvas.canvas.getBoundingClientRect();
+  app.canvas.ds.scale = scale;
+  app.canvas.ds.offset = [
+    (x - page.x + width / 2) / scale - (left + right) / 2,
+    (y - page.y + height / 2) / scale - (top + bottom) / 2];
+  app.graph.setDirtyCanvas(true, true);
+}"""
+
+
+def main() -> int:
+    """Make all workflows."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("server", help="its address, such as http://127.0.0.1:8188")
+    with comfy_page(parser.parse_args().server, SIZE, **LEGIBLE) as page:
+        for name, workflow in WORKFLOWS.items():
+            make(page, name, workflow)
+    return 0
+
+
+def make(page: Any, name: str, workflow: Workflow) -> None:
+    """Write one workflow and its picture."""
+    saved = json.loads(page.evaluate(MAKE, [name, numbered(workflow.graph), workflow.note]))
+    text = json.dumps(saved, indent=2, ensure_ascii=False)
+    (FOLDER / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
+    page.evaluate(FIT, PICTURE)
+    page.wait_for_timeout(1500)  # until the canvas is drawn again
+    page.screenshot(path=FOLDER / f"{name}.jpg", type="jpeg", quality=80, clip=PICTURE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,254 @@
+"""The example workflows: what is in them. `make_workflows.py` makes the files in workflows/.
+
+A graph is in the form of ComfyUI's API: node id -> class and inputs; a link is [node id, output].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+Graph = dict[str, dict[str, Any]]
+
+NANO = "nano (built in)"
+BIG = "hummingbird-0.7b.safetensors"  # what Download Hummingbird writes
+NANO_PROMPT = "a red circle moves right"
+BIG_PROMPT = "a hummingbird hovers in front of a red flower, soft morning light, slow motion"
+NANO_SIZE = {"width": 64, "height": 64, "frames": 16, "steps": 4}
+BIG_SIZE = {"width": 512, "height": 320, "frames": 26, "steps": 8}
+GET_BIG = (
+    "Needs `hummingbird-0.7b.safetensors` in `models/checkpoints`: the node **Download "
+    "Hummingbird** fetches and converts it, under its authors' research licence."
+)
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A graph, and a note (Markdown) that says what it does."""
+
+    graph: Graph
+    note: str
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def numbered(graph: Graph) -> Graph:
+    """The graph with numbers for ids, as the front end gives them."""
+    ids = {name: str(number) for number, name in enumerate(graph, start=1)}
+
+    def renamed(value: Any) -> Any:
+        return [ids[value[0]], value[1]] if isinstance(value, list) else value
+
+    return {
+        ids[name]: {**node, "inputs": {k: renamed(v) for k, v in node["inputs"].items()}}
+        for name, node in graph.items()
+    }
+
+
+def text_to_video(checkpoint: str, prompt: Any, size: dict[str, int]) -> Graph:
+    """Loader, prompt, sampling, decoding, saving: what the others are changes of."""
+    return {
+        "load": node("HummingbirdLoad", checkpoint=checkpoint, weight_dtype="auto"),
+        "prompt": node("HummingbirdEncodePrompt", clip=["load", 1], prompt=prompt),
+        "sample": node(
+            "HummingbirdSample",
+            model=["load", 0],
+            positive=["prompt", 0],
+            **size,
+            guidance=7.5,
+            fps=8.0,
+            seed=0,
+            strength=1.0,
+        ),
+        "decode": node("HummingbirdDecode", samples=["sample", 0], vae=["load", 2], fps=0.0),
+        "save": _save(["decode", 1]),
+    }
+
+
+def _save(video: list) -> dict[str, Any]:
+    return node(
+        "SaveVideo", video=video, filename_prefix="video/hummingbird", format="auto", codec="auto"
+    )
+
+
+def stock_nodes() -> Graph:
+    """Only the loader and the empty video are ours: no node of ComfyUI makes either."""
+    size = {name: BIG_SIZE[name] for name in ("width", "height", "frames")}
+    return {
+        "load": node("HummingbirdLoad", checkpoint=BIG, weight_dtype="auto"),
+        "positive": node("CLIPTextEncode", clip=["load", 1], text=BIG_PROMPT),
+        "negative": node("CLIPTextEncode", clip=["load", 1], text=""),
+        "guidance": node("FluxGuidance", conditioning=["positive", 0], guidance=7.5),
+        "rate": node(
+            "LTXVConditioning", positive=["guidance", 0], negative=["negative", 0], frame_rate=8.0
+        ),
+        "empty": node("HummingbirdEmptyVideo", **size, batch_size=1),
+        "sample": node(
+            "KSampler",
+            model=["load", 0],
+            positive=["rate", 0],
+            negative=["rate", 1],
+            latent_image=["empty", 0],
+            seed=0,
+            steps=BIG_SIZE["steps"],
+            cfg=1.0,
+            sampler_name="lcm",
+            scheduler="sgm_uniform",
+            denoise=1.0,
+        ),
+        "decode": node("VAEDecode", samples=["sample", 0], vae=["load", 2]),
+        "video": node("CreateVideo", images=["decode", 0], fps=8.0),
+        "save": _save(["video", 0]),
+    }
+
+
+def reward_lora() -> Graph:
+    lora = node("HummingbirdLoadLoRA", model=["load", 0], lora="unet_lora.pt", strength=1.0)
+    return _with_model_change(text_to_video(BIG, BIG_PROMPT, BIG_SIZE), "lora", lora)
+
+
+def long_video() -> Graph:
+    windows = node(
+        "ContextWindowsManual",
+        model=["load", 0],
+        context_length=16,
+        context_overlap=4,
+        context_schedule="standard_static",
+        context_stride=1,
+        closed_loop=False,
+        fuse_method="pyramid",
+        dim=2,
+    )
+    graph = text_to_video(BIG, BIG_PROMPT, {**BIG_SIZE, "frames": 64})
+    return _with_model_change(graph, "windows", windows)
+
+
+def _with_model_change(graph: Graph, name: str, change: dict[str, Any]) -> Graph:
+    graph["sample"]["inputs"]["model"] = [name, 0]
+    return {**graph, name: change}
+
+
+def prompt_enhance() -> Graph:
+    enhance = node(
+        "HummingbirdEnhancePrompt",
+        clip=["load", 1],
+        prompt="a hummingbird and a red flower",
+        source="builtin",
+        language_model="",
+        url="http://localhost:11434/v1",
+        seed=0,
+    )
+    return {**text_to_video(BIG, ["enhance", 0], BIG_SIZE), "enhance": enhance}
+
+
+def best_of_n() -> Graph:
+    base = text_to_video(NANO, NANO_PROMPT, NANO_SIZE)
+    settings = {k: v for k, v in base["sample"]["inputs"].items() if k != "strength"}
+    best = node(
+        "HummingbirdBestOfN",
+        vae=["load", 2],
+        count=4,
+        metric="auto",
+        threshold=0.0,
+        dover="none",
+        **settings,
+    )
+    return {
+        "load": base["load"],
+        "prompt": base["prompt"],
+        "best": best,
+        "video": node("CreateVideo", images=["best", 0], fps=8.0),
+        "save": _save(["video", 0]),
+    }
+
+
+def many_prompts() -> Graph:
+    lines = "a red circle moves right\na blue square moves up\na green triangle moves left"
+    return {
+        **text_to_video(NANO, ["prompts", 0], NANO_SIZE),
+        "prompts": node("HummingbirdPromptList", prompts=lines),
+    }
+
+
+def _note(title: str, *paragraphs: str) -> str:
+    return "\n\n".join((f"## {title}", *paragraphs))
+
+
+WORKFLOWS = {
+    "text-to-video-built-in": Workflow(
+        text_to_video(NANO, NANO_PROMPT, NANO_SIZE),
+        _note(
+            "Text to video, built-in model",
+            "Press Run: no download, no GPU, no network. The built-in model makes 64x64 videos of "
+            "one world: a *colour* *shape* that moves *left, right, up* or *down*.",
+            "Another seed gives another video.",
+        ),
+    ),
+    "text-to-video-0.7b": Workflow(
+        text_to_video(BIG, BIG_PROMPT, BIG_SIZE),
+        _note(
+            "Text to video, 0.7B",
+            "26 frames of 512x320 in 8 steps.",
+            GET_BIG,
+            "4 steps take half the time; 16 frames take less memory.",
+        ),
+    ),
+    "stock-nodes": Workflow(
+        stock_nodes(),
+        _note(
+            "ComfyUI's own nodes",
+            "The model is an ordinary MODEL, CLIP and VAE: only loader and empty video are "
+            "special. **FluxGuidance** sets the guidance, **LTXVConditioning** the frame rate that "
+            "the motion is made for; cfg stays 1.",
+            GET_BIG,
+        ),
+    ),
+    "reward-lora": Workflow(
+        reward_lora(),
+        _note(
+            "Reward LoRA",
+            "Loads `unet_lora.pt` from `models/loras` as it is released, a list without names, and "
+            "says what of it did not fit.",
+            GET_BIG,
+        ),
+    ),
+    "prompt-enhance": Workflow(
+        prompt_enhance(),
+        _note(
+            "Prompt enhancement",
+            "A few words become a full prompt that fits the text window. **source** *builtin* "
+            "needs nothing; *local* and *server* ask a language model.",
+            GET_BIG,
+        ),
+    ),
+    "best-of-n": Workflow(
+        best_of_n(),
+        _note(
+            "Best of N",
+            "Four seeds, each sampled, decoded and scored; the best goes on. The node shows all "
+            "scores and a contact sheet, best first.",
+            "Runs with the built-in model. With DOVER's weights in `models/vqa`, choose them at "
+            "**dover**.",
+        ),
+    ),
+    "many-prompts": Workflow(
+        many_prompts(),
+        _note(
+            "Many prompts at once",
+            "One prompt a line; everything behind the list runs once for each, and as many videos "
+            "are saved.",
+            "Runs with the built-in model.",
+        ),
+    ),
+    "long-video": Workflow(
+        long_video(),
+        _note(
+            "Long video",
+            "64 frames through windows of 16 that overlap by 4. **dim** must be 2, the frame axis. "
+            "Every window follows the same prompt, so the video goes on rather than tells a story.",
+            GET_BIG,
+        ),
+    ),
+}

@@ -1,0 +1,62 @@
+// Shows what our nodes found out: the enhanced prompt, scores, reports, the progress of a download.
+// Plain DOM, so that it is the same on the classic canvas and in Nodes 2.0.
+
+import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+import { show } from "./panel.js";
+import { loadTexts } from "./texts.js";
+import { progressView, promptView, scoresView, textView } from "./views.js";
+
+const PREFIX = "Hummingbird";
+const DOWNLOAD = "HummingbirdDownload";
+
+app.registerExtension({
+  name: "Hummingbird",
+
+  async setup() {
+    addStyleSheet();
+    await loadTexts();
+    api.addEventListener("progress", showProgress);
+  },
+
+  nodeCreated(node) {
+    if (!node.comfyClass?.startsWith(PREFIX)) return;
+    const earlier = node.onExecuted;
+    node.onExecuted = function (output) {
+      earlier?.call(this, output);
+      const view = viewOf(output);
+      if (view) show(this, view);
+    };
+  },
+});
+
+/** What to show of a node's output; its images are shown by ComfyUI itself. */
+function viewOf(output) {
+  const report = output?.text?.join("\n");
+  if (output?.hummingbird_prompt) return promptView(output.hummingbird_prompt[0], report);
+  if (output?.hummingbird_scores) return scoresView(output.hummingbird_scores);
+  return report ? textView(report) : null;
+}
+
+function showProgress({ detail }) {
+  const node = nodeOf(detail.node);
+  if (node?.comfyClass === DOWNLOAD) show(node, progressView(detail.value, detail.max));
+}
+
+/** The node of an execution id: "7", or "3:7" for node 7 in subgraph 3. */
+function nodeOf(executionId) {
+  let graph = app.rootGraph ?? app.graph;
+  let node = null;
+  for (const id of String(executionId ?? "").split(":")) {
+    node = graph?.getNodeById(id) ?? null;
+    graph = node?.subgraph;
+  }
+  return node;
+}
+
+function addStyleSheet() {
+  const link = document.createElement("link");
+  link.rel = "stylesheet";
+  link.href = new URL("./hummingbird.css", import.meta.url).href;
+  document.head.append(link);
+}

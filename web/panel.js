@@ -1,0 +1,51 @@
+// The place below a node's inputs where its results appear.
+
+import { app } from "../../scripts/app.js";
+
+const NAME = "hummingbird_panel";
+const MOST_PIXELS = 320; // higher content scrolls
+const MARGIN = 6; // that ComfyUI leaves on each side
+
+/** Replace what a node shows. Its panel is made when there is first something to show. */
+export function show(node, view) {
+  const panel = panelOf(node);
+  panel.firstChild.replaceChildren(view);
+}
+
+function panelOf(node) {
+  const existing = node.widgets?.find((widget) => widget.name === NAME);
+  return existing ? existing.element : addPanel(node);
+}
+
+function addPanel(node) {
+  const panel = element("div", "hummingbird-panel");
+  const content = element("div", "hummingbird-content");
+  panel.append(content);
+  const height = () => Math.min(content.offsetHeight, MOST_PIXELS) + 2 * MARGIN;
+  const widget = node.addDOMWidget(NAME, NAME, panel, {
+    serialize: false, // of the prompt
+    hideOnZoom: false,
+    margin: MARGIN,
+    getMinHeight: height,
+    getMaxHeight: height,
+  });
+  widget.serialize = false; // of the workflow
+  new ResizeObserver(() => makeRoom(node)).observe(content);
+  return panel;
+}
+
+/** Nodes of the classic canvas do not grow with their content; those of Nodes 2.0 do. */
+function makeRoom(node) {
+  const [width, height] = node.size;
+  const needed = node.computeSize()[1];
+  if (needed > height) node.setSize([width, needed]);
+  app.graph.setDirtyCanvas(true, true);
+}
+
+/** A DOM element with a class and what belongs into it: elements, or text, which is never HTML. */
+export function element(tag, className, ...children) {
+  const made = document.createElement(tag);
+  made.className = className;
+  made.append(...children);
+  return made;
+}
