@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .errors import InputError
+from .sampling import signal_and_noise_rates
 from .unet_config import PRESETS, UNetConfig
 from .unet_layers import (
     INIT_ATTENTION_HEADS,
     Block,
     Conditioning,
     Downsample,
+    FramePhase,
     ResBlock,
     SpatialTransformer,
     TemporalTransformer,
@@ -30,6 +32,13 @@ from .unet_layers import (
 __all__ = ["PRESETS", "HummingbirdUNet", "UNetConfig"]
 
 GUIDANCE_DIM = 256  # width of the guidance embedding that `time_cond_proj` takes
+
+
+def noise_from_v(sample: Tensor, v: Tensor, timestep: Tensor | float) -> Tensor:
+    """sqrt(1 - a_t) x_t + sqrt(a_t) v, the noise if v is the velocity (arXiv 2202.00512)."""
+    steps = torch.as_tensor(timestep).long()
+    signal, sigma = signal_and_noise_rates(steps, sample)
+    return (sigma * sample + signal * v).to(sample.dtype)
 
 
 class HummingbirdUNet(nn.Module):
@@ -59,6 +68,8 @@ class HummingbirdUNet(nn.Module):
         self.fps_embedding = build.embedding_mlp()
         if config.guidance_embedding:
             self.time_cond_proj = build.guidance_projection()
+        if config.frame_phase:
+            self.frame_phase = build.frame_phase()
         self.input_blocks, skip_widths = build.input_blocks()
         self.init_attn = build.init_attention()
         if config.middle_block:
@@ -91,7 +102,9 @@ class HummingbirdUNet(nn.Module):
         """
         self._check_inputs(sample, encoder_hidden_states, timestep_cond)
         batch, _, num_frames, _, _ = sample.shape
-        embedding = self._embed(sample, timestep, fps, timestep_cond)
+        embedding = self._embed(sample, timestep, fps, timestep_cond)[:, None]
+        if self.config.frame_phase:
+            embedding = embedding + self.frame_phase(encoder_hidden_states, num_frames)
         cond = Conditioning(embedding, encoder_hidden_states, num_frames)
         # [B, C, T, H, W] -> [B*T, C, H, W]
         x = sample.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
@@ -107,8 +120,8 @@ class HummingbirdUNet(nn.Module):
             skip = skips.pop()
             height, width = skip.shape[-2:]
             x = self._run(block, torch.cat([x[..., :height, :width], skip], dim=1), cond)
-        noise = self.out(x).unflatten(0, (batch, num_frames)).transpose(1, 2)  # [B, C, T, H, W]
-        return sample + noise if self.config.residual_prediction else noise
+        out = self.out(x).unflatten(0, (batch, num_frames)).transpose(1, 2)  # [B, C, T, H, W]
+        return noise_from_v(sample, out, timestep) if self.config.v_prediction else out
 
     def _run(self, block: nn.Module, x: Tensor, cond: Conditioning) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
@@ -166,6 +179,10 @@ class _Builder:
 
     def guidance_projection(self) -> nn.Module:
         return self.linear(GUIDANCE_DIM, self.config.model_channels, bias=False)
+
+    def frame_phase(self) -> FramePhase:
+        dim = 4 * self.config.model_channels
+        return FramePhase(self.config.context_dim, dim, self.operations, **self.factory)
 
     def input_blocks(self) -> tuple[nn.ModuleList, list[int]]:
         """The way down, and the width of every skip connection it leaves."""

@@ -1,7 +1,12 @@
-"""Trains the tiny KL-f8 VAE of the built-in model on single frames of moving shapes."""
+"""Trains the tiny KL-f8 VAE of the built-in model on single frames of moving shapes.
+
+Its latents are not its own choice: the encoder learns to give `picture_latents`, by a KL term
+towards a normal distribution around them, and the decoder learns to paint frames from them.
+"""
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +15,7 @@ import torch
 from torch import Tensor
 
 from . import shapes
+from .latents import SCALING_FACTOR, picture_latents
 from .loop import Schedule, seeded, share, train
 
 if TYPE_CHECKING:
@@ -17,9 +23,11 @@ if TYPE_CHECKING:
     from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 BATCH = 16
-KL_WEIGHT = 1e-6
-DECODER_NOISE = 0.04  # standard deviation, where that of latents is 1
-FIRST_DECODER_SEED = 1_000_000  # frames that `train_vae` has not seen
+POSTERIOR_STD = 0.03  # of the encoder, around the picture latents
+KL_WEIGHT = 2e-4
+# Deviation of the noise on what the decoder reads is drawn up to this: the U-Net's latents are not
+# perfect either. Shapes can still be told apart at 0.1.
+DECODER_NOISE = 0.12
 
 
 def build_vae() -> AutoencoderKL:
@@ -33,52 +41,38 @@ def build_vae() -> AutoencoderKL:
         layers_per_block=1,
         latent_channels=4,
         norm_num_groups=32,
+        scaling_factor=SCALING_FACTOR,
     )
 
 
 def train_vae(schedule: Schedule, folder: Path) -> AutoencoderKL:
-    """Trains encoder and decoder, and sets `scaling_factor` to give latents unit deviation."""
+    """Trains encoder and decoder; neither waits for the other, since the latents are given."""
     vae = build_vae()
 
     def loss(step: int, seed: int) -> dict[str, Tensor]:
         frames = _frames(seed)
+        latents = picture_latents(frames)
+        decoded = vae.decode(_perturbed(latents, seeded(seed))).sample
         posterior = vae.encode(frames).latent_dist
-        decoded = vae.decode(_sample(posterior, seed)).sample
         return {
             "reconstruction": _reconstruction_loss(decoded, frames),
-            "kl": KL_WEIGHT * posterior.kl().mean(),
+            "kl": KL_WEIGHT * _kl_to(latents, posterior),
         }
 
-    ema = train("vae", vae, loss, schedule, folder)
-    with torch.no_grad():
-        latents = torch.cat([ema.encode(_frames(-step)).latent_dist.mean for step in range(1, 9)])
-    ema.register_to_config(scaling_factor=1 / latents.std().item())
-    return ema
+    return train("vae", vae, loss, schedule, folder)
 
 
-def train_decoder(vae: AutoencoderKL, schedule: Schedule, folder: Path) -> AutoencoderKL:
-    """Trains the decoder on, for latents that stay as they are: the U-Net can learn meanwhile.
-
-    Latents get a little noise, since those of the U-Net are not perfect either.
-    """
-    vae.requires_grad_(True)
-    vae.encoder.requires_grad_(False)
-    vae.quant_conv.requires_grad_(False)
-    noise_std = DECODER_NOISE / vae.config["scaling_factor"]
-
-    def loss(step: int, seed: int) -> dict[str, Tensor]:
-        frames = _frames(FIRST_DECODER_SEED + seed)
-        with torch.no_grad():
-            latents = vae.encode(frames).latent_dist.mean
-        latents = latents + noise_std * torch.randn(latents.shape, generator=seeded(seed))
-        return {"reconstruction": _reconstruction_loss(vae.decode(latents).sample, frames)}
-
-    return train("decoder", vae, loss, schedule, folder)
+def _perturbed(latents: Tensor, generator: torch.Generator) -> Tensor:
+    std = DECODER_NOISE * torch.rand(len(latents), 1, 1, 1, generator=generator)
+    return latents + std * torch.randn(latents.shape, generator=generator)
 
 
-def _sample(posterior: DiagonalGaussianDistribution, seed: int) -> Tensor:
-    noise = torch.randn(posterior.mean.shape, generator=seeded(seed))
-    return posterior.mean + posterior.std * noise
+def _kl_to(latents: Tensor, posterior: DiagonalGaussianDistribution) -> Tensor:
+    """Divergence of the posterior from N(latents, POSTERIOR_STD^2), mean over all numbers."""
+    scale = POSTERIOR_STD**2
+    distance = (posterior.mean - latents).square() / scale
+    spread = posterior.var / scale - 1 - posterior.logvar + math.log(scale)
+    return 0.5 * (distance + spread).mean()
 
 
 def _frames(seed: int) -> Tensor:

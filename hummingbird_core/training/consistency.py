@@ -18,20 +18,25 @@ from ..ddim import ddim_step
 from ..sampling import (
     CONSISTENCY_GRID,
     TRAIN_TIMESTEPS,
-    add_noise,
     consistency_function,
     guidance_scale_embedding,
     predict_x0,
 )
 from ..unet import HummingbirdUNet, UNetConfig
 from . import shapes
-from .diffusion import Teacher, zero_residual_branches
-from .latents import ShapeClips
-from .loop import Schedule, seeded, share, train
+from .diffusion import (
+    Teacher,
+    noise_between,
+    noisy_sample,
+    sample_timesteps,
+    x0_weight,
+    zero_residual_branches,
+)
+from .latents import SCALING_FACTOR, clip_batch
+from .loop import Schedule, seeded, train
 
 GUIDANCE_RANGE = (1.0, 9.0)
 HUBER_C = 0.001
-BATCH = 16
 GRID_STRIDE = TRAIN_TIMESTEPS // CONSISTENCY_GRID
 
 
@@ -93,6 +98,19 @@ def guided_prediction(
     return cond + w * (cond - uncond)
 
 
+def guided_target(
+    teacher: HummingbirdUNet, sample: Tensor, t: Tensor, conditions: Conditions
+) -> Tensor:
+    """`guided_prediction`, with its clean latents held in the range of pictures.
+
+    Strong guidance overshoots. Nano latents are pictures, so static thresholding works on them
+    (Imagen, arXiv 2205.11487, section 2.3).
+    """
+    eps = guided_prediction(teacher, sample, t, conditions)
+    x0 = predict_x0(sample, eps, t).clamp(-SCALING_FACTOR, SCALING_FACTOR)
+    return noise_between(x0, sample, t)
+
+
 def predict(student: HummingbirdUNet, sample: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
     """The student's noise prediction: one call, guidance as an input."""
     w = guidance_scale_embedding(conditions.w)
@@ -112,11 +130,11 @@ def consistency_pair(
 
     Consistency means that both are equal; gradients flow through the first only.
     """
-    sample = add_noise(latents, noise, t)
+    sample = noisy_sample(latents, noise, t)
     value = consistency_function(sample, predict(student, sample, t, conditions), t)
     t_previous = (t - stride).clamp(min=0)
     with torch.no_grad():
-        eps = guided_prediction(teacher, sample, t, conditions)
+        eps = guided_target(teacher, sample, t, conditions)
         previous = ddim_step(predict_x0(sample, eps, t), eps, t, t_previous)
         eps = predict(student, previous, t_previous, conditions)
         target = consistency_function(previous, eps, t_previous)
@@ -128,9 +146,7 @@ def pseudo_huber(value: Tensor, target: Tensor, c: float = HUBER_C) -> Tensor:
     return (((value - target).square() + c**2).sqrt() - c).mean()
 
 
-def distil_output(
-    teacher: Teacher, clips: ShapeClips, schedule: Schedule, folder: Path
-) -> HummingbirdUNet:
+def distil_output(teacher: Teacher, schedule: Schedule, folder: Path) -> HummingbirdUNet:
     """Stage 1: a pruned student that predicts the teacher's guided noise at any w."""
     student = HummingbirdUNet(UNetConfig.from_preset("hummingbird-nano"))
     zero_residual_branches(student)
@@ -138,31 +154,27 @@ def distil_output(
 
     def loss(step: int, seed: int) -> dict[str, Tensor]:
         generator = seeded(seed)
-        latents, conditions = _draw(teacher, clips, seed, generator, long=step % 2 == 0)
+        latents, conditions = _draw(teacher, step, seed, generator)
         noise = torch.randn(latents.shape, generator=generator)
-        t = torch.randint(0, TRAIN_TIMESTEPS, (len(latents),), generator=generator)
-        sample = add_noise(latents, noise, t)
+        t = sample_timesteps(len(latents), generator)
+        sample = noisy_sample(latents, noise, t)
         with torch.no_grad():
-            target = guided_prediction(teacher.unet, sample, t, conditions)
-        error = predict(student, sample, t, conditions) - target
-        return {"output": error.square().mean()}
+            target = guided_target(teacher.unet, sample, t, conditions)
+        error = (predict(student, sample, t, conditions) - target).square()
+        return {"output": (x0_weight(t) * error.mean(dim=(1, 2, 3, 4))).mean()}
 
     return train("student", student, loss, schedule, folder)
 
 
 def distil_consistency(
-    teacher: Teacher,
-    student: HummingbirdUNet,
-    clips: ShapeClips,
-    schedule: Schedule,
-    folder: Path,
+    teacher: Teacher, student: HummingbirdUNet, schedule: Schedule, folder: Path
 ) -> HummingbirdUNet:
     """Stage 2: a student that jumps to the end of the teacher's trajectory from any point of it."""
     student.requires_grad_(True)
 
     def loss(step: int, seed: int) -> dict[str, Tensor]:
         generator = seeded(seed)
-        latents, conditions = _draw(teacher, clips, seed, generator, long=step % 2 == 0)
+        latents, conditions = _draw(teacher, step, seed, generator)
         noise = torch.randn(latents.shape, generator=generator)
         index = torch.randint(1, CONSISTENCY_GRID + 1, (len(latents),), generator=generator)
         value, target = consistency_pair(
@@ -175,13 +187,12 @@ def distil_consistency(
 
 @torch.no_grad()
 def _draw(
-    teacher: Teacher, clips: ShapeClips, seed: int, generator: torch.Generator, long: bool
+    teacher: Teacher, step: int, seed: int, generator: torch.Generator
 ) -> tuple[Tensor, Conditions]:
-    """A batch of latents with random guidance; long clips are half as many, at the same cost."""
-    size, frames = (BATCH // 2, shapes.NUM_FRAMES) if long else (BATCH, shapes.NUM_FRAMES // 2)
-    batch = clips.batch(share(size), frames, seed)
+    """A batch of latents with random guidance; every second one has all frames, the others half."""
+    batch = clip_batch(shapes.NUM_FRAMES // (1 + step % 2), seed)
     low, high = GUIDANCE_RANGE
-    w = low + (high - low) * torch.rand(share(size), generator=generator)
+    w = low + (high - low) * torch.rand(len(batch.latents), generator=generator)
     context = teacher.text_encoder.encode(batch.captions).embeddings
     null = teacher.text_encoder.encode("").embeddings.expand_as(context)
     return batch.latents, Conditions(context, null, batch.fps, w)

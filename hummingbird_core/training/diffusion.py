@@ -1,11 +1,11 @@
-"""Trains the nano teacher, a noise-predicting diffusion model; its text encoder stays random.
+"""Trains the nano teacher, a noise-predicting diffusion model.
 
 Plain noise prediction never learns the direction of motion here. At t = 999 the noisy latents still
 hold 0.5 % of the signal, and the sign of the motion can be read from that, so in training the text
-is not needed for it; in sampling there is only noise to read. Two things are meant to make the
-network learn it from the text: steps drawn towards high noise, and a loss weighted like an error in
-x0, which is large where the noise is. Both fade towards plain noise prediction, which is better for
-detail.
+is not needed for it; in sampling there is only noise to read. So the last step is trained on what
+sampling starts from, pure noise, and steps are drawn towards high noise, with a loss weighted like
+an error in x0, which is large there. (A schedule that ends at zero signal, arXiv 2305.08891, would
+do the same, but the schedule is that of the released models.)
 """
 
 from __future__ import annotations
@@ -16,54 +16,25 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..sampling import TRAIN_TIMESTEPS, add_noise, alphas_cumprod
-from ..text_encoder import TextConfig, TextEncoder
-from ..tokenizer import PADDING_ID, WordTokenizer
+from ..sampling import TRAIN_TIMESTEPS, add_noise, alphas_cumprod, signal_and_noise_rates
+from ..text_encoder import TextEncoder
 from ..unet import HummingbirdUNet, UNetConfig
 from . import shapes
-from .latents import ShapeClips
-from .loop import Schedule, seeded, share, train
+from .latents import clip_batch, foreground_weight
+from .loop import Schedule, seeded, train
 
-BATCH = 16
-WORD_STD = 0.5
+LAST_STEP = TRAIN_TIMESTEPS - 1
 CAPTION_DROPOUT = 0.1  # share of clips without text, for classifier-free guidance
-LONG_CLIPS_FROM = 0.6  # share of the training after which clips have all their frames
 
 
 class Teacher(nn.Module):
-    """The U-Net that is trained, and the text encoder that it reads."""
+    """The U-Net that is trained, and the frozen text encoder that it reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, text_encoder: TextEncoder):
         super().__init__()
-        self.text_encoder = build_text_encoder()
+        self.text_encoder = text_encoder.requires_grad_(False)
         self.unet = HummingbirdUNet(UNetConfig.from_preset("nano-teacher"))
         zero_residual_branches(self.unet)
-
-
-def build_text_encoder() -> TextEncoder:
-    """A CLIP text tower of two small blocks that knows the words of the captions, never trained.
-
-    Random vectors tell fifty words apart well enough. Trained along with the U-Net, the tower
-    collapsed within 200 steps: all captions came out alike, before the U-Net had learned to look.
-    """
-    tokenizer = WordTokenizer.from_words(shapes.vocabulary())
-    config = TextConfig(
-        width=64, layers=2, heads=4, vocab_size=tokenizer.vocab_size, mlp_width=256, skip_last=0
-    )
-    encoder = TextEncoder(config, tokenizer)
-    words, positions = (encoder.get_parameter(name) for name in _embedding_names(encoder))
-    nn.init.normal_(words, std=WORD_STD)
-    # Without a vector and a place of its own, padding becomes the mean of all words: most of the 77
-    # tokens then tell the whole caption, and attention finds it before it has learned to look.
-    nn.init.zeros_(words[PADDING_ID])
-    nn.init.zeros_(positions)
-    return encoder.requires_grad_(False)
-
-
-def _embedding_names(encoder: TextEncoder) -> list[str]:
-    endings = ("token_embedding.weight", "position_embedding.weight")
-    names = [name for name, _ in encoder.named_parameters()]
-    return [name for ending in endings for name in names if name.endswith(ending)]
 
 
 def zero_residual_branches(unet: HummingbirdUNet) -> None:
@@ -75,51 +46,56 @@ def zero_residual_branches(unet: HummingbirdUNet) -> None:
                 nn.init.zeros_(parameter)
 
 
-def train_teacher(clips: ShapeClips, schedule: Schedule, folder: Path) -> Teacher:
+def train_teacher(text_encoder: TextEncoder, schedule: Schedule, folder: Path) -> Teacher:
     """Trains a teacher from scratch; the first part on short clips, which cost half."""
-    teacher = Teacher()
+    teacher = Teacher(text_encoder)
 
     def loss(step: int, seed: int) -> dict[str, Tensor]:
-        progress = step / schedule.steps
-        long = progress >= LONG_CLIPS_FROM
-        size, frames = (BATCH // 2, shapes.NUM_FRAMES) if long else (BATCH, shapes.NUM_FRAMES // 2)
-        batch = clips.batch(share(size), frames, seed)
+        batch = clip_batch(clip_length(step / schedule.steps), seed)
         generator = seeded(seed)
         noise = torch.randn(batch.latents.shape, generator=generator)
-        t = sample_timesteps(len(noise), progress, generator)
+        t = sample_timesteps(len(noise), generator)
+        sample = noisy_sample(batch.latents, noise, t)
         context = teacher.text_encoder.encode(_drop_captions(batch.captions, seed)).embeddings
-        eps = teacher.unet(add_noise(batch.latents, noise, t), t, context, fps=batch.fps)
-        error = (foreground_weight(batch.latents) * (eps - noise).square()).mean(dim=(1, 2, 3, 4))
-        return {"noise": (noise_level_weight(t, progress) * error).mean()}
+        eps = teacher.unet(sample, t, context, fps=batch.fps)
+        error = (eps - noise_between(batch.latents, sample, t)).square()
+        error = (foreground_weight(batch.latents) * error).mean(dim=(1, 2, 3, 4))
+        return {"noise": (x0_weight(t) * error).mean()}
 
     return train("teacher", teacher, loss, schedule, folder)
 
 
-def sample_timesteps(count: int, progress: float, generator: torch.Generator) -> Tensor:
-    """Steps 1000 u^k; k rises from 0.6 (towards high noise) to 1 (uniform) over the training."""
-    u = torch.rand(count, generator=generator)
-    return (TRAIN_TIMESTEPS * u ** (0.6 + 0.4 * progress)).long().clamp(max=TRAIN_TIMESTEPS - 1)
+def clip_length(progress: float) -> int:
+    """Frames of the clips, 4, 8 and at last 16: more clips a step teach more of what words mean."""
+    return shapes.NUM_FRAMES // (4 if progress < 0.5 else 2 if progress < 0.75 else 1)
 
 
-def noise_level_weight(t: Tensor, progress: float) -> Tensor:
-    """((1 - a) / a)^k, clamped; k falls from 1 (an error in x0) to 0 (in the noise) at the end."""
-    alphas = alphas_cumprod()[t]
-    weight = ((1 - alphas) / alphas).clamp(0.2, 250) ** (1 - progress)
-    return weight.float()
+def sample_timesteps(count: int, generator: torch.Generator) -> Tensor:
+    """One step in eight is the last, one is at 900 or above, the others are anywhere."""
+    low = torch.tensor([1.0, 0.9] + [0.0] * 6)[torch.arange(count) % 8]
+    u = low + (1 - low) * torch.rand(count, generator=generator)
+    return (TRAIN_TIMESTEPS * u).long().clamp(max=LAST_STEP)
 
 
-def foreground_weight(latents: Tensor) -> Tensor:
-    """5 where the shape is, 1 elsewhere: it fills an eighth of the picture, but all of the text.
+def noisy_sample(latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """`add_noise`, but at the last step nothing of the latents is left, as when sampling starts."""
+    is_last = (t == LAST_STEP).reshape(-1, 1, 1, 1, 1)
+    return torch.where(is_last, noise, add_noise(latents, noise, t))
 
-    Args:
-        latents: clean, `[B, 4, T, h, w]`.
 
-    Returns:
-        `[B, 1, T, h, w]`.
+def noise_between(latents: Tensor, sample: Tensor, t: Tensor) -> Tensor:
+    """The noise prediction that leads from `sample` to `latents`; the inverse of `predict_x0`."""
+    signal, sigma = signal_and_noise_rates(t, sample)
+    return (sample - signal * latents) / sigma
+
+
+def x0_weight(t: Tensor) -> Tensor:
+    """(1 - a) / a: makes an error in the noise count like the one in x0 it leads to.
+
+    At least 1, though: below t = 400 shapes get their edges, where errors in x0 are small.
     """
-    background = latents.flatten(2).median(dim=-1).values[..., None, None, None]
-    distance = (latents - background).abs().mean(dim=1, keepdim=True)
-    return 1 + 4.0 * (distance > 0.25 * distance.amax(dim=(2, 3, 4), keepdim=True))
+    alphas = alphas_cumprod()[t]
+    return ((1 - alphas) / alphas).clamp(min=1).float()
 
 
 def _drop_captions(captions: list[str], seed: int) -> list[str]:

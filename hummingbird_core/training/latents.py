@@ -1,31 +1,31 @@
-"""Cached latents of moving-shape clips, cut into training batches.
+"""Latents of the built-in model: the picture at an eighth of its size, and where its edges are.
 
-Encoding costs more than a step of the tiny U-Net, so clips are encoded once. Captions are worded
-anew every time a clip is drawn, and a clip played backwards is a clip of the opposite direction.
+A VAE that is free to choose packs the place of an edge into four numbers any way it likes, and a
+tiny diffusion model then spends its training on that code. These latents change evenly as a shape
+moves. Being a formula, they are also there before any VAE is: its encoder learns to make them, its
+decoder to read them, and the U-Net is trained meanwhile on clips drawn as they are needed.
 """
 
 from __future__ import annotations
 
-import os
 import random
-from dataclasses import dataclass, replace
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
-from ..vae import encode_video
 from . import shapes
+from .loop import share
 
-if TYPE_CHECKING:
-    from diffusers.models import AutoencoderKL
-
+CELL = 8  # pixels of a latent's side: the VAE is 8x down
+EDGE_GAIN = 2.5  # gives the fourth channel about the range of the others
+EDGE_MEAN = 0.3
+# Latents of half unit deviation leave less of the motion readable in the noisiest training input,
+# so that the U-Net has to ask the text for it.
+SCALING_FACTOR = 0.9
+BATCH_FRAMES = 128
 FPS_RANGE = (6.0, 12.0)
-OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
-CHUNK = 64  # clips a file
 
 
 @dataclass(frozen=True)
@@ -37,59 +37,61 @@ class Batch:
     fps: Tensor
 
 
-class ShapeClips:
-    """Encoded clips of 16 frames. Half have 8 frames a second, half another rate in `FPS_RANGE`."""
+def picture_latents(frames: Tensor) -> Tensor:
+    """What the VAE's encoder is trained to give, before scaling.
 
-    def __init__(self, scenes: list[shapes.Scene], latents: Tensor):
-        self.scenes = scenes
-        self.latents = latents  # [N, 4, 16, h, w]
+    Args:
+        frames: `[N, 3, H, W]` in -1..1.
 
-    @classmethod
-    def encode(cls, vae: AutoencoderKL, count: int, folder: Path) -> ShapeClips:
-        """Encodes `count` clips, `CHUNK` a file, and continues where an earlier call stopped."""
-        scenes = list(islice(_scenes(), count))
-        folder.mkdir(parents=True, exist_ok=True)
-        chunks = []
-        for start in tqdm(range(0, count, CHUNK), desc="encoding clips", unit="chunk"):
-            path = folder / f"latents-{start:05d}.pt"
-            if not path.exists():
-                clips = torch.stack([shapes.render(s) for s in scenes[start : start + CHUNK]])
-                with torch.no_grad():
-                    latents = encode_video(vae, clips * 2 - 1, chunk_frames=64, sample=False)
-                torch.save(latents.half(), path.with_suffix(".tmp"))
-                os.replace(path.with_suffix(".tmp"), path)
-            chunks.append(torch.load(path, weights_only=True))
-        return cls(scenes, torch.cat(chunks)[:count])
-
-    def batch(self, size: int, num_frames: int, seed: int) -> Batch:
-        """`size` random clips of `num_frames` frames, worded and cut as `seed` says.
-
-        Fewer than 16 frames are taken one after the other, or every second one, which halves the
-        frame rate (random frame stride, as the full-size model is trained).
-        """
-        rng = random.Random(seed)
-        latents, captions, rates = [], [], []
-        for index in rng.sample(range(len(self.scenes)), size):
-            scene, clip = self.scenes[index], self.latents[index]
-            if rng.random() < 0.5:
-                scene = replace(scene, direction=OPPOSITE[scene.direction])
-                clip = clip.flip(1)
-            stride = rng.choice([1, 2]) if num_frames <= clip.shape[1] // 2 else 1
-            first = rng.randint(0, clip.shape[1] - stride * (num_frames - 1) - 1)
-            latents.append(clip[:, first::stride][:, :num_frames])
-            captions.append(_training_caption(scene, rng))
-            rates.append(scene.fps / stride)
-        return Batch(torch.stack(latents).float(), captions, torch.tensor(rates))
+    Returns:
+        `[N, 4, H/8, W/8]`: the mean colour of every cell of 8x8 pixels, and how much its grey
+        values differ.
+    """
+    colour = F.avg_pool2d(frames, CELL)
+    grey = frames.mean(dim=1, keepdim=True)
+    mean = F.avg_pool2d(grey, CELL)
+    variance = F.avg_pool2d(grey.square(), CELL) - mean.square()
+    deviation = variance.clamp(min=0).add(1e-4).sqrt()
+    return torch.cat([colour, EDGE_GAIN * deviation - EDGE_MEAN], dim=1)
 
 
-def _scenes():
-    rng = random.Random(0)
-    while True:
-        fps = shapes.FPS if rng.random() < 0.5 else rng.uniform(*FPS_RANGE)
-        yield shapes.random_scene(rng, fps=fps)
+def preview_colours() -> list[list[float]]:
+    """How previews make RGB in -1..1 of scaled latents: a row for each channel, and a bias."""
+    return [*(torch.eye(4, 3) / SCALING_FACTOR).tolist(), [0.0, 0.0, 0.0]]
 
 
-def _training_caption(scene: shapes.Scene, rng: random.Random) -> str:
-    while shapes.is_held_out(text := shapes.caption(scene, rng)):
-        pass
-    return text
+def clip_batch(num_frames: int, seed: int) -> Batch:
+    """This process's share of a batch of captioned clips, drawn as `seed` says.
+
+    Clips of fewer frames show the same seconds at a lower rate (random frame stride, as the
+    full-size model is trained), and there are more of them: a batch always costs the same.
+    """
+    rng = random.Random(seed)
+    size = share(BATCH_FRAMES // num_frames)
+    clips = [_clip(num_frames, rng) for _ in range(size)]
+    latents, captions, rates = zip(*clips, strict=True)
+    return Batch(torch.stack(latents), list(captions), torch.tensor(rates))
+
+
+def _clip(num_frames: int, rng: random.Random) -> tuple[Tensor, str, float]:
+    """Latents, caption and frame rate of one clip; half have the usual rate, half one around it."""
+    fps = shapes.FPS if rng.random() < 0.5 else rng.uniform(*FPS_RANGE)
+    fps *= num_frames / shapes.NUM_FRAMES
+    scenes = shapes.samples(rng.getrandbits(32), num_frames=num_frames, fps=fps)
+    scene, caption = next(scenes)
+    frames = shapes.render(scene).transpose(0, 1) * 2 - 1  # [T, 3, H, W]
+    return SCALING_FACTOR * picture_latents(frames).transpose(0, 1), caption, fps
+
+
+def foreground_weight(latents: Tensor) -> Tensor:
+    """5 where the shape is, 1 elsewhere: it fills an eighth of the picture, but all of the text.
+
+    Args:
+        latents: clean, `[B, 4, T, h, w]`.
+
+    Returns:
+        `[B, 1, T, h, w]`.
+    """
+    background = latents.flatten(2).median(dim=-1).values[..., None, None, None]
+    distance = (latents - background).abs().mean(dim=1, keepdim=True)
+    return 1 + 4.0 * (distance > 0.25 * distance.amax(dim=(2, 3, 4), keepdim=True))

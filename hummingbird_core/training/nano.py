@@ -1,8 +1,8 @@
 """`hummingbird train nano`: makes the built-in model from nothing.
 
-VAE -> latents -> teacher (with its text encoder) -> pruned student -> consistency student -> finer
-decoder. Every stage keeps its state in the run folder: stopped at any time, the same command goes
-on. `torchrun --nproc_per_node 2 -m hummingbird_core.cli train nano` uses two processes.
+VAE -> text encoder -> teacher -> pruned student -> consistency student. Every stage keeps
+its state in the run folder: stopped at any time, the same command goes on.
+`torchrun --nproc_per_node 2 -m hummingbird_core.cli train nano` uses two processes.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from ..checkpoints import LICENCE_KEY, PRESET_KEY, TOKENIZER_KEY
 from ..text_encoder import TextEncoder, text_encoder_to_openclip
 from ..unet import HummingbirdUNet
 from ..vae import diffusers_to_ldm
-from .autoencoder import train_decoder, train_vae
+from .autoencoder import train_vae
 from .consistency import distil_consistency, distil_output
 from .diffusion import train_teacher
-from .latents import ShapeClips
+from .latents import SCALING_FACTOR, preview_colours
 from .loop import Schedule, rank
+from .text import train_text_encoder
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
 
     from ..tokenizer import WordTokenizer
 
-CLIPS = 1536
 SCHEDULES = {
-    "vae": Schedule(steps=800, learning_rate=2e-3, ema_decay=0.98),
-    "teacher": Schedule(steps=1700, learning_rate=2e-3),
+    "vae": Schedule(steps=1200, learning_rate=2e-3, ema_decay=0.98),
+    "text": Schedule(steps=400, learning_rate=2e-3, ema_decay=0.9),
+    "teacher": Schedule(steps=2600, learning_rate=2e-3),
     "student": Schedule(steps=250, learning_rate=1e-3),
     "consistency": Schedule(steps=600, learning_rate=5e-4),
-    "decoder": Schedule(steps=1800, learning_rate=1.5e-3),
 }
 
 
@@ -48,7 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `hummingbird train nano`."""
     parser.add_argument("--folder", type=Path, default=Path("runs/nano"), help="keeps all states")
     parser.add_argument("-o", "--output", type=Path, help="for the weights (default: --folder)")
-    parser.add_argument("--clips", type=int, default=CLIPS, help="encoded videos to train on")
     for stage, schedule in SCHEDULES.items():
         parser.add_argument(f"--{stage}-steps", type=int, default=schedule.steps)
 
@@ -64,11 +63,10 @@ def run(args: argparse.Namespace) -> None:
         distributed.init_process_group("gloo")
     torch.manual_seed(0)  # of the weights that each stage starts from, alike in all processes
     vae = train_vae(schedules["vae"], args.folder)
-    clips = ShapeClips.encode(vae, args.clips, args.folder / "latents")
-    teacher = train_teacher(clips, schedules["teacher"], args.folder)
-    student = distil_output(teacher, clips, schedules["student"], args.folder)
-    student = distil_consistency(teacher, student, clips, schedules["consistency"], args.folder)
-    vae = train_decoder(vae, schedules["decoder"], args.folder)
+    text_encoder = train_text_encoder(schedules["text"], args.folder)
+    teacher = train_teacher(text_encoder, schedules["teacher"], args.folder)
+    student = distil_output(teacher, schedules["student"], args.folder)
+    student = distil_consistency(teacher, student, schedules["consistency"], args.folder)
     if rank() > 0:
         return
     save_model(output / "nano-teacher.safetensors", teacher.unet, vae, teacher.text_encoder)
@@ -87,7 +85,7 @@ def save_model(
     }
     config = {
         "unet": unet.config.to_dict(),
-        "vae": {"scaling_factor": vae.config["scaling_factor"]},
+        "vae": {"scaling_factor": SCALING_FACTOR, "preview_colours": preview_colours()},
         "text": asdict(text_encoder.config),
     }
     metadata = {

@@ -29,7 +29,7 @@ DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}  
 SIZE = 64  # pixels, height and width
 NUM_FRAMES = 16
 FPS = 8.0
-RADIUS = (8.5, 13.0)  # pixels; see `_signed_distance` for what it means for each shape
+RADIUS = (10.0, 14.0)  # pixels; see `_signed_distance` for what it means for each shape
 SPEED = (12.0, 20.0)  # pixels a second
 
 VERBS = (

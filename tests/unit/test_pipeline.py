@@ -15,12 +15,13 @@ import torch
 from helpers import relative_l2
 
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
+from hummingbird_core.evaluation.shape_reader import read_video
 from hummingbird_core.evaluation.shapes import evaluate
 from hummingbird_core.model_files import find_model
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import initial_noise, step_noises
 from hummingbird_core.training.autoencoder import build_vae
-from hummingbird_core.training.diffusion import build_text_encoder
+from hummingbird_core.training.text import build_text_encoder
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 SMALL = {"width": 32, "height": 16, "num_frames": 3, "num_inference_steps": 2}
@@ -183,6 +184,13 @@ def test_built_in_model_is_as_good_as_its_recorded_table(built_in):
         expected = recorded[aspect]
         slack = 3 * math.sqrt(max(expected * (1 - expected), 0.01) / accuracy.total)
         assert accuracy.value >= expected - slack, aspect
+
+
+@pytest.mark.parametrize("direction", ["left", "right", "up", "down"])
+def test_built_in_model_moves_as_asked(built_in, direction):
+    frames = built_in(f"a red circle moves {direction}").frames[0]
+    reading = read_video(frames)
+    assert (reading.colour, reading.direction) == ("red", direction)
 
 
 def test_built_in_model_says_which_words_it_does_not_know(built_in, caplog):

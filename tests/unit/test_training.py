@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import random
 
 import pytest
 import torch
@@ -11,22 +10,29 @@ from helpers import manifest
 from torch import nn
 
 from hummingbird_core.checkpoints import load_checkpoint
-from hummingbird_core.sampling import add_noise
-from hummingbird_core.training import nano
+from hummingbird_core.model_files import find_model
+from hummingbird_core.sampling import add_noise, predict_x0
+from hummingbird_core.training import nano, shapes
 from hummingbird_core.training.autoencoder import build_vae
 from hummingbird_core.training.consistency import (
     Conditions,
     consistency_pair,
     guided_prediction,
+    guided_target,
     predict,
     prune,
     pruning_map,
     pseudo_huber,
 )
-from hummingbird_core.training.diffusion import noise_level_weight, sample_timesteps
-from hummingbird_core.training.latents import ShapeClips
+from hummingbird_core.training.diffusion import (
+    noise_between,
+    noisy_sample,
+    sample_timesteps,
+    x0_weight,
+)
+from hummingbird_core.training.latents import SCALING_FACTOR, clip_batch, picture_latents
 from hummingbird_core.training.loop import Schedule, seeded, train
-from hummingbird_core.training.shapes import is_held_out, random_scene
+from hummingbird_core.training.shapes import is_held_out
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 
@@ -117,6 +123,14 @@ def test_guidance_of_zero_is_the_plain_prediction(teacher_and_student):
     torch.testing.assert_close(guided_prediction(teacher, sample, t, told), plain)
 
 
+def test_targets_stay_in_the_range_of_pictures(teacher_and_student):
+    teacher, _ = teacher_and_student
+    sample, t, told = torch.randn(1, 4, 3, 8, 8), torch.tensor([799]), conditions(1, 7.5)
+    x0 = predict_x0(sample, guided_target(teacher, sample, t, told), t)
+    assert x0.abs().max() < SCALING_FACTOR + 1e-3
+    assert predict_x0(sample, guided_prediction(teacher, sample, t, told), t).abs().max() > 1
+
+
 def test_consistency_is_the_identity_at_zero_noise(teacher_and_student):
     """At t = 0 the boundary condition makes value and input equal, whatever the network says."""
     teacher, student = teacher_and_student
@@ -149,41 +163,65 @@ def test_student_learns_from_the_consistency_pair(teacher_and_student):
     assert other_w.isfinite().all()
 
 
-def test_timesteps_lean_towards_noise_at_first():
-    early = sample_timesteps(2000, 0.0, seeded(0)).float()
-    late = sample_timesteps(2000, 1.0, seeded(0)).float()
-    assert early.mean() > late.mean() + 80
-    assert early.max() <= 999
-    assert torch.equal(noise_level_weight(torch.tensor([0, 999]), 1.0), torch.ones(2))
+def test_timesteps_lean_towards_noise():
+    steps = sample_timesteps(4000, seeded(0))
+    assert steps.max() == steps[::8].min() == 999
+    assert steps[1::8].min() >= 900
+    assert steps[2::8].float().mean() == pytest.approx(500, abs=30)
 
 
-def clips(count: int) -> ShapeClips:
-    rng = random.Random(0)
-    return ShapeClips([random_scene(rng) for _ in range(count)], torch.randn(count, 4, 16, 8, 8))
+def test_weighted_noise_error_is_the_error_in_x0():
+    x, noise, wrong = torch.randn(3, 1, 4, 2, 4, 4)
+    for t in torch.tensor([[500], [700], [999]]):
+        error = (predict_x0(x, wrong, t) - predict_x0(x, noise, t)).square().mean()
+        torch.testing.assert_close(x0_weight(t)[0] * (wrong - noise).square().mean(), error)
 
 
-def test_batches_are_seeded_and_never_use_held_out_captions():
-    data = clips(8)
-    batch, again = data.batch(4, 8, seed=3), data.batch(4, 8, seed=3)
+def test_the_last_step_is_trained_on_pure_noise():
+    latents, noise = torch.randn(2, 2, 4, 2, 4, 4)
+    t = torch.tensor([998, 999])
+    sample = noisy_sample(latents, noise, t)
+    assert torch.equal(sample[1], noise[1])
+    assert torch.equal(sample[0], add_noise(latents, noise, t)[0])
+    eps = noise_between(latents, sample, t)
+    torch.testing.assert_close(predict_x0(sample, eps, t), latents, atol=1e-4, rtol=0)
+    torch.testing.assert_close(eps[0], noise[0])
+
+
+def test_the_text_encoder_reads_many_wordings_as_one():
+    """That of the built-in model, which `train_text_encoder` made."""
+    encoder = load_checkpoint(find_model("nano")).text_encoder
+    left, leftwards, right = encoder.encode(
+        ["a red circle moves left", "one red circle drifts leftwards", "a red circle moves right"]
+    ).embeddings.mean(dim=1)
+    assert torch.cosine_similarity(left, leftwards, 0) > torch.cosine_similarity(left, right, 0)
+
+
+@pytest.mark.parametrize("num_frames", [4, 8, 16])
+def test_batches_are_seeded_and_never_use_held_out_captions(num_frames):
+    batch, again = clip_batch(num_frames, seed=3), clip_batch(num_frames, seed=3)
     assert batch.captions == again.captions
     assert torch.equal(batch.latents, again.latents)
-    assert batch.latents.shape == (4, 4, 8, 8, 8)
+    assert batch.latents.shape == (128 // num_frames, 4, num_frames, 8, 8)
     assert not any(map(is_held_out, batch.captions))
-    assert set(batch.fps.tolist()) <= {4.0, 8.0}
+    assert shapes.FPS * num_frames / 16 in batch.fps
 
 
-def test_a_clip_played_backwards_is_captioned_with_the_opposite_direction():
-    data = clips(1)
-    for seed in range(8):
-        batch = data.batch(1, 16, seed)
-        backwards = torch.equal(batch.latents[0], data.latents[0].flip(1))
-        scene = data.scenes[0]
-        opposite = {"left": "right", "right": "left", "up": "top", "down": "bottom"}
-        opposite |= {"up": "down", "down": "up"}
-        shown = opposite[scene.direction] if backwards else scene.direction
-        assert any(word.startswith(shown) for word in batch.captions[0].split()) or (
-            {"up": "top", "down": "bottom"}.get(shown, "-") in batch.captions[0]
-        )
+def test_picture_latents_are_cell_colours_and_edges():
+    frame = torch.full((1, 3, 16, 16), -1.0)
+    frame[:, 0, :8, :8] = 1.0  # one red cell, and one that is half white
+    frame[:, :, 8:, 8:12] = 1.0
+    latents = picture_latents(frame)
+    assert latents.shape == (1, 4, 2, 2)
+    torch.testing.assert_close(latents[0, :3, 0, 0], torch.tensor([1.0, -1.0, -1.0]))
+    torch.testing.assert_close(latents[0, :3, 1, 1], torch.zeros(3))
+    plain, edge = latents[0, 3, 0, 0], latents[0, 3, 1, 1]
+    assert edge > plain + 2
+    torch.testing.assert_close(plain, latents[0, 3, 0, 1])
+
+
+def test_training_latents_have_half_unit_deviation():
+    assert clip_batch(8, seed=1).latents.std().item() == pytest.approx(0.5, abs=0.1)
 
 
 @pytest.mark.slow
@@ -191,7 +229,7 @@ def test_the_whole_recipe_runs_and_resumes(tmp_path):
     parser = argparse.ArgumentParser()
     nano.add_arguments(parser)
     args = parser.parse_args(
-        f"--folder {tmp_path} --clips 64 --vae-steps 2 --teacher-steps 2 --student-steps 2 "
+        f"--folder {tmp_path} --vae-steps 2 --text-steps 2 --teacher-steps 2 --student-steps 2 "
         "--consistency-steps 2".split()
     )
     nano.run(args)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.unet import PRESETS, HummingbirdUNet, UNetConfig
+from hummingbird_core.sampling import add_noise, signal_and_noise_rates
+from hummingbird_core.unet import PRESETS, HummingbirdUNet, UNetConfig, noise_from_v
 
 TINY = UNetConfig.from_preset("hummingbird-nano")
 
@@ -17,6 +18,10 @@ TINY = UNetConfig.from_preset("hummingbird-nano")
 def unet() -> HummingbirdUNet:
     torch.manual_seed(0)
     return HummingbirdUNet(TINY).eval()
+
+
+def meta(preset: str) -> HummingbirdUNet:
+    return HummingbirdUNet(UNetConfig.from_preset(preset), device="meta")
 
 
 def run(unet, batch=1, frames=3, height=8, width=8, seed=0, **inputs):
@@ -52,6 +57,25 @@ def test_guidance_and_frame_rate_change_the_result(unet):
     plain = run(unet)
     assert not torch.allclose(run(unet, timestep_cond=torch.ones(1, 256)), plain)
     assert not torch.allclose(run(unet, fps=24), plain)
+
+
+def test_v_prediction_is_a_change_of_variables(unet):
+    """v = sqrt(a) eps - sqrt(1 - a) x0 (arXiv 2202.00512), turned back into the noise."""
+    x0, noise = torch.randn(2, 1, 4, 2, 8, 8)
+    for t in (19, 500, 999):
+        signal, sigma = signal_and_noise_rates(t, x0)
+        recovered = noise_from_v(add_noise(x0, noise, t), signal * noise - sigma * x0, t)
+        torch.testing.assert_close(recovered, noise, atol=1e-5, rtol=0)
+
+
+def test_frames_are_told_their_place_with_the_text(unet):
+    text = torch.randn(2, 77, 64)
+    told = unet.frame_phase(text, 4)
+    assert told.shape == (2, 4, 128)
+    assert not torch.allclose(told[:, 0], told[:, 3])
+    assert torch.allclose(unet.frame_phase(text.flip(1), 4), told, atol=1e-5)  # by their mean
+    assert "frame_phase.proj.weight" in unet.state_dict()
+    assert not any("frame_phase" in key for key in meta("hummingbird-0.7b").state_dict())
 
 
 def test_gradient_checkpointing_changes_no_gradient():
