@@ -47,7 +47,7 @@ def zero_residual_branches(unet: HummingbirdUNet) -> None:
 
 
 def train_teacher(text_encoder: TextEncoder, schedule: Schedule, folder: Path) -> Teacher:
-    """Trains a teacher from scratch; the first part on short clips, which cost half."""
+    """Trains a teacher from scratch, on longer and longer clips."""
     teacher = Teacher(text_encoder)
 
     def loss(step: int, seed: int) -> dict[str, Tensor]:
