@@ -30,9 +30,8 @@ _ISO_SUFFIXES = (".mp4", ".m4v", ".mov")
 _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf,mpegvideo,ogg,gif,webp_pipe"
 )
-# Left alone, ffmpeg would repeat frames to make a variable rate constant, and that looks frozen. So
-# every frame is given the time at which a constant rate expects it.
-_EVERY_FRAME_ONCE = ["-vf", "settb=1/1000,setpts=40*N", "-r", "25"]
+# Left alone, ffmpeg would repeat frames to make a variable rate constant, and that looks frozen.
+_EVERY_FRAME_ONCE = ["-fps_mode", "passthrough"]
 _NO_VIDEO = "does not contain any stream"  # ffmpeg's words for a file with sound only
 
 

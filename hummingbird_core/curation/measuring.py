@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -70,11 +71,10 @@ def measure_source(source: SourceVideo, settings: MeasureSettings, clip_folder: 
     Returns:
         One row for each clip; for a video that cannot be used a single row with its `error`.
     """
-    use_one_core()
     row: Row = {"source": source.name, "source_id": ""}
     rows: list[Row] = []
     try:
-        with source.on_disk() as path:
+        with _one_core(), source.on_disk() as path:
             row["source_id"] = sha256_of_file(path)[:16]
             for columns in _measure_clips(path, row["source_id"], settings, clip_folder):
                 rows.append({**row, **columns})
@@ -156,12 +156,17 @@ def _load_dover(weights: str) -> Any:
     return load_dover(weights, device=best_device())
 
 
-@cache  # once in each process
-def use_one_core() -> None:
+@contextmanager
+def _one_core() -> Iterator[None]:
     """The processes share the cores already; and sums come out the same on every machine."""
     import torch
 
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _write_thumbnail(path: Path, frames: np.ndarray) -> None:

@@ -177,12 +177,12 @@ def test_a_part_that_is_missing_is_named(pipe):
 
 
 def test_built_in_model_is_as_good_as_its_recorded_table(built_in):
-    """With 48 of the table's 200 prompts, three standard deviations below what it says."""
+    """With 48 of the table's 200 prompts, four standard deviations below what it says."""
     recorded = json.loads((BENCHMARKS / "nano-shapes.json").read_text())["accuracy"]
     measured = evaluate(built_in, 48)
     for aspect, accuracy in measured.items():
         expected = recorded[aspect]
-        slack = 3 * math.sqrt(max(expected * (1 - expected), 0.01) / accuracy.total)
+        slack = 4 * math.sqrt(max(expected * (1 - expected), 0.01) / accuracy.total)
         assert accuracy.value >= expected - slack, aspect
 
 
