@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -223,6 +224,34 @@ def consistency_step(
     """
     denoised = consistency_function(sample, eps, t)
     return add_noise(denoised, noise, t_next), denoised
+
+
+def denoise_consistency(
+    predict_noise: Callable[[Tensor, int], Tensor],
+    latents: Tensor,
+    noises: Iterable[Tensor],
+    steps: int,
+) -> Tensor:
+    """Multistep consistency sampling; what the last step denoised is the result.
+
+    Args:
+        predict_noise: `predict_noise(sample, t)` gives the noise.
+        latents: starting noise `[B, 4, T, H, W]`.
+        noises: fresh noise for the steps, like `latents`; the last step needs none.
+        steps: 1 to 50.
+
+    Raises:
+        InputError: `steps` is out of range, or `noises` ends too early.
+    """
+    timesteps, remaining = consistency_timesteps(steps).tolist(), iter(noises)
+    for t, t_next in pairwise(timesteps):
+        noise = next(remaining, None)
+        if noise is None:
+            raise InputError(f"got no noise for t = {t_next}, expected {steps - 1}: give more")
+        eps = predict_noise(latents, t)
+        latents, _ = consistency_step(latents, eps, t, t_next, noise.to(latents))
+    last = timesteps[-1]
+    return consistency_function(latents, predict_noise(latents, last), last)
 
 
 def consistency_sigmas(steps: int) -> Tensor:

@@ -32,8 +32,9 @@ from .diffusion import (
     x0_weight,
     zero_residual_branches,
 )
-from .latents import SCALING_FACTOR, clip_batch
+from .latents import clamp_to_range, clip_batch
 from .loop import Schedule, seeded, train
+from .pruning import prune
 
 GUIDANCE_RANGE = (1.0, 9.0)
 HUBER_C = 0.001
@@ -57,35 +58,6 @@ class Conditions:
     w: Tensor
 
 
-def pruning_map(levels: int) -> dict[str, str]:
-    """Student block -> teacher block, for a student of one ResBlock a level and a teacher of two.
-
-    Published for four levels (paper section 3.1). On the way down the second block of every level
-    goes. On the way up, with three blocks a level, the first of the two lowest levels goes and the
-    second of the others.
-    """
-    mapping = {}
-    for level in range(levels):
-        for block in range(2):  # the convolution or downsampling, and the ResBlock
-            mapping[f"input_blocks.{2 * level + block}"] = f"input_blocks.{3 * level + block}"
-        for block, source in enumerate((1, 2) if level < 2 else (0, 2)):
-            mapping[f"output_blocks.{2 * level + block}"] = f"output_blocks.{3 * level + source}"
-    return mapping
-
-
-def prune(teacher: HummingbirdUNet, student: HummingbirdUNet) -> None:
-    """Copies into `student` the blocks of `teacher` that `pruning_map` keeps.
-
-    `time_cond_proj` is new: it starts at zero, so that the guidance scale changes nothing at first.
-    """
-    mapping = pruning_map(len(teacher.config.channel_mult))
-    weights = teacher.state_dict()
-    for key, value in student.state_dict().items():
-        block = ".".join(key.split(".")[:2])
-        source = key.replace(block, mapping.get(block, block), 1)
-        value.copy_(weights[source]) if source in weights else value.zero_()
-
-
 def guided_prediction(
     teacher: HummingbirdUNet, sample: Tensor, t: Tensor, conditions: Conditions
 ) -> Tensor:
@@ -107,8 +79,7 @@ def guided_target(
     (Imagen, arXiv 2205.11487, section 2.3).
     """
     eps = guided_prediction(teacher, sample, t, conditions)
-    x0 = predict_x0(sample, eps, t).clamp(-SCALING_FACTOR, SCALING_FACTOR)
-    return noise_between(x0, sample, t)
+    return noise_between(clamp_to_range(predict_x0(sample, eps, t)), sample, t)
 
 
 def predict(student: HummingbirdUNet, sample: Tensor, t: Tensor, conditions: Conditions) -> Tensor:

@@ -72,7 +72,9 @@ def clip_length(progress: float) -> int:
 
 def sample_timesteps(count: int, generator: torch.Generator) -> Tensor:
     """One step in eight is the last, one is at 900 or above, the others are anywhere."""
-    low = torch.tensor([1.0, 0.9] + [0.0] * 6)[torch.arange(count) % 8]
+    low = torch.tensor([1.0, 0.9] + [0.0] * 6)
+    # Drawn, not dealt out in turn: a process with few clips would never see the low steps.
+    low = low[torch.randint(len(low), (count,), generator=generator)]
     u = low + (1 - low) * torch.rand(count, generator=generator)
     return (TRAIN_TIMESTEPS * u).long().clamp(max=LAST_STEP)
 

@@ -19,9 +19,10 @@ from . import shapes
 from .loop import share
 
 CELL = 8  # pixels of a latent's side: the VAE is 8x down
-EDGE_GAIN = 2.5  # gives the fourth channel about the range of the others
-EDGE_MEAN = 0.3
-# Latents of half unit deviation leave less of the motion readable in the noisiest training input,
+EDGE_GAIN = 4.0  # gives the fourth channel about the range of the others
+EDGE_MEAN = 0.75
+MAX_DEVIATION = 0.7  # of the colours of a cell, half palette colour and half background
+# Latents of 0.6 deviation leave less of the motion readable in the noisiest training input,
 # so that the U-Net has to ask the text for it.
 SCALING_FACTOR = 0.9
 BATCH_FRAMES = 128
@@ -44,15 +45,21 @@ def picture_latents(frames: Tensor) -> Tensor:
         frames: `[N, 3, H, W]` in -1..1.
 
     Returns:
-        `[N, 4, H/8, W/8]`: the mean colour of every cell of 8x8 pixels, and how much its grey
-        values differ.
+        `[N, 4, H/8, W/8]`: the mean colour of every cell of 8x8 pixels, and how much its colours
+        differ. The latter rises steeply with the first pixels that a shape covers, so corners show.
     """
     colour = F.avg_pool2d(frames, CELL)
-    grey = frames.mean(dim=1, keepdim=True)
-    mean = F.avg_pool2d(grey, CELL)
-    variance = F.avg_pool2d(grey.square(), CELL) - mean.square()
-    deviation = variance.clamp(min=0).add(1e-4).sqrt()
+    variance = F.avg_pool2d(frames.square(), CELL) - colour.square()
+    deviation = variance.mean(dim=1, keepdim=True).clamp(min=0).add(1e-4).sqrt()
     return torch.cat([colour, EDGE_GAIN * deviation - EDGE_MEAN], dim=1)
+
+
+def clamp_to_range(latents: Tensor) -> Tensor:
+    """Scaled latents `[B, 4, T, h, w]`, held in the range that pictures have."""
+    low = torch.tensor([-1.0, -1.0, -1.0, -EDGE_MEAN])
+    high = torch.tensor([1.0, 1.0, 1.0, EDGE_GAIN * MAX_DEVIATION - EDGE_MEAN])
+    low, high = (SCALING_FACTOR * limit.reshape(4, 1, 1, 1).to(latents) for limit in (low, high))
+    return latents.clamp(low, high)
 
 
 def preview_colours() -> list[list[float]]:

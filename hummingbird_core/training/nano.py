@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import distributed
 
 from ..checkpoint_layout import CONFIG_KEY
 from ..checkpoints import LICENCE_KEY, PRESET_KEY, TOKENIZER_KEY
+from ..files import check_destination, complete_or_absent
 from ..text_encoder import TextEncoder, text_encoder_to_openclip
 from ..unet import HummingbirdUNet
 from ..vae import diffusers_to_ldm
@@ -94,12 +95,11 @@ def save_model(
         TOKENIZER_KEY: tokenizer.to_json(),
         LICENCE_KEY: "Apache-2.0",
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
     tensors = {
         prefix + key: value.half().contiguous()
         for prefix, weights in parts.items()
         for key, value in weights.items()
     }
-    save_file(tensors, temporary, metadata=metadata)
-    os.replace(temporary, path)
+    check_destination(path, overwrite=True)
+    with complete_or_absent(path) as file:
+        file.write(save(tensors, metadata=metadata))

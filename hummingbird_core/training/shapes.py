@@ -29,8 +29,8 @@ DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}  
 SIZE = 64  # pixels, height and width
 NUM_FRAMES = 16
 FPS = 8.0
-RADIUS = (10.0, 14.0)  # pixels; see `_signed_distance` for what it means for each shape
-SPEED = (12.0, 20.0)  # pixels a second
+RADIUS = (14.0, 18.0)  # pixels; see `_signed_distance` for what it means for each shape
+SPEED = (8.0, 14.0)  # pixels a second
 
 VERBS = (
     *("moves", "moving", "slides", "sliding", "drifts", "drifting", "goes", "going"),
