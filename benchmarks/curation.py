@@ -27,11 +27,11 @@ import psutil
 import pyarrow.parquet
 from planted_faults import KINDS, faulty, scene, write_clip
 
-from hummingbird_core.curation.engines import LocalEngine
 from hummingbird_core.curation.measuring import MeasureSettings
 from hummingbird_core.curation.pipeline import curate, reselect
 from hummingbird_core.curation.selection import Limit, Rule, SelectionSettings
 from hummingbird_core.curation.sources import list_sources
+from hummingbird_core.engines import LocalEngine
 
 # What in the manifest says that a clip has the fault: rules that dropped it.
 SIGNS = {

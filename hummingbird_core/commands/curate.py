@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from .options import add_engine, create_engine
 
 if TYPE_CHECKING:
     from ..curation.captions import CaptionSettings
-    from ..curation.engines import Engine
     from ..curation.measuring import MeasureSettings
     from ..curation.selection import SelectionSettings
 
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_measures(parser.add_argument_group("measures"))
     _add_captions(parser.add_argument_group("captions"))
     _add_selection(parser.add_argument_group("selection"))
-    _add_engine(parser.add_argument_group("engine"))
+    add_engine(parser.add_argument_group("engine"), "local", "the number of cores", "0")
 
 
 def _add_source(group: argparse._ArgumentGroup) -> None:
@@ -114,15 +114,6 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_engine(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--engine", choices=("local", "ray"), default="local", help="default: local")
-    group.add_argument("--workers", type=int, help="processes (default: the number of cores)")
-    group.add_argument("--ray-address", help="of a cluster (default: this machine)")
-    group.add_argument(
-        "--gpus-per-worker", type=float, default=0.0, metavar="SHARE", help="for --engine ray"
-    )
-
-
 def run(args: argparse.Namespace) -> None:
     """Curate, or select again, and say what came out."""
     from ..curation.pipeline import curate, reselect
@@ -147,7 +138,7 @@ def run(args: argparse.Namespace) -> None:
         result = curate(
             sources,
             args.output,
-            _engine(args),
+            create_engine(args, os.cpu_count() or 1),
             _measures(args),
             selection,
             _captions(args),
@@ -203,15 +194,3 @@ def _selection(args: argparse.Namespace) -> SelectionSettings:
             column, _, value = text.partition("=")
             rules[column] = replace(rules.get(column, Rule()), **{field: Limit.parse(value)})
     return replace(settings, rules=rules)
-
-
-def _engine(args: argparse.Namespace) -> Engine:
-    from ..curation.engines import LocalEngine
-    from ..curation.ray_engine import RayEngine
-
-    workers = args.workers or os.cpu_count() or 1
-    if workers < 1:
-        raise InputError(f"got {workers} workers, expected at least 1")
-    if args.engine == "ray":
-        return RayEngine(workers, args.ray_address, args.gpus_per_worker)
-    return LocalEngine(workers)

@@ -26,6 +26,8 @@ class VideoSettings:
         guidance_scale: how closely to follow the prompt.
         fps: frames per second, a condition of the model and the playback rate.
         seed: of the noise.
+        context_length: frames that the model sees at once; None is what it was trained on.
+        context_overlap: frames that two windows share at least; None is half a window.
     """
 
     prompt: str
@@ -36,6 +38,8 @@ class VideoSettings:
     guidance_scale: float = 7.5
     fps: int = 8
     seed: int = 0
+    context_length: int | None = None
+    context_overlap: int | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,25 @@ class Job:
         """All files (for PNG frames: the folder) that this job leaves, the main video first."""
         others = [path for path in (self.contact_sheet, self.json) if path]
         return [written_path(video) for video in self.videos] + others
+
+    def absolute(self) -> Job:
+        """The same, for a process that works in another folder."""
+        return replace(
+            self,
+            videos=tuple(path.absolute() for path in self.videos),
+            contact_sheet=self.contact_sheet and self.contact_sheet.absolute(),
+            json=self.json and self.json.absolute(),
+        )
+
+    def check_settings(self) -> None:
+        """Raise InputError, with the origin, if no model can work with a setting."""
+        from ..settings import check_settings
+
+        settings = vars(self.settings).copy()
+        try:
+            check_settings([settings.pop("prompt")], **settings)
+        except InputError as error:
+            raise InputError(f"{self.origin}: {error}" if self.origin else str(error)) from error
 
     def is_done(self) -> bool:
         """Whether all files exist and the main video was made with the same settings."""

@@ -16,10 +16,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import HummingbirdError, InputError
+from ..journal import Journal, read_journal
 from ..prompts import Enhancer, create_enhancer
 from ..prompts.server import DEFAULT_URL, ServerUnavailableError
 from ..tokenizer import ClipTokenizer
-from .journal import Journal, read_journal
 
 logger = logging.getLogger(__name__)
 

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING
 import psutil
 from tqdm import tqdm
 
+from ..engines import Engine
 from ..errors import OutputError
+from ..journal import Journal, read_journal
 from ..video import atomic_output
 from .captions import CaptionSettings, open_enhancer, rewrite_captions
-from .engines import Engine
-from .journal import Journal, read_journal
 from .measuring import MeasureSettings, Row, measure_source
 from .report import write_report
 from .selection import SelectionSettings, select

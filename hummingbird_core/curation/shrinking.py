@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from einops import rearrange, reduce
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+from ..vqa.frame_measures import LUMA
 
 
 def gray_frames(frames: np.ndarray, long_side: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where videos and captions come from: a folder, a CSV, a parquet file or WebDataset shards.
+"""Where videos and captions come from: a folder, a table or WebDataset shards.
 
 Listing opens no video: a broken one is found later, where it costs only itself.
 """
@@ -9,7 +9,7 @@ import csv
 import json
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,6 +20,7 @@ from ..errors import InputError, MissingPackageError
 VIDEO_SUFFIXES = frozenset(
     [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv"]
 )
+TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
 CAPTION_SUFFIXES = (".txt", ".json")
 VIDEO_COLUMNS = ("video", "path", "file", "file_name", "filename", "video_path")
 CAPTION_COLUMNS = ("caption", "text", "prompt", "description", "name")
@@ -68,34 +69,37 @@ class SourceVideo:
 
 
 def list_sources(
-    source: Path, *, video_column: str | None = None, caption_column: str | None = None
+    source: Path,
+    *,
+    video_column: str | None = None,
+    caption_column: str | None = None,
+    suffixes: Collection[str] = VIDEO_SUFFIXES,
 ) -> list[SourceVideo]:
     """All videos of `source`, sorted by name.
 
     Args:
         source: a folder (videos with `.txt` or `.json` captions beside them, or `.tar` shards),
-            a `.csv`, a `.parquet` or a `.tar` file.
+            a `.csv`, a `.jsonl`, a `.parquet` or a `.tar` file.
         video_column: column of paths, relative to the table's folder; None looks for a usual name.
         caption_column: column of captions, likewise.
+        suffixes: what counts as a video in a folder or shard, in lower case.
 
     Raises:
         InputError: `source` is not there, of no known kind, damaged, or holds no video.
     """
     if source.is_dir():
-        found = [*_list_folder(source)]
+        found = [*_list_folder(source, suffixes)]
     elif source.suffix.lower() == ".tar" and source.is_file():
-        found = [*_list_tar(source, source.name)]
-    elif source.suffix.lower() in (".csv", ".parquet") and source.is_file():
-        rows = _csv_rows(source) if source.suffix.lower() == ".csv" else _parquet_rows(source)
-        found = [*_list_table(rows, source, video_column, caption_column)]
+        found = [*_list_tar(source, source.name, suffixes)]
+    elif source.suffix.lower() in TABLE_SUFFIXES and source.is_file():
+        found = [*_list_table(_table_rows(source), source, video_column, caption_column)]
     else:
         raise InputError(
-            f"got {source}, expected a folder, a .csv, a .parquet or a .tar file that exists"
+            f"got {source}, expected a folder, or a {', '.join(TABLE_SUFFIXES)} or .tar file that "
+            "exists"
         )
     if not found:
-        raise InputError(
-            f"found no videos in {source}: expected {' '.join(sorted(VIDEO_SUFFIXES))}"
-        )
+        raise InputError(f"found no videos in {source}: expected {' '.join(sorted(suffixes))}")
     # Of two rows about the same video the first counts.
     return sorted({video.name: video for video in reversed(found)}.values(), key=lambda v: v.name)
 
@@ -105,13 +109,13 @@ def as_unicode(text: str) -> str:
     return text.encode("utf-8", errors="backslashreplace").decode()
 
 
-def _list_folder(folder: Path) -> Iterator[SourceVideo]:
+def _list_folder(folder: Path, suffixes: Collection[str]) -> Iterator[SourceVideo]:
     for path in folder.rglob("*"):
         name = as_unicode(path.relative_to(folder).as_posix())
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+        if path.suffix.lower() in suffixes and path.is_file():
             yield SourceVideo(name, str(path.resolve()), _caption_beside(path))
         elif path.suffix.lower() == ".tar" and path.is_file():
-            yield from _list_tar(path, name)
+            yield from _list_tar(path, name, suffixes)
 
 
 def _caption_beside(video: Path) -> str:
@@ -142,7 +146,7 @@ def clean_caption(text: Any) -> str:
     return " ".join(as_unicode(printable).split())
 
 
-def _list_tar(archive: Path, name: str) -> Iterator[SourceVideo]:
+def _list_tar(archive: Path, name: str, suffixes: Collection[str]) -> Iterator[SourceVideo]:
     """WebDataset: members that share a name up to the first dot of the last part are one sample."""
     captions: dict[str, str] = {}
     videos: list[tuple[str, str, int, int]] = []
@@ -150,7 +154,7 @@ def _list_tar(archive: Path, name: str) -> Iterator[SourceVideo]:
         with tarfile.open(archive, "r:") as tar:
             for member in tar:
                 key, suffix = _sample_key(member.name)
-                if suffix in VIDEO_SUFFIXES and member.isreg():
+                if suffix in suffixes and member.isreg():
                     videos.append(
                         (key, f"{name}/{as_unicode(member.name)}", member.offset_data, member.size)
                     )
@@ -195,12 +199,26 @@ def _first(row: Mapping[str, Any], names: Iterable[str]) -> Any:
     return next((row[name] for name in names if row.get(name)), None)
 
 
+def _table_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
+    return readers[path.suffix.lower()](path)
+
+
 def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             yield from csv.DictReader(file)
     except (csv.Error, UnicodeDecodeError, OSError) as error:
         raise InputError(f"cannot read {path} as a UTF-8 CSV file: {error}") from error
+
+
+def _jsonl_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            rows = (json.loads(line) for line in file if line.strip())
+            yield from (row if isinstance(row, dict) else {} for row in rows)
+    except (ValueError, OSError) as error:
+        raise InputError(f"cannot read {path} as lines of JSON: {error}") from error
 
 
 def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:

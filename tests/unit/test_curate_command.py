@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import pytest
+from command_line import run
 from planted_faults import scene, write_clip
 
 pytest.importorskip("pyarrow", reason="needs the extra curate")
-
-from hummingbird_core.cli import main
-
-
-def run(capsys, *arguments) -> tuple[int, str, str]:
-    """Exit code, stdout, stderr."""
-    try:
-        code = main(["curate", *map(str, arguments)])
-    except SystemExit as stop:
-        code = stop.code
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def test_a_folder_and_other_thresholds_later(tmp_path, capsys):
     for seed in range(2):
         write_clip(tmp_path / "in" / f"{seed}.mp4", scene(seed, 18, 48, 64))
     output = tmp_path / "out"
-    code, out, _ = run(capsys, tmp_path / "in", "-o", output, "--workers", "1")
+    code, out, _ = run(capsys, "curate", tmp_path / "in", "-o", output, "--workers", "1")
     assert code == 0
     assert out.startswith("2 videos (0 could not be used), 2 clips, ")
     for name in ("manifest.parquet", "report.html", "selection.json", "shards"):
         assert (output / name).exists()
-    code, out, _ = run(capsys, "-o", output, "--max", "num_frames=3")
+    code, out, _ = run(capsys, "curate", "-o", output, "--max", "num_frames=3")
     assert (code, out.split("\n")[0]) == (0, "2 videos (0 could not be used), 2 clips, 0 kept")
-    code, out, _ = run(capsys, "-o", output, "--selection", output / "selection.json")
+    code, out, _ = run(capsys, "curate", "-o", output, "--selection", output / "selection.json")
     assert out.split("\n")[0].endswith("0 kept")
 
 
@@ -56,7 +45,7 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, expecte
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.mp4").write_bytes(b"")
-    code, _, err = run(capsys, *arguments, "-o", "out")
+    code, _, err = run(capsys, "curate", *arguments, "-o", "out")
     assert code == 2
     assert err.count("\n") == 1
     assert expected in err

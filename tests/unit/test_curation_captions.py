@@ -12,8 +12,8 @@ from hummingbird_core.curation.captions import (
     CaptionSettings,
     rewrite_captions,
 )
-from hummingbird_core.curation.journal import read_journal
 from hummingbird_core.errors import HummingbirdError, InputError
+from hummingbird_core.journal import read_journal
 from hummingbird_core.prompts import ChatEnhancer
 from hummingbird_core.prompts.server import ServerChat, ServerError
 from hummingbird_core.tokenizer import ClipTokenizer

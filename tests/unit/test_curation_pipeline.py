@@ -22,13 +22,13 @@ pytest.importorskip("pyarrow", reason="needs the extra curate")
 import pyarrow.parquet
 
 from hummingbird_core.curation.captions import CaptionSettings
-from hummingbird_core.curation.engines import LocalEngine
 from hummingbird_core.curation.measuring import MeasureSettings
 from hummingbird_core.curation.pipeline import curate, only_run_in, reselect
-from hummingbird_core.curation.ray_engine import RayEngine
 from hummingbird_core.curation.selection import Limit, Rule, SelectionSettings
 from hummingbird_core.curation.sources import list_sources
+from hummingbird_core.engines import LocalEngine
 from hummingbird_core.errors import InputError, OutputError
+from hummingbird_core.ray_engine import RayEngine
 from hummingbird_core.video import read_video
 
 SMALL = {"frames": 18, "height": 48, "width": 64}

@@ -6,8 +6,8 @@ import json
 
 import pytest
 from chat_server import chat_server, fails, says
+from command_line import run
 
-from hummingbird_core.cli import main
 from hummingbird_core.tokenizer import ClipTokenizer
 
 GOOD = "a red fox trots through deep snow, steady low-angle shot, soft light"
@@ -19,19 +19,9 @@ def own_cache(monkeypatch, tmp_path):
     monkeypatch.delenv("HUMMINGBIRD_API_KEY", raising=False)
 
 
-def run(capsys, *arguments) -> tuple[int, str, str]:
-    """Exit code, stdout, stderr."""
-    try:
-        code = main(["enhance", *map(str, arguments)])
-    except SystemExit as stop:
-        code = stop.code
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
 def error_of(capsys, *arguments) -> str:
     """The one line on stderr of a command that must fail with exit code 2."""
-    code, out, err = run(capsys, *arguments)
+    code, out, err = run(capsys, "enhance", *arguments)
     assert (code, out) == (2, "")
     assert err.startswith("hummingbird: error: ")
     assert err.count("\n") == 1
@@ -39,19 +29,19 @@ def error_of(capsys, *arguments) -> str:
 
 
 def test_it_prints_the_prompt_and_nothing_else(capsys):
-    code, out, _ = run(capsys, "a fox in the snow")
+    code, out, _ = run(capsys, "enhance", "a fox in the snow")
     assert code == 0
     assert out.startswith("a fox in the snow, ")
     assert out.count("\n") == 1
 
 
 def test_the_seed_decides(capsys):
-    outs = [run(capsys, "a fox", "--seed", seed)[1] for seed in (1, 2, 1)]
+    outs = [run(capsys, "enhance", "a fox", "--seed", seed)[1] for seed in (1, 2, 1)]
     assert outs[0] == outs[2] != outs[1]
 
 
 def test_json_holds_everything(capsys):
-    _, out, _ = run(capsys, "a fox", "--json", "--seed", 5)
+    _, out, _ = run(capsys, "enhance", "a fox", "--json", "--seed", 5)
     result = json.loads(out)
     assert result["original"] == "a fox"
     assert (result["source"], result["model"], result["seed"]) == ("builtin", None, 5)
@@ -62,33 +52,35 @@ def test_json_holds_everything(capsys):
 def test_a_file_of_prompts_gives_a_line_each(capsys, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a fox\n\na wolf\n")
-    _, out, _ = run(capsys, "--prompts", prompts)
+    _, out, _ = run(capsys, "enhance", "--prompts", prompts)
     assert [line.split(",")[0] for line in out.splitlines()] == ["a fox", "a wolf"]
 
 
 def test_a_line_of_a_jsonl_file_may_have_its_own_seed(capsys, tmp_path):
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text('{"prompt": "a fox", "seed": 3}\n{"prompt": "a fox"}\n')
-    _, out, _ = run(capsys, "--prompts", prompts, "--json", "--seed", 8)
+    _, out, _ = run(capsys, "enhance", "--prompts", prompts, "--json", "--seed", 8)
     assert [json.loads(line)["seed"] for line in out.splitlines()] == [3, 8]
 
 
 def test_what_was_cut_off_is_said(capsys, caplog):
-    code, out, _ = run(capsys, "a fox in the snow, " * 30)
+    code, out, _ = run(capsys, "enhance", "a fox in the snow, " * 30)
     assert code == 0
     assert out.startswith("a fox in the snow, a fox")
     assert "75 tokens fit the text window; cut off: a fox in the snow" in caplog.text
 
 
 def test_for_the_built_in_model_nothing_is_added(capsys, caplog):
-    _, out, _ = run(capsys, "a red circle moves right", "--for", "nano")
+    _, out, _ = run(capsys, "enhance", "a red circle moves right", "--for", "nano")
     assert out == "a red circle moves right\n"
     assert "knows none of the words" in caplog.text
 
 
 def test_a_server_rewrites(capsys):
     with chat_server(says(f"Sure! Here is the prompt:\n\n{GOOD}")) as server:
-        code, out, _ = run(capsys, "a red fox", "--source", "server", "--url", server.url)
+        code, out, _ = run(
+            capsys, "enhance", "a red fox", "--source", "server", "--url", server.url
+        )
     assert (code, out) == (0, f"{GOOD}\n")
 
 
@@ -105,9 +97,9 @@ def test_results_before_a_failure_are_printed_and_come_from_the_cache_next_time(
     prompts.write_text("a red fox\na grey wolf\n")
     with chat_server(says(GOOD), fails(401), says("a grey wolf howls")) as server:
         arguments = ("--prompts", prompts, "--source", "server", "--url", server.url)
-        code, out, _ = run(capsys, *arguments)
+        code, out, _ = run(capsys, "enhance", *arguments)
         assert (code, out) == (2, f"{GOOD}\n")
-        code, out, _ = run(capsys, *arguments)
+        code, out, _ = run(capsys, "enhance", *arguments)
         assert (code, out) == (0, f"{GOOD}\na grey wolf howls\n")
     assert server.questions == ["a red fox", "a grey wolf", "a grey wolf"]
 
@@ -132,6 +124,6 @@ def test_bad_input_is_one_line(capsys, arguments, expected):
 
 
 def test_help_shows_examples(capsys):
-    code, out, _ = run(capsys, "--help")
+    code, out, _ = run(capsys, "enhance", "--help")
     assert code == 0
     assert 'hummingbird enhance "a fox in the snow"' in out

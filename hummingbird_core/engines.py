@@ -10,10 +10,11 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing.queues import SimpleQueue
 from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
@@ -39,10 +40,13 @@ class LocalEngine:
 
     Args:
         workers: how many.
+        gpus: one for each worker, as CUDA_VISIBLE_DEVICES names it: a worker sees no other, and
+            "cuda" is its own. Empty: all see everything.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, gpus: Sequence[str] = ()) -> None:
         self.workers = workers
+        self.gpus = gpus
 
     def map(
         self,
@@ -75,7 +79,10 @@ class LocalEngine:
     ) -> Iterator[tuple[Item, Result]]:
         """Adds to `suspects` what was in flight when the pool broke."""
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
+        gpus = context.SimpleQueue()
+        for gpu in self.gpus:
+            gpus.put(gpu)
+        pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(gpus,))
         flying: dict[Future[Result], Item] = {}
         try:
             while True:
@@ -103,6 +110,12 @@ def _submit(
         failed: Future[Result] = Future()
         failed.set_exception(error)
         return failed
+
+
+def _start_worker(gpus: SimpleQueue[str]) -> None:
+    _end_with_parent()
+    if not gpus.empty():  # there is one for every worker, or none at all
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus.get()
 
 
 def _end_with_parent() -> None:

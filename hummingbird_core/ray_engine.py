@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from ..errors import MissingPackageError
+from .errors import MissingPackageError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,7 +44,8 @@ class RayEngine:
         ray.data.DataContext.get_current().enable_progress_bars = False  # the caller has its own
         # A data set of indices: what is in the items need not fit Arrow's types.
         indices = [{"index": index} for index in range(len(todo))]
-        blocks = -(-len(todo) // ITEMS_PER_BLOCK)
+        # Small blocks where there are few items, so that each actor gets some.
+        blocks = -(-len(todo) // min(ITEMS_PER_BLOCK, -(-len(todo) // self.workers)))
         results = ray.data.from_items(indices, override_num_blocks=blocks).map(
             _Actor,
             fn_constructor_args=(stage, ray.put(todo)),
