@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,20 +13,21 @@ import torch
 from torch import Tensor
 
 from .checkpoints import Checkpoint, load_checkpoint
-from .ddim import classifier_free_guidance, sample_ddim
+from .context_windows import ContextWindows, in_windows, shared_noise
+from .ddim import classifier_free_guidance, ddim_timesteps, sample_ddim
 from .devices import best_device, check_device, default_dtype
-from .errors import CheckpointError, InputError
+from .errors import CheckpointError
 from .model_files import find_model
+from .progress import Progress, count_steps, decoding, part_of
 from .sampling import (
-    consistency_function,
-    consistency_step,
     consistency_timesteps,
+    denoise_consistency,
     guidance_scale_embedding,
     initial_noise,
     step_noises,
     video_seed,
 )
-from .settings import FULL_SIZE, NANO, Trained, check_settings
+from .settings import CONTEXT_LENGTH, FULL_SIZE, NANO, Trained, check_settings
 from .text_encoder import TextEncoder, TextEncoding
 from .unet import HummingbirdUNet
 from .vae import check_finite, decode_latents, encode_video, spatial_factor
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[int, int, str], None]  # done, total, what is being done
+DECODED_FRAMES = 32  # of each video, held as floats at a time
 
 
 @dataclass(frozen=True)
@@ -131,6 +130,8 @@ class HummingbirdPipeline:
         guidance_scale: float = 7.5,
         fps: float = 8,
         seed: int = 0,
+        context_length: int | None = None,
+        context_overlap: int | None = None,
         progress: Progress | None = None,
     ) -> VideoOutput:
         """Makes one video a prompt.
@@ -138,11 +139,14 @@ class HummingbirdPipeline:
         Args:
             prompt: one text or several.
             width, height: pixels, multiples of 8; default: what the model was trained on.
-            num_frames: at least 1.
+            num_frames: at least 1, and no limit: a video longer than what the model was trained on
+                goes through it in windows, in the memory of one.
             num_inference_steps: 1 to 50.
             guidance_scale: how closely to follow the prompt; students were trained on 5 to 15.
             fps: frames a second that the motion is made for.
             seed: of the first video; the next ones have seed + 1, seed + 2, ...
+            context_length, context_overlap: frames of a window, and of them those shared with the
+                next at least; see `context_windows` for the defaults.
             progress: told of (done, total, what).
 
         Raises:
@@ -159,21 +163,25 @@ class HummingbirdPipeline:
             guidance_scale=guidance_scale,
             fps=fps,
             seed=seed,
+            context_length=context_length,
+            context_overlap=context_overlap,
         )
-        self._warn_if_untrained(num_frames)
+        windows = self.context_windows(num_frames, context_length, context_overlap)
+        self._warn_if_untrained(min(num_frames, windows.length))
         text = self._require(self.text_encoder, "text encoder").encode(prompts)
         shape = self._latent_shape(len(prompts), num_frames, height, width)
         latents = self.sample(
             text.embeddings,
-            latents=initial_noise(shape, seed),
+            latents=shared_noise(initial_noise(shape, seed), windows),
             noises=step_noises(shape, seed),
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             fps=fps,
+            windows=windows,
             progress=progress,
         )
         return VideoOutput(
-            frames=to_uint8(self.decode(latents, progress=progress)),
+            frames=self._decode_to_uint8(latents, progress),
             latents=latents.float().cpu(),
             prompts=prompts,
             text=text,
@@ -208,7 +216,7 @@ class HummingbirdPipeline:
         """
         vae = self._require(self.vae, "VAE")
         check_finite(latents, "latents")
-        report = partial(_report, progress, "decoding") if progress else None
+        report = decoding(progress)
         video = decode_latents(vae, latents, chunk_frames=chunk_frames, tile=tile, progress=report)
         check_finite(video, "frames")
         return video
@@ -229,6 +237,7 @@ class HummingbirdPipeline:
         num_inference_steps: int = 4,
         guidance_scale: float = 7.5,
         fps: float | Tensor = 8,
+        windows: ContextWindows | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
         """Noise to denoised latents; all randomness is given, so the result is too.
@@ -238,6 +247,7 @@ class HummingbirdPipeline:
             latents: starting noise `[B, 4, T, h, w]`.
             noises: fresh noise for the steps, each like `latents`; the last step needs none.
             num_inference_steps, guidance_scale, fps, progress: as in `__call__`.
+            windows: for long videos; default: those of `context_windows`.
 
         Returns:
             denoised latents `[B, 4, T, h, w]`, float32: only the U-Net computes in less.
@@ -247,8 +257,12 @@ class HummingbirdPipeline:
         """
         context = encoder_hidden_states.to(self.device, self.dtype)
         latents = latents.to(self.device, torch.float32)
-        report = _count_steps(progress, num_inference_steps)
-        if self.unet.config.guidance_embedding:
+        windows = windows or self.context_windows(latents.shape[2])
+        is_student = self.unet.config.guidance_embedding
+        timesteps = (consistency_timesteps if is_student else ddim_timesteps)(num_inference_steps)
+        calls = windows.count_calls(timesteps.tolist(), latents.shape[2])
+        report = count_steps(progress, calls)
+        if is_student:
             w = guidance_scale_embedding(torch.full((len(latents),), float(guidance_scale)))
 
             def student(sample: Tensor, t: int) -> Tensor:
@@ -257,7 +271,8 @@ class HummingbirdPipeline:
                 report()
                 return eps.float()
 
-            return _consistency_loop(student, latents, iter(noises), num_inference_steps)
+            predict = in_windows(student, windows)
+            return denoise_consistency(predict, latents, noises, num_inference_steps)
         both = torch.cat([context, self.encode_prompt("").to(context).expand_as(context)])
         rates = torch.as_tensor(fps, device=self.device).expand(len(latents)).repeat(2)
 
@@ -269,7 +284,34 @@ class HummingbirdPipeline:
 
         # Only VideoCrafter2 knows its latents scaled.
         rescale = self.unet.config.preset == "videocrafter2"
-        return sample_ddim(teacher, latents, num_inference_steps, rescale=rescale)
+        predict = in_windows(teacher, windows)
+        return sample_ddim(predict, latents, num_inference_steps, rescale=rescale)
+
+    def context_windows(
+        self, num_frames: int, length: int | None = None, overlap: int | None = None
+    ) -> ContextWindows:
+        """The windows for a video of `num_frames`.
+
+        Args:
+            num_frames: if the model was trained on as many or more, the default is a single window.
+            length: default for longer videos: 16 frames.
+            overlap: default: half of `length`.
+        """
+        if length is None:
+            is_long = num_frames > max(self.trained.frames)
+            length = CONTEXT_LENGTH if is_long else num_frames
+        overlap = length // 2 if overlap is None else overlap
+        return ContextWindows(length, overlap, overview=self.unet.config.frame_phase)
+
+    def _decode_to_uint8(self, latents: Tensor, progress: Progress | None) -> np.ndarray:
+        """Frames `[B, T, H, W, 3]`; of a long video, a part is held as floats at a time."""
+        total = latents.shape[0] * latents.shape[2]
+        parts, done = [], 0
+        for part in latents.split(DECODED_FRAMES, dim=2):
+            report = part_of(progress, done, total)
+            parts.append(to_uint8(self.decode(part, progress=report)))
+            done += part.shape[0] * part.shape[2]
+        return np.concatenate(parts, axis=1)
 
     def _latent_shape(
         self, batch: int, num_frames: int, height: int | None, width: int | None
@@ -300,42 +342,7 @@ class HummingbirdPipeline:
         return part
 
 
-def _consistency_loop(
-    predict_noise: Callable[[Tensor, int], Tensor],
-    latents: Tensor,
-    noises: Iterator[Tensor],
-    steps: int,
-) -> Tensor:
-    """Multistep consistency sampling; what the last step denoised is the result."""
-    timesteps = consistency_timesteps(steps).tolist()
-    for t, t_next in pairwise(timesteps):
-        noise = next(noises, None)
-        if noise is None:
-            raise InputError(f"got no noise for t = {t_next}, expected {steps - 1}: give more")
-        latents, _ = consistency_step(
-            latents, predict_noise(latents, t), t, t_next, noise.to(latents)
-        )
-    last = timesteps[-1]
-    return consistency_function(latents, predict_noise(latents, last), last)
-
-
 def to_uint8(video: Tensor) -> np.ndarray:
     """Video `[B, 3, T, H, W]` in -1..1 to frames, uint8 `[B, T, H, W, 3]`."""
     levels = ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return levels.permute(0, 2, 3, 4, 1).cpu().numpy()
-
-
-def _report(progress: Progress, text: str, done: int, total: int) -> None:
-    progress(done, total, text)
-
-
-def _count_steps(progress: Progress | None, total: int) -> Callable[[], None]:
-    done = 0
-
-    def report() -> None:
-        nonlocal done
-        done += 1
-        if progress:
-            progress(done, total, "sampling")
-
-    return report

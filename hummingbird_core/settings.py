@@ -10,6 +10,7 @@ from .errors import InputError
 from .sampling import CONSISTENCY_GRID, check_steps, video_seed
 
 SIZE_MULTIPLE = 8  # pixels per latent pixel
+CONTEXT_LENGTH = 16  # frames of a window of a long video: all models were trained on so many
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ def check_settings(
     guidance_scale: float,
     fps: float,
     seed: int,
+    context_length: int | None = None,
+    context_overlap: int | None = None,
 ) -> None:
     """Raises InputError for the first setting that no model can work with."""
     if not prompts or not all(isinstance(p, str) and p.strip() for p in prompts):
@@ -53,3 +56,17 @@ def check_settings(
     if not math.isfinite(fps) or fps <= 0:
         raise InputError(f"got {fps} frames a second, expected more than 0: 8 is the default")
     video_seed(seed, 0)
+    _check_context(context_length, context_overlap)
+
+
+def _check_context(length: int | None, overlap: int | None) -> None:
+    if length is not None and length < 2:
+        raise InputError(
+            f"got a context length of {length} frames, expected at least 2: leave it out for what "
+            "the model was trained on"
+        )
+    if overlap is not None and not 0 <= overlap < (length or CONTEXT_LENGTH):
+        raise InputError(
+            f"got a context overlap of {overlap} frames, expected 0 to "
+            f"{(length or CONTEXT_LENGTH) - 1}, less than a window: half of it is a good start"
+        )

@@ -41,6 +41,14 @@ def noise_from_v(sample: Tensor, v: Tensor, timestep: Tensor | float) -> Tensor:
     return (sigma * sample + signal * v).to(sample.dtype)
 
 
+def _joined(x: Tensor, skip: Tensor) -> Tensor:
+    """Channels of both; `x` is cut where its size was odd before it was halved.
+
+    A function, so that nobody holds on to either while the next block runs.
+    """
+    return torch.cat([x[..., : skip.shape[-2], : skip.shape[-1]], skip], dim=1)
+
+
 class HummingbirdUNet(nn.Module):
     """Predicts the noise in a video latent.
 
@@ -117,9 +125,8 @@ class HummingbirdUNet(nn.Module):
         if self.config.middle_block:
             x = self._run(self.middle_block, x, cond)
         for block in self.output_blocks:
-            skip = skips.pop()
-            height, width = skip.shape[-2:]
-            x = self._run(block, torch.cat([x[..., :height, :width], skip], dim=1), cond)
+            x = _joined(x, skips.pop())
+            x = self._run(block, x, cond)
         out = self.out(x).unflatten(0, (batch, num_frames)).transpose(1, 2)  # [B, C, T, H, W]
         return noise_from_v(sample, out, timestep) if self.config.v_prediction else out
 

@@ -1,4 +1,4 @@
-"""Layers of the video U-Net: residual, temporal-convolution and transformer blocks.
+"""Layers of the video U-Net: residual, temporal-convolution and transformer layers.
 
 Features are `[B*T, C, H, W]`, kept in channels-last memory. There a clip seen as tokens
 `[B, T, H*W, C]`, or as a picture of time against space `[B, C, T, H*W]`, is the same memory, so
@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+
+from .unet_attention import SPATIAL, TEMPORAL, TransformerBlock
 
 INIT_ATTENTION_HEADS = 8
 
@@ -90,6 +92,11 @@ class Block(nn.ModuleList):
         return x
 
 
+def silu() -> nn.SiLU:
+    """SiLU in the place of what the norm before it made: half of the allocations between layers."""
+    return nn.SiLU(inplace=True)
+
+
 @functools.cache
 def temporal_conv_class(conv3d: type[nn.Conv3d]) -> type[nn.Conv3d]:
     """A Conv3d of kernel (k, 1, 1) that is computed as the equal, faster 2-D convolution.
@@ -124,15 +131,15 @@ class TemporalConvBlock(nn.Module):
         def norm() -> nn.Module:
             return operations.GroupNorm(norm_groups, channels, **factory)
 
-        self.conv1 = nn.Sequential(norm(), nn.SiLU(), conv())
-        self.conv2 = nn.Sequential(norm(), nn.SiLU(), nn.Dropout(dropout), conv())
-        self.conv3 = nn.Sequential(norm(), nn.SiLU(), nn.Dropout(dropout), conv())
-        self.conv4 = nn.Sequential(norm(), nn.SiLU(), nn.Dropout(dropout), conv())
+        self.conv1 = nn.Sequential(norm(), silu(), conv())
+        self.conv2 = nn.Sequential(norm(), silu(), nn.Dropout(dropout), conv())
+        self.conv3 = nn.Sequential(norm(), silu(), nn.Dropout(dropout), conv())
+        self.conv4 = nn.Sequential(norm(), silu(), nn.Dropout(dropout), conv())
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:
         height = x.shape[-2]
         x = rearrange(x, "(b t) c h w -> b c t (h w) 1", t=num_frames)
-        x = x + self.conv4(self.conv3(self.conv2(self.conv1(x))))
+        x = self.conv4(self.conv3(self.conv2(self.conv1(x)))).add_(x)
         return rearrange(x, "b c t (h w) 1 -> (b t) c h w", h=height)
 
 
@@ -152,7 +159,7 @@ class ResBlock(ConditionedLayer):
         super().__init__()
         self.in_layers = nn.Sequential(
             operations.GroupNorm(norm_groups, channels, **factory),
-            nn.SiLU(),
+            silu(),
             operations.Conv2d(channels, out_channels, 3, padding=1, **factory),
         )
         self.emb_layers = nn.Sequential(
@@ -160,7 +167,7 @@ class ResBlock(ConditionedLayer):
         )
         self.out_layers = nn.Sequential(
             operations.GroupNorm(norm_groups, out_channels, **factory),
-            nn.SiLU(),
+            silu(),
             nn.Dropout(dropout),
             operations.Conv2d(out_channels, out_channels, 3, padding=1, **factory),
         )
@@ -176,98 +183,9 @@ class ResBlock(ConditionedLayer):
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
         h = self.in_layers(x)
         shift = self.emb_layers(cond.embedding)[..., None, None]  # [B, 1 or T, C, 1, 1]
-        h = (h.unflatten(0, (-1, cond.num_frames)) + shift).flatten(0, 1)  # [B*T, C, H, W]
-        h = self.skip_connection(x) + self.out_layers(h)
+        h.unflatten(0, (-1, cond.num_frames)).add_(shift)  # [B*T, C, H, W] as [B, T, C, H, W]
+        h = self.out_layers(h).add_(self.skip_connection(x))
         return self.temopral_conv(h, cond.num_frames)
-
-
-# How clip tokens [B, T, S, heads * d] are grouped for attention: [batch, heads, sequence, d].
-SPATIAL = "b t s (h d) -> (b t) h s d"  # the pixels of one frame
-TEMPORAL = "b t s (h d) -> (b s) h t d"  # one pixel through all frames
-VIDEO = "b t s (h d) -> b h (t s) d"  # all pixels of all frames, for attention to the text
-
-
-class Attention(nn.Module):
-    """Multi-head attention over clip tokens, grouped as `pattern` says."""
-
-    def __init__(
-        self,
-        dim: int,
-        context_dim: int,
-        head_channels: int,
-        pattern: str,
-        operations: Any,
-        **factory: Any,
-    ):
-        super().__init__()
-        self.head_channels = head_channels
-        self.pattern = pattern
-        self.to_q = operations.Linear(dim, dim, bias=False, **factory)
-        self.to_k = operations.Linear(context_dim, dim, bias=False, **factory)
-        self.to_v = operations.Linear(context_dim, dim, bias=False, **factory)
-        self.to_out = nn.Sequential(operations.Linear(dim, dim, **factory), nn.Dropout(0.0))
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        context = x if context is None else context
-        split = functools.partial(rearrange, pattern=self.pattern, d=self.head_channels)
-        # 4-D tensors, or the fused kernels are not taken.
-        attended = F.scaled_dot_product_attention(
-            split(self.to_q(x)), split(self.to_k(context)), split(self.to_v(context))
-        )
-        tokens, groups = self.pattern.split(" -> ")
-        shape = {"b": x.shape[0], "t": x.shape[1], "s": x.shape[2]}
-        return self.to_out(rearrange(attended, f"{groups} -> {tokens}", **shape))
-
-
-class GEGLU(nn.Module):
-    def __init__(self, dim: int, inner_dim: int, operations: Any, **factory: Any):
-        super().__init__()
-        self.proj = operations.Linear(dim, inner_dim * 2, **factory)
-
-    def forward(self, x: Tensor) -> Tensor:
-        value, gate = self.proj(x).chunk(2, dim=-1)
-        return value * F.gelu(gate)
-
-
-class FeedForward(nn.Module):
-    def __init__(self, dim: int, operations: Any, **factory: Any):
-        super().__init__()
-        self.net = nn.Sequential(
-            GEGLU(dim, dim * 4, operations, **factory),
-            nn.Dropout(0.0),
-            operations.Linear(dim * 4, dim, **factory),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
-
-
-class TransformerBlock(nn.Module):
-    """Self-attention, then attention to the text (`context`) or to itself again, then an MLP."""
-
-    def __init__(
-        self,
-        dim: int,
-        context_dim: int | None,
-        head_channels: int,
-        pattern: str,
-        operations: Any,
-        **factory: Any,
-    ):
-        super().__init__()
-        second = (dim, pattern) if context_dim is None else (context_dim, VIDEO)
-        self.attn1 = Attention(dim, dim, head_channels, pattern, operations, **factory)
-        # In this order, because released LoRA files list modules by it, without names.
-        self.ff = FeedForward(dim, operations, **factory)
-        self.attn2 = Attention(dim, second[0], head_channels, second[1], operations, **factory)
-        self.norm1 = operations.LayerNorm(dim, **factory)
-        self.norm2 = operations.LayerNorm(dim, **factory)
-        self.norm3 = operations.LayerNorm(dim, **factory)
-
-    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        x = x + self.attn1(self.norm1(x))
-        x = x + self.attn2(self.norm2(x), context)
-        return x + self.ff(self.norm3(x))
 
 
 class SpatialTransformer(ConditionedLayer):

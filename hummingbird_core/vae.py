@@ -10,11 +10,9 @@ exceed what float16 holds and then turn into NaN (black frames): use bfloat16 or
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -23,6 +21,7 @@ from torch import Tensor
 
 from .errors import CheckpointError, InputError, NumericalError
 from .state_dicts import check_fit
+from .vae_decoder import decode_images
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny
@@ -155,53 +154,6 @@ def _count(keys: Iterable[str], pattern: str) -> int:
     return max((int(match[1]) + 1 for match in matches if match), default=0)
 
 
-def load_tiny_decoder(path: str | Path) -> AutoencoderTiny:
-    """TAESD, a small fast stand-in for the decoder of Stable Diffusion's VAE (decode only).
-
-    `path` is a folder in diffusers' layout or one file, in diffusers' names or TAESD's own
-    (`taesd_decoder.safetensors`). Blurs fine detail; `decode_latents` takes it as any VAE.
-    Raises CheckpointError.
-    """
-    from diffusers.models import AutoencoderTiny
-
-    from .checkpoints import read_tensors
-
-    path = Path(path)
-    config: dict[str, Any] = {}
-    if path.is_dir():
-        config = _read_config(path / "config.json")
-        path = path / "diffusion_pytorch_model.safetensors"
-    tiny = AutoencoderTiny.from_config(config)
-    weights = _tiny_decoder_weights(read_tensors(path))
-    check_fit("TAESD", tiny.decoder.state_dict(), weights)
-    tiny.decoder.load_state_dict(weights, assign=True)
-    del tiny.encoder
-    return tiny.eval()
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"got {path.parent} without a readable config.json ({error}): give a folder in "
-            f"diffusers' layout or the weights file itself"
-        ) from error
-
-
-def _tiny_decoder_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The decoder's part, in the names of diffusers' `DecoderTiny`."""
-    if "1.weight" in state_dict:
-        # TAESD's own list of layers starts with the clamp, which diffusers does not count.
-        parts = ((key.split(".", 1), value) for key, value in state_dict.items())
-        return {f"layers.{int(index) - 1}.{rest}": value for (index, rest), value in parts}
-    return {
-        key.removeprefix("decoder."): value
-        for key, value in state_dict.items()
-        if key.startswith("decoder.")
-    }
-
-
 # --- decoding and encoding -----------------------------------------------------------------------
 
 
@@ -236,11 +188,17 @@ def decode_latents(
     video = frames.new_empty(shape, dtype=torch.float32)
     for start in range(0, len(frames), chunk_frames):
         chunk = frames[start : start + chunk_frames]
-        decoded = _decode_tiled(vae, chunk, tile) if tile else vae.decode(chunk).sample
+        decoded = _decode_tiled(vae, chunk, tile) if tile else _decode(vae, chunk)
         video[start : start + chunk_frames] = decoded
         if progress:
             progress(start + len(chunk), len(frames))
     return rearrange(video, "(b t) c h w -> b c t h w", b=batch)
+
+
+def _decode(vae: AutoencoderKL | AutoencoderTiny, latents: Tensor) -> Tensor:
+    """Unscaled latents `[N, C, h, w]` to images; TAESD has layers of its own kind."""
+    is_kl = hasattr(vae.decoder, "up_blocks")
+    return decode_images(vae, latents) if is_kl else vae.decode(latents).sample
 
 
 def _decode_tiled(vae: AutoencoderKL | AutoencoderTiny, latents: Tensor, tile: int) -> Tensor:
@@ -257,7 +215,7 @@ def _decode_tiled(vae: AutoencoderKL | AutoencoderTiny, latents: Tensor, tile: i
     total = latents.new_zeros(shape[2:], dtype=torch.float32)
     for top in _tile_starts(height, tile):
         for left in _tile_starts(width, tile):
-            decoded = vae.decode(latents[:, :, top : top + tile, left : left + tile]).sample
+            decoded = _decode(vae, latents[:, :, top : top + tile, left : left + tile])
             rows = slice(top * factor, top * factor + decoded.shape[2])
             columns = slice(left * factor, left * factor + decoded.shape[3])
             weight = _fade(decoded, tile * factor)
@@ -299,6 +257,18 @@ def encode_video(
     """
     from diffusers.utils.torch_utils import randn_tensor
 
+    latents, spread = encode_posterior(vae, video, chunk_frames=chunk_frames)
+    if sample:
+        shape = latents.transpose(1, 2).flatten(0, 1).shape  # [B*T, C, h, w], as it is encoded
+        noise = randn_tensor(shape, generator=generator, device=latents.device)
+        latents += spread * rearrange(noise, "(b t) c h w -> b c t h w", b=len(video))
+    return latents
+
+
+def encode_posterior(
+    vae: AutoencoderKL, video: Tensor, *, chunk_frames: int = 4
+) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of what `encode_video` draws from, both in its shape and scale."""
     _check_input(video, "a video", vae.config["in_channels"], chunk_frames)
     factor = spatial_factor(vae)
     if video.shape[3] % factor or video.shape[4] % factor:
@@ -307,14 +277,11 @@ def encode_video(
             f"{factor}: resize or crop them"
         )
     frames = rearrange(video, "b c t h w -> (b t) c h w").to(vae.device, vae.dtype)
-    posteriors = [vae.encode(chunk).latent_dist for chunk in frames.split(chunk_frames)]
-    latents = torch.cat([posterior.mean for posterior in posteriors]).float()
-    if sample:
-        spread = torch.cat([posterior.std for posterior in posteriors]).float()
-        noise = randn_tensor(latents.shape, generator=generator, device=latents.device)
-        latents = latents + spread * noise
-    latents = latents * vae.config["scaling_factor"]
-    return rearrange(latents, "(b t) c h w -> b c t h w", b=len(video))
+    posteriors = (vae.encode(chunk).latent_dist for chunk in frames.split(chunk_frames))
+    moments = torch.cat([torch.stack([p.mean, p.std]) for p in posteriors], dim=1).float()
+    mean, std = rearrange(moments, "m (b t) c h w -> m b c t h w", b=len(video))
+    scale = vae.config["scaling_factor"]
+    return scale * mean, scale * std
 
 
 def _check_input(values: Tensor, name: str, channels: int, chunk_frames: int) -> None:

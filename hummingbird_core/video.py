@@ -196,7 +196,12 @@ def _check_frames(frames: np.ndarray) -> np.ndarray:
 # mp4
 
 
-def _ffmpeg() -> Any:
+def ffmpeg() -> Any:
+    """The module imageio_ffmpeg, which brings a program ffmpeg with it.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
     try:
         import imageio_ffmpeg
     except ImportError as error:
@@ -209,7 +214,7 @@ def _ffmpeg() -> Any:
 def _write_mp4(path: Path, frames: np.ndarray, fps: float, comment: str) -> None:
     height, width = frames.shape[1:3]
     even = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    writer = _ffmpeg().write_frames(
+    writer = ffmpeg().write_frames(
         path,
         (even.shape[2], even.shape[1]),
         fps=fps,
@@ -243,7 +248,7 @@ def _encoder_failed(path: Path) -> OutputError:
 def _read_with_ffmpeg(path: Path) -> tuple[np.ndarray, float]:
     if not path.is_file():
         raise InputError(f"there is no video file {path}")
-    with closing(_ffmpeg().read_frames(path, pix_fmt="rgb24")) as reader:
+    with closing(ffmpeg().read_frames(path, pix_fmt="rgb24")) as reader:
         info = next(reader)
         width, height = info["size"]
         frames = [np.frombuffer(data, np.uint8).reshape(height, width, 3) for data in reader]

@@ -16,12 +16,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from .errors import HummingbirdError, InputError, MissingPackageError
-from .video import read_video
+from .errors import HummingbirdError, InputError
+from .video import ffmpeg, read_video
 
 MAX_PIXELS = 8192 * 8192  # in a frame; a file that claims more is an attack on our memory
 MAX_FPS = 1000.0
@@ -94,7 +93,7 @@ def _open_with_ffmpeg(path: Path) -> Iterator[VideoStream]:
     _check_file(path)
     # Absolute, so that no name can look like an option or a protocol; and only files are opened,
     # because a playlist that calls itself a video may name addresses in the network.
-    reader = _ffmpeg().read_frames(
+    reader = ffmpeg().read_frames(
         str(path.absolute()),
         pix_fmt="rgb24",
         input_params=["-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS],
@@ -173,13 +172,3 @@ def _is_cut_off(path: Path) -> bool:
                 return True
             file.seek(start + size, os.SEEK_SET)
     return False
-
-
-def _ffmpeg() -> Any:
-    try:
-        import imageio_ffmpeg
-    except ImportError as error:
-        raise MissingPackageError(
-            "video files need the package imageio-ffmpeg: pip install imageio-ffmpeg"
-        ) from error
-    return imageio_ffmpeg

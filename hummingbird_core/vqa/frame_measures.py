@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 BLACK_LEVEL = 25.5  # of 255: darker pixels are black, as in ffmpeg's blackdetect
 BLACK_SHARE = 0.98  # of the pixels of a black frame, as in ffmpeg's blackdetect
 FLAT_DEVIATION = 2.0  # of 255, in every colour: below, a frame has a single colour

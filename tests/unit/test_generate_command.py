@@ -14,8 +14,8 @@ from command_line import CLI, PROMPT, error_of, run
 from diffusers.models import AutoencoderTiny
 
 from hummingbird_core.cli import main
-from hummingbird_core.commands.generate import _split_strength
 from hummingbird_core.commands.jobs import file_name
+from hummingbird_core.commands.options import split_strength
 from hummingbird_core.video import read_metadata, read_video
 
 # bad input, found before any model is loaded
@@ -234,7 +234,7 @@ def test_ctrl_c_exits_with_130_and_leaves_no_half_file(tmp_path):
     ],
 )
 def test_lora_strength(text, expected):
-    assert _split_strength(text) == (Path(expected[0]), expected[1])
+    assert split_strength(text) == (Path(expected[0]), expected[1])
 
 
 def test_file_names_are_safe_everywhere():

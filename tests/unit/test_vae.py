@@ -12,12 +12,12 @@ from helpers import det, manifest, relative_l2, rnd
 from safetensors.torch import save_file
 
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
+from hummingbird_core.fast_decoders import load_fast_decoder
 from hummingbird_core.vae import (
     check_finite,
     decode_latents,
     diffusers_to_ldm,
     encode_video,
-    load_tiny_decoder,
     load_vae,
     spatial_factor,
     vae_config_from_state_dict,
@@ -125,7 +125,7 @@ def test_tells_of_an_impossible_number_of_groups(weights):
 def test_chunks_bound_the_batch_and_change_nothing(vae):
     latents = rnd("z", (2, 4, 5, 4, 6))
     whole = decode_latents(vae, latents, chunk_frames=10)
-    with batches_seen(vae.decoder) as shapes:
+    with batches_seen(vae.decoder.conv_in) as shapes:
         chunked = decode_latents(vae, latents, chunk_frames=3)
     assert [shape[0] for shape in shapes] == [3, 3, 3, 1]
     assert chunked.shape == (2, 3, 5, 32, 48)
@@ -152,7 +152,7 @@ def test_tiles_come_close_and_never_exceed_their_size(vae, size):
     tile = 12
     latents = rnd("z", (1, 4, 1, *size))
     whole = decode_latents(vae, latents)
-    with batches_seen(vae.decoder) as shapes:
+    with batches_seen(vae.decoder.conv_in) as shapes:
         tiled = decode_latents(vae, latents, tile=tile)
     assert all(shape[2:] == (tile, tile) for shape in shapes)
     # Normalisation sees the tile alone, which random weights and noise make the most of
@@ -240,7 +240,7 @@ def test_the_tiny_decoder_loads_from_every_layout(taesd, tmp_path, layout):
         path = tmp_path / "taesd_decoder.safetensors"
         save_file(taesd_names(taesd.decoder), path)
     latents = rnd("z", (1, 4, 2, 4, 6))
-    tiny = load_tiny_decoder(path).requires_grad_(False)
+    tiny = load_fast_decoder(path).requires_grad_(False)
     video = decode_latents(tiny, latents, chunk_frames=1)
     assert spatial_factor(taesd) == 8
     # TAESD takes the latents as the U-Net makes them: nothing is divided.
@@ -250,7 +250,7 @@ def test_the_tiny_decoder_loads_from_every_layout(taesd, tmp_path, layout):
 @pytest.mark.parametrize("size", [(13, 9), (8, 20)])
 def test_without_normalisation_tiles_meet_almost_exactly(taesd, tmp_path, size):
     taesd.save_pretrained(tmp_path)
-    tiny = load_tiny_decoder(tmp_path).requires_grad_(False)
+    tiny = load_fast_decoder(tmp_path).requires_grad_(False)
     latents = rnd("z", (1, 4, 1, *size))
     # Only what lies beyond a tile's edge is unknown to it (0.002 measured).
     assert relative_l2(decode_latents(tiny, latents, tile=8), decode_latents(tiny, latents)) <= 0.01
@@ -258,13 +258,13 @@ def test_without_normalisation_tiles_meet_almost_exactly(taesd, tmp_path, size):
 
 def test_refuses_a_folder_or_file_that_is_no_taesd(weights, tmp_path):
     with pytest.raises(CheckpointError, match=r"config\.json"):
-        load_tiny_decoder(tmp_path)
+        load_fast_decoder(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({}))
     with pytest.raises(CheckpointError):
-        load_tiny_decoder(tmp_path)
+        load_fast_decoder(tmp_path)
     save_file(weights, tmp_path / "vae.safetensors")
     with pytest.raises(CheckpointError, match="TAESD"):
-        load_tiny_decoder(tmp_path / "vae.safetensors")
+        load_fast_decoder(tmp_path / "vae.safetensors")
 
 
 # --- NaN

@@ -1,0 +1,116 @@
+"""`hummingbird bench`: how fast, and in how much memory, with the equality of every result."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..evaluation.bench_models import BenchSettings
+    from ..evaluation.bench_report import Report
+
+EPILOG = """\
+tables:
+  speed      from prompt to file: teacher with 50 guided steps, student with 1, 2, 4 and 8
+  modules    our modules against a plain reference with the same weights
+  memory     peak memory of every setting
+  decoders   the full VAE decoder against the small ones
+  growth     time and memory as frames, size and batch grow
+  devices    memory and time of every way to save memory
+
+examples:
+  hummingbird bench speed --frames 16 26
+  hummingbird bench modules --preset hummingbird-0.7b --size 128x128 --repeats 1
+  hummingbird bench devices --preset hummingbird-0.7b
+
+The model is the built-in one, or any preset with random weights: time and memory do not depend on
+them. Each table is written as JSON, as Markdown and as a plot (which needs matplotlib). No speed
+is reported before the results of both ways were found to be the same.
+"""
+TABLES = ("speed", "modules", "decoders", "memory", "growth", "devices")
+PRESETS = ("nano", "hummingbird-0.7b", "hummingbird-0.9b")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `hummingbird bench`."""
+    parser.epilog = EPILOG
+    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("--preset", choices=PRESETS, default="nano", help="default: nano")
+    parser.add_argument("--size", metavar="HEIGHTxWIDTH", help="pixels (default: the model's)")
+    parser.add_argument(
+        "--frames", type=int, nargs="+", default=[16], help="several for speed (default: 16)"
+    )
+    parser.add_argument("--batch", type=int, default=1, help="videos at a time (default: 1)")
+    parser.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), default="fp32")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda ... (default: cpu)")
+    parser.add_argument("--repeats", type=int, default=3, help="measured runs (default: 3)")
+    parser.add_argument("--warm-up", type=int, default=1, help="runs before them (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and inputs (default: 0)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("benchmarks/results"),
+        help="a folder (default: benchmarks/results)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure one table, print it and write it."""
+    from ..evaluation.bench_report import write_report
+
+    report = _measure(args, _settings(args))
+    print(report.to_markdown())
+    for path in write_report(report, args.output):
+        print(f"wrote {path}")
+
+
+def _measure(args: argparse.Namespace, settings: BenchSettings) -> Report:
+    from ..evaluation.bench_measure import Repeats
+
+    table = importlib.import_module(f"..evaluation.bench_{args.table}", package=__package__)
+    return table.report(settings, Repeats(args.repeats, args.warm_up), _command(args))
+
+
+def _settings(args: argparse.Namespace) -> BenchSettings:
+    from ..devices import check_device
+    from ..evaluation.bench_models import BenchSettings
+
+    height, width = _size(args.size) if args.size else (None, None)
+    if min(args.frames) < 1 or args.batch < 1:
+        raise InputError(f"got frames {args.frames}, batch {args.batch}, expected at least 1")
+    return BenchSettings(
+        preset=args.preset,
+        height=height,
+        width=width,
+        frames=tuple(args.frames),
+        batch=args.batch,
+        dtype=args.dtype,
+        device=str(check_device(args.device)),
+        seed=args.seed,
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit()) or int(height) % 8 or int(width) % 8:
+        raise InputError(
+            f"got size {text!r}, expected HEIGHTxWIDTH in multiples of 8, such as 320x512"
+        )
+    return int(height), int(width)
+
+
+def _command(args: argparse.Namespace) -> str:
+    """What to type to measure this again."""
+    words = ["hummingbird bench", args.table, "--preset", args.preset]
+    if args.size:
+        words += ["--size", args.size]
+    words += ["--frames", *args.frames, "--batch", args.batch, "--dtype", args.dtype]
+    words += ["--device", args.device, "--seed", args.seed]
+    if args.table not in ("memory", "devices"):  # those measure once, in a fresh process
+        words += ["--repeats", args.repeats, "--warm-up", args.warm_up]
+    return " ".join(map(str, words))

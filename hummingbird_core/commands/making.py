@@ -1,0 +1,183 @@
+"""Jobs to video files: one after the other in this process, or on many devices by an engine.
+
+Both ways call `make_video`, and a job holds its own seed: which process makes a video, and beside
+which others, changes nothing in it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..errors import HummingbirdError
+from ..video import atomic_output, write_contact_sheet, write_video
+from .interrupt import remembered_ctrl_c
+from .jobs import Job
+from .model import ModelSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..engines import Engine
+    from ..journal import Journal
+    from ..pipeline import HummingbirdPipeline, Progress
+
+logger = logging.getLogger(__name__)
+
+WORKER_DIED = "the process that made it died, twice: out of memory, or a fault in a library"
+
+
+def make_missing(
+    jobs: list[Job],
+    model: ModelSettings,
+    overwrite: bool,
+    engine: Engine | None,
+    journal: Path,
+) -> int:
+    """What is not there yet, after checking everything that can be checked.
+
+    Args:
+        jobs: what should be there.
+        model: what makes it.
+        overwrite: whether to make everything again, and replace files of another origin.
+        engine: None makes the videos in this process, and stops at the first that fails.
+        journal: for an engine: where it is recorded what was made and what failed.
+
+    Returns:
+        The exit code: 2 if some videos failed.
+    """
+    for job in jobs:
+        job.check_settings()
+        job.check_outputs(overwrite)
+    todo = []
+    for job in jobs:
+        if overwrite or not job.is_done():
+            todo.append(job)
+        else:
+            print(f"kept {job.outputs[0]}: it was made with the same settings")
+    if not todo:
+        return 0
+    if engine:
+        return _make_on(engine, todo, model, journal)
+    with remembered_ctrl_c() as interrupted:
+        make_here(todo, model, interrupted)
+    return 0
+
+
+def _make_on(engine: Engine, jobs: list[Job], model: ModelSettings, path: Path) -> int:
+    from ..journal import Journal
+
+    model.check()
+    with Journal(path) as journal:
+        failed = make_on(engine, [job.absolute() for job in jobs], model.absolute(), journal)
+    if failed:
+        logger.error(
+            "%d of %d videos failed, see %s; the same command tries them again",
+            failed,
+            len(jobs),
+            path,
+        )
+    return 2 if failed else 0
+
+
+def make_here(jobs: list[Job], model: ModelSettings, interrupted: Event) -> None:
+    """All jobs in this process; the first failure ends it."""
+    pipe = model.load()
+    for number, job in enumerate(jobs, start=1):
+        with _shown_progress(f"{number}/{len(jobs)} " if len(jobs) > 1 else "") as progress:
+            make_video(pipe, job, progress)
+        for path in job.outputs:
+            print(f"wrote {path}", flush=True)
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+
+
+def make_on(engine: Engine, jobs: list[Job], model: ModelSettings, journal: Journal) -> int:
+    """All jobs on an engine; returns how many failed.
+
+    The journal gets one line for each: key the main file's name, value `seconds` or `error`.
+    """
+    from tqdm import tqdm
+
+    failed = 0
+    stage = partial(make_and_report, model=model)
+    with tqdm(total=len(jobs), unit="video", disable=None, leave=False) as bar:
+        for job, report in engine.map(stage, jobs, _lost):
+            name = job.outputs[0].name
+            journal.append(name, {"prompt": job.settings.prompt, **report})
+            if "error" in report:
+                failed += 1
+                logger.warning("%s failed: %s", job.origin or name, report["error"])
+            else:
+                for path in job.outputs:
+                    bar.write(f"wrote {path}")
+            bar.update()
+    return failed
+
+
+def make_and_report(job: Job, model: ModelSettings) -> dict[str, Any]:
+    """The stage of the engines: makes one video; never raises.
+
+    Returns:
+        `{"seconds": ...}`, or `{"error": one line}`.
+    """
+    began = time.perf_counter()
+    try:
+        make_video(_load_once(model), job)
+    # One video may be too large for the memory, or find the disk full: that costs it alone.
+    except Exception as error:
+        return {"error": _one_line(error)}
+    return {"seconds": round(time.perf_counter() - began, 3)}
+
+
+def make_video(pipe: HummingbirdPipeline, job: Job, progress: Progress | None = None) -> None:
+    """Makes one video and writes all its files."""
+    _write(job, pipe(**vars(job.settings), progress=progress).frames[0])
+
+
+@lru_cache(maxsize=1)  # once in each process of an engine
+def _load_once(model: ModelSettings) -> HummingbirdPipeline:
+    return model.load()
+
+
+def _lost(job: Job) -> dict[str, Any]:
+    return {"error": WORKER_DIED}
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error).splitlines()[0] if str(error) else ""
+    return text if isinstance(error, HummingbirdError) else f"{type(error).__name__}: {text}"
+
+
+@contextmanager
+def _shown_progress(label: str) -> Iterator[Progress]:
+    """A bar when someone is watching."""
+    from tqdm import tqdm
+
+    with tqdm(disable=None, leave=False) as bar:
+
+        def progress(done: int, total: int, text: str) -> None:
+            bar.total, bar.n = total, done
+            bar.set_description_str(f"{label}{text}")
+
+        yield progress
+
+
+def _write(job: Job, frames: np.ndarray) -> None:
+    height, width = frames.shape[1:3]
+    record = {**job.record, "width": width, "height": height, "hummingbird": __version__}
+    for path in job.videos:
+        write_video(path, frames, job.settings.fps, record)
+    if job.contact_sheet:
+        write_contact_sheet(job.contact_sheet, frames, metadata=record)
+    if job.json:
+        with atomic_output(job.json) as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

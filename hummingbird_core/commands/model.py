@@ -1,0 +1,86 @@
+"""Which model a command works with."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..pipeline import HummingbirdPipeline
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which model makes the videos, and where.
+
+    Args:
+        model: name, file, folder or hub id, as `HummingbirdPipeline.from_pretrained` takes it.
+        loras: files with their strengths.
+        tiny_vae: file or folder of a TAESD decoder, or None.
+        device: None is the best there is.
+        dtype: "fp32", "fp16" or "bf16"; None goes by the device.
+    """
+
+    model: str = "nano"
+    loras: tuple[tuple[Path, float], ...] = ()
+    tiny_vae: Path | None = None
+    device: str | None = None
+    dtype: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        """What of it decides the result. Without folders: a video must not tell where they are."""
+        return {
+            "model": Path(self.model).name,
+            "loras": [{"file": path.name, "strength": strength} for path, strength in self.loras],
+            "dtype": self.dtype,
+            "tiny_vae": self.tiny_vae and self.tiny_vae.name,
+        }
+
+    def absolute(self) -> ModelSettings:
+        """The same, for a process that works in another folder."""
+        return replace(
+            self,
+            model=str(Path(self.model).absolute()) if Path(self.model).exists() else self.model,
+            loras=tuple((path.absolute(), strength) for path, strength in self.loras),
+            tiny_vae=self.tiny_vae and self.tiny_vae.absolute(),
+        )
+
+    def check(self) -> None:
+        """Raise HummingbirdError now, rather than for each video, if something is not there."""
+        from ..devices import check_device
+        from ..model_files import find_model
+
+        find_model(self.model)
+        if self.device:
+            check_device(self.device)
+        for path in [
+            *(path for path, _ in self.loras),
+            *([self.tiny_vae] if self.tiny_vae else []),
+        ]:
+            if not path.exists():
+                raise InputError(f"there is no file {path}: check --lora and --tiny-vae")
+
+    def load(self) -> HummingbirdPipeline:
+        """The pipeline, with its LoRAs merged."""
+        from ..devices import DTYPES
+        from ..fast_decoders import load_fast_decoder
+        from ..lora import load_lora, merge_lora
+        from ..pipeline import HummingbirdPipeline
+
+        dtype = DTYPES[self.dtype] if self.dtype else None
+        pipe = HummingbirdPipeline.from_pretrained(self.model, device=self.device, dtype=dtype)
+        if self.tiny_vae:
+            pipe.vae = load_fast_decoder(self.tiny_vae).to(pipe.device, pipe.dtype)
+        for path, strength in self.loras:
+            lora = load_lora(path, pipe.unet)
+            if lora.unused:
+                first = ", ".join(list(lora.unused)[:3])
+                logger.warning("%d parts of %s do not fit: %s", len(lora.unused), path, first)
+            merge_lora(pipe.unet, lora, strength=strength)
+        return pipe

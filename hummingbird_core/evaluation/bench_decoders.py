@@ -1,0 +1,101 @@
+"""`hummingbird bench decoders`: the full decoder against the small ones.
+
+A small decoder is another network, so its frames are not the full one's: PSNR says how far they
+are. What is checked before a ratio is printed: each decoder, run as the pipeline runs it, gave
+what its own layers give for one frame after the other.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..vae import decode_latents
+from .bench_measure import Equality, Measured, Repeats, Speedup, Way, measure
+from .bench_models import (
+    BUILT_IN,
+    PROMPT,
+    BenchSettings,
+    load_fast_decoders,
+    load_full_vae,
+    load_pipeline,
+    random_tensor,
+    unet_inputs,
+)
+from .bench_report import Chart, Report, Row
+from .plain_reference import plain_decode
+
+PLAIN, FULL = "full decoder, plain", "full decoder"
+
+
+def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
+    """All decoders on the latents of one video."""
+    full: Any = load_full_vae(settings)
+    small = load_fast_decoders(settings)
+    latents = _latents(settings)
+    ways = [Way(PLAIN, lambda watch: plain_decode(full, latents))]
+    ways += [_way(name, vae, latents) for name, vae in ({FULL: full} | small).items()]
+    measured = measure(ways, repeats, settings.device)
+    checks = {FULL: _check(FULL, measured, measured.results[PLAIN], settings)}
+    checks |= {
+        name: _check(name, measured, _frame_by_frame(vae, latents), settings)
+        for name, vae in small.items()
+    }
+    rows = [_row(name, measured, checks) for name in checks]
+    return Report(
+        name=f"decoders-{settings.preset}-{settings.dtype}",
+        title=f"{settings.preset}: decoding {settings.frames[0]} frames, {settings.dtype}",
+        command=command,
+        settings=settings,
+        rows=rows,
+        notes=(
+            "Plain decodes one frame at a time. Equality of a small decoder is that of its frames "
+            "decoded together and one by one; PSNR is against the full decoder, and means "
+            "nothing for random weights.",
+        ),
+        chart=Chart(
+            "",
+            "times faster than plain (CPU seconds)",
+            {"": [(row["name"], row["cpu"]["speedup"]) for row in rows]},
+        ),
+    )
+
+
+def _latents(settings: BenchSettings) -> Tensor:
+    """Of a real video where there is a trained model, else noise."""
+    if settings.preset != BUILT_IN:
+        return random_tensor(settings, settings.latent_shape())
+    pipe = load_pipeline(settings)
+    inputs = unet_inputs(settings, pipe.unet)
+    text = pipe.encode_prompt([PROMPT] * settings.batch)
+    return pipe.sample(text, latents=inputs["sample"], noises=[], num_inference_steps=1)
+
+
+def _way(name: str, vae: Any, latents: Tensor) -> Way:
+    return Way(name, lambda watch: decode_latents(vae, latents))
+
+
+@torch.inference_mode()
+def _frame_by_frame(vae: Any, latents: Tensor) -> Tensor:
+    scaled = (latents / vae.config["scaling_factor"]).to(vae.dtype)
+    frames = [vae.decode(frame).sample for frame in scaled.unbind(dim=2)]
+    return torch.stack(frames, dim=2).float().cpu()
+
+
+def _check(name: str, measured: Measured, expected: Tensor, settings: BenchSettings) -> Equality:
+    results = {name: measured.results[name]}
+    return Equality.of(PLAIN, expected, results, settings.tolerance)
+
+
+def _row(name: str, measured: Measured, checks: dict[str, Equality]) -> Row:
+    speedup = Speedup(measured.timings[PLAIN], measured.timings[name], checks[name])
+    return {**speedup.to_dict(), "PSNR dB": _psnr(measured.results[name], measured.results[FULL])}
+
+
+def _psnr(got: Tensor, expected: Tensor) -> float | None:
+    """10 log10(peak^2 / mean squared error), with the peak of 2 that frames in -1..1 have."""
+    error = (got.clamp(-1, 1) - expected.clamp(-1, 1)).square().mean().item()
+    return 10 * math.log10(4 / error) if error else None

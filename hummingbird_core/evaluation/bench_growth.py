@@ -1,0 +1,89 @@
+"""`hummingbird bench growth`: how time and memory grow with frames, size and batch (table d)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..unet import HummingbirdUNet
+from .bench_measure import Repeats, Speedup, Way, measure
+from .bench_memory import unet_peak
+from .bench_models import BenchSettings, load_unet, unet_inputs
+from .bench_peak import MIB, Peak, in_fresh_process
+from .bench_report import Chart, Report, Row
+from .plain_reference import PlainUNet
+
+FRAMES = (8, 16, 32, 64)
+SCALES = (0.5, 1.0, 1.5, 2.0)  # of height and width
+BATCHES = (1, 2, 4)
+FIRST = {"frames": FRAMES[0], "size": SCALES[0], "batch": BATCHES[0]}
+PLAIN, OURS = "plain", "ours"
+
+
+def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
+    """One U-Net call, ours and plain, while one setting at a time grows."""
+    unet = load_unet(settings)
+    rows = []
+    for grows, value, point in points(settings):
+        speedup = _compare(unet, point, repeats)
+        peak = in_fresh_process(unet_peak, OURS, point)
+        rows.append(_row(grows, value, speedup, peak))
+    return Report(
+        name=f"growth-{settings.preset}-{settings.dtype}",
+        title=f"{settings.preset}: growth of one U-Net call, {settings.dtype}",
+        command=command,
+        settings=settings,
+        rows=rows,
+        notes=(
+            "Size is height and width relative to the settings. Attention inside a frame grows "
+            "with the square of its pixels, attention through time with the square of the frames; "
+            "everything else grows evenly. Memory is that above the weights, ours.",
+        ),
+        chart=Chart(
+            "times as many frames, pixels or videos",
+            "CPU seconds",
+            {grows: _curve(rows, grows) for grows in FIRST},
+        ),
+    )
+
+
+def points(settings: BenchSettings) -> list[tuple[str, float, BenchSettings]]:
+    """(what grows, its value, settings) for every point of the table."""
+    height, width = settings.size
+    frames = [("frames", count, replace(settings, frames=(count,))) for count in FRAMES]
+    sizes = [
+        ("size", scale, replace(settings, height=_side(height, scale), width=_side(width, scale)))
+        for scale in SCALES
+    ]
+    batches = [("batch", count, replace(settings, batch=count)) for count in BATCHES]
+    return [*frames, *sizes, *batches]
+
+
+def _side(pixels: int, scale: float) -> int:
+    return max(8, round(pixels * scale / 8) * 8)
+
+
+def _compare(unet: HummingbirdUNet, settings: BenchSettings, repeats: Repeats) -> Speedup:
+    inputs = unet_inputs(settings, unet)
+    plain = PlainUNet(unet)
+    ways = [
+        Way(PLAIN, lambda watch: plain(**inputs)),
+        Way(OURS, lambda watch: unet(**inputs)),
+    ]
+    tolerance = settings.tolerance
+    return measure(ways, repeats, settings.device).speedup(OURS, PLAIN, tolerance=tolerance)
+
+
+def _row(grows: str, value: float, speedup: Speedup, peak: Peak) -> Row:
+    # Pixels are height x width.
+    relative = (value / FIRST[grows]) ** (2 if grows == "size" else 1)
+    return {
+        "grows": grows,
+        "value": value,
+        "relative": relative,
+        **speedup.to_dict(),
+        "above MiB": peak.above / MIB,
+    }
+
+
+def _curve(rows: list[Row], grows: str) -> list[tuple[float, float]]:
+    return [(row["relative"], row["cpu"]["seconds"]) for row in rows if row["grows"] == grows]

@@ -1,0 +1,250 @@
+"""Time, and the equality that gives it a meaning: no ratio of times exists here without both.
+
+Ways to compute the same thing take turns within one run, so that a machine which slows down in the
+meantime slows all of them. Each is run a few times unmeasured first; medians are reported.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError, NumericalError
+
+EXACT = 1e-4  # relative L2 that counts as equal in float32
+ROUNDED = 3e-2  # the same where bfloat16, float16 or fp8 round on the way
+TOTAL = "total"
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Time of one run: on the clock, and of all processor cores together."""
+
+    wall: float
+    cpu: float
+
+    def to_dict(self) -> dict[str, float]:
+        return {"wall": self.wall, "cpu": self.cpu}
+
+
+class Stopwatch:
+    """Times the parts of one run.
+
+    Args:
+        device: where the work is done; a GPU is waited for before the clock is read.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu"):
+        self.device = torch.device(device)
+        self.parts: dict[str, Seconds] = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Everything inside the `with` counts as part `name`."""
+        wall, cpu = self._now()
+        yield
+        wall_after, cpu_after = self._now()
+        self.parts[name] = Seconds(wall_after - wall, cpu_after - cpu)
+
+    def _now(self) -> tuple[float, float]:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter(), time.process_time()
+
+
+@dataclass(frozen=True)
+class Way:
+    """One of several ways to compute the same thing.
+
+    Args:
+        name: as it appears in the table.
+        run: computes it; may time parts of itself with the stopwatch.
+    """
+
+    name: str
+    run: Callable[[Stopwatch], Tensor]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Medians of several runs of one way."""
+
+    name: str
+    parts: dict[str, Seconds]
+    """Of each part, and of the whole under "total"."""
+
+    @property
+    def total(self) -> Seconds:
+        return self.parts[TOTAL]
+
+
+@dataclass(frozen=True)
+class Equality:
+    """How far results are from a reference.
+
+    Attributes:
+        reference: what they were compared with.
+        covered: the ways whose results were compared.
+        distance: relative L2, the largest of them.
+        tolerance: up to which they count as the same.
+    """
+
+    reference: str
+    covered: tuple[str, ...]
+    distance: float
+    tolerance: float
+
+    @classmethod
+    def of(
+        cls, reference: str, expected: Tensor, results: dict[str, Tensor], tolerance: float = EXACT
+    ) -> Equality:
+        """Compares `results` (name of the way -> its output) with `expected`.
+
+        Raises:
+            NumericalError: one is further away than `tolerance`, or NaN.
+        """
+        distance = max(relative_l2(result, expected) for result in results.values())
+        return cls(reference, tuple(results), distance, tolerance)
+
+    def __post_init__(self) -> None:
+        if not self.distance <= self.tolerance:  # so that NaN is refused, too
+            raise NumericalError(
+                f"{' and '.join(self.covered)} gave results {self.distance:.2g} away from "
+                f"{self.reference}, expected at most {self.tolerance:.2g}: their times can't be "
+                "compared"
+            )
+
+    def check_covers(self, *names: str) -> None:
+        """Raises InputError unless the results of all these ways were compared."""
+        missing = set(names) - {self.reference, *self.covered}
+        if missing:
+            raise InputError(
+                f"got no check of the results of {', '.join(sorted(missing))}, expected one "
+                f"beside {', '.join(self.covered)}: compare them before reporting a speed"
+            )
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """A ratio of times, which can't be made without the check that both ways do the same.
+
+    Raises:
+        InputError: the check is missing, or is not of these two ways.
+    """
+
+    baseline: Timing
+    measured: Timing
+    equality: Equality
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.equality, Equality):
+            raise InputError(
+                f"got equality {self.equality!r}, expected an Equality: compare the results of "
+                f"{self.baseline.name} and {self.measured.name} before reporting a speed"
+            )
+        self.equality.check_covers(self.baseline.name, self.measured.name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For each clock the seconds, the speed-up and the distance it was measured with."""
+        return {
+            "name": self.measured.name,
+            "against": self.baseline.name,
+            **{clock: self._ratio(clock) for clock in ("wall", "cpu")},
+        }
+
+    def _ratio(self, clock: str) -> dict[str, float]:
+        before, after = (getattr(t.total, clock) for t in (self.baseline, self.measured))
+        return {
+            "seconds": after,
+            "speedup": before / after if after else float("inf"),
+            "equality": self.equality.distance,
+        }
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """How often each way is run.
+
+    Args:
+        measured: runs that count; the median of them is reported.
+        warm_up: runs before them that do not.
+    """
+
+    measured: int = 3
+    warm_up: int = 1
+
+    def __post_init__(self) -> None:
+        if self.measured < 1 or self.warm_up < 0:
+            raise InputError(
+                f"got {self.measured} measured and {self.warm_up} warm-up runs, expected at "
+                "least 1 and 0"
+            )
+
+
+@dataclass
+class Measured:
+    """What `measure` found: the timing of each way, and what it computed."""
+
+    timings: dict[str, Timing] = field(default_factory=dict)
+    results: dict[str, Tensor] = field(default_factory=dict)
+
+    def speedup(
+        self, way: str, baseline: str, reference: str | None = None, tolerance: float = EXACT
+    ) -> Speedup:
+        """How much faster `way` is than `baseline`, both checked against `reference`.
+
+        Args:
+            way, baseline: names of two ways.
+            reference: name of the way that is right; default: the baseline.
+            tolerance: relative L2 that the results may be away from it.
+
+        Raises:
+            NumericalError: a result is further away.
+        """
+        reference = reference or baseline
+        names = {way} if baseline == reference else {way, baseline}
+        results = {name: self.results[name] for name in names}
+        equality = Equality.of(reference, self.results[reference], results, tolerance)
+        return Speedup(self.timings[baseline], self.timings[way], equality)
+
+
+@torch.inference_mode()
+def measure(ways: Sequence[Way], repeats: Repeats, device: torch.device | str = "cpu") -> Measured:
+    """Runs all ways in turn, again and again."""
+    measured = Measured()
+    for way in ways:
+        for _ in range(repeats.warm_up):
+            way.run(Stopwatch(device))
+    runs: dict[str, list[dict[str, Seconds]]] = {way.name: [] for way in ways}
+    for _ in range(repeats.measured):
+        for way in ways:
+            watch = Stopwatch(device)
+            with watch.part(TOTAL):
+                result = way.run(watch)
+            runs[way.name].append(watch.parts)
+            measured.results[way.name] = result.float().cpu()
+    measured.timings = {name: Timing(name, _medians(parts)) for name, parts in runs.items()}
+    return measured
+
+
+def relative_l2(got: Tensor, expected: Tensor) -> float:
+    """|got - expected| / |expected| over the whole tensor, in float64."""
+    got, expected = got.double(), expected.double()
+    return float((got - expected).norm() / expected.norm())
+
+
+def _medians(runs: Sequence[dict[str, Seconds]]) -> dict[str, Seconds]:
+    return {
+        part: Seconds(
+            statistics.median(run[part].wall for run in runs),
+            statistics.median(run[part].cpu for run in runs),
+        )
+        for part in runs[0]
+    }

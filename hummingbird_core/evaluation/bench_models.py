@@ -1,0 +1,184 @@
+"""Models and inputs for `hummingbird bench`: the built-in ones, or any size with random weights.
+
+Time and memory do not depend on what the weights are, so a benchmark of a released model needs no
+download: its shape is filled with random numbers from a seed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..devices import DTYPES
+from ..errors import CheckpointError
+from ..fast_decoders import PrunedDecoderConfig, build_pruned_decoder, load_fast_decoder
+from ..pipeline import HummingbirdPipeline
+from ..sampling import guidance_scale_embedding
+from ..settings import FULL_SIZE, NANO, SIZE_MULTIPLE
+from ..unet import HummingbirdUNet, UNetConfig
+from ..vae import SCALING_FACTOR
+from .bench_measure import EXACT, ROUNDED
+
+if TYPE_CHECKING:
+    from diffusers.models import AutoencoderKL, AutoencoderTiny
+
+    from ..text_encoder import TextEncoder
+
+logger = logging.getLogger(__name__)
+
+BUILT_IN = "nano"
+TEACHER = "videocrafter2"
+PROMPT = "a red circle moves right"
+# Stable Diffusion's VAE.
+VAE_CONFIG: dict[str, Any] = {
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "latent_channels": 4,
+}
+# What `hummingbird train decoder --divisor 4 --layers 1` makes of it.
+PRUNED_CONFIG = PrunedDecoderConfig((32, 64, 128, 128), 1, 8, SCALING_FACTOR)
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """What is measured.
+
+    Args:
+        preset: "nano" for the built-in model, or a U-Net preset with random weights.
+        height, width: pixels; default: what the model was trained on.
+        frames: numbers of frames to measure; most tables use the first only.
+        batch: videos at a time.
+        dtype: "fp32", "bf16" or "fp16".
+        device: where.
+        seed: of random weights and inputs.
+    """
+
+    preset: str = BUILT_IN
+    height: int | None = None
+    width: int | None = None
+    frames: tuple[int, ...] = (16,)
+    batch: int = 1
+    dtype: str = "fp32"
+    device: str = "cpu"
+    seed: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        trained = NANO if self.preset == BUILT_IN else FULL_SIZE
+        return self.height or trained.height, self.width or trained.width
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return DTYPES[self.dtype]
+
+    @property
+    def tolerance(self) -> float:
+        """How far outputs may be apart: a dtype that rounds more excuses more."""
+        return EXACT if self.dtype == "fp32" else ROUNDED
+
+    def latent_shape(self, frames: int | None = None) -> tuple[int, ...]:
+        """[B, 4, T, h, w]"""
+        height, width = (side // SIZE_MULTIPLE for side in self.size)
+        return self.batch, 4, frames or self.frames[0], height, width
+
+
+def load_pipeline(settings: BenchSettings, *, teacher: bool = False) -> HummingbirdPipeline:
+    """All three models, of the student or of its teacher."""
+    if settings.preset == BUILT_IN:
+        name = "nano-teacher" if teacher else "nano"
+        return HummingbirdPipeline.from_pretrained(
+            name, device=settings.device, dtype=settings.torch_dtype
+        )
+    unet = load_unet(settings, teacher=teacher)
+    return HummingbirdPipeline(unet, load_full_vae(settings), _random_text_encoder(settings))
+
+
+def load_unet(settings: BenchSettings, *, teacher: bool = False) -> HummingbirdUNet:
+    """The U-Net alone."""
+    if settings.preset == BUILT_IN:
+        return load_pipeline(settings, teacher=teacher).unet
+    config = UNetConfig.from_preset(TEACHER if teacher else settings.preset)
+    with _seeded(settings):
+        unet = HummingbirdUNet(config, dtype=settings.torch_dtype, device=settings.device)
+    return unet.eval()
+
+
+def load_full_vae(settings: BenchSettings) -> AutoencoderKL:
+    """The full VAE."""
+    from diffusers.models import AutoencoderKL
+
+    if settings.preset == BUILT_IN:
+        return load_pipeline(settings).vae
+    with _seeded(settings):
+        vae = AutoencoderKL(**VAE_CONFIG)
+    return _placed(vae, settings)
+
+
+def load_fast_decoders(settings: BenchSettings) -> dict[str, AutoencoderKL | AutoencoderTiny]:
+    """Name -> decoder: the built-in model's pruned one; else TAESD and a pruned one, random.
+
+    Without the built-in one there is a warning, and the tables lack its rows.
+    """
+    from diffusers.models import AutoencoderTiny
+
+    if settings.preset == BUILT_IN:
+        try:
+            return {"pruned decoder": _placed(load_fast_decoder(BUILT_IN), settings)}
+        except CheckpointError:
+            logger.warning("there is no built-in fast decoder; make it: hummingbird train decoder")
+            return {}
+    with _seeded(settings):
+        tiny, pruned = AutoencoderTiny(), build_pruned_decoder(PRUNED_CONFIG)
+    return {"TAESD": _placed(tiny, settings), "pruned decoder": _placed(pruned, settings)}
+
+
+def _placed(model: Any, settings: BenchSettings) -> Any:
+    return model.to(settings.device, settings.torch_dtype).eval()
+
+
+def _random_text_encoder(settings: BenchSettings) -> TextEncoder:
+    from ..text_encoder import TextConfig, TextEncoder
+    from ..tokenizer import ClipTokenizer
+
+    with _seeded(settings):
+        encoder = TextEncoder(TextConfig(), ClipTokenizer())
+    return _placed(encoder, settings)
+
+
+def unet_inputs(
+    settings: BenchSettings, unet: HummingbirdUNet, frames: int | None = None
+) -> dict[str, Any]:
+    """Arguments of one call of the U-Net, alike for every way of computing it."""
+    guided = unet.config.guidance_embedding
+    w = guidance_scale_embedding(torch.full((settings.batch,), 7.5)) if guided else None
+    context = random_tensor(settings, (settings.batch, 77, unet.config.context_dim))
+    return {
+        "sample": random_tensor(settings, settings.latent_shape(frames)),
+        "timestep": 999,
+        "encoder_hidden_states": context,
+        "fps": 8,
+        "timestep_cond": None if w is None else w.to(settings.device, settings.torch_dtype),
+    }
+
+
+def random_tensor(settings: BenchSettings, shape: tuple[int, ...]) -> Tensor:
+    """Normal noise in the settings' dtype and place, drawn on the CPU."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    return torch.randn(shape, generator=generator).to(settings.device, settings.torch_dtype)
+
+
+@contextmanager
+def _seeded(settings: BenchSettings) -> Iterator[None]:
+    """Random weights made inside come from the settings' seed; the global state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        yield

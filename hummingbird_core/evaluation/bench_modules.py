@@ -1,0 +1,170 @@
+"""`hummingbird bench modules`: our modules against the plain reference, same weights (table b).
+
+In bfloat16 the plain way keeps float32 weights under autocast, as the original does; both are
+checked against the plain float32 result, and compared with it as well as with each other.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..unet import HummingbirdUNet
+from ..unet_layers import Conditioning, ResBlock, SpatialTransformer, TemporalTransformer
+from ..vae import decode_latents
+from .bench_measure import EXACT, ROUNDED, Repeats, Speedup, Way, measure
+from .bench_models import BenchSettings, load_full_vae, load_unet, random_tensor, unet_inputs
+from .bench_report import Chart, Report, Row
+from .plain_reference import PlainUNet, plain_decode, run_layer
+
+PLAIN, OURS = "plain", "ours"
+LAYERS = (ResBlock, SpatialTransformer, TemporalTransformer)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A module, and two ways to compute it in a given dtype.
+
+    Args:
+        name: of the module.
+        plain: computes it the plain way, in float32 (autocast does the rest).
+        ours: takes a dtype, and gives a function that computes it in that dtype.
+    """
+
+    name: str
+    plain: Callable[[], Tensor]
+    ours: Callable[[torch.dtype], Callable[[], Tensor]]
+
+
+def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
+    """Whole U-Net, its three kinds of layers where they are largest, and the VAE decoder."""
+    rows = []
+    for case in _cases(settings):
+        rows += [_row(case, speedup) for speedup in _measure(case, settings, repeats)]
+    fastest = [row for row in rows if row["name"].startswith(OURS)]
+    return Report(
+        name=f"modules-{settings.preset}-{settings.dtype}",
+        title=f"{settings.preset}: our modules against the plain reference, {settings.dtype}",
+        command=command,
+        settings=settings,
+        rows=rows,
+        notes=(
+            "Plain: text repeated for every frame, attention materialised on 3-D tensors, Conv3d, "
+            "copies around temporal layers, norms in float32, one frame decoded at a time. "
+            "Equality is the relative L2 distance of the outputs; cpu counts all cores.",
+        ),
+        chart=Chart(
+            "",
+            "times faster than plain (CPU seconds)",
+            {OURS: [(row["module"], row["cpu"]["speedup"]) for row in fastest]},
+        ),
+    )
+
+
+def _measure(case: Case, settings: BenchSettings, repeats: Repeats) -> list[Speedup]:
+    """Ours against plain in the dtype, and both against plain in float32 if that is another."""
+    plain, ours = f"{PLAIN} fp32", f"{OURS} fp32"
+    ways = [_way(plain, case.plain), _way(ours, case.ours(torch.float32))]
+    if settings.torch_dtype == torch.float32:
+        return [measure(ways, repeats, settings.device).speedup(ours, plain, tolerance=EXACT)]
+    dtype, kind = settings.torch_dtype, torch.device(settings.device).type
+
+    def autocast() -> Tensor:
+        with torch.autocast(kind, dtype):
+            return case.plain()
+
+    plain_low, ours_low = f"{PLAIN} {settings.dtype}", f"{OURS} {settings.dtype}"
+    ways = [ways[0], _way(plain_low, autocast), _way(ours_low, case.ours(dtype))]
+    measured = measure(ways, repeats, settings.device)
+    pairs = ((ours_low, plain_low), (ours_low, plain), (plain_low, plain))
+    return [measured.speedup(*pair, reference=plain, tolerance=ROUNDED) for pair in pairs]
+
+
+def _way(name: str, compute: Callable[[], Tensor]) -> Way:
+    return Way(name, lambda watch: compute())
+
+
+def _row(case: Case, speedup: Speedup) -> Row:
+    return {"module": case.name, **speedup.to_dict()}
+
+
+# --- what is compared -----------------------------------------------------------------------------
+
+
+def _cases(settings: BenchSettings) -> list[Case]:
+    full = replace(settings, dtype="fp32")  # weights to start from; `ours` casts a copy
+    unet, vae = load_unet(full), load_full_vae(full)
+    return [_unet_case(full, unet), *_layer_cases(full, unet), _vae_case(full, vae)]
+
+
+def _unet_case(settings: BenchSettings, unet: HummingbirdUNet) -> Case:
+    inputs = unet_inputs(settings, unet)
+
+    def ours(dtype: torch.dtype) -> Callable[[], Tensor]:
+        model, cast = _as(unet, dtype), _cast(inputs, dtype)
+        return lambda: model(**cast)
+
+    return Case("U-Net", lambda: PlainUNet(unet)(**inputs), ours)
+
+
+def _layer_cases(settings: BenchSettings, unet: HummingbirdUNet) -> list[Case]:
+    """The first block with attention: the largest features that have all kinds of layers."""
+    config = unet.config
+    level = config.attention_levels[0]
+    block: Any = unet.input_blocks[1 + level * (config.num_res_blocks + 1)]
+    width = config.channel_mult[level] * config.model_channels
+    before = config.channel_mult[max(level - 1, 0)] * config.model_channels
+    cases = []
+    for layer in block:
+        channels = before if isinstance(layer, ResBlock) else width
+        cases.append(_layer_case(settings, unet, layer, channels, level))
+    return cases
+
+
+def _layer_case(
+    settings: BenchSettings, unet: HummingbirdUNet, layer: Any, channels: int, level: int
+) -> Case:
+    batch, _, frames, height, width = settings.latent_shape()
+    shape = (batch * frames, channels, height >> level, width >> level)
+    x = random_tensor(settings, shape)
+    embedding = random_tensor(settings, (batch, 1, 4 * unet.config.model_channels))
+    context = random_tensor(settings, (batch, 77, unet.config.context_dim))
+
+    def plain() -> Tensor:
+        told = embedding.expand(-1, frames, -1).flatten(0, 1)  # [B*T, E]
+        return run_layer(layer, x, told, context.repeat_interleave(frames, dim=0), frames)
+
+    def ours(dtype: torch.dtype) -> Callable[[], Tensor]:
+        model = _as(layer, dtype)
+        cond = Conditioning(embedding.to(dtype), context.to(dtype), frames)
+        features = x.to(dtype).contiguous(memory_format=torch.channels_last)
+        return lambda: model(features, cond)
+
+    return Case(f"{type(layer).__name__}, {channels} channels", plain, ours)
+
+
+def _vae_case(settings: BenchSettings, vae: Any) -> Case:
+    latents = random_tensor(settings, settings.latent_shape())
+
+    def ours(dtype: torch.dtype) -> Callable[[], Tensor]:
+        model = _as(vae, dtype)
+        return lambda: decode_latents(model, latents)
+
+    return Case("VAE decoder", lambda: plain_decode(vae, latents), ours)
+
+
+def _as(model: nn.Module, dtype: torch.dtype) -> Any:
+    """The model itself, or a copy in another dtype."""
+    return model if dtype == torch.float32 else copy.deepcopy(model).to(dtype)
+
+
+def _cast(inputs: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+    return {
+        name: value.to(dtype) if isinstance(value, Tensor) else value
+        for name, value in inputs.items()
+    }

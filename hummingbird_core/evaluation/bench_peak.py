@@ -1,0 +1,92 @@
+"""Peak memory of one computation: on a GPU as the allocator counts, on a CPU in its own process.
+
+A process keeps what it once took, so every measurement on the CPU starts a fresh one.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import torch
+from torch import Tensor
+
+from .bench_measure import TOTAL, Seconds, Stopwatch
+
+Result = TypeVar("Result")
+MIB = 2**20
+_STATUS = Path("/proc/self/status")  # Linux
+_RESET = Path("/proc/self/clear_refs")
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What one computation took, in bytes, and what came out.
+
+    Attributes:
+        before: in use when it began: weights, and on a CPU the program itself.
+        peak: the most that was in use at any time until it ended.
+        seconds: how long it took, cold.
+        result: float32, on the CPU.
+    """
+
+    before: int
+    peak: int
+    seconds: Seconds
+    result: Tensor
+
+    @property
+    def above(self) -> int:
+        """Working memory: what was needed beside the weights."""
+        return self.peak - self.before
+
+
+def in_fresh_process(function: Callable[..., Result], *args: Any) -> Result:
+    """Runs a module's function in a new process, with nothing of this one's memory in it."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *args).result()
+
+
+@torch.inference_mode()
+def measure_peak(compute: Callable[[], Tensor], device: torch.device | str = "cpu") -> Peak:
+    """Runs `compute` once; on a CPU nothing else may run in this process."""
+    cuda = torch.device(device).type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        _reset_peak_rss()
+    before = torch.cuda.memory_allocated(device) if cuda else psutil.Process().memory_info().rss
+    watch = Stopwatch(device)
+    with watch.part(TOTAL):
+        result = compute()
+    peak = torch.cuda.max_memory_allocated(device) if cuda else peak_rss()
+    return Peak(before, peak, watch.parts[TOTAL], result.float().cpu())
+
+
+def peak_rss() -> int:
+    """The largest memory of this process so far, bytes of RAM."""
+    if _STATUS.exists():  # the kernel's own count; getrusage would count the parent in
+        lines = _STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    info = psutil.Process().memory_info()
+    if hasattr(info, "peak_wset"):  # Windows
+        return info.peak_wset
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _reset_peak_rss() -> None:
+    """Forget how much loading took, where the system can; elsewhere it counts if it was more."""
+    try:
+        _RESET.write_text("5", encoding="ascii")
+    except OSError:
+        return

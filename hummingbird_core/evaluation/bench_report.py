@@ -1,0 +1,203 @@
+"""Results of a benchmark as JSON, as a Markdown table and as a plot."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from .. import __version__
+from ..errors import MissingPackageError
+from ..video import atomic_output
+from .bench_models import BenchSettings
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = ("torch", "diffusers", "transformers", "numpy")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What is drawn: bars where x is a name, lines where x is a number.
+
+    Args:
+        series: name -> points (x, y).
+    """
+
+    x_label: str
+    y_label: str
+    series: dict[str, list[tuple[Any, float]]]
+    logarithmic: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """One table with everything needed to repeat it.
+
+    Args:
+        name: of the files.
+        title: above the table.
+        command: that made it.
+        settings: of the models and of the measuring.
+        rows: nested dicts of text and numbers.
+        notes: what a reader must know.
+        chart: None for no plot.
+    """
+
+    name: str
+    title: str
+    command: str
+    settings: BenchSettings
+    rows: list[Row]
+    notes: tuple[str, ...] = ()
+    chart: Chart | None = None
+    environment: dict[str, Any] = field(default_factory=lambda: environment())
+
+    def to_json(self) -> str:
+        record = {
+            "title": self.title,
+            "command": self.command,
+            "settings": asdict(self.settings),
+            "environment": self.environment,
+            "rows": self.rows,
+            "notes": self.notes,
+        }
+        return json.dumps(record, indent=2)
+
+    def to_markdown(self) -> str:
+        """Title, command, table and notes."""
+        where = ", ".join(f"{key} {value}" for key, value in self.environment.items())
+        parts = [f"# {self.title}", f"`{self.command}`", markdown_table(self.rows)]
+        return "\n\n".join([*parts, *self.notes, f"Measured with: {where}."]) + "\n"
+
+
+def environment() -> dict[str, Any]:
+    """Device and versions: what the numbers are of."""
+    cuda = torch.cuda.is_available()
+    return {
+        "device": torch.cuda.get_device_name() if cuda else _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "hummingbird": __version__,
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def _processor() -> str:
+    """Its name, which only Linux keeps in a file."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def write_report(report: Report, folder: Path) -> list[Path]:
+    """Writes NAME.json, NAME.md and, where there is something to draw, NAME.png.
+
+    Without matplotlib there is a warning instead of a plot.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+    """
+    written = []
+    for suffix, text in ((".json", report.to_json() + "\n"), (".md", report.to_markdown())):
+        path = folder / f"{report.name}{suffix}"
+        with atomic_output(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        written.append(path)
+    return written + _write_plot(report, folder / f"{report.name}.png")
+
+
+def _write_plot(report: Report, path: Path) -> list[Path]:
+    if report.chart is None:
+        return []
+    try:
+        with atomic_output(path) as temporary:
+            draw(report.chart, report.title, temporary)
+    except MissingPackageError as error:
+        logger.warning("%s", error)
+        return []
+    return [path]
+
+
+def markdown_table(rows: list[Row]) -> str:
+    """Nested keys become columns ("cpu speedup"), in the order in which they first appear."""
+    flat = [_flatten(row) for row in rows]
+    columns = list(dict.fromkeys(key for row in flat for key in row))
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[_cell(column, row.get(column)) for column in columns] for row in flat]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _flatten(row: Mapping[str, Any], prefix: str = "") -> Row:
+    flat: Row = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key} ")
+        elif key == "equality":
+            flat[key] = value  # of all clocks alike, so shown once
+        else:
+            flat[prefix + key.replace("_", " ")] = value
+    return flat
+
+
+def _cell(column: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if not isinstance(value, float):
+        return str(value)
+    if column.endswith("speedup"):
+        return f"{value:.2f}x"
+    if column.endswith("MiB"):
+        return f"{value:.0f}"
+    if column == "share":
+        return f"{value:.0%}"
+    return f"{value:.1e}" if column == "equality" else f"{value:.3g}"
+
+
+def draw(chart: Chart, title: str, path: Path) -> None:
+    """Saves a plot as PNG."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingPackageError(
+            "plots need matplotlib: pip install 'hummingbird-video[eval]'"
+        ) from error
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for name, points in chart.series.items():
+        xs, ys = zip(*points, strict=True)
+        if isinstance(xs[0], str):
+            axes.barh(xs, ys, label=name)
+        else:
+            axes.plot(xs, ys, marker="o", label=name)
+    _label(axes, chart, title)
+    figure.savefig(path, format="png", dpi=120)
+
+
+def _label(axes: Any, chart: Chart, title: str) -> None:
+    bars = any(isinstance(points[0][0], str) for points in chart.series.values())
+    x_label, y_label = chart.x_label, chart.y_label
+    if bars:  # lie on their side, so that names are read level
+        x_label, y_label = y_label, x_label
+        axes.invert_yaxis()
+        axes.margins(x=0.05)
+    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    if chart.logarithmic:
+        (axes.set_xscale if bars else axes.set_yscale)("log")
+    if len(chart.series) > 1:
+        axes.legend()

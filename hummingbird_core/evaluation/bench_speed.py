@@ -1,0 +1,185 @@
+"""`hummingbird bench speed`: the teacher's 50 guided steps against the student's few (table a).
+
+The videos of teacher and student differ, because they are different models. What is checked before
+a ratio is printed: every timed run, taken apart into its parts, gave the very video that the
+pipeline gives for these settings.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..pipeline import HummingbirdPipeline, to_uint8
+from ..sampling import initial_noise, step_noises
+from ..video import write_video
+from .bench_measure import (
+    EXACT,
+    Equality,
+    Repeats,
+    Speedup,
+    Stopwatch,
+    Timing,
+    Way,
+    measure,
+)
+from .bench_models import PROMPT, BenchSettings, load_fast_decoders, load_pipeline
+from .bench_report import Chart, Report, Row
+
+TEACHER_STEPS = 50
+TEACHER_GUIDANCE = 12.0  # VideoCrafter2's own
+STUDENT_STEPS = (1, 2, 4, 8)
+STUDENT_GUIDANCE = 7.5
+FAST_DECODER_STEPS = 4
+FPS = 8
+PARTS = ("text", "unet", "decode", "save")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model with its sampling settings."""
+
+    name: str
+    pipe: HummingbirdPipeline
+    steps: int
+    guidance: float
+
+
+def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
+    """Measures all candidates for every number of frames in the settings."""
+    rows = []
+    candidates = _candidates(settings)
+    for frames in settings.frames:
+        speedups = _measure(candidates, settings, frames, repeats)
+        rows += [_row(speedup, frames) for speedup in speedups]
+    return Report(
+        name=f"speed-{settings.preset}",
+        title=f"{settings.preset}: from prompt to file, teacher against student",
+        command=command,
+        settings=settings,
+        rows=rows,
+        notes=(
+            f"The teacher makes {TEACHER_STEPS} DDIM steps with classifier-free guidance, two "
+            "U-Net calls each. Parts are wall seconds. Equality is the distance of each timed "
+            "video from the one that the pipeline gives for the same settings; the student's "
+            "videos are not the teacher's.",
+        ),
+        chart=Chart(
+            "",
+            "seconds from prompt to file",
+            {
+                f"{frames} frames": [
+                    (row["name"], row["wall"]["seconds"]) for row in rows if row["frames"] == frames
+                ]
+                for frames in settings.frames[:1]
+            },
+            logarithmic=True,
+        ),
+    )
+
+
+def _candidates(settings: BenchSettings) -> list[Candidate]:
+    """The teacher first, then the student with each number of steps and decoder."""
+    teacher, student = (load_pipeline(settings, teacher=flag) for flag in (True, False))
+    candidates = [
+        Candidate(f"teacher, {TEACHER_STEPS} steps", teacher, TEACHER_STEPS, TEACHER_GUIDANCE)
+    ]
+    for steps in STUDENT_STEPS:
+        candidates.append(_student(f"student, {_steps(steps)}", student, steps))
+    for decoder, vae in load_fast_decoders(settings).items():
+        quick = HummingbirdPipeline(student.unet, vae, student.text_encoder)
+        name = f"student, {_steps(FAST_DECODER_STEPS)}, {decoder}"
+        candidates.append(_student(name, quick, FAST_DECODER_STEPS))
+    return candidates
+
+
+def _student(name: str, pipe: HummingbirdPipeline, steps: int) -> Candidate:
+    return Candidate(name, pipe, steps, STUDENT_GUIDANCE)
+
+
+def _steps(count: int) -> str:
+    return f"{count} step{'s' if count > 1 else ''}"
+
+
+def _measure(
+    candidates: Sequence[Candidate], settings: BenchSettings, frames: int, repeats: Repeats
+) -> list[Speedup]:
+    with tempfile.TemporaryDirectory() as folder:
+        ways = [
+            Way(candidate.name, _in_parts(candidate, settings, frames, Path(folder)))
+            for candidate in candidates
+        ]
+        measured = measure(ways, repeats, settings.device)
+    checks = [
+        _check(candidate, settings, frames, measured.results[candidate.name])
+        for candidate in candidates
+    ]
+    timings = [measured.timings[candidate.name] for candidate in candidates]
+    return [
+        Speedup(timings[0], timing, _both(checks[0], check))
+        for timing, check in zip(timings, checks, strict=True)
+    ]
+
+
+def _in_parts(
+    candidate: Candidate, settings: BenchSettings, frames: int, folder: Path
+) -> Callable[[Stopwatch], Tensor]:
+    """From prompt to file as the pipeline does it, with a clock between the parts."""
+    pipe, shape = candidate.pipe, settings.latent_shape(frames)
+
+    def run(watch: Stopwatch) -> Tensor:
+        with watch.part("text"):
+            text = pipe.encode_prompt([PROMPT] * settings.batch)
+        with watch.part("unet"):
+            latents = pipe.sample(
+                text,
+                latents=initial_noise(shape, settings.seed),
+                noises=step_noises(shape, settings.seed),
+                num_inference_steps=candidate.steps,
+                guidance_scale=candidate.guidance,
+                fps=FPS,
+            )
+        with watch.part("decode"):
+            video = pipe.decode(latents)
+        with watch.part("save"):
+            frames = to_uint8(video)
+            for index, clip in enumerate(frames):
+                write_video(folder / f"{index}.mp4", clip, FPS)
+        return torch.from_numpy(frames)
+
+    return run
+
+
+def _check(candidate: Candidate, settings: BenchSettings, frames: int, timed: Tensor) -> Equality:
+    """Is what was timed what the pipeline gives?"""
+    height, width = settings.size
+    output = candidate.pipe(
+        [PROMPT] * settings.batch,
+        height=height,
+        width=width,
+        num_frames=frames,
+        num_inference_steps=candidate.steps,
+        guidance_scale=candidate.guidance,
+        fps=FPS,
+        seed=settings.seed,
+    )
+    expected = torch.from_numpy(output.frames).float()
+    return Equality.of("the pipeline's own video", expected, {candidate.name: timed})
+
+
+def _both(one: Equality, other: Equality) -> Equality:
+    distance = max(one.distance, other.distance)
+    return Equality(one.reference, one.covered + other.covered, distance, EXACT)
+
+
+def _row(speedup: Speedup, frames: int) -> Row:
+    return {"frames": frames, **speedup.to_dict(), **_parts(speedup.measured)}
+
+
+def _parts(timing: Timing) -> dict[str, dict[str, float]]:
+    return {"seconds of": {part: timing.parts[part].wall for part in PARTS}}

@@ -1,0 +1,193 @@
+"""`hummingbird evaluate vbench`: the VBench benchmark, from prompts to a place in the table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ...commands.making import make_missing
+from ...commands.options import (
+    ENGINE_DEFAULTS,
+    add_engine,
+    add_model,
+    add_settings,
+    device_engine,
+    model_settings,
+    video_settings,
+)
+from ...errors import InputError
+from ...video import atomic_output
+from .flicker import score_file
+from .official import evaluate
+from .prompts import SAMPLES, videos_of
+from .report import System, draw_radar, measured, published, to_lines, to_record, to_table
+from .scores import DIMENSIONS, read_results, write_result
+
+EPILOG = """\
+examples:
+  all 4720 videos, on all GPUs of this machine; again after a stop: goes on where it was
+    hummingbird evaluate vbench export -o vbench-07b --model hummingbird-07b.safetensors --steps 4
+  a first try: one dimension
+    hummingbird evaluate vbench export -o try --dimension temporal_flickering
+    hummingbird evaluate vbench flicker try
+  the scores, where the package vbench is installed (an environment of its own)
+    hummingbird evaluate vbench run vbench-07b
+  quality, semantic and total of its results, and the table with published systems
+    hummingbird evaluate vbench totals vbench-07b/results
+    hummingbird evaluate vbench compare ours=vbench-07b/results -o vbench-table
+
+The folder holds videos/, results/ and journal.jsonl (what was made, what failed).
+"""
+
+# More lines would hide each other: the teacher, the student of its full size, two closed systems.
+IN_PLOT = ("VideoCrafter2", "T2V-Turbo (VideoCrafter2)", "Gen-2", "Gen-3")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `hummingbird evaluate vbench`."""
+    parser.epilog = EPILOG
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    for action, function, summary, add in (
+        ("export", run_export, "make the videos, named as VBench wants them", _add_export),
+        ("run", run_official, "score them with the package vbench", _add_run),
+        ("flicker", run_flicker, "score temporal flickering, without that package", _add_flicker),
+        ("totals", run_totals, "quality, semantic and total of VBench's results", _add_totals),
+        ("compare", run_compare, "a table with the published systems, a plot", _add_compare),
+    ):
+        options = actions.add_parser(action, help=summary, description=f"{summary}.")
+        add(options)
+        options.set_defaults(run_action=function)
+
+
+def run(args: argparse.Namespace) -> int | None:
+    """Does what the action says."""
+    return args.run_action(args)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", type=Path, required=True, help="a folder")
+    _add_dimension(parser)
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=SAMPLES,
+        help=f"videos of each prompt (default: {SAMPLES}; for temporal_flickering with VBench's "
+        "static filter: 25)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_settings(parser.add_argument_group("video"))
+    add_model(parser.add_argument_group("model"))
+    add_engine(parser.add_argument_group("engine"), "local", *ENGINE_DEFAULTS[1:])
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="what export has made")
+    _add_dimension(parser)
+    parser.add_argument("--device", default="cuda", help="default: cuda")
+
+
+def _add_flicker(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="what export has made")
+
+
+def _add_totals(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("results", type=Path, help="a result file of VBench, or a folder of them")
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "results",
+        nargs="*",
+        metavar="NAME=RESULTS",
+        help="systems of yours: a name, and a file or folder as for totals",
+    )
+    parser.add_argument("-o", "--output", type=Path, help="write FILE.md, FILE.json and FILE.png")
+
+
+def _add_dimension(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dimension",
+        action="append",
+        choices=DIMENSIONS,
+        metavar="NAME",
+        help="only this one; may be repeated (default: all 16)",
+    )
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """`export`: 2 if some videos failed."""
+    from .export import export_jobs
+
+    model = model_settings(args)
+    jobs = export_jobs(
+        args.output / "videos",
+        video_settings(args, None),
+        model,
+        args.dimension or DIMENSIONS,
+        args.samples,
+    )
+    journal = args.output / "journal.jsonl"  # VBench takes whatever lies in videos/ for a video
+    return make_missing(jobs, model, args.overwrite, device_engine(args), journal)
+
+
+def run_official(args: argparse.Namespace) -> None:
+    """`run`."""
+    evaluate(
+        args.folder / "videos",
+        args.folder / "results",
+        args.dimension or list(DIMENSIONS),
+        args.device,
+    )
+    print("\n".join(to_lines(_system("", args.folder / "results"))))
+
+
+def run_flicker(args: argparse.Namespace) -> None:
+    """`flicker`."""
+    videos = videos_of(args.folder / "videos", "temporal_flickering")
+    scores = [
+        (path, score_file(path)) for path in tqdm(videos, unit="video", disable=None, leave=False)
+    ]
+    path = write_result(args.folder / "results", "temporal_flickering", scores)
+    mean = sum(score for _, score in scores) / len(scores)
+    print(f"temporal flickering of {len(scores)} videos: {100 * mean:.2f}\nwrote {path}")
+
+
+def run_totals(args: argparse.Namespace) -> None:
+    """`totals`."""
+    print("\n".join(to_lines(_system("", args.results))))
+
+
+def run_compare(args: argparse.Namespace) -> None:
+    """`compare`."""
+    ours = [_named_system(text) for text in args.results]
+    others = published()
+    table = to_table([*ours, *others])
+    print(table)
+    if not args.output:
+        return
+    in_plot = [*ours, *(other for other in others if other.name in IN_PLOT)]
+    draw_radar(args.output.with_suffix(".png"), in_plot)
+    _write(args.output.with_suffix(".md"), table)
+    records = [to_record(system) for system in (*ours, *others)]
+    _write(args.output.with_suffix(".json"), json.dumps(records, indent=2))
+    for suffix in (".md", ".json", ".png"):
+        print(f"wrote {args.output.with_suffix(suffix)}")
+
+
+def _named_system(text: str) -> System:
+    name, _, path = text.partition("=")
+    if not name or not path:
+        raise InputError(f"got {text!r}, expected NAME=RESULTS, such as ours=vbench/results")
+    return _system(name, Path(path))
+
+
+def _system(name: str, path: Path) -> System:
+    return measured(name, read_results(path), source="measured here")
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_output(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,74 @@
+"""The videos that VBench scores, as jobs of `hummingbird generate`."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from ...commands.jobs import Job, VideoSettings, describe
+from ...commands.model import ModelSettings
+from ...errors import InputError, OutputError
+from .prompts import all_prompts, prompts_of, video_name
+
+logger = logging.getLogger(__name__)
+
+SEEDS_PER_PROMPT = 100  # reserved: more than anyone samples
+
+
+def export_jobs(
+    folder: Path,
+    settings: VideoSettings,
+    model: ModelSettings,
+    dimensions: Iterable[str],
+    samples: int,
+) -> list[Job]:
+    """One job a video, `samples` of each prompt.
+
+    VBench asks for another random seed for each video. Video i of prompt number p of the whole
+    list has the seed `settings.seed + 100 p + i`, so it is the same whatever else is exported.
+
+    Raises:
+        InputError: there is no such dimension, or too many samples are asked for.
+        OutputError: the folder cannot be written.
+    """
+    if not 1 <= samples <= SEEDS_PER_PROMPT:
+        raise InputError(f"got {samples} samples, expected 1 to {SEEDS_PER_PROMPT}")
+    numbers = {prompt: number for number, prompt in reversed(list(enumerate(all_prompts())))}
+    jobs = []
+    for prompt in _distinct_files(prompts_of(dimensions), folder):
+        for index in range(samples):
+            seed = settings.seed + SEEDS_PER_PROMPT * numbers[prompt] + index
+            one = replace(settings, prompt=prompt, seed=seed)
+            path = folder / video_name(prompt, index)
+            jobs.append(Job(one, describe(one, **model.record()), videos=(path,)))
+    return jobs
+
+
+def _distinct_files(prompts: list[str], folder: Path) -> list[str]:
+    """`prompts` without those that differ from another in capitals only, where files cannot."""
+    if not _ignores_case(folder):
+        return prompts
+    kept = list({prompt.lower(): prompt for prompt in reversed(prompts)}.values())[::-1]
+    if left_out := len(prompts) - len(kept):
+        logger.warning(
+            "%s does not tell capitals apart: %d prompt is left out, which another file system "
+            "would hold; VBench will miss its videos",
+            folder,
+            left_out,
+        )
+    return kept
+
+
+def _ignores_case(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix="case-", dir=folder) as file:
+            path = Path(file.name)
+            return path.with_name(path.name.upper()).exists()
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to the folder {folder}: {error.strerror}; choose another output"
+        ) from error

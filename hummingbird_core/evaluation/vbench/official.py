@@ -1,0 +1,52 @@
+"""Runs VBench's own package, https://pypi.org/project/vbench, where it is installed.
+
+It pins versions of numpy and transformers that are too old for this package, so it needs an
+environment of its own; docs/evaluation.md says how. It fetches the weights of its networks itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ...errors import MissingPackageError
+from .prompts import check_dimension, videos_of
+from .scores import RESULT_SUFFIX
+
+
+def evaluate(videos: Path, results: Path, dimensions: Iterable[str], device: str) -> None:
+    """Scores dimension by dimension into `results`; what is there already is kept.
+
+    Args:
+        videos: folder with the videos of `export`.
+        results: folder for one file a dimension.
+        dimensions: names of dimensions.
+        device: "cuda", or "cpu" where the dimension's network allows it.
+
+    Raises:
+        MissingPackageError: vbench is not installed.
+        InputError: videos are missing.
+    """
+    todo = [name for name in dimensions if not (results / f"{name}{RESULT_SUFFIX}").exists()]
+    for name in todo:
+        videos_of(videos, check_dimension(name))
+    vbench = _require_vbench()
+    import torch
+
+    prompts = Path(vbench.__file__).with_name("VBench_full_info.json")
+    for name in todo:
+        benchmark = vbench.VBench(torch.device(device), str(prompts), str(results))
+        benchmark.evaluate(videos_path=str(videos), name=name, dimension_list=[name])
+
+
+def _require_vbench() -> Any:
+    try:
+        import vbench
+    except ImportError as error:
+        raise MissingPackageError(
+            "VBench is not installed here. It wants an environment of its own: "
+            "python -m venv vbench-env && vbench-env/bin/pip install vbench einops && "
+            "vbench-env/bin/pip install --no-deps hummingbird-video; see docs/evaluation.md"
+        ) from error
+    return vbench

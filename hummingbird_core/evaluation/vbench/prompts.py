@@ -1,0 +1,75 @@
+"""VBench's prompts, the dimensions that each list is for, and the names of the videos."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError
+from .scores import DIMENSIONS
+
+SAMPLES = 5  # videos of each prompt
+
+# What has no prompts of its own is scored on the videos of another dimension.
+SUITE_OF = {name: name for name in DIMENSIONS} | {
+    "background_consistency": "scene",
+    "motion_smoothness": "subject_consistency",
+    "dynamic_degree": "subject_consistency",
+    "aesthetic_quality": "overall_consistency",
+    "imaging_quality": "overall_consistency",
+}
+
+
+@cache
+def read_asset(name: str) -> Any:
+    """A JSON file of assets/vbench."""
+    path = resources.files("hummingbird_core") / "assets" / "vbench" / name
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def all_prompts() -> list[str]:
+    """All 946, in VBench's order; two are in two lists."""
+    return [prompt for suite in read_asset("prompts.json")["suites"].values() for prompt in suite]
+
+
+def prompts_of(dimensions: Iterable[str]) -> list[str]:
+    """The different prompts that `dimensions` need, in VBench's order.
+
+    Raises:
+        InputError: there is no such dimension.
+    """
+    suites = {SUITE_OF[check_dimension(name)] for name in dimensions}
+    lists = read_asset("prompts.json")["suites"]
+    return list(dict.fromkeys(p for name, suite in lists.items() if name in suites for p in suite))
+
+
+def check_dimension(name: str) -> str:
+    """`name`, if VBench has it."""
+    if name not in DIMENSIONS:
+        raise InputError(f"got dimension {name!r}, expected one of {', '.join(DIMENSIONS)}")
+    return name
+
+
+def video_name(prompt: str, index: int) -> str:
+    """How VBench wants video `index` of `prompt` to be called."""
+    return f"{prompt}-{index}.mp4"
+
+
+def videos_of(folder: Path, dimension: str) -> list[Path]:
+    """The videos that VBench scores for `dimension`: five of each prompt.
+
+    Raises:
+        InputError: some are missing; with fewer, a score would not compare with published ones.
+    """
+    names = [video_name(p, i) for p in prompts_of([dimension]) for i in range(SAMPLES)]
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(names)} videos for {dimension} are not in {folder}, first "
+            f"{missing[0]!r}: make them with `hummingbird evaluate vbench export`"
+        )
+    return [folder / name for name in names]

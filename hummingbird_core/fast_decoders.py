@@ -1,0 +1,150 @@
+"""Small, fast stand-ins for the VAE's decoder: TAESD, and decoders pruned from the full one.
+
+Both blur fine detail. `decode_latents` takes them as it takes the full VAE.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from .errors import CheckpointError
+from .state_dicts import check_fit
+
+if TYPE_CHECKING:
+    from diffusers.models import AutoencoderKL, AutoencoderTiny
+
+BUILT_IN = "nano"
+BUILT_IN_FILE = "nano-decoder.safetensors"  # made by `hummingbird train decoder`
+PRUNED_KEY = "hummingbird.pruned_decoder"  # metadata: PrunedDecoderConfig as JSON
+
+
+@dataclass(frozen=True)
+class PrunedDecoderConfig:
+    """Shape of a decoder like Stable Diffusion's, but smaller.
+
+    Args:
+        block_out_channels: width of each level, the finest first.
+        layers_per_block: residual blocks of a level, less one.
+        norm_num_groups: of every GroupNorm.
+        scaling_factor: of the full VAE's latents.
+        latent_channels: of the full VAE.
+    """
+
+    block_out_channels: tuple[int, ...]
+    layers_per_block: int
+    norm_num_groups: int
+    scaling_factor: float
+    latent_channels: int = 4
+
+
+def load_fast_decoder(name_or_path: str | Path) -> AutoencoderKL | AutoencoderTiny:
+    """Loads TAESD or a pruned decoder, for decoding only.
+
+    Args:
+        name_or_path: "nano" for the built-in model's; a pruned decoder's file; or TAESD: a folder
+            in diffusers' layout or one file, in diffusers' names or TAESD's own
+            (`taesd_decoder.safetensors`).
+
+    Raises:
+        CheckpointError: it is not there, damaged, or neither.
+    """
+    from .tensor_files import open_tensors
+
+    path = find_decoder(name_or_path)
+    if path.is_dir():
+        config = _read_config(path / "config.json")
+        return _load_taesd(path / "diffusion_pytorch_model.safetensors", config)
+    pruned = open_tensors(path).metadata.get(PRUNED_KEY)
+    return _load_pruned(path, pruned) if pruned else _load_taesd(path, {})
+
+
+def build_pruned_decoder(config: PrunedDecoderConfig) -> AutoencoderKL:
+    """An untrained decoder of this shape; what only encodes is left out."""
+    from diffusers.models import AutoencoderKL
+
+    levels = len(config.block_out_channels)
+    vae = AutoencoderKL(
+        **asdict(config),
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        mid_block_add_attention=False,  # the one layer that grows with the square of the pixels
+    )
+    del vae.encoder, vae.quant_conv
+    return vae
+
+
+def built_in_decoder() -> Path:
+    """Where the built-in model's fast decoder belongs."""
+    return Path(str(resources.files(__package__) / "assets" / "nano" / BUILT_IN_FILE))
+
+
+def find_decoder(name_or_path: str | Path) -> Path:
+    """The file or folder that a name stands for; CheckpointError if there is none."""
+    path = Path(name_or_path)
+    if str(name_or_path) == BUILT_IN:
+        path = built_in_decoder()
+    if not path.exists():
+        raise CheckpointError(
+            f"got decoder {str(name_or_path)!r}, expected 'nano', a TAESD or a pruned decoder: "
+            "check the path"
+        )
+    return path
+
+
+def _load_pruned(path: Path, config: str) -> AutoencoderKL:
+    from .checkpoints import read_tensors
+
+    try:
+        values = json.loads(config)
+        vae = build_pruned_decoder(PrunedDecoderConfig(**values))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{path.name} has damaged metadata {PRUNED_KEY} ({error}): make the decoder again"
+        ) from error
+    weights = read_tensors(path)
+    check_fit("pruned decoder", vae.state_dict(), weights)
+    vae.load_state_dict({key: value.float() for key, value in weights.items()}, assign=True)
+    return vae.eval()
+
+
+def _load_taesd(path: Path, config: dict[str, Any]) -> AutoencoderTiny:
+    from diffusers.models import AutoencoderTiny
+
+    from .checkpoints import read_tensors
+
+    tiny = AutoencoderTiny.from_config(config)
+    weights = _taesd_weights(read_tensors(path))
+    check_fit("TAESD", tiny.decoder.state_dict(), weights)
+    tiny.decoder.load_state_dict(weights, assign=True)
+    del tiny.encoder
+    return tiny.eval()
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"got {path.parent} without a readable config.json ({error}): give a folder in "
+            f"diffusers' layout or the weights file itself"
+        ) from error
+
+
+def _taesd_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The decoder's part, in the names of diffusers' `DecoderTiny`."""
+    if "1.weight" in state_dict:
+        # TAESD's own list of layers starts with the clamp, which diffusers does not count.
+        parts = ((key.split(".", 1), value) for key, value in state_dict.items())
+        return {f"layers.{int(index) - 1}.{rest}": value for (index, rest), value in parts}
+    return {
+        key.removeprefix("decoder."): value
+        for key, value in state_dict.items()
+        if key.startswith("decoder.")
+    }

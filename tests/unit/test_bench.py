@@ -1,0 +1,181 @@
+"""The benchmarks: no speed without equality, a reference that agrees, reports that say all."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from diffusers.models import AutoencoderKL
+from helpers import relative_l2, rnd
+
+from hummingbird_core.errors import InputError, NumericalError
+from hummingbird_core.evaluation.bench_growth import points
+from hummingbird_core.evaluation.bench_measure import (
+    TOTAL,
+    Equality,
+    Repeats,
+    Seconds,
+    Speedup,
+    Timing,
+    Way,
+    measure,
+)
+from hummingbird_core.evaluation.bench_models import BenchSettings, unet_inputs
+from hummingbird_core.evaluation.bench_peak import MIB, in_fresh_process, measure_peak
+from hummingbird_core.evaluation.bench_report import Chart, Report, write_report
+from hummingbird_core.evaluation.plain_reference import PlainUNet, plain_decode
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from hummingbird_core.vae import decode_latents
+
+ROUNDING = 1e-5  # relative L2; other kernels add up in another order
+SMALL = BenchSettings(height=32, width=48, frames=(3,), batch=2)
+
+
+def timing(name: str, wall: float) -> Timing:
+    return Timing(name, {TOTAL: Seconds(wall, 2 * wall)})
+
+
+def equal(*names: str, distance: float = 1e-7) -> Equality:
+    return Equality("slow", names, distance, 1e-4)
+
+
+# --- no speed without equality
+
+
+def test_a_speedup_needs_the_equality_of_both_ways():
+    speedup = Speedup(timing("slow", 3.0), timing("fast", 1.5), equal("fast"))
+    assert speedup.to_dict()["wall"] == {"seconds": 1.5, "speedup": 2.0, "equality": 1e-7}
+    with pytest.raises(TypeError):
+        Speedup(timing("slow", 3.0), timing("fast", 1.5))
+    with pytest.raises(InputError, match="before reporting a speed"):
+        Speedup(timing("slow", 3.0), timing("fast", 1.5), None)
+    with pytest.raises(InputError, match="no check of the results of fast"):
+        Speedup(timing("slow", 3.0), timing("fast", 1.5), equal("another"))
+
+
+@pytest.mark.parametrize("distance", [2e-4, math.nan, math.inf])
+def test_results_that_differ_are_no_equality(distance):
+    with pytest.raises(NumericalError, match="can't be compared"):
+        equal("fast", distance=distance)
+
+
+def test_a_faster_way_that_is_wrong_gets_no_speed():
+    right = Way("right", lambda watch: torch.ones(4))
+    wrong = Way("wrong", lambda watch: torch.ones(4) * 1.01)
+    measured = measure([right, wrong], Repeats(1, 0))
+    with pytest.raises(NumericalError, match=r"wrong gave results 0\.01 away from right"):
+        measured.speedup("wrong", "right")
+
+
+def test_ways_take_turns_and_warm_up_does_not_count():
+    order = []
+
+    def way(name: str) -> Way:
+        def run(watch):
+            order.append(name)
+            with watch.part("first"):
+                return torch.zeros(1)
+
+        return Way(name, run)
+
+    measured = measure([way("a"), way("b")], Repeats(2, 1))
+    assert order == ["a", "b", "a", "b", "a", "b"]
+    assert set(measured.timings["a"].parts) == {"first", TOTAL}
+    with pytest.raises(InputError, match="at least 1"):
+        Repeats(0)
+
+
+# --- the plain reference
+
+
+@pytest.mark.parametrize("preset", ["hummingbird-nano", "nano-teacher"])
+def test_the_plain_unet_computes_the_same(preset):
+    torch.manual_seed(0)
+    unet = HummingbirdUNet(UNetConfig.from_preset(preset)).eval()
+    inputs = unet_inputs(SMALL, unet)
+    inputs["sample"] = inputs["sample"][..., :3, :5]  # odd sizes, too
+    with torch.no_grad():
+        assert relative_l2(PlainUNet(unet)(**inputs), unet(**inputs)) <= ROUNDING
+
+
+def test_the_plain_unet_with_norms_that_do_not_mix_and_all_kinds_of_layers():
+    torch.manual_seed(0)
+    config = UNetConfig(
+        model_channels=32, channel_mult=(1, 2), attention_levels=(0, 1), head_channels=8,
+        context_dim=16, num_res_blocks=1, guidance_embedding=True,
+    )  # fmt: skip
+    unet = HummingbirdUNet(config).eval()
+    inputs = unet_inputs(SMALL, unet)
+    with torch.no_grad():
+        assert relative_l2(PlainUNet(unet)(**inputs), unet(**inputs)) <= ROUNDING
+
+
+@torch.no_grad()
+def test_the_plain_decoder_computes_the_same():
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        block_out_channels=[8, 16],
+        layers_per_block=1,
+        down_block_types=["DownEncoderBlock2D"] * 2,
+        up_block_types=["UpDecoderBlock2D"] * 2,
+        norm_num_groups=4,
+    ).eval()
+    latents = rnd("z", (2, 4, 3, 4, 6))
+    assert relative_l2(plain_decode(vae, latents), decode_latents(vae, latents)) <= ROUNDING
+
+
+# --- memory
+
+
+def take_memory(mebibytes: int):
+    return measure_peak(lambda: torch.ones(mebibytes * MIB // 4)[:1])
+
+
+def test_the_peak_of_a_fresh_process_is_what_was_taken():
+    peak = in_fresh_process(take_memory, 200)
+    assert 190 * MIB <= peak.above <= 260 * MIB
+    assert peak.result.tolist() == [1.0]
+
+
+# --- reports
+
+
+def report(**changes) -> Report:
+    row = Speedup(timing("slow", 3.0), timing("fast", 1.5), equal("fast")).to_dict()
+    values = {"rows": [row], "notes": ("Said plainly.",), **changes}
+    return Report("name", "Title", "hummingbird bench speed", BenchSettings(), **values)
+
+
+def test_a_report_has_the_command_the_device_and_every_ratio_with_its_equality(tmp_path):
+    write_report(report(), tmp_path)
+    record = json.loads((tmp_path / "name.json").read_text())
+    assert record["command"] == "hummingbird bench speed"
+    assert record["environment"]["torch"] == torch.__version__
+    assert record["settings"]["frames"] == [16]
+    for clock in ("wall", "cpu"):
+        assert record["rows"][0][clock]["speedup"] == 2.0
+        assert record["rows"][0][clock]["equality"] == 1e-7
+    text = (tmp_path / "name.md").read_text()
+    assert "| fast | slow | 1.5 | 2.00x | 1.0e-07 | 3 | 2.00x |" in text
+    assert "Said plainly." in text
+
+
+@pytest.mark.parametrize("points", [[("a", 1.0), ("b", 2.0)], [(8, 1.0), (16, 2.0)]])
+def test_a_report_is_drawn(tmp_path, points):
+    pytest.importorskip("matplotlib")
+    written = write_report(report(chart=Chart("x", "y", {"series": points})), tmp_path)
+    assert written[-1].read_bytes().startswith(b"\x89PNG")
+
+
+def test_growth_changes_one_thing_at_a_time():
+    settings = BenchSettings(height=64, width=64)
+    for grows, value, point in points(settings):
+        changed = {
+            "frames": point.frames != settings.frames,
+            "size": point.size != settings.size,
+            "batch": point.batch != settings.batch,
+        }
+        assert not any(changed[name] for name in changed if name != grows)
+        assert value in (point.frames[0], point.size[0] / 64, point.batch)

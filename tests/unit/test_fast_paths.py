@@ -1,0 +1,106 @@
+"""What makes the U-Net and the decoder fast changes neither their results nor their inputs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers.models import AutoencoderKL
+from helpers import relative_l2, rnd
+from torch import nn
+
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from hummingbird_core.unet_attention import CPU_TOKENS, FeedForward
+from hummingbird_core.unet_layers import (
+    Conditioning,
+    ResBlock,
+    SpatialTransformer,
+    TemporalTransformer,
+)
+from hummingbird_core.vae_decoder import decode_images
+
+ROUNDING = 1e-5  # relative L2; other kernels add up in another order
+FRAMES = 3
+LAYERS = {
+    "res": lambda: ResBlock(16, 32, 8, 4, 0.0, nn),
+    "res of one width": lambda: ResBlock(16, 16, 8, 4, 0.0, nn),
+    "spatial": lambda: SpatialTransformer(16, 8, 8, 4, nn),
+    "temporal": lambda: TemporalTransformer(16, 16, 8, 4, True, nn),
+}
+
+
+def test_feed_forward_in_parts_equals_all_at_once():
+    layer = FeedForward(8, nn)
+    x = rnd("x", (2, 3, CPU_TOKENS // 4, 8))
+    with torch.no_grad():
+        assert relative_l2(layer(x), layer.net(x)) <= ROUNDING
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_leave_their_input_as_it_was(name):
+    """They work in place, but only on what they made themselves."""
+    torch.manual_seed(0)
+    layer = LAYERS[name]()
+    x = rnd("x", (2 * FRAMES, 16, 4, 4)).contiguous(memory_format=torch.channels_last)
+    cond = Conditioning(rnd("e", (2, 1, 8)), rnd("c", (2, 5, 8)), FRAMES)
+    kept = x.clone(), cond.embedding.clone(), cond.context.clone()
+    with torch.no_grad():
+        first, second = layer(x, cond), layer(x, cond)
+    assert torch.equal(first, second)
+    for before, after in zip(kept, (x, cond.embedding, cond.context), strict=True):
+        assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradients_are_those_of_finite_differences(name):
+    """In-place arithmetic must not disturb what the backward pass needs."""
+    torch.manual_seed(0)
+    layer = LAYERS[name]().double()
+    x = rnd("x", (FRAMES, 16, 2, 2)).double().requires_grad_()
+    cond = Conditioning(rnd("e", (1, 1, 8)).double(), rnd("c", (1, 5, 8)).double(), FRAMES)
+    direction = rnd("d", x.shape).double()
+    layer(x, cond).square().sum().backward()
+    with torch.no_grad():
+        ahead, behind = (layer(x + step * direction, cond).square().sum() for step in (1e-5, -1e-5))
+    assert x.grad is not None
+    torch.testing.assert_close(
+        (x.grad * direction).sum(), (ahead - behind) / 2e-5, rtol=1e-5, atol=0
+    )
+
+
+@pytest.mark.parametrize("attention", [True, False])
+def test_the_decoder_equals_that_of_diffusers(attention):
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        block_out_channels=[8, 16],
+        layers_per_block=1,
+        down_block_types=["DownEncoderBlock2D"] * 2,
+        up_block_types=["UpDecoderBlock2D"] * 2,
+        norm_num_groups=4,
+        mid_block_add_attention=attention,
+    ).eval()
+    z = rnd("z", (2, 4, 5, 6))
+    with torch.no_grad():
+        assert relative_l2(decode_images(vae, z), vae.decode(z).sample) <= ROUNDING
+    grads = []
+    for decode in (decode_images, lambda vae, z: vae.decode(z).sample):
+        latents = z.clone().requires_grad_()
+        decode(vae, latents).square().sum().backward()
+        grads.append(latents.grad)
+    assert relative_l2(*grads) <= ROUNDING
+
+
+@pytest.mark.slow  # compiling takes most of a minute
+def test_the_unet_compiles_without_graph_breaks():
+    """So that torch.compile and CUDA graphs can take all of it; "eager" runs what was traced."""
+    torch.manual_seed(0)
+    config = UNetConfig(
+        model_channels=32, channel_mult=(1, 2), attention_levels=(1,), head_channels=8,
+        context_dim=8, num_res_blocks=1, guidance_embedding=True,
+    )  # fmt: skip
+    unet = HummingbirdUNet(config).eval()
+    inputs = rnd("x", (1, 4, 2, 4, 4)), torch.tensor(999), rnd("c", (1, 77, 8))
+    compiled = torch.compile(unet, backend="eager", fullgraph=True)
+    with torch.inference_mode():
+        expected = unet(*inputs, timestep_cond=rnd("w", (1, 256)))
+        got = compiled(*inputs, timestep_cond=rnd("w", (1, 256)))
+    assert relative_l2(got, expected) <= ROUNDING
