@@ -29,8 +29,17 @@ COMMANDS = {
     "download": ("commands.download", "fetch a released checkpoint from its authors"),
     "info": ("commands.info", "say what a checkpoint holds, without loading it"),
     "doctor": ("commands.doctor", "say what this machine has and what would run on it"),
+    "bench": ("commands.bench", "measure speed and memory, never without checking the output"),
+    "train": ("commands.train", "list the kinds of training"),
     "train nano": ("training.nano", "make the built-in model again"),
+    "train prune": ("commands.train_prune", "make a student of a teacher's blocks"),
+    "train rank-blocks": ("commands.train_rank_blocks", "find out which blocks matter least"),
+    "train distil": ("commands.train_distil", "stage 1: a student learns its teacher's noise"),
+    "train tune": ("commands.train_tune", "stage 2: few steps, and rewards"),
+    "train decoder": ("training.prune_decoder", "make a smaller, faster VAE decoder"),
+    "train lora": ("commands.train_lora", "teach a model a style or a subject"),
     "evaluate shapes": ("evaluation.shapes", "measure the built-in model on held-out prompts"),
+    "evaluate vbench": ("evaluation.vbench.command", "the VBench benchmark: videos, scores, total"),
 }
 
 EPILOG = """\

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hummingbird_core.vqa import Score, faults
-from tools.pack_texts import with_tables
+from tools.pack_texts import HEADINGS, help_page, with_tables
 from tools.workflow_graphs import WORKFLOWS, numbered
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,15 +111,34 @@ def _fault_texts() -> set[str]:
     return {f"fault_{name}" for name in (*faults(bad), *faults(dark))}
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("node", SNAPSHOT)
-def test_every_node_has_a_help_page_with_current_tables(node):
-    page = (ROOT / "web/docs" / f"{node}.md").read_text(encoding="utf-8")
-    assert page.startswith(f"# {SNAPSHOT[node]['display_name']}\n")
-    assert page == with_tables(page, _texts("en")[node]), "run tools/pack_texts.py"
+def test_every_node_has_a_help_page_with_current_tables(node, language):
+    page = help_page(node, language).read_text(encoding="utf-8")
+    text = _texts(language)[node]
+    assert page.startswith(f"# {text['display_name']}\n")
+    assert page == with_tables(page, text, language), "run tools/pack_texts.py"
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+@pytest.mark.parametrize("node", SNAPSHOT)
+def test_translated_help_says_as_much_as_the_english(node, language):
+    """As many paragraphs, list entries and table rows; the same code and the same numbers."""
+    english, translated = (_prose(node, name) for name in ("en", language))
+    for pattern in (r"^- ", r"^\|", r"\n\n", r"`[^`]+`", r"\d[\d.]*\d"):
+        found = [sorted(re.findall(pattern, t, re.MULTILINE)) for t in (translated, english)]
+        assert found[0] == found[1], pattern
+
+
+def _prose(node: str, language: str) -> str:
+    """A help page without title and tables."""
+    page = help_page(node, language).read_text(encoding="utf-8")
+    return page.partition(f"\n## {HEADINGS[language][0]}\n")[0].partition("\n")[2]
 
 
 def test_no_help_page_is_left_over():
-    assert {path.stem for path in (ROOT / "web/docs").iterdir()} == set(SNAPSHOT)
+    pages = {path for path in (ROOT / "web/docs").rglob("*") if path.is_file()}
+    assert pages == {help_page(node, language) for node in SNAPSHOT for language in LANGUAGES}
 
 
 # --- workflows -----------------------------------------------------------------------------------

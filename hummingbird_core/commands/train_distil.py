@@ -1,0 +1,41 @@
+"""`hummingbird train distil`: stage 1, a pruned student learns from its teacher."""
+
+from __future__ import annotations
+
+import argparse
+
+from .train_options import add_stage, stage_recipe
+
+EPILOG = """\
+examples:
+  the built-in model's stage 1, on a CPU:
+    hummingbird train distil --teacher nano-teacher --student hummingbird-nano --data shapes \\
+        -o runs/distil
+  the paper's, on four GPUs:
+    torchrun --nproc_per_node 4 -m hummingbird_core.cli train distil --teacher videocrafter2.ckpt \\
+        --student hummingbird-0.7b --data curated --recipe distil-0.7b -o runs/distil
+  a recipe of your own, and other values:
+    hummingbird train distil ... --recipe mine.yaml --steps 100 --set objectives.output_kd.weight=2
+
+The folder holds student.safetensors at the end; on the way distil.state.pt, distil.losses.jsonl,
+tensorboard/, validation/ and recipe.yaml. Stopped by Ctrl-C or in any other way, the same command
+goes on where it was.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `hummingbird train distil`."""
+    parser.epilog = EPILOG
+    student = "a preset (hummingbird-0.9b, hummingbird-0.7b, hummingbird-nano), or a U-Net's file"
+    add_stage(parser, "nano-distil", student)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, and say what was written."""
+    recipe = stage_recipe(args)
+    from ..training.distil import distil
+    from ..training.processes import connect
+
+    path = distil(args.teacher, args.student, args.data, recipe, args.output, args.latents)
+    if connect().is_main_process:
+        print(f"wrote {path}")

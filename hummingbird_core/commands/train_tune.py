@@ -1,0 +1,52 @@
+"""`hummingbird train tune`: stage 2, a student learns to need few steps."""
+
+from __future__ import annotations
+
+import argparse
+
+from .train_options import add_stage, stage_recipe
+
+EPILOG = """\
+examples:
+  the built-in model's stage 2, on a CPU:
+    hummingbird train tune --teacher nano-teacher --student runs/distil/student.safetensors \\
+        --data shapes -o runs/tune
+  the paper's, on four GPUs:
+    torchrun --nproc_per_node 4 -m hummingbird_core.cli train tune --teacher videocrafter2.ckpt \\
+        --student runs/distil/student.safetensors --data curated --recipe tune-0.7b -o runs/tune \\
+        --set objectives.rewards.image.weights=hps.safetensors
+
+The folder holds student.safetensors at the end if the recipe trains all weights, as nano-tune does;
+if it trains a LoRA, lora.safetensors (for ComfyUI) and lora-peft/, and student.safetensors with
+--merge. Stopped by Ctrl-C or in any other way, the same command goes on where it was.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `hummingbird train tune`."""
+    parser.epilog = EPILOG
+    add_stage(parser, "nano-tune", "the file that stage 1 wrote, or another with a U-Net")
+    parser.add_argument(
+        "--merge", action="store_true", help="also write the student with its LoRA merged"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, and say what was written."""
+    recipe = stage_recipe(args)
+    from ..training.processes import connect
+    from ..training.tune import tune
+
+    files = tune(
+        args.teacher,
+        args.student,
+        args.data,
+        recipe,
+        args.output,
+        args.latents,
+        merge=args.merge,
+    )
+    if connect().is_main_process:
+        for path in (files.lora, files.peft, files.model):
+            if path:
+                print(f"wrote {path}")

@@ -1,0 +1,59 @@
+"""Scores of the validation videos: what training climbs, and a judge that it does not follow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..files import complete_or_absent
+from .objectives import RewardFeedback
+from .progress import read_losses
+from .rewards.base import Reward
+from .rewards.held_out import RewardLog, Verdict, judge
+from .rewards.loading import load_reward
+from .rewards.shape_judge import ShapeJudge
+
+SHAPE_READER = "shape_reader"  # the judge of the built-in model's world, which is no reward
+
+
+@dataclass
+class Judging:
+    """Keeps `path` with the scores of every validation, and warns when reward and judge part.
+
+    Attributes:
+        path: a file of one object a line; of an earlier start of the run, it is gone on with.
+        rewards: that training climbs; their weighted sum is compared.
+        held_out: the judge.
+    """
+
+    path: Path
+    rewards: Sequence[RewardFeedback]
+    held_out: Reward
+    log: RewardLog = field(default_factory=RewardLog)
+
+    def __post_init__(self) -> None:
+        for line in read_losses(self.path):
+            scores = torch.tensor(line["reward"]), torch.tensor(line["held_out"])
+            self.log.verdicts.append(Verdict(line["step"], *scores))
+
+    def add(self, step: int, videos: Tensor, prompts: list[str]) -> None:
+        """Scores videos `[N, 3, T, H, W]` in -1..1 of the same N prompts as ever."""
+        self.log.verdicts = [v for v in self.log.verdicts if v.step < step]
+        scores = [r.weight * judge(r.reward, videos, prompts) for r in self.rewards]
+        self.log.add(step, torch.stack(scores).sum(dim=0), judge(self.held_out, videos, prompts))
+        lines = (
+            {"step": v.step, "reward": v.reward.tolist(), "held_out": v.held_out.tolist()}
+            for v in self.log.verdicts
+        )
+        with complete_or_absent(self.path) as file:
+            file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
+
+
+def load_judge(kind: str, weights: str | None) -> Reward:
+    """The reward model of that name, or the reader of shapes."""
+    return ShapeJudge() if kind == SHAPE_READER else load_reward(kind, weights)

@@ -1,0 +1,89 @@
+"""Dataclasses from nested mappings, such as a YAML file holds, with errors that name the key."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from ..errors import InputError
+
+T = TypeVar("T")
+
+
+def build(kind: type[T], values: Any, where: str) -> T:
+    """A dataclass from a mapping of its fields, nested ones included.
+
+    Args:
+        kind: the dataclass.
+        values: the mapping.
+        where: what to call it in an error message.
+
+    Raises:
+        InputError: a key is unknown or missing, or a value is of the wrong kind or out of range.
+    """
+    _check_mapping(values, where)
+    hints = get_type_hints(kind)
+    known = {f.name: f for f in fields(kind) if f.init}  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise InputError(_unknown_key(str(key), list(known), where))
+    for name, f in known.items():
+        if name not in values and f.default is MISSING and f.default_factory is MISSING:
+            raise InputError(f"got no {name} in {where}, expected one: add it")
+    return kind(**{k: _convert(hints[k], v, f"{where}: {k}") for k, v in values.items()})
+
+
+def _check_mapping(values: Any, where: str) -> None:
+    if not isinstance(values, Mapping):
+        raise InputError(f"got {values!r} for {where}, expected keys with values: see the recipes")
+
+
+def _unknown_key(key: str, known: list[str], where: str) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else "leave it out"
+    return f"got key {key!r} in {where}, expected one of {', '.join(known)}: {hint}"
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the type that a field wants."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):  # what may be left out is `X | None`
+        return None if value is None else _convert(arguments[0], value, where)
+    if is_dataclass(hint):
+        return build(hint, {} if value is None else value, where)  # type: ignore[arg-type]
+    if origin is dict:
+        _check_mapping(value, where)
+        return {str(k): _convert(arguments[1], v, f"{where}: {k}") for k, v in value.items()}
+    if origin is tuple:
+        return _convert_list(arguments, value, where)
+    if origin is Literal and value not in arguments:
+        raise InputError(f"got {value!r} for {where}, expected one of {', '.join(arguments)}")
+    return value if origin is Literal else _convert_scalar(hint, value, where)
+
+
+def _convert_list(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        value = [value]
+    if kinds[-1] is Ellipsis:
+        kinds = kinds[:1] * len(value)
+    if len(value) != len(kinds):
+        raise InputError(f"got {len(value)} values for {where}, expected {len(kinds)}: [5, 15]")
+    return tuple(_convert(kind, v, where) for kind, v in zip(kinds, value, strict=True))
+
+
+def _convert_scalar(kind: type, value: Any, where: str) -> Any:
+    is_number = isinstance(value, int | float | str) and not isinstance(value, bool)
+    try:
+        if kind is float and is_number:
+            return float(value)  # YAML takes 1e-5, without a point, for text
+        if kind is int and is_number and float(value).is_integer():
+            return int(float(value))
+    except ValueError:
+        pass
+    if kind in (bool, str) and isinstance(value, kind):
+        return value
+    names = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
+    raise InputError(f"got {value!r} for {where}, expected {names[kind]}")

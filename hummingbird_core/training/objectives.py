@@ -1,0 +1,168 @@
+"""What a student is trained for: objectives, each with a weight, whose sum is minimised.
+
+`output_kd` and `feature_kd` are stage 1 (arXiv 2503.18559, section 3.2), `consistency` and `reward`
+are stage 2 (T2V-Turbo, arXiv 2405.18750).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .consistency import HUBER_C, pseudo_huber
+from .diffusion import x0_weight
+from .rewards.base import Reward
+from .rewards.decoding import decode_for_reward
+from .step import Step
+
+if TYPE_CHECKING:
+    from diffusers.models import AutoencoderKL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What all objectives have.
+
+    Args:
+        weight: factor on the loss.
+        every: steps from one use to the next; 1 is every step.
+        processes: numbers of those that compute it; empty: all. Gradients are averaged over all
+            processes, those that compute other objectives included.
+    """
+
+    weight: float = 1.0
+    every: int = 1
+    processes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise InputError(f"got every {self.every}, expected at least 1, which is each step")
+
+    def loss(self, step: Step) -> Tensor:
+        """The loss before it is weighted: a scalar, mean over the clips."""
+        raise NotImplementedError
+
+    def is_due(self, step: int) -> bool:
+        return step % self.every == 0
+
+    def __call__(self, step: Step) -> Tensor:
+        """The weighted loss; 0 in a process that computes other objectives."""
+        if self.processes and step.part.process not in self.processes:
+            return 0 * step.student.noise.sum()  # which all weights get their zero gradient from
+        return self.weight * self.loss(step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputKD(Objective):
+    """Mean squared error between the student's noise and the guided teacher's.
+
+    Args:
+        weighting: "noise" is the plain error; "x0" weighs it like the error in the clean latents
+            that it leads to, which is large where the noise is strong.
+    """
+
+    weighting: Literal["noise", "x0"] = "noise"
+
+    def loss(self, step: Step) -> Tensor:
+        error = (step.student.noise - step.teacher.noise).square().mean(dim=(1, 2, 3, 4))  # [B]
+        if self.weighting == "x0":
+            error = error * x0_weight(step.t.cpu()).to(error)
+        return error.mean()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureKD(Objective):
+    """Sum over the kept blocks of |F_s - F_t|^2, each relative to the teacher's own |F_t|^2.
+
+    So a block of large activations counts no more than others; 1 is as wrong as zeros would be.
+
+    Args:
+        map: file with the block map of a student that was pruned by a map of its own; without, the
+            published one.
+    """
+
+    map: str | None = None
+
+    def loss(self, step: Step) -> Tensor:
+        pairs = step.models.kept_blocks.items()
+        return torch.stack([_distance(step, student, teacher) for student, teacher in pairs]).sum()
+
+
+def _distance(step: Step, student: str, teacher: str) -> Tensor:
+    got = step.student.features[student].float()
+    expected = step.teacher.features[teacher].float()
+    return (got - expected).square().mean() / expected.square().mean()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consistency(Objective):
+    """Pseudo-Huber distance between the student's values at two points of one trajectory.
+
+    The second point is one DDIM step of the guided teacher further, and gets no gradient.
+
+    Args:
+        huber_c: below this, the distance is that of squares.
+    """
+
+    huber_c: float = HUBER_C
+
+    def loss(self, step: Step) -> Tensor:
+        return pseudo_huber(*step.consistency_pair, self.huber_c)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardFeedback(Objective):
+    """Raises the score of what the student's clean latents show, through the VAE's decoder.
+
+    Args:
+        reward: judges frames.
+        vae: frozen; decodes only those frames that the reward asks for.
+        chunk: frames that are decoded at once, in forward and backward pass.
+    """
+
+    reward: Reward
+    vae: AutoencoderKL
+    chunk: int = 1
+
+    def loss(self, step: Step) -> Tensor:
+        generator = step.part.step_generator()
+        frames = self.reward.frames_needed(step.latents.shape[2], generator)
+        video = decode_for_reward(self.vae, step.value, frames, self.chunk)
+        return -self.reward(video, step.captions, generator).mean()
+
+
+def weighted_terms(objectives: Mapping[str, Objective], step: Step) -> dict[str, Tensor]:
+    """The terms of the loss that are due, by name."""
+    return {
+        name: objective(step)
+        for name, objective in objectives.items()
+        if objective.is_due(step.part.step)
+    }
+
+
+def check_objectives(objectives: Mapping[str, Objective], processes: int) -> None:
+    """Raises InputError if a step, or a process, would have nothing to do."""
+    if not any(objective.every == 1 for objective in objectives.values()):
+        raise InputError(
+            f"got objectives {', '.join(objectives) or 'none'}, expected one for every step: "
+            "give one of them every: 1"
+        )
+    for name, objective in objectives.items():
+        absent = [number for number in objective.processes if not 0 <= number < processes]
+        if absent:
+            raise InputError(
+                f"got process {absent[0]} for {name}, expected 0 to {processes - 1}: start more "
+                "processes with torchrun, or leave `processes` empty, which means all"
+            )
+    roles = [objective.processes or range(processes) for objective in objectives.values()]
+    idle = set(range(processes)) - {number for role in roles for number in role}
+    if idle:
+        raise InputError(
+            f"got no objective for process {min(idle)}, expected one for each: start fewer "
+            "processes, or leave `processes` empty, which means all"
+        )

@@ -1,0 +1,38 @@
+"""AdamW (arXiv 1711.05101), also with 8-bit states (arXiv 2110.02861)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from .train_settings import TrainSettings
+
+logger = logging.getLogger(__name__)
+
+
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], settings: TrainSettings
+) -> torch.optim.Optimizer:
+    """The optimizer that the settings ask for.
+
+    Without bitsandbytes "adamw8bit" is plain AdamW, which needs more memory and trains no worse.
+    """
+    options: dict[str, Any] = {
+        "lr": settings.learning_rate,
+        "betas": settings.betas,
+        "weight_decay": settings.weight_decay,
+    }
+    trained = list(parameters)
+    if settings.optimizer == "adamw8bit":
+        try:
+            from bitsandbytes.optim import AdamW8bit
+        except ImportError:
+            logger.warning("bitsandbytes is not installed: AdamW keeps its states in 32 bits")
+        else:
+            return AdamW8bit(trained, **options)
+    # The fused kernel knows no sharded parameters on a CPU.
+    return torch.optim.AdamW(trained, fused=settings.sharding == "none", **options)

@@ -1,0 +1,148 @@
+"""One process or several, on CPUs or GPUs: what `accelerate` and FSDP2 need to be told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..devices import best_device
+from ..errors import InputError, MissingPackageError
+from ..unet_layers import Block
+from .train_settings import TrainSettings
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator, PartialState
+
+T = TypeVar("T")
+
+# Others wait while one process fills the latent cache.
+LONGEST_WAIT = timedelta(days=2)
+ACCELERATE_NAMES = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
+
+
+def connect() -> PartialState:
+    """This process among those that train together: its device, its number, how many there are.
+
+    Frozen models that training uses belong on the same device.
+
+    Raises:
+        MissingPackageError: accelerate is not installed.
+        InputError: the processes that were started don't find each other.
+    """
+    try:
+        from accelerate import PartialState
+    except ImportError as error:
+        raise MissingPackageError(
+            "got no package accelerate, expected it for training: "
+            "pip install 'hummingbird-video[train]'"
+        ) from error
+    # On a machine without GPU, accelerate looks for other processes only if told that it has none.
+    state = PartialState(cpu=best_device().type == "cpu", timeout=LONGEST_WAIT)
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if state.num_processes != started:  # each would train alone, and overwrite the others' files
+        raise InputError(
+            f"got {state.num_processes} connected of {started} processes, expected all: start them "
+            "with torchrun"
+        )
+    return state
+
+
+def make_accelerator(settings: TrainSettings) -> Accelerator:
+    """What runs a training loop in the precision asked for, with the processes of `connect`.
+
+    Raises:
+        MissingPackageError: accelerate is not installed.
+        InputError: device or number of processes don't allow the precision or sharding.
+    """
+    state = connect()
+    from accelerate import Accelerator
+
+    try:
+        accelerator = Accelerator(
+            cpu=state.device.type == "cpu", mixed_precision=ACCELERATE_NAMES[settings.precision]
+        )
+    except ValueError as error:  # fp16 on a CPU, or another precision earlier in this process
+        raise InputError(
+            f"got precision {settings.precision}, expected one that works here: try bf16 or fp32 "
+            f"({error})"
+        ) from error
+    if settings.sharding != "none":
+        _check_sharding(settings, state.num_processes)
+    return accelerator
+
+
+def _check_sharding(settings: TrainSettings, processes: int) -> None:
+    if processes == 1:
+        raise InputError(
+            "got sharding fsdp2 in one process, expected several: start with torchrun, or set "
+            "sharding to none"
+        )
+    if settings.precision == "fp16" or settings.optimizer == "adamw8bit":
+        raise InputError(
+            f"got sharding fsdp2 with {settings.precision} and {settings.optimizer}, expected fp32 "
+            "or bf16 and adamw: neither a loss scale nor 8-bit states can be sharded"
+        )
+
+
+def distribute(accelerator: Accelerator, module: nn.Module, settings: TrainSettings) -> nn.Module:
+    """`module` on this process's device, such that a backward pass averages gradients."""
+    if settings.sharding == "none":
+        return accelerator.prepare_model(module)
+    return _shard(module.to(accelerator.device), accelerator.device, settings)
+
+
+def _shard(module: nn.Module, device: torch.device, settings: TrainSettings) -> nn.Module:
+    """Spreads each block of the U-Net, and then what is left, over all processes (FSDP2)."""
+    try:
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+    except ImportError as error:
+        raise MissingPackageError(
+            f"got PyTorch {torch.__version__}, expected 2.6 or newer for sharding fsdp2: "
+            "update it, or set sharding to none"
+        ) from error
+    mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+    half = torch.bfloat16 if settings.precision == "bf16" else None
+    # Weights travel in bf16, gradients in fp32. Inputs stay as they are: autocast sees to them.
+    policy = MixedPrecisionPolicy(half, torch.float32, cast_forward_inputs=False)
+    for block in module.modules():
+        if isinstance(block, Block):
+            fully_shard(block, mesh=mesh, mp_policy=policy)
+    fully_shard(module, mesh=mesh, mp_policy=policy)
+    return module
+
+
+@contextmanager
+def without_exchange(module: nn.Module) -> Iterator[None]:
+    """Gradients made meanwhile stay in each process, until a later pass exchanges their sum."""
+    if isinstance(module, DistributedDataParallel):
+        with module.no_sync():
+            yield
+    elif callable(exchange := getattr(module, "set_requires_gradient_sync", None)):  # FSDP2
+        exchange(False)
+        try:
+            yield
+        finally:
+            exchange(True)
+    else:
+        yield
+
+
+def one_by_one(work: Callable[[], T]) -> T:
+    """What `work` returns; the processes do it one after another, the main one first.
+
+    For work that leaves files: the others then find them.
+    """
+    state = connect()
+    for process in range(state.num_processes):
+        if process == state.process_index:
+            result = work()
+        state.wait_for_everyone()
+    return result

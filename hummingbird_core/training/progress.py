@@ -1,0 +1,91 @@
+"""What a run says about itself: a progress bar, a file of losses, and TensorBoard where it is."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from ..files import complete_or_absent
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+SHOWN = 4  # numbers beside the bar; the files have all
+
+
+class Progress:
+    """Reports the numbers of each step.
+
+    Args:
+        folder: gets `NAME.losses.jsonl`, one object a step, and `tensorboard/NAME`.
+        name: of the run.
+        first: the step that a resumed run goes on with; what was reported of later ones is undone.
+        steps: in all.
+    """
+
+    def __init__(self, folder: Path, name: str, first: int, steps: int):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.bar = tqdm(total=steps, initial=first, desc=name, unit="step", mininterval=2)
+        path = folder / f"{name}.losses.jsonl"
+        _forget_from(path, first)
+        self.file = path.open("a", encoding="utf-8", newline="\n")
+        self.tensorboard = _tensorboard(folder / "tensorboard" / name, first)
+
+    def report(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Shows and keeps the numbers of one step."""
+        shown = {name: f"{value:.4g}" for name, value in list(numbers.items())[:SHOWN]}
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update()
+        finite = {k: v if math.isfinite(v) else str(v) for k, v in numbers.items()}
+        self.file.write(json.dumps({"step": step, **finite}) + "\n")  # JSON knows no NaN
+        self.file.flush()
+        if self.tensorboard:
+            for name, value in numbers.items():
+                self.tensorboard.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self.bar.close()
+        self.file.close()
+        if self.tensorboard:
+            self.tensorboard.close()
+
+
+@contextmanager
+def progress(
+    folder: Path, name: str, first: int, steps: int, *, enabled: bool
+) -> Iterator[Progress | None]:
+    """A `Progress` that is closed in the end; None for processes that are to keep silent."""
+    reporter = Progress(folder, name, first, steps) if enabled else None
+    try:
+        yield reporter
+    finally:
+        if reporter:
+            reporter.close()
+
+
+def read_losses(path: Path) -> list[dict[str, Any]]:
+    """The lines of a losses file; the last one, which a kill can break, only if it is whole."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def _forget_from(path: Path, first: int) -> None:
+    kept = [line for line in read_losses(path) if line["step"] < first]
+    with complete_or_absent(path) as file:
+        file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
+
+
+def _tensorboard(folder: Path, first: int) -> SummaryWriter | None:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=first)

@@ -1,0 +1,140 @@
+"""From the released HPSv2 file to transformers' CLIP.
+
+The file holds OpenCLIP's ViT-H/14. Its attention keeps query, key and value in one matrix, and its
+projections multiply from the right; otherwise both differ in names only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ...checkpoints import read_tensors
+from ...errors import CheckpointError
+from ...state_dicts import check_fit
+
+if TYPE_CHECKING:
+    from transformers import CLIPConfig, CLIPModel
+
+# Heads leave no trace in the weights. From ViT-B/32 to ViT-H/14 they are 64 channels wide, but no
+# more than 16: the vision tower of ViT-H/14 has 16 of 80 channels.
+HEAD_WIDTH = 64
+MAX_HEADS = 16
+
+# Beginnings and fragments of names: OpenCLIP, transformers.
+_RENAMES = (
+    (r"^visual\.transformer\.resblocks\.", "vision_model.encoder.layers."),
+    (r"^visual\.ln_pre\.", "vision_model.pre_layrnorm."),  # transformers' spelling
+    (r"^visual\.ln_post\.", "vision_model.post_layernorm."),
+    (r"^visual\.class_embedding$", "vision_model.embeddings.class_embedding"),
+    (r"^visual\.conv1\.weight$", "vision_model.embeddings.patch_embedding.weight"),
+    (r"^visual\.positional_embedding$", "vision_model.embeddings.position_embedding.weight"),
+    (r"^visual\.proj$", "visual_projection.weight"),
+    (r"^transformer\.resblocks\.", "text_model.encoder.layers."),
+    (r"^ln_final\.", "text_model.final_layer_norm."),
+    (r"^token_embedding\.", "text_model.embeddings.token_embedding."),
+    (r"^positional_embedding$", "text_model.embeddings.position_embedding.weight"),
+    (r"^text_projection$", "text_projection.weight"),
+    (r"\.ln_([12])\.", r".layer_norm\1."),
+    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
+    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
+    (r"\.attn\.", ".self_attn."),
+)
+_TRANSPOSED = ("visual.proj", "text_projection")
+
+
+def convert_hps(source: str | Path, folder: str | Path) -> None:
+    """Writes `config.json` and safetensors, which `CLIPModel.from_pretrained(folder)` loads.
+
+    Args:
+        source: the released file, `HPS_v2.1_compressed.pt`; nothing in it is executed.
+        folder: made if it is not there; older files of these names are replaced.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, unsafe, or not such a model.
+    """
+    model = clip_from_open_clip(read_tensors(source))
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        model.save_pretrained(temporary)
+        for file in Path(temporary).iterdir():
+            os.replace(file, folder / file.name)
+
+
+def clip_from_open_clip(weights: Mapping[str, Tensor]) -> CLIPModel:
+    """Builds the CLIP model that fits OpenCLIP's weights, in eval mode.
+
+    Raises:
+        CheckpointError: names or shapes are not those of a CLIP with a vision transformer.
+    """
+    from transformers import CLIPModel
+
+    try:
+        config = _config(weights)
+        renamed = _to_transformers(weights)
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"got CLIP weights without a fitting {error}, expected OpenCLIP's names and shapes: "
+            "use the released HPS_v2.1_compressed.pt"
+        ) from error
+    with torch.device("meta"):  # only to know its names and shapes
+        expected = CLIPModel(config).state_dict()
+    check_fit("CLIP", expected, renamed)
+    return CLIPModel.from_pretrained(None, config=config, state_dict=renamed).eval()
+
+
+def _config(weights: Mapping[str, Tensor]) -> CLIPConfig:
+    from transformers import CLIPConfig
+
+    _, _, patch, _ = weights["visual.conv1.weight"].shape
+    positions, _ = weights["visual.positional_embedding"].shape
+    vocabulary, _ = weights["token_embedding.weight"].shape
+    context, _ = weights["positional_embedding"].shape
+    _, projection = weights["text_projection"].shape
+    vision = {
+        **_tower(weights, "visual."),
+        "patch_size": patch,
+        "image_size": patch * round((positions - 1) ** 0.5),
+    }
+    text = {
+        **_tower(weights, ""),
+        "vocab_size": vocabulary,
+        "max_position_embeddings": context,
+    }
+    return CLIPConfig(vision_config=vision, text_config=text, projection_dim=projection)
+
+
+def _tower(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
+    mlp_width, width = weights[f"{prefix}transformer.resblocks.0.mlp.c_fc.weight"].shape
+    pattern = re.compile(rf"{re.escape(prefix)}transformer\.resblocks\.(\d+)\.")
+    layers = {match[1] for match in map(pattern.match, weights) if match}
+    return {
+        "hidden_size": width,
+        "intermediate_size": mlp_width,
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": min(width // HEAD_WIDTH, MAX_HEADS),
+        "hidden_act": "gelu",
+    }
+
+
+def _to_transformers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    converted = {}
+    for key, value in weights.items():
+        name = key
+        for old, new in _RENAMES:
+            name = re.sub(old, new, name)
+        if ".in_proj_" in name:
+            for part, third in zip("qkv", value.chunk(3), strict=True):
+                converted[name.replace("in_proj_", f"{part}_proj.")] = third
+        else:
+            # A file keeps the memory's layout; a transposed view would not fit.
+            converted[name] = value.T.contiguous() if key in _TRANSPOSED else value
+    return converted

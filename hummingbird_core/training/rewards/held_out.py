@@ -1,0 +1,89 @@
+"""Guards against reward hacking: a second judge, which training does not follow.
+
+What climbs a reward long enough finds what pleases that model and nobody else (Goodhart's law;
+measured in arXiv 2210.10760). So on the same validation clips a held-out judge is asked too. When
+the reward goes on rising and the judge falls, it is time to stop, or to take the weights of the
+step where the judge was happiest.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .base import Reward
+
+logger = logging.getLogger(__name__)
+
+SIGNIFICANT = 2.0  # standard errors of the mean difference
+
+
+@torch.no_grad()
+def judge(reward: Reward, frames: Tensor, captions: list[str], seed: int = 0) -> Tensor:
+    """Scores `[B]` of whole clips `[B, 3, T, H, W]` in -1..1, always by the same random choices."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = reward.frames_needed(frames.shape[2], generator).to(frames.device)
+    return reward(frames[:, :, chosen], captions, generator).float().cpu()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Scores `[N]` of the same N prompts and seeds, after a step of training."""
+
+    step: int
+    reward: Tensor
+    held_out: Tensor
+
+
+@dataclass
+class RewardLog:
+    """Follows reward and held-out judge through a run, and warns when they part.
+
+    Attributes:
+        verdicts: in the order of the steps.
+    """
+
+    verdicts: list[Verdict] = field(default_factory=list)
+
+    @property
+    def best(self) -> Verdict:
+        """Where the held-out judge was happiest; the log must not be empty."""
+        return max(self.verdicts, key=lambda verdict: float(verdict.held_out.mean()))
+
+    @property
+    def is_hacking(self) -> bool:
+        """Whether, since `best`, the reward has risen and the judge fallen, beyond chance."""
+        if not self.verdicts:
+            return False
+        last, best = self.verdicts[-1], self.best
+        rise = _standard_errors(last.reward - best.reward)
+        fall = _standard_errors(best.held_out - last.held_out)
+        return rise > SIGNIFICANT and fall > SIGNIFICANT
+
+    def add(self, step: int, reward: Tensor, held_out: Tensor) -> None:
+        """Takes the scores `[N]` of validation clips; logs a warning if `is_hacking`."""
+        self.verdicts.append(Verdict(step, reward, held_out))
+        if self.is_hacking:
+            best = self.best
+            logger.warning(
+                "reward hacking at step %d: since step %d the reward rose from %.3f to %.3f, while "
+                "the held-out judge fell from %.3f to %.3f; stop, or use the weights of step %d",
+                step,
+                best.step,
+                best.reward.mean(),
+                reward.mean(),
+                best.held_out.mean(),
+                held_out.mean(),
+                best.step,
+            )
+
+
+def _standard_errors(difference: Tensor) -> float:
+    """Mean of paired differences `[N]`, in units of its standard error."""
+    if len(difference) < 2:
+        return 0.0  # one clip alone proves nothing
+    error = difference.std() / len(difference) ** 0.5
+    return float(difference.mean() / error.clamp(min=1e-8))

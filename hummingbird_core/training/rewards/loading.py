@@ -1,0 +1,116 @@
+"""From the name of a reward model to the model. Nothing is downloaded here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import CheckpointError, InputError
+from .base import Reward
+from .clip_image import ClipImageReward
+from .convert_hps import clip_from_open_clip
+from .shapes import ShapesReward
+from .video_text import VideoTextReward
+
+if TYPE_CHECKING:
+    from transformers import CLIPModel
+
+HPS = "xswu/HPSv2"
+HPS_FILE = "HPS_v2.1_compressed.pt"
+PICKSCORE = "yuvalkirstain/PickScore_v1"
+XCLIP = "microsoft/xclip-base-patch32"
+
+
+def load_reward(kind: str, weights: str | Path | None = None) -> Reward:
+    """Makes a reward model, on the CPU, in eval mode.
+
+    Args:
+        kind: one of `REWARDS`.
+        weights: a folder in transformers' layout, the hub id of one that is in the hub's local
+            cache, or for "hpsv2" also the released file. None means the usual hub id. "shapes" is
+            a formula and has none.
+
+    Raises:
+        InputError: there is no such kind, or it has no weights.
+        CheckpointError: the weights are not on this computer, damaged, or of another model.
+    """
+    if kind not in REWARDS:
+        raise InputError(f"got reward {kind!r}, expected one of {', '.join(REWARDS)}: choose one")
+    return REWARDS[kind](None if weights is None else str(weights))
+
+
+def _load_shapes(weights: str | None) -> Reward:
+    if weights is not None:
+        raise InputError(
+            f"got weights {weights!r} for the reward 'shapes', expected none: it is a formula"
+        )
+    return ShapesReward()
+
+
+def _load_hps(weights: str | None) -> Reward:
+    from ...checkpoints import read_tensors
+
+    name = weights or HPS
+    path = Path(name) if Path(name).is_file() else _released_hps(name)
+    model = clip_from_open_clip(read_tensors(path)) if path else _load_clip(name)
+    return ClipImageReward(model, "hpsv2")
+
+
+def _released_hps(name: str) -> Path | None:
+    """The released file, in a folder or the hub's cache; None if it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    if Path(name).is_dir():
+        file = Path(name) / HPS_FILE
+        return file if file.is_file() else None
+    try:
+        cached = try_to_load_from_cache(name, HPS_FILE)
+    except HFValidationError:  # a path, of which nothing is there
+        return None
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def _load_pickscore(weights: str | None) -> Reward:
+    return ClipImageReward(_load_clip(weights or PICKSCORE), "pickscore")
+
+
+def _load_video(weights: str | None) -> Reward:
+    from transformers import AutoModel, AutoTokenizer
+
+    name = weights or XCLIP
+    model = _from_pretrained(AutoModel, name, use_safetensors=True)
+    return VideoTextReward(model, _from_pretrained(AutoTokenizer, name))
+
+
+def _load_clip(name: str) -> CLIPModel:
+    from transformers import CLIPModel
+
+    return _from_pretrained(CLIPModel, name, use_safetensors=True)
+
+
+def _from_pretrained(loader: Any, name: str, **options: Any) -> Any:
+    """Never code from the hub, never pickles, never the network."""
+    from safetensors import SafetensorError
+
+    try:
+        return loader.from_pretrained(
+            name, local_files_only=True, trust_remote_code=False, **options
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        is_here = Path(name).exists() or not isinstance(error, OSError)
+        reason = str(error).strip().partition("\n")[0] if is_here else "it is not on this computer"
+        raise CheckpointError(
+            f"got no reward model from {name!r} ({reason}), expected a folder, or a hub id that "
+            f"was downloaded, with safetensors: try `hf download {name}`"
+        ) from error
+
+
+REWARDS: dict[str, Callable[[str | None], Reward]] = {
+    "shapes": _load_shapes,
+    "hpsv2": _load_hps,
+    "pickscore": _load_pickscore,
+    "video": _load_video,
+}
+"""Makers of the reward models that a recipe can name."""

@@ -1,0 +1,261 @@
+"""What both distillation stages do: load models and clips, train, and keep the recipe."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoints import load_checkpoint
+from ..devices import DTYPES
+from ..errors import CheckpointError, InputError
+from ..model_files import find_model
+from ..text_encoder import TextEncoder
+from ..unet import PRESETS, HummingbirdUNet, UNetConfig
+from .clip_order import ClipSettings
+from .clip_reading import FrameSettings
+from .clip_sources import Mixture, open_clips
+from .data import ClipBatch, ClipSource
+from .judging import Judging, load_judge
+from .objectives import Objective, RewardFeedback, check_objectives, weighted_terms
+from .parts import Part
+from .processes import connect, one_by_one
+from .pruning import BlockMap, map_to, prune, read_map
+from .recipe import Recipe, RewardSettings, changed_keys, read_recipe, write_recipe
+from .rewards.loading import load_reward
+from .shape_clips import ShapeClips
+from .step import Models, NoiseSettings, draw_step
+from .trainer import train
+from .training_state import whole_weights
+from .validation import Validation
+
+if TYPE_CHECKING:
+    from diffusers.models import AutoencoderKL
+
+logger = logging.getLogger(__name__)
+
+SHAPES = "shapes"  # in place of a data source: the built-in model's world
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The frozen models of a teacher's file, in eval mode, on the training device.
+
+    Attributes:
+        file: where they come from.
+    """
+
+    file: Path
+    unet: HummingbirdUNet
+    vae: AutoencoderKL
+    text_encoder: TextEncoder
+
+
+@dataclass(frozen=True)
+class DistillationLoss:
+    """The loss of one part of a step: a batch of clips, and what the objectives say of it."""
+
+    clips: ClipSource
+    models: Models
+    objectives: Mapping[str, Objective]
+    noise: NoiseSettings
+
+    def __call__(self, part: Part) -> dict[str, Tensor]:
+        batch = self.clips.batch(part.step, size=part.size, rank=part.index, world_size=part.count)
+        step = draw_step(part, _on_device(batch), self.models, self.noise)
+        return weighted_terms(self.objectives, step)
+
+
+def load_teacher(name_or_path: str | Path) -> Teacher:
+    """Loads a teacher, with the VAE and the text encoder that its student will share.
+
+    Raises:
+        CheckpointError: there is no such file, or it lacks one of the three.
+    """
+    path = find_model(name_or_path)
+    if path.is_dir():
+        raise CheckpointError(
+            f"got folder {path}, expected the teacher's file: name the file in it"
+        )
+    checkpoint = load_checkpoint(path, dtype=torch.float32)
+    if checkpoint.vae is None or checkpoint.text_encoder is None:
+        raise CheckpointError(
+            f"got {path.name} without VAE or text encoder, expected a whole model: use a merged "
+            "checkpoint such as VideoCrafter2's"
+        )
+    return Teacher(path, checkpoint.unet, checkpoint.vae, checkpoint.text_encoder)
+
+
+def load_student(name_or_path: str | Path, teacher: Teacher, recipe: Recipe) -> HummingbirdUNet:
+    """A student as training finds it, on the CPU in fp32.
+
+    Args:
+        name_or_path: a U-Net preset, which is made of the teacher's blocks, or a file.
+        teacher: not changed.
+        recipe: says what training does to the student's layers.
+    """
+    if name_or_path in PRESETS:
+        student = HummingbirdUNet(UNetConfig.from_preset(str(name_or_path)))
+        prune(teacher.unet, student)
+    else:
+        student = load_checkpoint(find_model(name_or_path), dtype=torch.float32).unet
+    student.gradient_checkpointing = recipe.student.gradient_checkpointing
+    for module in student.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = recipe.student.dropout
+    return student
+
+
+def freeze(module: nn.Module, precision: str) -> None:
+    """No gradients, no dropout, on the training device in the precision of the computation.
+
+    A teacher left in training mode would teach its own dropout.
+    """
+    module.eval().requires_grad_(False).to(connect().device, DTYPES[precision])
+
+
+def train_student(
+    name: str,
+    student: HummingbirdUNet,
+    teacher: Teacher,
+    data: str | Path,
+    recipe: Recipe,
+    folder: Path,
+    latents: Path | None,
+) -> dict[str, Tensor]:
+    """Trains `student` as the recipe says; goes on where an earlier call stopped.
+
+    Args:
+        name: of the stage, for its files.
+        student: what of it needs gradients is trained.
+        teacher: from `load_teacher`; frozen here.
+        data: source of clips, see `clip_index.list_clips`, or "shapes".
+        recipe: objectives and settings.
+        folder: of the run.
+        latents: folder that keeps the clips' latents, for several runs; default: in `folder`.
+
+    Returns:
+        the trained weights by name, on the CPU; in other processes than the main one, nothing.
+    """
+    keep_recipe(recipe, folder)
+    for module in (teacher.unet, teacher.vae, teacher.text_encoder):
+        freeze(module, recipe.training.precision)
+    _check_guidance(student, recipe)
+    models = Models(
+        student, teacher.unet, teacher.text_encoder, _kept_blocks(student, teacher, recipe)
+    )
+    objectives = make_objectives(recipe, teacher.vae)
+    check_objectives(objectives, connect().num_processes)
+    clips = one_by_one(lambda: open_data(data, teacher.vae, recipe, latents or folder / "latents"))
+    loss = DistillationLoss(clips, models, objectives, recipe.noise)
+    validation = Validation(
+        student,
+        teacher.vae,
+        teacher.text_encoder,
+        recipe.validation,
+        recipe.noise,
+        recipe.data,
+        folder / "validation",
+        writes=connect().is_main_process,
+        judging=make_judging(recipe, objectives, folder / "judge.jsonl"),
+    )
+    trained = train(name, student, loss, recipe.training, folder, validation)
+    return whole_weights(trained)
+
+
+def keep_recipe(recipe: Recipe, folder: Path) -> None:
+    """Writes the recipe into the folder of its run; says what changed since an earlier start."""
+    path = folder / "recipe.yaml"
+    if not connect().is_main_process:
+        return
+    if path.exists() and (changed := changed_keys(read_recipe(path), recipe)):
+        logger.warning(
+            "the run in %s began with another %s: it goes on, but not as if begun like this",
+            folder,
+            ", ".join(changed),
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_recipe(recipe, path)
+
+
+def make_objectives(recipe: Recipe, vae: AutoencoderKL) -> dict[str, Objective]:
+    """The objectives of a recipe by name, its rewards included."""
+    rewards = {
+        name: _reward_objective(settings, vae, recipe.training.precision)
+        for name, settings in recipe.objectives.rewards.items()
+    }
+    return {**recipe.objectives.without_rewards(), **rewards}
+
+
+def make_judging(recipe: Recipe, objectives: Mapping[str, Objective], path: Path) -> Judging | None:
+    """What follows the rewards with a held-out judge; None if the recipe names none."""
+    kind = recipe.validation.judge
+    rewards = [term for term in objectives.values() if isinstance(term, RewardFeedback)]
+    if kind is None or not rewards:
+        return None
+    held_out = load_judge(kind, recipe.validation.judge_weights)
+    if isinstance(held_out, nn.Module):
+        freeze(held_out, recipe.training.precision)
+    return Judging(path, rewards, held_out)
+
+
+def open_data(data: str | Path, vae: AutoencoderKL, recipe: Recipe, cache: Path) -> ClipSource:
+    """The clips to train on, their latents made now if they are not in `cache`."""
+    settings, seed = recipe.data, recipe.training.seed
+
+    def clips_of(length: int) -> ClipSource:
+        if str(data) == SHAPES:
+            return ShapeClips(length, seed)
+        frames = FrameSettings(settings.height, settings.width)
+        clips = ClipSettings(length, settings.max_stride, settings.caption_dropout, seed)
+        return open_clips(data, vae, cache, frames, clips)
+
+    sources = [clips_of(length) for length in settings.num_frames]
+    return Mixture([(source, 1.0) for source in sources], seed) if len(sources) > 1 else sources[0]
+
+
+def _check_guidance(student: HummingbirdUNet, recipe: Recipe) -> None:
+    has_input = student.config.guidance_embedding
+    if recipe.noise.tells_guidance and not has_input:
+        low, high = recipe.noise.guidance
+        raise InputError(
+            f"got guidance {low} to {high} for a student without guidance input, expected a single "
+            "value to bake in: set noise.guidance to [11, 11], or choose a student with it"
+        )
+    if has_input and not recipe.noise.tells_guidance:
+        student.time_cond_proj.requires_grad_(False)  # what is told nothing can learn nothing
+
+
+def _kept_blocks(student: HummingbirdUNet, teacher: Teacher, recipe: Recipe) -> BlockMap:
+    features = recipe.objectives.feature_kd
+    if features is None:
+        return {}
+    if features.map:
+        return read_map(Path(features.map))
+    return map_to(teacher.unet.config, student.config)
+
+
+def _reward_objective(
+    settings: RewardSettings, vae: AutoencoderKL, precision: str
+) -> RewardFeedback:
+    reward = load_reward(settings.kind, settings.weights)
+    if isinstance(reward, nn.Module):
+        freeze(reward, precision)
+    return RewardFeedback(
+        reward=reward,
+        vae=vae,
+        chunk=settings.chunk,
+        weight=settings.weight,
+        every=settings.every,
+        processes=settings.processes,
+    )
+
+
+def _on_device(batch: ClipBatch) -> ClipBatch:
+    device = connect().device
+    return replace(batch, latents=batch.latents.to(device), fps=batch.fps.to(device))

@@ -1,0 +1,67 @@
+"""Writes a trained student as one file that loads like a released checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..checkpoint_layout import CONFIG_KEY, UNET_PREFIX, model_configs, split_parts
+from ..checkpoints import CUSTOM_PRESET, LICENCE_KEY, PRESET_KEY
+from ..download import CATALOG
+from ..files import check_destination
+from ..tensor_files import open_tensors, write_safetensors
+from ..unet import HummingbirdUNet
+
+DTYPE = torch.float16  # as the released models are run
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    """A tensor in memory, as if it were in a file."""
+
+    tensor: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.tensor.shape)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.tensor.dtype
+
+    def read(self) -> Tensor:
+        return self.tensor.detach().cpu()
+
+
+def write_student(unet: HummingbirdUNet, teacher: Path, destination: Path) -> None:
+    """Writes `unet`, with the VAE and the text encoder of its teacher's file, in fp16.
+
+    An older file of that name is replaced, once the new one is complete.
+
+    Raises:
+        CheckpointError: a weight is not finite in fp16.
+        OutputError: the file cannot be written.
+    """
+    check_destination(destination, overwrite=True)
+    file = open_tensors(teacher)
+    parts = split_parts(file.tensors)
+    configs = replace(model_configs(file, parts), unet=unet.config)
+    tensors = replace(
+        parts,
+        unet={key: _InMemory(value) for key, value in unet.state_dict().items()},
+        unet_prefix=UNET_PREFIX,
+    )
+    name = file.metadata.get(PRESET_KEY, "videocrafter2")
+    metadata = {
+        LICENCE_KEY: CATALOG[name].licence if name in CATALOG else "that of the teacher's file",
+        **file.metadata,
+        "format": "pt",
+        PRESET_KEY: unet.config.preset or CUSTOM_PRESET,
+        CONFIG_KEY: configs.to_json(),
+        "hummingbird.source": teacher.name,
+        "hummingbird.dtype": str(DTYPE).removeprefix("torch."),
+    }
+    write_safetensors(destination, tensors.with_prefixes(), dtype=DTYPE, metadata=metadata)

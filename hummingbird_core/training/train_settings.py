@@ -1,0 +1,90 @@
+"""How long and how hard to train."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import InputError
+
+LAST_RATE = 0.05  # of the peak learning rate, where the cosine ends
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What the training loop needs to know, whatever is trained.
+
+    Args:
+        steps: optimizer steps.
+        learning_rate: at its peak.
+        warmup: steps of linear rise to it.
+        decay: what follows: "constant", or a "cosine" down to a twentieth.
+        batch: clips of a step, over all processes.
+        micro_batch: clips that a process computes at once; gradients add up over as many rounds as
+            the batch needs. 0: its whole share at once.
+        optimizer: "adamw", or "adamw8bit" to spare memory where bitsandbytes is installed.
+        betas: of AdamW.
+        weight_decay: of AdamW.
+        clip_norm: length that longer gradients are cut to; 0 lets all pass.
+        ema_decay: of the averaged weights, which are then the result; 0 for none.
+        precision: of the computation; trained weights stay fp32.
+        sharding: "none", or "fsdp2" to spread weights and optimizer over the processes.
+        save_every: steps between states on the disk.
+        validate_every: steps between validations; 0 for none.
+        seed: of everything random.
+    """
+
+    steps: int
+    learning_rate: float
+    warmup: int = 0
+    decay: Literal["constant", "cosine"] = "constant"
+    batch: int = 1
+    micro_batch: int = 0
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    ema_decay: float = 0.0
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    sharding: Literal["none", "fsdp2"] = "none"
+    save_every: int = 100
+    validate_every: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "save_every"):
+            self._check(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("warmup", "micro_batch", "validate_every", "clip_norm", "weight_decay"):
+            self._check(name, 0 <= getattr(self, name) < math.inf, "0 or more")
+        self._check("learning_rate", 0 < self.learning_rate < math.inf, "more than 0, such as 1e-5")
+        self._check("ema_decay", 0 <= self.ema_decay < 1, "0 to below 1, such as 0.999")
+        self._check("betas", all(0 <= beta < 1 for beta in self.betas), "two numbers from 0 to 1")
+
+    def _check(self, name: str, is_good: bool, expected: str) -> None:
+        if not is_good:
+            raise InputError(f"got {name} {getattr(self, name)}, expected {expected}: change it")
+
+    def rate(self, step: int) -> float:
+        """Learning rate at `step`."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        if self.decay == "constant":
+            return self.learning_rate
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        cosine = 0.5 * (1 + math.cos(math.pi * done))
+        return self.learning_rate * (LAST_RATE + (1 - LAST_RATE) * cosine)
+
+    def part_size(self, processes: int) -> int:
+        """Clips that each of so many processes computes at once.
+
+        Raises:
+            InputError: the batch can't be cut into parts of that size, equally many a process.
+        """
+        size = self.micro_batch or max(1, self.batch // processes)
+        if self.batch % (size * processes):
+            raise InputError(
+                f"got a batch of {self.batch} clips, expected a multiple of {size * processes}, "
+                f"that is of {size} at once in {processes} processes: change batch or micro_batch"
+            )
+        return size

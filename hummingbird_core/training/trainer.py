@@ -1,0 +1,227 @@
+"""The training loop of every stage: a plain PyTorch loop on `accelerate`.
+
+    train("student", student, loss, TrainSettings(steps=1000, learning_rate=1e-4), folder)
+
+One process, or several under `torchrun`, each with the whole model (DDP) or a share of it (FSDP2).
+Killed at any time, the same call goes on from the last saved state and makes the same losses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from threading import Event
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError, NumericalError
+from .ema import EMA
+from .optimizers import make_optimizer
+from .parts import Part
+from .processes import distribute, make_accelerator, without_exchange
+from .progress import progress
+from .stopping import deferred_ctrl_c
+from .train_settings import TrainSettings
+from .training_state import TrainingState
+
+Model = TypeVar("Model", bound=nn.Module)
+# The named terms of a part's loss, each a mean over its clips; their sum is minimised.
+Loss = Callable[[Part], dict[str, Tensor]]
+Validate = Callable[[int], None]  # is told how many steps are done
+
+MOST_BAD_STEPS = 20  # in a row; fp16 has a few while it looks for its loss scale
+STOPPING = "stopping"
+
+
+def train(
+    name: str,
+    model: Model,
+    loss: Loss,
+    settings: TrainSettings,
+    folder: Path,
+    validate: Validate | None = None,
+) -> Model:
+    """Trains `model` in place; goes on where an earlier call with the same folder stopped.
+
+    Args:
+        name: of the stage, for its files and its progress bar.
+        model: what to train; parameters that need no gradient are left alone.
+        loss: computes the terms of one part of a step's batch. Everything random in it comes from
+            the part, or from torch's global generators, which are seeded for each part.
+        settings: steps, learning rate, precision and so on.
+        folder: gets `NAME.state.pt`, `NAME.losses.jsonl` and TensorBoard's files.
+        validate: called every `settings.validate_every` steps, while `model` is in eval mode and
+            has the averaged weights.
+
+    Returns:
+        `model` on the training device, in eval mode, with the averaged weights if there are any.
+
+    Raises:
+        InputError: nothing is to be trained, or the settings don't fit the machine.
+        NumericalError: the loss or its gradient is not finite many times in a row.
+        CheckpointError: the state in `folder` is damaged or another model's.
+        KeyboardInterrupt: Ctrl-C; the state was saved.
+    """
+    return Trainer(name, model, loss, settings, folder).run(validate)
+
+
+class Trainer(Generic[Model]):
+    """One stage of training; see `train`."""
+
+    def __init__(
+        self, name: str, model: Model, loss: Loss, settings: TrainSettings, folder: Path
+    ) -> None:
+        if not any(p.requires_grad for p in model.parameters()):
+            raise InputError(f"got {name} with all weights frozen, expected some to train")
+        self.name, self.model, self.loss = name, model, loss
+        self.settings, self.folder = settings, folder
+        self.accelerator = make_accelerator(settings)
+        self.part_size = settings.part_size(self.accelerator.num_processes)
+        self.enclosed = distribute(self.accelerator, Enclosed(model), settings)
+        # Only now are the parameters those of the device, or of this process's share.
+        optimizer = make_optimizer((p for p in model.parameters() if p.requires_grad), settings)
+        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
+        self.ema = EMA(model, settings.ema_decay) if settings.ema_decay else None
+        self.state = TrainingState(
+            folder / f"{name}.state.pt", model, optimizer, self.ema, self.accelerator.scaler
+        )
+
+    def run(self, validate: Validate | None = None) -> Model:
+        """All steps that are not done yet."""
+        first, steps = self.state.load(), self.settings.steps
+        bad_steps = 0
+        self.model.train()
+        with (
+            own_randomness(self.accelerator.device),
+            deferred_ctrl_c() as stop,
+            progress(self.folder, self.name, first, steps, enabled=self._is_main) as reporter,
+        ):
+            for step in range(first, steps):
+                numbers = self._step(step, stop)
+                is_stopping = numbers.pop(STOPPING) > 0
+                if reporter:
+                    reporter.report(step, numbers)
+                bad_steps = 0 if are_finite(numbers) else bad_steps + 1
+                self._check_progress(step, bad_steps, numbers)
+                self._after(step + 1, is_stopping, validate)
+        if self.ema:
+            self.ema.swap()
+        self.accelerator.wait_for_everyone()  # until all files are written
+        return self.model.eval()
+
+    def _after(self, done: int, is_stopping: bool, validate: Validate | None) -> None:
+        """What is due when so many steps are done."""
+        settings = self.settings
+        if is_stopping or done == settings.steps or done % settings.save_every == 0:
+            self.state.save(done, writes=self._is_main)
+        if is_stopping and done < settings.steps:
+            raise KeyboardInterrupt
+        if validate and settings.validate_every and done % settings.validate_every == 0:
+            self._validate(validate, done)
+
+    def _step(self, step: int, stop: Event) -> dict[str, float]:
+        """One update of the weights; returns the numbers to report, means over all processes."""
+        rate = self.settings.rate(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad()
+        terms = self._accumulate_gradients(step)
+        norm = self._clip_gradients()
+        means = self._mean_over_processes({**terms, STOPPING: float(stop.is_set())})
+        loss = sum(means[name] for name in terms)
+        numbers = {"loss": loss, **means, "gradient_norm": norm, "learning_rate": rate}
+        if self.accelerator.device.type == "cuda":
+            numbers["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        # With a loss scale the optimizer itself leaves a bad step out, and lowers the scale.
+        if are_finite(numbers) or self.accelerator.scaler:
+            self.optimizer.step()
+        if self.ema and are_finite(numbers):
+            self.ema.update(step)
+        return numbers
+
+    def _accumulate_gradients(self, step: int) -> dict[str, Tensor | float]:
+        processes = self.accelerator.num_processes
+        count = self.settings.batch // self.part_size
+        rounds = count // processes
+        sums: Counter[str] = Counter()
+        for turn in range(rounds):
+            process = self.accelerator.process_index
+            index = turn * processes + process
+            part = Part(self.settings.seed, step, index, count, self.part_size, process)
+            with self._exchange(is_last=turn + 1 == rounds):
+                for name, term in self._backward(part, rounds).items():
+                    sums[name] += term  # type: ignore[assignment]
+        return dict(sums)
+
+    def _backward(self, part: Part, rounds: int) -> dict[str, Tensor]:
+        """Adds a part's gradients to those of the weights; returns its terms."""
+        torch.manual_seed(part.layer_seed)
+        with self.accelerator.autocast():
+            terms = self.enclosed(lambda: self.loss(part))
+        self.accelerator.backward(torch.stack(list(terms.values())).sum() / rounds)
+        return {name: term.detach() / rounds for name, term in terms.items()}
+
+    def _exchange(self, is_last: bool) -> AbstractContextManager[None]:
+        return nullcontext() if is_last else without_exchange(self.enclosed)
+
+    def _clip_gradients(self) -> float:
+        longest = self.settings.clip_norm or math.inf
+        norm = self.accelerator.clip_grad_norm_(self.enclosed.parameters(), longest)
+        return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+
+    def _mean_over_processes(self, numbers: dict[str, Tensor | float]) -> dict[str, float]:
+        device = self.accelerator.device
+        values = torch.stack([torch.as_tensor(v, device=device).float() for v in numbers.values()])
+        means = self.accelerator.reduce(values, "mean").tolist()
+        return dict(zip(numbers, means, strict=True))
+
+    def _check_progress(self, step: int, bad_steps: int, numbers: dict[str, float]) -> None:
+        if bad_steps < MOST_BAD_STEPS:
+            return
+        faults = [name for name, value in numbers.items() if not math.isfinite(value)]
+        raise NumericalError(
+            f"got NaN or infinity for {', '.join(faults)} in {bad_steps} steps in a row, up to "
+            f"step {step}, expected numbers: the weights are still those before; lower the "
+            "learning rate, or use bf16 or fp32"
+        )
+
+    def _validate(self, validate: Validate, done: int) -> None:
+        self.model.eval()
+        average = self.ema.in_model() if self.ema else nullcontext()
+        with average, torch.no_grad(), self.accelerator.autocast():
+            self.enclosed(lambda: validate(done))
+        self.model.train()
+
+    @property
+    def _is_main(self) -> bool:
+        return self.accelerator.is_main_process
+
+
+class Enclosed(nn.Module):
+    """Runs functions that use a model inside of a forward pass of it.
+
+    There DDP prepares to average gradients, and FSDP has gathered weights. So a loss may call the
+    model as it likes: twice, one of its methods, or a part of it.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, function: Callable[[], Any]) -> Any:
+        return function()
+
+
+def are_finite(numbers: Mapping[str, float]) -> bool:
+    """Whether a step went well."""
+    return all(map(math.isfinite, numbers.values()))
+
+
+def own_randomness(device: torch.device) -> AbstractContextManager[None]:
+    """Gives torch's global generators back as they were."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])

@@ -1,0 +1,138 @@
+"""The file from which a run goes on exactly where it was.
+
+It holds what is trained (the LoRA, if that is all), its average, the optimizer and the loss scale.
+The learning rate and everything random follow from the number of the step, so they need no state.
+Whole tensors are stored, however many processes shared them: a run may go on with another number.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+
+from ..errors import CheckpointError
+from ..files import check_destination, complete_or_absent
+from .ema import EMA
+
+GATHERED = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+TRAINED = StateDictOptions(ignore_frozen_params=True)
+SCATTERED = StateDictOptions(full_state_dict=True, strict=False)  # frozen weights are not in it
+READ_ERRORS = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+)
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What a run changes, and the file that keeps it.
+
+    Attributes:
+        path: of the file.
+        model: whose parameters with gradient are trained.
+        optimizer: of these parameters.
+        ema: their average, if there is one.
+        scaler: of the loss, in fp16.
+    """
+
+    path: Path
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: EMA | None
+    scaler: torch.amp.GradScaler | None
+
+    def save(self, step: int, *, writes: bool) -> None:
+        """Keeps the state after `step` steps; a kill leaves the older file whole.
+
+        All processes call this, since each may hold a part of the weights; the one that `writes`
+        gets them all.
+        """
+        state = {
+            "step": step,
+            "optimizer_name": type(self.optimizer).__name__,
+            "model": get_model_state_dict(self.model, options=GATHERED),
+            "optimizer": get_optimizer_state_dict(self.model, self.optimizer, options=GATHERED),
+            "ema": self._gather_average(),
+            "scaler": self.scaler.state_dict() if self.scaler else {},
+        }
+        if writes:
+            check_destination(self.path, overwrite=True)
+            with complete_or_absent(self.path) as file:
+                torch.save(state, file)
+
+    def load(self) -> int:
+        """Takes the state from the file; returns the steps done, 0 without a file.
+
+        Raises:
+            CheckpointError: the file is damaged, or belongs to another model or optimizer.
+        """
+        if not self.path.exists():
+            return 0
+        state = self._read()
+        if self.ema:
+            # The average of a run that began without one starts at its weights.
+            set_model_state_dict(self.model, state["ema"] or state["model"], options=SCATTERED)
+            self.ema.restart()
+        set_model_state_dict(self.model, state["model"], options=SCATTERED)
+        set_optimizer_state_dict(self.model, self.optimizer, state["optimizer"], options=SCATTERED)
+        if self.scaler and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        return state["step"]
+
+    def _gather_average(self) -> dict[str, Tensor]:
+        if self.ema is None:
+            return {}
+        with self.ema.in_model():
+            average = whole_weights(self.model)
+            return {key: value.clone() for key, value in average.items()}  # not the model's own
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            got = {key: tuple(value.shape) for key, value in state["model"].items()}
+        except READ_ERRORS as error:
+            raise CheckpointError(
+                f"got {self.path}, which is damaged, expected the state of a run: delete it to "
+                "start again"
+            ) from error
+        trained = _weights(self.model, TRAINED)
+        if state["optimizer_name"] != type(self.optimizer).__name__:
+            raise CheckpointError(
+                f"got {self.path}, which {state['optimizer_name']} made, expected the state of "
+                f"{type(self.optimizer).__name__}: set training.optimizer as it was, or choose "
+                "another folder"
+            )
+        differing = got.items() ^ {(key, tuple(value.shape)) for key, value in trained.items()}
+        if differing:
+            name = min(differing)[0]
+            raise CheckpointError(
+                f"got {self.path}, which holds the training of another model (they differ in "
+                f"{name}), expected that of this one: choose another folder"
+            )
+        return state
+
+
+def whole_weights(model: nn.Module) -> dict[str, Tensor]:
+    """What is trained of `model`, by name, on the CPU; in other processes than the main one, {}."""
+    return _weights(model, GATHERED)
+
+
+def _weights(model: nn.Module, options: StateDictOptions) -> dict[str, Tensor]:
+    return cast("dict[str, Tensor]", get_model_state_dict(model, options=options))

@@ -1,0 +1,137 @@
+"""A tiny distillation: models of some thousand weights, the real objectives, moving shapes.
+
+As a script it trains in child processes, several together or one that kills itself on the way:
+
+    python tiny_training.py '[{"folder": "a", "processes": 4}, {"folder": "b", "kill_at": 5}]'
+
+The children are forked after the imports, which take longer than all the training.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+from contextlib import suppress
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from hummingbird_core.lora_training import inject_lora, new_lora
+from hummingbird_core.training.objectives import Consistency, OutputKD
+from hummingbird_core.training.parts import Part
+from hummingbird_core.training.pruning import prune
+from hummingbird_core.training.shape_clips import ShapeClips
+from hummingbird_core.training.stage import DistillationLoss, freeze
+from hummingbird_core.training.step import Models, NoiseSettings
+from hummingbird_core.training.text import build_text_encoder
+from hummingbird_core.training.train_settings import TrainSettings
+from hummingbird_core.training.trainer import train
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+
+TEACHER = UNetConfig(
+    model_channels=8,
+    channel_mult=(1, 1),
+    attention_levels=(1,),
+    head_channels=4,
+    context_dim=64,
+    norm_groups=4,
+)
+STUDENT = replace(TEACHER, num_res_blocks=1, middle_block=False, guidance_embedding=True)
+GRID = NoiseSettings(timesteps="grid", guidance=(1.0, 9.0))
+
+
+def tiny_models(teacher: UNetConfig = TEACHER, student: UNetConfig = STUDENT) -> Models:
+    """A random teacher, a random text encoder, and a student made of the teacher's blocks."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        big, small = HummingbirdUNet(teacher), HummingbirdUNet(student)
+        text_encoder = build_text_encoder()
+    prune(big, small)
+    for module in (big, text_encoder):
+        freeze(module, "fp32")
+    return Models(small, big, text_encoder)
+
+
+def tiny_loss(models: Models, **objectives) -> DistillationLoss:
+    objectives = objectives or {"output_kd": OutputKD(), "consistency": Consistency()}
+    return DistillationLoss(ShapeClips(num_frames=3), models, objectives, GRID)
+
+
+def run(
+    folder: str, kill_at: int = -1, lora: bool = False, precision: str = "fp32", **settings
+) -> None:
+    """One training run; `kill_at` is the step in the middle of which it dies."""
+    torch.set_num_threads(1)
+    models = tiny_models()
+    if lora:
+        generator = torch.Generator().manual_seed(0)
+        inject_lora(models.student, new_lora(models.student, 2, 2.0, generator))
+    loss = tiny_loss(models)
+
+    def mortal_loss(part: Part) -> dict[str, torch.Tensor]:
+        terms = loss(part)
+        if part.step == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return terms
+
+    defaults = {"steps": 5, "learning_rate": 1e-3, "batch": 4, "ema_decay": 0.9, "save_every": 2}
+    train(
+        "tiny",
+        models.student,
+        mortal_loss,
+        TrainSettings(**{**defaults, "precision": precision, **settings}),
+        Path(folder),
+    )
+
+
+def fork(processes: int = 1, **arguments) -> None:
+    """`run` in so many processes together; waits for all of them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = []
+    for rank in range(processes):
+        child = os.fork()
+        if child == 0:
+            os._exit(_child(rank, processes, port, arguments))
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+
+
+def _child(rank: int, processes: int, port: int, arguments: dict) -> int:
+    """Runs, and never returns to what the parent was doing; its exit code."""
+    try:
+        if processes > 1:
+            _join(rank, processes, port)
+        run(**arguments)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _join(rank: int, processes: int, port: int) -> None:
+    """What torchrun tells a process."""
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(processes),
+        LOCAL_WORLD_SIZE=str(processes),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )
+
+
+if __name__ == "__main__":
+    for package in ("accelerate", "peft", "torch.utils.tensorboard"):
+        with suppress(ImportError):
+            import_module(package)  # here once, and not in every child
+    for arguments in json.loads(sys.argv[1]):
+        fork(**arguments)

@@ -1,0 +1,124 @@
+"""Decoders pruned from a full one: what is kept, what distilling gains, and the built-in one."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+import torch
+from diffusers.models import AutoencoderKL
+from helpers import relative_l2, rnd
+
+from hummingbird_core.checkpoints import load_checkpoint
+from hummingbird_core.errors import CheckpointError, InputError
+from hummingbird_core.fast_decoders import built_in_decoder, find_decoder, load_fast_decoder
+from hummingbird_core.model_files import find_model
+from hummingbird_core.training import prune_decoder as command
+from hummingbird_core.training.loop import Schedule
+from hummingbird_core.training.prune_decoder import (
+    distil_decoder,
+    prune_decoder,
+    psnr_against,
+    save_decoder,
+    shape_frames,
+    video_frames,
+)
+from hummingbird_core.vae import decode_latents
+from hummingbird_core.video import write_video
+
+
+@pytest.fixture
+def full() -> AutoencoderKL:
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        block_out_channels=[8, 8, 16, 16],
+        layers_per_block=1,
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        norm_num_groups=4,
+    )
+    return vae.eval().requires_grad_(False)
+
+
+def test_pruning_nothing_but_attention_keeps_the_function(full):
+    full.decoder.mid_block.attentions[0] = None
+    same = prune_decoder(full, 1, full.config["layers_per_block"])
+    z = rnd("z", (1, 4, 4, 4))
+    with torch.no_grad():
+        assert torch.equal(same.decode(z).sample, full.decode(z).sample)
+
+
+def test_the_strongest_groups_are_kept(full):
+    conv = full.decoder.conv_in  # 16 channels in 4 groups
+    conv.weight[4:8] *= 100
+    conv.weight[12:] *= 50
+    small = prune_decoder(full, 2, 0)
+    kept = [*range(4, 8), *range(12, 16)]
+    assert torch.equal(small.decoder.conv_in.weight, conv.weight[kept])
+    first = small.decoder.mid_block.resnets[0]
+    assert first.norm1.num_groups == 2
+    assert torch.equal(first.norm1.weight, full.decoder.mid_block.resnets[0].norm1.weight[kept])
+    assert small.config["block_out_channels"] == (4, 4, 8, 8)
+
+
+def test_distilling_gains_and_a_stopped_run_goes_on(full, tmp_path):
+    small = prune_decoder(full, 2, 0)
+    before = psnr_against(full, small, shape_frames, count=2)
+    for steps in (4, 8):
+        trained = distil_decoder(
+            full,
+            small,
+            shape_frames,
+            Schedule(steps, 1e-2, warmup=1, ema_decay=0.5),
+            tmp_path,
+            batch=2,
+        )
+    assert psnr_against(full, trained, shape_frames, count=2) > before + 1
+    assert torch.load(tmp_path / "decoder.state.pt", weights_only=True)["step"] == 8
+
+
+def test_a_saved_decoder_loads_and_decodes_videos(full, tmp_path):
+    small = prune_decoder(full, 2, 0)
+    path = tmp_path / "fast.safetensors"
+    save_decoder(path, small, psnr=20.0, licence="Apache-2.0")
+    latents = rnd("z", (1, 4, 2, 4, 6))
+    with torch.no_grad():
+        video = decode_latents(load_fast_decoder(path), latents)
+        expected = small.decode(latents[:, :, 1] / small.config["scaling_factor"]).sample
+    assert video.shape == (1, 3, 2, 32, 48)
+    assert relative_l2(video[:, :, 1], expected) <= 2e-3  # stored in fp16
+
+
+def test_impossible_shapes_and_missing_files_are_refused(full, tmp_path):
+    with pytest.raises(InputError, match="a divisor of 4"):
+        prune_decoder(full, 3, 0)
+    with pytest.raises(InputError, match="0 to 1 layers"):
+        prune_decoder(full, 2, 2)
+    with pytest.raises(InputError, match="without videos"):
+        video_frames(tmp_path)
+    with pytest.raises(CheckpointError, match="expected 'nano'"):
+        find_decoder(tmp_path / "none.safetensors")
+
+
+def test_frames_come_from_videos_too(tmp_path):
+    write_video(tmp_path / "clip.mp4", torch.zeros(2, 32, 48, 3, dtype=torch.uint8).numpy(), 8)
+    crops = video_frames(tmp_path)(2, seed=0)
+    assert crops.shape == (2, 3, 256, 256)
+    assert crops.min() >= -1.01
+
+
+def test_the_command_makes_a_decoder(tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    output = tmp_path / "fast.safetensors"
+    arguments = ["--steps", "1", "--batch", "1", "--folder", str(tmp_path), "-o", str(output)]
+    command.run(parser.parse_args(arguments))
+    assert "PSNR against the full decoder" in capsys.readouterr().out
+    assert load_fast_decoder(output).config["block_out_channels"] == [8, 8, 16, 16]
+
+
+@pytest.mark.skipif(not built_in_decoder().exists(), reason="hummingbird train decoder: not run")
+def test_the_built_in_decoder_belongs_to_the_built_in_model():
+    """Fails when the model was made again without `hummingbird train decoder`."""
+    full = load_checkpoint(find_model("nano"), dtype=torch.float32).vae
+    assert psnr_against(full, load_fast_decoder("nano"), shape_frames, count=8) >= 25

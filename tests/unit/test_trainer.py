@@ -1,0 +1,309 @@
+"""The training loop on a linear model: results, resuming, settings, and what stops it."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from hummingbird_core.errors import CheckpointError, InputError, NumericalError
+from hummingbird_core.training.parts import Part
+from hummingbird_core.training.progress import read_losses
+from hummingbird_core.training.stopping import deferred_ctrl_c
+from hummingbird_core.training.train_settings import TrainSettings
+from hummingbird_core.training.trainer import MOST_BAD_STEPS, train
+
+
+def linear() -> nn.Linear:
+    model = nn.Linear(4, 1)
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    return model
+
+
+def regression(model: nn.Module):
+    """Learns the sum of four numbers."""
+
+    def loss(part: Part) -> dict[str, torch.Tensor]:
+        x = torch.stack([torch.randn(4, generator=g) for g in part.clip_generators()])
+        error = model(x) - x.sum(1, keepdim=True)
+        return {"error": error.square().mean(), "size": 0 * model(x).mean()}
+
+    return loss
+
+
+def settings(**changes) -> TrainSettings:
+    return TrainSettings(**{"steps": 20, "learning_rate": 0.05, "batch": 8, **changes})
+
+
+def fit(folder, model=None, loss=None, validate=None, **changes) -> nn.Linear:
+    model = model or linear()
+    return train("fit", model, loss or regression(model), settings(**changes), folder, validate)
+
+
+def losses(folder) -> list[float]:
+    return [line["loss"] for line in read_losses(folder / "fit.losses.jsonl")]
+
+
+def losses_without_dropout(folder) -> list[float]:
+    fit(folder / "plain", steps=3)
+    return losses(folder / "plain")
+
+
+def test_training_reaches_its_goal(tmp_path):
+    model = fit(tmp_path, steps=200, decay="cosine", ema_decay=0.9)
+    torch.testing.assert_close(model.weight, torch.ones(1, 4), atol=0.02, rtol=0)
+    assert not model.training
+    assert losses(tmp_path)[-1] < 0.01 * losses(tmp_path)[0]
+
+
+def test_gradient_accumulation_changes_nothing(tmp_path):
+    whole, parts = fit(tmp_path / "a"), fit(tmp_path / "b", micro_batch=2)
+    torch.testing.assert_close(whole.weight, parts.weight, atol=1e-6, rtol=0)
+    torch.testing.assert_close(losses(tmp_path / "a"), losses(tmp_path / "b"), atol=1e-6, rtol=0)
+
+
+def test_the_result_is_the_average(tmp_path):
+    """By hand: the decay of step s is min(0.5, (1 + s) / (10 + s))."""
+    weights = []
+    model = linear()
+    loss = regression(model)
+
+    def remembering(part):
+        weights.append(model.weight.detach().clone())
+        return loss(part)
+
+    average = fit(tmp_path / "a", model, remembering, steps=3, ema_decay=0.5).weight.detach()
+    weights.append(fit(tmp_path / "b", steps=3).weight.detach())
+    expected = weights[0]
+    for step, after in enumerate(weights[1:]):
+        expected = expected.lerp(after, 1 - (1 + step) / (10 + step))
+    torch.testing.assert_close(average, expected)
+
+
+def test_dropout_is_drawn_from_the_run_and_not_from_the_caller(tmp_path):
+    def run(name: str) -> list[float]:
+        model = nn.Sequential(nn.Dropout(0.5), linear())
+        before = torch.get_rng_state()
+        fit(tmp_path / name, model, steps=3)
+        assert torch.equal(torch.get_rng_state(), before)
+        return losses(tmp_path / name)
+
+    first = run("a")
+    assert run("b") == first
+    assert first != losses_without_dropout(tmp_path)
+
+
+def test_bf16_computes_in_half_precision_and_keeps_the_weights(tmp_path):
+    seen = []
+    model = linear()
+
+    def loss(part):
+        out = model(torch.ones(1, 4))
+        seen.append(out.dtype)
+        return {"error": (out.float() - 1).square().mean()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        # accelerate keeps one precision for a whole process, and the other tests use another.
+        from accelerate.state import AcceleratorState
+
+        patch.setattr(AcceleratorState, "_shared_state", {})
+        fit(tmp_path, model, loss, precision="bf16", steps=2)
+    assert seen == [torch.bfloat16] * 2
+    assert model.weight.dtype == torch.float32
+
+
+def test_a_finished_run_is_only_read_again(tmp_path):
+    first = fit(tmp_path, ema_decay=0.9)
+    again = fit(tmp_path, ema_decay=0.9, loss=lambda part: pytest.fail("it trained again"))
+    assert torch.equal(again.weight, first.weight)
+
+
+def test_what_was_reported_after_the_last_state_is_reported_anew(tmp_path):
+    def dies_at_13(part):
+        if part.step == 13:
+            raise RuntimeError
+        return regression(model)(part)
+
+    model = linear()
+    with pytest.raises(RuntimeError):
+        fit(tmp_path, model, dies_at_13, save_every=5)
+    file = tmp_path / "fit.losses.jsonl"
+    file.write_text(file.read_text() + '{"step": 13, "lo')  # a line that a kill broke
+    fit(tmp_path, save_every=5)
+    fit(tmp_path / "straight")
+    assert [line["step"] for line in read_losses(file)] == list(range(20))
+    assert losses(tmp_path) == losses(tmp_path / "straight")
+
+
+def test_every_line_of_the_losses_names_its_terms(tmp_path):
+    fit(tmp_path, steps=2, warmup=2)
+    first = json.loads((tmp_path / "fit.losses.jsonl").read_text().splitlines()[0])
+    assert first.keys() == {"step", "loss", "error", "size", "gradient_norm", "learning_rate"}
+    assert first["learning_rate"] == 0.025
+    assert first["loss"] == pytest.approx(first["error"] + first["size"])
+
+
+def test_long_gradients_are_cut(tmp_path):
+    def steep(part):
+        return {"error": 1e6 * model.weight.sum()}
+
+    model = linear()
+    fit(tmp_path, model, steep, steps=1, learning_rate=1.0, clip_norm=1e-9)
+    # AdamW's epsilon of 1e-8 is larger than what is left of the gradient.
+    assert 0 < model.weight.abs().max() < 0.2
+
+
+def test_validation_sees_the_average_without_dropout(tmp_path):
+    model, seen = linear(), []
+
+    def validate(done: int) -> None:
+        seen.append((done, model.weight.detach().clone(), model.training, torch.is_grad_enabled()))
+
+    fit(tmp_path, model, validate=validate, steps=5, validate_every=2, ema_decay=0.9)
+    result = fit(tmp_path / "four", steps=4, ema_decay=0.9)
+    assert [entry[0] for entry in seen] == [2, 4]
+    torch.testing.assert_close(seen[1][1], result.weight.detach())
+    assert not any(is_training or has_grad for _, _, is_training, has_grad in seen)
+
+
+def test_nan_ends_a_run_after_some_steps_and_leaves_the_weights(tmp_path):
+    model = linear()
+    loss = regression(model)
+
+    def broken(part):
+        terms = loss(part)
+        return terms if part.step < 3 else {**terms, "size": terms["size"] + math.nan}
+
+    with pytest.raises(NumericalError, match=r"for loss, size in 20 steps .*step 22, "):
+        fit(tmp_path, model, broken, steps=100)
+    assert len(losses(tmp_path)) == 3 + MOST_BAD_STEPS
+    assert torch.equal(model.weight, fit(tmp_path / "three", steps=3).weight)
+
+
+def test_one_bad_step_is_left_out(tmp_path):
+    model = linear()
+    loss = regression(model)
+
+    def broken(part):
+        return {k: v * (math.inf if part.step == 3 else 1) for k, v in loss(part).items()}
+
+    fit(tmp_path, model, broken, steps=60, ema_decay=0.5)
+    torch.testing.assert_close(model.weight, torch.ones(1, 4), atol=0.3, rtol=0)
+
+
+def test_ctrl_c_finishes_the_step_saves_and_goes_on_later(tmp_path):
+    model = linear()
+    loss = regression(model)
+
+    def interrupted(part):
+        if part.step == 7:
+            signal.raise_signal(signal.SIGINT)
+        return loss(part)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, model, interrupted, save_every=100)
+    assert len(losses(tmp_path)) == 8
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    fit(tmp_path, save_every=100)
+    fit(tmp_path / "straight")
+    assert losses(tmp_path) == losses(tmp_path / "straight")
+
+
+def test_a_second_ctrl_c_does_not_wait():
+    with deferred_ctrl_c() as seen:
+        signal.raise_signal(signal.SIGINT)
+        assert seen.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_other_threads_leave_ctrl_c_alone():
+    seen = []
+
+    def work() -> None:
+        with deferred_ctrl_c() as event:
+            seen.append(event.is_set())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "got steps 0, expected at least 1"),
+        ({"learning_rate": -1.0}, "got learning_rate -1.0, expected more than 0"),
+        ({"ema_decay": 1.0}, "got ema_decay 1.0, expected 0 to below 1"),
+        ({"batch": 6, "micro_batch": 4}, "got a batch of 6 clips, expected a multiple of 4"),
+        ({"precision": "fp16"}, "got precision fp16, expected one that works here: try bf16"),
+        ({"sharding": "fsdp2"}, "got sharding fsdp2 in one process, expected several"),
+    ],
+)
+def test_bad_settings(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        fit(tmp_path, **changes)
+
+
+def test_nothing_to_train(tmp_path):
+    with pytest.raises(InputError, match="got fit with all weights frozen"):
+        fit(tmp_path, linear().requires_grad_(False))
+
+
+def test_the_state_of_another_model(tmp_path):
+    fit(tmp_path, steps=1)
+    other = nn.Linear(5, 1)
+    with pytest.raises(CheckpointError, match=r"another model \(they differ in weight\)"):
+        train("fit", other, regression(other), settings(), tmp_path)
+
+
+def test_the_state_of_another_optimizer(tmp_path):
+    fit(tmp_path, steps=1)
+    state = torch.load(tmp_path / "fit.state.pt", weights_only=True)
+    torch.save({**state, "optimizer_name": "AdamW8bit"}, tmp_path / "fit.state.pt")
+    with pytest.raises(CheckpointError, match="which AdamW8bit made, expected the state of AdamW:"):
+        fit(tmp_path)
+
+
+def test_a_damaged_state(tmp_path):
+    fit(tmp_path, steps=1)
+    state = tmp_path / "fit.state.pt"
+    state.write_bytes(state.read_bytes()[:200])
+    with pytest.raises(CheckpointError, match="which is damaged, expected the state of a run"):
+        fit(tmp_path)
+
+
+def test_eight_bits_fall_back_to_32_and_say_so(tmp_path, caplog):
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError:
+        fit(tmp_path, steps=1, optimizer="adamw8bit")
+        assert "bitsandbytes is not installed" in caplog.text
+    else:
+        pytest.skip("bitsandbytes is installed")
+
+
+def test_rates():
+    cosine = settings(steps=110, warmup=10, decay="cosine", learning_rate=1.0)
+    assert cosine.rate(0) == 0.1
+    assert cosine.rate(10) == 1.0
+    assert cosine.rate(60) == pytest.approx(0.525)
+    assert cosine.rate(110) == pytest.approx(0.05)
+    assert settings(warmup=10).rate(19) == 0.05
+
+
+def test_no_two_parts_draw_alike():
+    parts = [Part(0, step, index, count=2, size=2) for step in range(3) for index in range(2)]
+    seeds = [g.initial_seed() for part in parts for g in part.clip_generators()]
+    assert len(set(seeds)) == 12
+    whole = Part(0, 1, 0, count=1, size=4)
+    cut = [g for index in range(2) for g in Part(0, 1, index, 2, 2).clip_generators()]
+    assert [g.initial_seed() for g in whole.clip_generators()] == [g.initial_seed() for g in cut]
+    assert parts[2].step_generator().initial_seed() == parts[3].step_generator().initial_seed()
