@@ -21,14 +21,14 @@ def size_inputs(default: int, smallest: int, hint: str) -> list[io.Input]:
     ]
 
 
-def frames_input() -> io.Input:
+def frames_input(hint: str) -> io.Input:
+    """`hint` goes on after "... (and 26)" with how more are made."""
     return io.Int.Input(
         "frames",
         default=16,
         min=1,
         max=MOST_FRAMES,
-        tooltip="Number of frames. The models were trained on 16 (and 26); for more, put Context "
-        "Windows (dim 2) on the model.",
+        tooltip=f"Number of frames. The models were trained on 16 (and 26){hint}",
     )
 
 
@@ -85,7 +85,7 @@ def sampling_inputs() -> list[io.Input]:
     """What a video is sampled with: the fields of `VideoSettings`, and the seed."""
     return [
         *size_inputs(0, 0, "0: the size that the model was trained on."),
-        frames_input(),
+        frames_input("; more are made in windows of 16 that overlap."),
         steps_input(),
         io.Float.Input(
             "guidance",

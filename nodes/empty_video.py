@@ -19,7 +19,10 @@ class EmptyHummingbirdVideo(io.ComfyNode):
             "Empty Latent Image would make clips of one frame.",
             inputs=[
                 *size_inputs(64, 8, "64x64 for the built-in model, 512x320 for the big ones."),
-                frames_input(),
+                frames_input(
+                    ". For more, Sample Video makes windows by itself; with KSampler, put Context "
+                    "Windows (dim 2) on the model."
+                ),
                 io.Int.Input(
                     "batch_size",
                     default=1,

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from comfy_page import comfy_page
+from comfy_page import chromium, comfy_page, fit_view
 from workflow_graphs import WORKFLOWS, Workflow, numbered
 
 FOLDER = Path(__file__).resolve().parent.parent / "workflows"
@@ -38,26 +38,14 @@ MAKE = """async ([name, graph, note]) => {
   return JSON.stringify(app.graph.serialize());
 }"""
 
-FIT = """({x, y, width, height}) => {
-  const boxes = app.graph._nodes.map((node) => [...node.getBounding()]);
-  const left = Math.min(...boxes.map((b) => b[0])), top = Math.min(...boxes.map((b) => b[1]));
-  const right = Math.max(...boxes.map((b) => b[0] + b[2]));
-  const bottom = Math.max(...boxes.map((b) => b[1] + b[3]));
-  const scale = Math.min(width / (right - left + 40), height / (bottom - top + 40));
-  const page = app.canvas.canvas.getBoundingClientRect();
-  app.canvas.ds.scale = scale;
-  app.canvas.ds.offset = [
-    (x - page.x + width / 2) / scale - (left + right) / 2,
-    (y - page.y + height / 2) / scale - (top + bottom) / 2];
-  app.graph.setDirtyCanvas(true, true);
-}"""
-
 
 def main() -> int:
     """Make all workflows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("server", help="its address, such as http://127.0.0.1:8188")
-    with comfy_page(parser.parse_args().server, SIZE, **LEGIBLE) as page:
+    server = parser.parse_args().server
+    with chromium() as browser:
+        page = comfy_page(browser, server, SIZE, **LEGIBLE)
         for name, workflow in WORKFLOWS.items():
             make(page, name, workflow)
     return 0
@@ -68,7 +56,7 @@ def make(page: Any, name: str, workflow: Workflow) -> None:
     saved = json.loads(page.evaluate(MAKE, [name, numbered(workflow.graph), workflow.note]))
     text = json.dumps(saved, indent=2, ensure_ascii=False)
     (FOLDER / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
-    page.evaluate(FIT, PICTURE)
+    fit_view(page, PICTURE)
     page.wait_for_timeout(1500)  # until the canvas is drawn again
     page.screenshot(path=FOLDER / f"{name}.jpg", type="jpeg", quality=80, clip=PICTURE)
 

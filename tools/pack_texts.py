@@ -2,9 +2,10 @@
 
     python3 tools/pack_texts.py http://127.0.0.1:8188     a running ComfyUI that has this pack
 
-The nodes are the one place for English texts. This writes locales/en/nodeDefs.json and the tables
-of inputs and outputs in web/docs; the text above the tables and the other languages are written
-by hand, and the tests find what is missing or left over in them. Standard library only.
+The nodes are the one place for English texts, and locales/LANGUAGE/nodeDefs.json for those of other
+languages. This writes locales/en/nodeDefs.json and the tables of inputs and outputs in all help
+pages of web/docs. Translations and the text above the tables are written by hand; the tests find
+what is missing or left over in them. Standard library only.
 """
 
 from __future__ import annotations
@@ -17,10 +18,17 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-ENGLISH = ROOT / "locales" / "en" / "nodeDefs.json"
+LOCALES = ROOT / "locales"
+ENGLISH = LOCALES / "en" / "nodeDefs.json"
 HELP = ROOT / "web" / "docs"
 PREFIX = "Hummingbird"
-TABLES = "\n## Inputs\n"  # from here on a help page is written by this file
+# From the first of these headings on, a help page is written by this file.
+HEADINGS = {
+    "en": ("Inputs", "Outputs", "None."),
+    "ru": ("Входы", "Выходы", "Нет."),
+    "zh": ("输入", "输出", "无。"),
+    "ja": ("入力", "出力", "なし。"),
+}
 
 Texts = dict[str, dict[str, Any]]  # node id -> names, description and tooltips
 
@@ -32,10 +40,22 @@ def main() -> int:
     with urllib.request.urlopen(f"{parser.parse_args().server}/object_info") as reply:
         texts = english_texts(json.load(reply))
     ENGLISH.write_text(as_json(texts), encoding="utf-8")
-    for node, text in texts.items():
-        page = HELP / f"{node}.md"
-        page.write_text(with_tables(page.read_text(encoding="utf-8"), text), encoding="utf-8")
+    for language in HEADINGS:
+        _write_tables(language)
     return 0
+
+
+def _write_tables(language: str) -> None:
+    texts = json.loads((LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8"))
+    for node, text in texts.items():
+        page = help_page(node, language)
+        current = with_tables(page.read_text(encoding="utf-8"), text, language)
+        page.write_text(current, encoding="utf-8")
+
+
+def help_page(node: str, language: str) -> Path:
+    """Where ComfyUI looks for it; the English one stands for languages that have none."""
+    return HELP / (f"{node}.md" if language == "en" else f"{node}/{language}.md")
 
 
 def english_texts(object_info: dict[str, Any]) -> Texts:
@@ -48,9 +68,13 @@ def as_json(texts: Texts) -> str:
     return json.dumps(texts, indent=2, ensure_ascii=False) + "\n"
 
 
-def with_tables(page: str, text: dict[str, Any]) -> str:
+def with_tables(page: str, text: dict[str, Any], language: str = "en") -> str:
     """A help page with the tables of what `text` says of inputs and outputs."""
-    return page.partition(TABLES)[0].rstrip("\n") + "\n" + _tables(text)
+    inputs, outputs, none = HEADINGS[language]
+    prose = page.partition(f"\n## {inputs}\n")[0].rstrip("\n")
+    sections = ((inputs, text["inputs"]), (outputs, text["outputs"]))
+    tables = [f"\n## {heading}\n\n{_table(entries) or none}" for heading, entries in sections]
+    return "\n".join((prose, *tables)) + "\n"
 
 
 def _is_ours(name: str) -> bool:
@@ -74,15 +98,11 @@ def _texts(node: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tables(text: dict[str, Any]) -> str:
-    inputs, outputs = (
-        "".join(f"| {entry['name']} | {entry['tooltip']} |\n" for entry in text[kind].values())
-        for kind in ("inputs", "outputs")
-    )
-    head = "| | |\n|---|---|\n"
-    return (
-        f"{TABLES}\n{head}{inputs}" if inputs else f"{TABLES}\nNone.\n"
-    ) + f"\n## Outputs\n\n{head}{outputs}"
+def _table(entries: dict[str, dict[str, str]]) -> str:
+    if not entries:
+        return ""
+    rows = [f"| {entry['name']} | {entry['tooltip']} |" for entry in entries.values()]
+    return "\n".join(("| | |", "|---|---|", *rows))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
     python3 tools/setup_comfyui.py                                   v0.30.0 into .comfyui
     python3 tools/setup_comfyui.py --source CLONE --target FOLDER    another release, from a clone
 
-Afterwards `.comfyui/venv/bin/python -m pytest tests/comfy` runs the tests of the nodes. Running it
-again does nothing unless what it installs has changed. About 2 GB; standard library only.
+Afterwards `.comfyui/venv/bin/python -m pytest tests/comfy` runs the tests of the nodes, and the
+same with tests/browser those of the front end, in a Chromium, which is installed if there is none.
+Running it again does nothing unless what it installs has changed. About 2 GB; standard library
+only.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from setup_env import ROOT, SetupError, make_environment
+from comfy_page import chromium_on_path
+from setup_env import ROOT, SetupError, apt_install, make_environment
 
 # ComfyUI itself is not on PyPI, but this source distribution carries its complete v0.30.0 tree. It
 # is a third-party repack: pinned by its hash, for tests only.
@@ -35,7 +38,8 @@ LEFT_OUT = re.compile(
     r"(torch|torchvision|torchaudio|comfy-angle|PyOpenGL.*|comfyui-workflow-templates.*"
     r"|comfyui-embedded-docs.*)([<>=~].*)?"
 )
-OF_THE_TESTS = ("pytest", "requests")
+DOWNLOAD_SECONDS = 300
+OF_THE_TESTS = ("pytest", "playwright", "requests")
 
 
 def main() -> int:
@@ -44,15 +48,18 @@ def main() -> int:
     parser.add_argument("--target", type=Path, default=ROOT / ".comfyui", help="default: .comfyui")
     parser.add_argument("--source", type=Path, help="a ComfyUI to use (default: unpack v0.30.0)")
     args = parser.parse_args()
+    target = args.target.resolve()
+    python = target / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     try:
-        install(args.target.resolve(), args.source and args.source.resolve())
+        install(target, python, args.source and args.source.resolve())
     except SetupError as error:
         sys.stderr.write(f"setup: error: {error}\n")
         return 2
+    install_browser(python)
     return 0
 
 
-def install(target: Path, source: Path | None) -> None:
+def install(target: Path, python: Path, source: Path | None) -> None:
     """ComfyUI in `target/ComfyUI` (unless it is somewhere else), what it needs in `target/venv`."""
     stamp = target / "setup.json"
     wanted = {"source": str(source), "files": _fingerprint()}
@@ -63,7 +70,6 @@ def install(target: Path, source: Path | None) -> None:
         shutil.rmtree(tree, ignore_errors=True)
     elif not (source / "main.py").is_file():
         raise SetupError(f"{source} has no main.py: give the folder of a ComfyUI")
-    python = target / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     target.mkdir(parents=True, exist_ok=True)
     make_environment(target / "venv", python)
     if source is None:
@@ -119,6 +125,41 @@ def _install_vision_and_audio(python: Path) -> None:
     _pip(python, "install", "--no-deps", "torchaudio==2.11.0")
     for library in Path(packages, "torchaudio", "lib").glob("*.so"):
         library.unlink()  # CUDA's; without them torchaudio falls back to plain torch
+
+
+def install_browser(python: Path) -> None:
+    """A Chromium, by the first way that works; without one the browser tests are skipped."""
+    if chromium_on_path():
+        return
+    reasons = []
+    for way in (_debians_chromium, _chromium_of_playwright):
+        try:
+            way(python)
+            return
+        except SetupError as error:
+            reasons.append(str(error))
+    sys.stderr.write(f"setup: no Chromium for the browser tests ({'; '.join(reasons)})\n")
+
+
+def _debians_chromium(_: Path) -> None:
+    if not _is_root():  # a person would be asked for a password, for a few tests
+        raise SetupError("only root installs packages here")
+    apt_install("chromium")
+
+
+def _chromium_of_playwright(python: Path) -> None:
+    libraries = ["--with-deps"] if _is_root() else []
+    command = [str(python), "-m", "playwright", "install", *libraries, "chromium"]
+    try:
+        status = subprocess.run(command, timeout=DOWNLOAD_SECONDS, check=False).returncode
+    except subprocess.TimeoutExpired as error:
+        raise SetupError(f"playwright fetched none in {DOWNLOAD_SECONDS} s") from error
+    if status:
+        raise SetupError("playwright could not fetch one; its own lines above say why")
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def _pip(python: Path, *arguments: str | Path) -> None:

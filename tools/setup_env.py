@@ -93,11 +93,20 @@ def _venv_with_the_pip_that_is_here(target: Path, python: Path) -> None:
 
 
 def _venv_after_apt(target: Path, python: Path) -> None:
+    apt_install("python3-venv")
+    _ordinary_venv(target, python)
+
+
+def apt_install(package: str) -> None:
+    """A package of Debian or one of its relatives.
+
+    Raises:
+        SetupError: this is another system, or its user may not install packages.
+    """
     if not shutil.which("apt-get"):
         raise SetupError("there is no apt-get")
-    for command in (["update"], ["install", "-y", "--no-install-recommends", "python3-venv"]):
+    for command in (["update"], ["install", "-y", "--no-install-recommends", package]):
         _call(*_as_root(), "apt-get", *command)
-    _ordinary_venv(target, python)
 
 
 def _as_root() -> list[str]:

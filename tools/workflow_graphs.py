@@ -31,6 +31,7 @@ class Workflow:
 
 
 def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    """One node; a link is `[node id, output index]`."""
     return {"class_type": class_type, "inputs": inputs}
 
 
@@ -110,19 +111,23 @@ def reward_lora() -> Graph:
 
 
 def long_video() -> Graph:
-    windows = node(
+    graph = text_to_video(BIG, BIG_PROMPT, {**BIG_SIZE, "frames": 64})
+    return _with_model_change(graph, "windows", context_windows(["load", 0], length=16, overlap=4))
+
+
+def context_windows(model: list, length: int, overlap: int) -> dict[str, Any]:
+    """ComfyUI's node for videos that are longer than what the model was trained on."""
+    return node(
         "ContextWindowsManual",
-        model=["load", 0],
-        context_length=16,
-        context_overlap=4,
+        model=model,
+        context_length=length,
+        context_overlap=overlap,
         context_schedule="standard_static",
         context_stride=1,
         closed_loop=False,
         fuse_method="pyramid",
         dim=2,
     )
-    graph = text_to_video(BIG, BIG_PROMPT, {**BIG_SIZE, "frames": 64})
-    return _with_model_change(graph, "windows", windows)
 
 
 def _with_model_change(graph: Graph, name: str, change: dict[str, Any]) -> Graph:
@@ -248,6 +253,7 @@ WORKFLOWS = {
             "Long video",
             "64 frames through windows of 16 that overlap by 4. **dim** must be 2, the frame axis. "
             "Every window follows the same prompt, so the video goes on rather than tells a story.",
+            "Without **Context Windows**, *Sample Video* makes windows of 16 that overlap by 8.",
             GET_BIG,
         ),
     ),

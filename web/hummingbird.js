@@ -1,9 +1,12 @@
-// Shows what our nodes found out: the enhanced prompt, scores, reports, the progress of a download.
+// Shows what our nodes found out: the enhanced prompt, scores, reports, the progress of a download,
+// and of any node that samples, the video in the making.
 // Plain DOM, so that it is the same on the classic canvas and in Nodes 2.0.
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { nodeOf } from "./graph.js";
 import { show } from "./panel.js";
+import "./preview.js";
 import { loadTexts } from "./texts.js";
 import { progressView, promptView, scoresView, textView } from "./views.js";
 
@@ -41,17 +44,6 @@ function viewOf(output) {
 function showProgress({ detail }) {
   const node = nodeOf(detail.node);
   if (node?.comfyClass === DOWNLOAD) show(node, progressView(detail.value, detail.max));
-}
-
-/** The node of an execution id: "7", or "3:7" for node 7 in subgraph 3. */
-function nodeOf(executionId) {
-  let graph = app.rootGraph ?? app.graph;
-  let node = null;
-  for (const id of String(executionId ?? "").split(":")) {
-    node = graph?.getNodeById(id) ?? null;
-    graph = node?.subgraph;
-  }
-  return node;
 }
 
 function addStyleSheet() {

@@ -84,6 +84,15 @@ export function progressView(done, total) {
   );
 }
 
+/** A video in the making, as an animated picture: browsers play it by themselves. */
+export function previewView({ webp, width, height }) {
+  const picture = element("img", "hummingbird-preview");
+  picture.src = `data:image/webp;base64,${webp}`;
+  picture.alt = text("preview");
+  Object.assign(picture, { width, height }); // room for it before it is read
+  return element("div", "hummingbird-moving", picture);
+}
+
 /** A bar that is filled to `fraction`; kind: high or low (which end is good), plain or bad. */
 function bar(fraction, kind, label) {
   const percent = 100 * Math.max(0, Math.min(1, fraction));

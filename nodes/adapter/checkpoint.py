@@ -54,49 +54,64 @@ def load_models(path: Path, weight_dtype: str = "auto") -> NativeModels:
         CheckpointError: the file is damaged, unsafe, or not of this family.
     """
     dtype = torch.float32 if weight_dtype == "fp32" else None
-    file = open_tensors(path)
-    parts = split_parts(file.tensors)
-    configs = model_configs(file, parts)
+    opened = _Opened.of(path)
     return NativeModels(
-        model=load_model(path, weight_dtype),
-        clip=_load_clip(file, configs, parts, dtype) if parts.text else None,
-        vae=_load_vae(configs, parts, dtype) if parts.vae else None,
+        model=_load_model(opened, path, weight_dtype),
+        clip=_load_clip(opened, dtype) if opened.parts.text else None,
+        vae=_load_vae(opened, dtype) if opened.parts.vae else None,
     )
-
-
-def _load_clip(
-    file: TensorFile, configs: ModelConfigs, parts: Parts, dtype: torch.dtype | None
-) -> comfy.sd.CLIP:
-    return build_clip(
-        _read(parts.text),
-        heads=configs.text.get("heads"),
-        skip_last=configs.text.get("skip_last", 1),
-        tokenizer=file.metadata.get(TOKENIZER_KEY),
-        dtype=dtype,
-    )
-
-
-def _load_vae(configs: ModelConfigs, parts: Parts, dtype: torch.dtype | None) -> comfy.sd.VAE:
-    groups = configs.vae.get("norm_num_groups", NORM_GROUPS)
-    return build_vae(_read(parts.vae), norm_num_groups=groups, dtype=dtype)
 
 
 def load_model(
     path: Path, weight_dtype: str = "auto", disable_dynamic: bool = False
 ) -> comfy.model_patcher.ModelPatcher:
     """The MODEL of a checkpoint; ComfyUI calls this again when it wants one of another kind."""
-    file = open_tensors(path)
-    parts = split_parts(file.tensors)
-    configs = model_configs(file, parts)
+    return _load_model(_Opened.of(path), path, weight_dtype, disable_dynamic)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What is known of a checkpoint before its tensors are read."""
+
+    file: TensorFile
+    parts: Parts
+    configs: ModelConfigs
+
+    @classmethod
+    def of(cls, path: Path) -> _Opened:
+        file = open_tensors(path)
+        parts = split_parts(file.tensors)
+        return cls(file, parts, model_configs(file, parts))
+
+
+def _load_model(
+    opened: _Opened, path: Path, weight_dtype: str, disable_dynamic: bool = False
+) -> comfy.model_patcher.ModelPatcher:
     model = build_model(
-        configs.unet,
-        _read(parts.unet),
+        opened.configs.unet,
+        _read(opened.parts.unet),
         dtype=WEIGHT_DTYPES[weight_dtype],
-        latent_format=_latent_format(configs),
+        latent_format=_latent_format(opened.configs),
         disable_dynamic=disable_dynamic,
     )
     model.cached_patcher_init = (load_model, (path, weight_dtype))
     return model
+
+
+def _load_clip(opened: _Opened, dtype: torch.dtype | None) -> comfy.sd.CLIP:
+    text = opened.configs.text
+    return build_clip(
+        _read(opened.parts.text),
+        heads=text.get("heads"),
+        skip_last=text.get("skip_last", 1),
+        tokenizer=opened.file.metadata.get(TOKENIZER_KEY),
+        dtype=dtype,
+    )
+
+
+def _load_vae(opened: _Opened, dtype: torch.dtype | None) -> comfy.sd.VAE:
+    groups = opened.configs.vae.get("norm_num_groups", NORM_GROUPS)
+    return build_vae(_read(opened.parts.vae), norm_num_groups=groups, dtype=dtype)
 
 
 def _latent_format(configs: ModelConfigs) -> VideoLatents:

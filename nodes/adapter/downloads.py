@@ -9,7 +9,7 @@ import comfy.utils
 
 from ...hummingbird_core.checkpoints import convert_checkpoint
 from ...hummingbird_core.download import CATALOG, download
-from ...hummingbird_core.errors import DownloadError
+from ...hummingbird_core.errors import DownloadError, MissingPackageError
 from .files import download_folder
 
 
@@ -27,6 +27,7 @@ def fetch(name: str, accept_licence: bool, convert: bool) -> Path:
 
     Raises:
         InputError: the licence was not accepted.
+        MissingPackageError: huggingface_hub is not installed.
         DownloadError: offline, refused, broken off, or damaged on the way.
         OutputError: no space, or no permission.
     """
@@ -42,6 +43,10 @@ def fetch(name: str, accept_licence: bool, convert: bool) -> Path:
         if isinstance(interrupt, comfy.model_management.InterruptProcessingException):
             raise interrupt from None
         raise
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            f"downloads need the package {error.name}: pip install {error.name}"
+        ) from error
     if convert:
         convert_checkpoint(path, converted, progress=_Progress())
         return converted

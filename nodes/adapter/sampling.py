@@ -8,7 +8,7 @@ initial noise.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.model_patcher
@@ -20,6 +20,7 @@ import node_helpers
 import torch
 from torch import Tensor
 
+from ...hummingbird_core.context_windows import ContextWindows, shared_noise
 from ...hummingbird_core.ddim import ddim_timesteps
 from ...hummingbird_core.errors import InputError
 from ...hummingbird_core.pipeline import HummingbirdPipeline
@@ -31,6 +32,7 @@ from ...hummingbird_core.sampling import (
     sample_consistency,
 )
 from ...hummingbird_core.settings import SIZE_MULTIPLE, Trained, check_settings
+from .context_windows import has_windows, with_windows
 from .unet import hummingbird_unet
 
 Latent = dict[str, Any]  # ComfyUI's LATENT: "samples" [B, 4, T, h, w] and more
@@ -86,6 +88,9 @@ def sample_video(
 ) -> Latent:
     """Noise, or a given video, to a denoised LATENT.
 
+    A video longer than what the model was trained on goes through it in windows, unless the MODEL
+    has context windows of ComfyUI already.
+
     Args:
         model: a student, which needs one U-Net call a step, or a teacher, which needs two.
         positive: what to show.
@@ -101,9 +106,14 @@ def sample_video(
     start = latent or _empty_for(model, settings)
     values = {"guidance": settings.guidance, "frame_rate": settings.fps}
     positive = node_helpers.conditioning_set_values(positive, values)
+    noise = initial_noise(tuple(start["samples"].shape), seed)
+    windows = _windows(model, noise.shape[2], settings)
+    if windows.are_needed(noise.shape[2]) and not has_windows(model):
+        noise, model = shared_noise(noise, windows), with_windows(model, windows)
     if hummingbird_unet(model).config.guidance_embedding:
         run = _Run(1.0, consistency_sampler(), sigmas_from(settings.steps, settings.strength))
-        samples = run(model, positive, positive, start, seed)  # at a scale of 1, no second call
+        # At a scale of 1, no second call.
+        samples = run(model, positive, positive, start, noise, seed)
     elif negative is None:
         raise InputError(
             "input negative: got nothing, expected the conditioning of an empty prompt: a teacher "
@@ -111,7 +121,8 @@ def sample_video(
         )
     else:
         negative = node_helpers.conditioning_set_values(negative, values)
-        samples = _teacher_run(model, settings)(model, positive, negative, start, seed)
+        run = _teacher_run(model, settings)
+        samples = run(model, positive, negative, start, noise, seed)
     return {**start, "samples": samples, "frame_rate": settings.fps}
 
 
@@ -130,18 +141,18 @@ class _Run:
         positive: Conditioning,
         negative: Conditioning,
         start: Latent,
+        noise: Tensor,
         seed: int,
     ) -> Tensor:
-        samples = start["samples"]
         noised = comfy.sample.sample_custom(
             model,
-            self.noise_scale * initial_noise(tuple(samples.shape), seed),
+            self.noise_scale * noise,
             self.guidance,
             self.sampler,
             self.sigmas,
             positive,
             negative,
-            samples,
+            start["samples"],
             noise_mask=start.get("noise_mask"),
             callback=latent_preview.prepare_callback(model, len(self.sigmas) - 1),
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
@@ -177,6 +188,14 @@ def _start_scale(model: comfy.model_patcher.ModelPatcher, sigma: Tensor) -> floa
     if math.isclose(sigma, sampling.sigma_max, rel_tol=1e-5):
         return 1.0
     return 1 / float(sampling.calculate_input(sigma, sigma.reshape(1)))
+
+
+def _windows(
+    model: comfy.model_patcher.ModelPatcher, num_frames: int, settings: VideoSettings
+) -> ContextWindows:
+    windows = HummingbirdPipeline(hummingbird_unet(model)).context_windows(num_frames)
+    # A video that is given says already what is where.
+    return replace(windows, overview=windows.overview and settings.strength == 1)
 
 
 def _empty_for(model: comfy.model_patcher.ModelPatcher, settings: VideoSettings) -> Latent:

@@ -30,6 +30,7 @@ from ...hummingbird_core.sampling import (
     latent_scale,
 )
 from ...hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from .preview import add_moving_preview
 
 DEFAULT_GUIDANCE = 7.5
 DEFAULT_FPS = 8.0
@@ -199,6 +200,7 @@ def build_model(
     # Older releases have neither dynamic patchers nor the argument.
     dynamic = hasattr(patcher, "is_dynamic") and patcher.is_dynamic()
     model.load_model_weights(weights, **({"assign": True} if dynamic else {}))
+    add_moving_preview(patcher)
     return patcher
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ TESTS = Path(__file__).resolve().parent.parent
 sys.path += [str(TESTS / "comfy"), str(TESTS.parent / "tools")]
 
 from comfy_install import ROOT, comfyui_path, reason_to_skip  # noqa: E402
-from comfy_page import comfy_page, find_chromium  # noqa: E402
+from comfy_page import chromium, comfy_page, find_chromium  # noqa: E402
 from comfy_server import ComfyServer  # noqa: E402
 
 ARTEFACTS = ROOT / "outputs" / "browser"
+CANVASES = {"classic": False, "nodes-2.0": True}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,10 +31,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _reason_without_browser() -> str | None:
     if importlib.util.find_spec("playwright") is None:
-        return "this Python lacks playwright: pip install playwright"
+        return "this Python lacks playwright: run tools/setup_comfyui.py"
     if find_chromium() is None:
         return (
-            "no Chromium found: install one (on Debian: apt install chromium), or set CHROMIUM_PATH"
+            "no Chromium found: run tools/setup_comfyui.py, which says why it can't install one, "
+            "or set CHROMIUM_PATH"
         )
     return None
 
@@ -50,11 +51,25 @@ def url(server: ComfyServer) -> str:
     return f"http://127.0.0.1:{server.port}"
 
 
-@pytest.fixture
-def open_page(url: str) -> Iterator[Callable[..., Any]]:
-    """A function (settings) -> page; pages are closed after the test."""
-    with ExitStack() as stack:
-        yield lambda **settings: stack.enter_context(comfy_page(url, **settings))
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=CANVASES)
+def canvas(request: pytest.FixtureRequest) -> str:
+    """The classic canvas, and Nodes 2.0."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, url: str, canvas: str) -> Iterator[Any]:
+    """In English; one for all tests of a canvas, since opening it is what takes longest."""
+    settings = {"Comfy_Locale": "en", "Comfy_VueNodes_Enabled": CANVASES[canvas]}
+    opened = comfy_page(browser, url, **settings)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

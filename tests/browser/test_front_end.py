@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import urllib.request
 from typing import Any
 
 import pytest
-from comfy_graphs import NANO
 from comfy_install import ROOT
+from comfy_page import comfy_page, fit_view
+from PIL import Image
+from workflow_graphs import NANO
 
 WORKFLOWS = {path.stem: path for path in sorted((ROOT / "workflows").glob("*.json"))}
 SMALL = {"width": 64, "height": 64, "frames": 4, "steps": 1, "count": 2, "checkpoint": NANO}
-CANVASES = {"classic": False, "nodes-2.0": True}
+VIEW = {"x": 80, "y": 90, "width": 1100, "height": 500}  # without the bars around the canvas
+LANGUAGES = ("ru", "zh", "ja")
 
 # The server keeps results, and a page hears only of what is computed anew: another seed each.
 SEEDS = {"classic": 1, "nodes-2.0": 2}
@@ -35,18 +41,10 @@ PROGRESS = """async (value) => {
 def _open(page: Any, name: str, seed: int = 0) -> list[str]:
     """Opens a workflow at a small size; the types of nodes that are missing."""
     workflow = json.loads(WORKFLOWS[name].read_text(encoding="utf-8"))
-    return page.evaluate(OPEN, [workflow, {**SMALL, "seed": seed}])
-
-
-@pytest.fixture(params=CANVASES)
-def canvas(request: pytest.FixtureRequest) -> str:
-    """The classic canvas, and Nodes 2.0."""
-    return request.param
-
-
-@pytest.fixture
-def page(canvas: str, open_page: Any) -> Any:
-    return open_page(Comfy_VueNodes_Enabled=CANVASES[canvas])
+    missing = page.evaluate(OPEN, [workflow, {**SMALL, "seed": seed}])
+    page.wait_for_selector(".hummingbird-panel", state="detached")  # of what was open before
+    fit_view(page, VIEW)  # what is out of sight has no panel
+    return missing
 
 
 def test_a_run_shows_the_video_and_all_scores(page, canvas, screenshot):
@@ -77,8 +75,21 @@ def test_an_enhanced_prompt_is_shown_with_its_token_bar(page, canvas, screenshot
     screenshot(page)
 
 
-def test_workflows_open_without_missing_nodes_and_downloads_show_progress(open_page, screenshot):
-    page = open_page()
+@pytest.mark.parametrize("workflow", ["text-to-video-built-in", "stock-nodes"])
+def test_while_sampling_the_video_plays_on_the_node(page, canvas, workflow, screenshot):
+    """On ours and on KSampler, and in place of ComfyUI's still picture."""
+    assert not _open(page, workflow, SEEDS[canvas])
+    page.evaluate("() => app.queuePrompt(0)")
+    picture = page.wait_for_selector(".hummingbird-preview", state="attached")
+    webp = picture.get_attribute("src").partition("base64,")[2]
+    assert Image.open(io.BytesIO(base64.b64decode(webp))).n_frames == SMALL["frames"]
+    assert picture.bounding_box()["height"] > 40
+    page.wait_for_selector("video", state="attached")
+    screenshot(page)
+    assert page.evaluate("() => Object.keys(app.nodePreviewImages)") == []
+
+
+def test_workflows_open_without_missing_nodes_and_downloads_show_progress(page, screenshot):
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     for name in WORKFLOWS:
@@ -91,25 +102,24 @@ def test_workflows_open_without_missing_nodes_and_downloads_show_progress(open_p
     assert not errors
 
 
-@pytest.mark.parametrize("language", ["ru", "zh", "ja"])
-def test_names_tooltips_and_panels_are_in_the_users_language(open_page, url, language):
-    page = open_page(Comfy_Locale=language)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_names_are_in_the_users_language(browser, url, language):
+    page = comfy_page(browser, url, Comfy_Locale=language)
     texts = json.loads((ROOT / f"locales/{language}/nodeDefs.json").read_text(encoding="utf-8"))
     names = page.evaluate(
         "() => { const node = LiteGraph.createNode('HummingbirdSample');"
         "return [node.title, ...node.inputs.map((input) => input.localized_name)]; }"
     )
+    page.close()
     sample = texts["HummingbirdSample"]
     expected = {entry["name"] for entry in sample["inputs"].values()}
     assert names[0] == sample["display_name"]
     assert set(names[1:]) == expected
 
 
-def test_every_node_has_a_help_page(server):
-    import urllib.request
-
-    nodes = [name for name in server.get("/object_info") if name.startswith("Hummingbird")]
-    for name in nodes:
-        address = f"http://127.0.0.1:{server.port}/extensions/hummingbird/docs/{name}.md"
-        with urllib.request.urlopen(address, timeout=60) as reply:
-            assert reply.read().startswith(b"# ")
+def test_help_pages_are_where_the_front_end_looks_for_them(server):
+    for name in (name for name in server.node_infos if name.startswith("Hummingbird")):
+        for page in (f"{name}.md", *(f"{name}/{language}.md" for language in LANGUAGES)):
+            address = f"http://127.0.0.1:{server.port}/extensions/hummingbird/docs/{page}"
+            with urllib.request.urlopen(address, timeout=60) as reply:
+                assert reply.read().startswith(b"# "), page

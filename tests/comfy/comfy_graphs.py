@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from workflow_graphs import NANO, Graph, node
+
 PROMPT = "a red circle moves right"
 FRAMES = 4
-NANO = "nano (built in)"
 
 
-def node(class_type: str, **inputs: Any) -> dict[str, Any]:
-    """One node; a link is `[node id, output index]`."""
-    return {"class_type": class_type, "inputs": inputs}
-
-
-def base(checkpoint: str = NANO, weight_dtype: str = "auto", frames: int = FRAMES) -> dict:
+def base(checkpoint: str = NANO, weight_dtype: str = "auto", frames: int = FRAMES) -> Graph:
     """Loader, both conditionings and an empty video."""
     return {
         "load": node("HummingbirdLoad", checkpoint=checkpoint, weight_dtype=weight_dtype),
@@ -56,7 +52,36 @@ def sample_video(**changes: Any) -> dict[str, Any]:
     return node("HummingbirdSample", **{**settings, **changes})
 
 
-def saved_images(samples: list) -> dict[str, Any]:
+def ksampler_graph(model: list | None = None, frames: int = FRAMES, **changes: Any) -> Graph:
+    """KSampler from an empty video to saved images; `model` is a link if not to the loader."""
+    sampler = ksampler(model or ["load", 0], ["empty", 0], **changes)
+    return {**base(frames=frames), "sample": sampler, **saved_images(["sample", 0])}
+
+
+def sampler_custom_graph() -> Graph:
+    """Our sigmas and sampler in SamplerCustom: the same video as `sample_video()`."""
+    custom = node(
+        "SamplerCustom",
+        model=["load", 0],
+        add_noise=True,
+        noise_seed=5,
+        cfg=1.0,
+        positive=["positive", 0],
+        negative=["negative", 0],
+        sampler=["sampler", 0],
+        sigmas=["sigmas", 0],
+        latent_image=["empty", 0],
+    )
+    return {
+        **base(),
+        "sampler": node("HummingbirdSampler"),
+        "sigmas": node("HummingbirdSigmas", steps=4, strength=1.0),
+        "sample": custom,
+        **saved_images(["sample", 0]),
+    }
+
+
+def saved_images(samples: list) -> Graph:
     """Decode with core's node, save every frame: shows how many there are."""
     return {
         "decode": node("VAEDecode", samples=samples, vae=["load", 2]),

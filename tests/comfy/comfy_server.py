@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import os
@@ -14,11 +15,13 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from comfy_install import ROOT
+from PIL import Image
+from workflow_graphs import Graph
 
 START_SECONDS, RUN_SECONDS = 600, 600  # on a busy machine
-
-Graph = dict[str, dict[str, Any]]
+ENDS = {"execution_success", "execution_error", "execution_interrupted"}
 
 
 class PromptError(Exception):
@@ -38,7 +41,7 @@ class ComfyServer:
     def __enter__(self) -> ComfyServer:
         options = (
             f"--cpu --port {self.port} --listen 127.0.0.1 --disable-api-nodes "
-            "--database-url sqlite:///:memory:"
+            "--database-url sqlite:///:memory: --preview-method latent2rgb"
         )
         command = [sys.executable, str(self.comfyui / "main.py"), *options.split()]
         command += ["--base-directory", str(self.folder)]
@@ -78,11 +81,11 @@ class ComfyServer:
     def node_infos(self) -> dict[str, Any]:
         return self.get("/object_info")
 
-    def queue(self, graph: Graph) -> str:
-        """Queues a graph; its id."""
+    def queue(self, graph: Graph, client_id: str = "") -> str:
+        """Queues a graph for a page; its id."""
         prompt = {name: self._with_defaults(node) for name, node in graph.items()}
         try:
-            return self.post("/prompt", {"prompt": prompt})["prompt_id"]
+            return self.post("/prompt", {"prompt": prompt, "client_id": client_id})["prompt_id"]
         except urllib.error.HTTPError as error:
             raise PromptError(error.read().decode()) from error
 
@@ -121,15 +124,43 @@ class ComfyServer:
             raise PromptError(f"{errors[0]['node_type']}: {errors[0]['exception_message']}")
         return entry["outputs"]
 
+    def run_and_listen(self, graph: Graph, kind: str) -> list[Any]:
+        """Runs a graph; what its page is told by events of one kind."""
+        return asyncio.run(self._listen(graph, kind))
+
+    async def _listen(self, graph: Graph, kind: str) -> list[Any]:
+        import aiohttp
+
+        page, told = "page", []
+        address = f"http://127.0.0.1:{self.port}/ws?clientId={page}"
+        async with aiohttp.ClientSession() as session, session.ws_connect(address) as socket:
+            await asyncio.to_thread(self.queue, graph, page)
+            async for message in socket:
+                event = message.json() if message.type is aiohttp.WSMsgType.TEXT else {}
+                if event.get("type") == kind:
+                    told.append(event["data"])
+                if event.get("type") in ENDS:
+                    break
+        return told
+
     def output_files(self, outputs: dict[str, Any], node: str) -> list[Path]:
         """The files that an output node wrote."""
         files = outputs[node]["images"]
         return [self.folder / f["type"] / f["subfolder"] / f["filename"] for f in files]
 
+    def frames(self, outputs: dict[str, Any], node: str = "save") -> np.ndarray:
+        """The images that an output node wrote: `[N, H, W, 3]`, 0..255."""
+        return read_frames(self.output_files(outputs, node))
+
     def resident_bytes(self) -> int:
         import psutil
 
         return psutil.Process(self.process.pid).memory_info().rss
+
+
+def read_frames(files: list[Path]) -> np.ndarray:
+    """Image files as `[N, H, W, 3]`, 0..255."""
+    return np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
 
 
 def _free_port() -> int:

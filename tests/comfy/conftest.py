@@ -10,8 +10,10 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+from comfy_graphs import PROMPT
 from comfy_install import ROOT, comfyui_path, reason_to_skip
 from comfy_server import ComfyServer
+from native import encode
 
 PACK = "hummingbird_pack"
 
@@ -70,6 +72,12 @@ def adapter(pack: ModuleType) -> SimpleNamespace:
 def nano(adapter: SimpleNamespace):
     """MODEL, CLIP and VAE of the built-in model in fp32."""
     return adapter.checkpoint.load_models(adapter.core_model_files.find_model("nano"), "fp32")
+
+
+@pytest.fixture(scope="session")
+def positive(adapter: SimpleNamespace, nano) -> list:
+    with torch.inference_mode():
+        return encode(adapter, nano, PROMPT)
 
 
 @pytest.fixture(autouse=True)

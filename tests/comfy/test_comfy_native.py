@@ -6,32 +6,14 @@ import importlib
 
 import pytest
 import torch
+from comfy_graphs import FRAMES, PROMPT
 from helpers import det_state_dict, manifest, relative_l2, rnd
-from safetensors.torch import save_file
-
-PROMPT = "a red circle moves right"
-SIZE = {"width": 64, "height": 64}
-FRAMES = 4
+from native import SIZE, encode, settings
 
 
 @pytest.fixture(scope="module")
 def pipe(adapter):
     return adapter.core_pipeline.HummingbirdPipeline.from_pretrained("nano", device="cpu")
-
-
-@pytest.fixture(scope="module")
-def positive(adapter, nano):
-    with torch.inference_mode():
-        return encode(adapter, nano, PROMPT)
-
-
-def encode(adapter, models, prompt: str):
-    return adapter.text.encode(models.clip, adapter.text.tokenize(models.clip, prompt))
-
-
-def settings(adapter, **changes):
-    values = {**SIZE, "frames": FRAMES, "steps": 2, "guidance": 7.5, "fps": 8.0}
-    return adapter.sampling.VideoSettings(**{**values, **changes})
 
 
 # --- the same numbers ----------------------------------------------------------------------------
@@ -272,60 +254,3 @@ def test_previews_take_the_colours_that_a_checkpoint_tells(adapter, nano):
     assert latent_format(scaling_factor=0.4).latent_rgb_factors is None
     told = latent_format(scaling_factor=0.4, preview_colours=rows)
     assert (told.latent_rgb_factors, told.latent_rgb_factors_bias) == (rows[:4], rows[4])
-
-
-# --- errors that name what to change -------------------------------------------------------------
-
-
-def test_wrong_inputs_are_named(adapter, nano, positive):
-    error = adapter.core_errors.InputError
-    sample = adapter.sampling.sample_video
-    image = {"samples": torch.zeros(1, 4, 8, 8)}
-    with pytest.raises(error, match="input latent"):
-        sample(nano.model, positive, settings(adapter), 0, latent=image)
-    with pytest.raises(error, match="input samples"):
-        adapter.frames.decode(nano.vae, {"samples": torch.zeros(1, 16, 2, 8, 8)})
-    with pytest.raises(error, match="input positive"):
-        sample(nano.model, [[torch.zeros(1, 77, 768), {}]], settings(adapter), 0)
-    with pytest.raises(error, match="multiple of 8"):
-        sample(nano.model, positive, settings(adapter, width=65), 0)
-    with pytest.raises(error, match="input clip"):
-        adapter.text.tokenize(None, "text")
-    with pytest.raises(error, match="input vae"):
-        adapter.frames.decode(None, {"samples": torch.zeros(1, 4, 2, 8, 8)})
-
-
-def test_a_teacher_asks_for_its_negative(adapter):
-    path = adapter.core_model_files.find_model("nano-teacher")
-    models = adapter.checkpoint.load_models(path)
-    with pytest.raises(adapter.core_errors.InputError, match="input negative"):
-        adapter.sampling.sample_video(
-            models.model, encode(adapter, models, PROMPT), settings(adapter), 0
-        )
-
-
-def test_nan_is_named_and_not_shown_as_black(adapter, nano):
-    latent = {"samples": torch.full((1, 4, 2, 8, 8), float("nan"))}
-    with pytest.raises(adapter.core_errors.NumericalError, match="NaN or infinite latents"):
-        adapter.frames.decode(nano.vae, latent)
-
-
-def test_a_flat_video_is_explained(adapter):
-    latent = {"samples": torch.zeros(1, 4, 2, 8, 8)}
-    assert "standard deviation of 0," in adapter.frames.flat_warning(
-        torch.zeros(2, 9, 9, 3), latent
-    )
-    assert adapter.frames.flat_warning(rnd("image", (2, 9, 9, 3)), latent) is None
-
-
-def test_a_stable_diffusion_checkpoint_is_refused(adapter, tmp_path):
-
-    weights = {
-        "model.diffusion_model.input_blocks.0.0.weight": torch.zeros(320, 4, 3, 3),
-        "model.diffusion_model.time_embed.0.weight": torch.zeros(1280, 320),
-        "model.diffusion_model.out.2.weight": torch.zeros(4, 320, 3, 3),
-    }
-    path = tmp_path / "v1-5.safetensors"
-    save_file(weights, path)
-    with pytest.raises(adapter.core_errors.CheckpointError, match="missing"):
-        adapter.checkpoint.load_models(path)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import runpy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from comfy_graphs import NANO
 from comfy_install import ROOT
+from pack_texts import ENGLISH, as_json, english_texts
 from ui_workflow import api_graph
+from workflow_graphs import NANO, WORKFLOWS, numbered
 
 FILES = sorted((ROOT / "workflows").glob("*.json"))
 VIDEOS = {"many-prompts": 3}  # files that a workflow saves; one unless named
@@ -68,8 +68,7 @@ def test_workflows_run_and_save_videos(server, object_info, file: Path):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_saved_workflows_are_their_sources(object_info, file: Path):
-    source = runpy.run_path(str(ROOT / "tools" / "workflow_graphs.py"))
-    expected = source["numbered"](source["WORKFLOWS"][file.stem].graph)
+    expected = numbered(WORKFLOWS[file.stem].graph)
     saved = api_graph(json.loads(file.read_text(encoding="utf-8")), object_info)
     assert saved.keys() == expected.keys()
     for key, node in expected.items():
@@ -77,6 +76,5 @@ def test_saved_workflows_are_their_sources(object_info, file: Path):
 
 
 def test_the_english_texts_are_those_of_the_nodes(object_info):
-    tool = runpy.run_path(str(ROOT / "tools" / "pack_texts.py"))
-    expected = tool["as_json"](tool["english_texts"](object_info))
-    assert tool["ENGLISH"].read_text(encoding="utf-8") == expected, "run tools/pack_texts.py"
+    expected = as_json(english_texts(object_info))
+    assert ENGLISH.read_text(encoding="utf-8") == expected, "run tools/pack_texts.py"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_server import Graph
+from workflow_graphs import Graph
 
 
 def api_graph(workflow: dict[str, Any], object_info: dict[str, Any]) -> Graph:

@@ -1,0 +1,100 @@
+"""A live preview that moves: the whole video as it is so far, after each step of any sampler.
+
+ComfyUI's own preview is a picture of the first frame. Ours comes from a wrapper around sampling,
+which ComfyUI lets a MODEL carry, so that KSampler and all others show it as Sample Video does.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from typing import Any
+
+import comfy.latent_formats
+import comfy.model_patcher
+import torch
+from comfy.cli_args import LatentPreviewMethod, args
+from comfy.patcher_extension import WrappersMP
+from comfy_execution.progress import get_progress_state
+from comfy_execution.utils import get_executing_context
+from PIL import Image
+from torch import Tensor
+
+EVENT = "hummingbird_preview"  # web/hummingbird.js listens to it
+FRAME_MILLISECONDS = 125  # whatever the video's rate: a preview is for a first look
+MOST_FRAMES = 64  # of a longer video every second, third ... is shown
+
+
+def add_moving_preview(model: comfy.model_patcher.ModelPatcher) -> None:
+    """Makes whatever samples with this MODEL, or a clone of it, show a moving preview."""
+    model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, EVENT, _sample_with_preview)
+
+
+def _sample_with_preview(
+    sample: Callable[..., Tensor],
+    guider: Any,
+    sigmas: Tensor,
+    extra_args: dict[str, Any],
+    callback: Callable[..., None] | None,
+    *others: Any,
+    **named: Any,
+) -> Tensor:
+    """ComfyUI's call of a sampler, with a callback that also sends the preview."""
+    latent_format = guider.inner_model.latent_format
+    if callback is not None and _is_shown(latent_format):
+        callback = _with_preview(callback, latent_format)
+    return sample(guider, sigmas, extra_args, callback, *others, **named)
+
+
+def _is_shown(latent_format: comfy.latent_formats.LatentFormat) -> bool:
+    """Where ComfyUI shows its own: if its user wants previews, and the colours are known."""
+    wanted = args.preview_method != LatentPreviewMethod.NoPreviews
+    return wanted and latent_format.latent_rgb_factors is not None
+
+
+def _with_preview(
+    callback: Callable[..., None], latent_format: comfy.latent_formats.LatentFormat
+) -> Callable[..., None]:
+    def send_and_call(step: int, denoised: Tensor, *others: Any) -> None:
+        # First ours: by then the page knows that it can leave out the picture that follows.
+        _send(preview_frames(denoised, latent_format))
+        callback(step, denoised, *others)
+
+    return send_and_call
+
+
+def preview_frames(latents: Tensor, latent_format: comfy.latent_formats.LatentFormat) -> Tensor:
+    """The first video of a batch `[B, C, T, h, w]` in rough colours: `[t, h, w, 3]`, 0..255."""
+    stride = -(-latents.shape[2] // MOST_FRAMES)
+    video = latents[0, :, ::stride].movedim(0, -1).float().cpu()  # [C, t, h, w] -> [t, h, w, C]
+    pixels = video @ torch.tensor(latent_format.latent_rgb_factors)
+    if latent_format.latent_rgb_factors_bias is not None:
+        pixels += torch.tensor(latent_format.latent_rgb_factors_bias)
+    return ((pixels + 1) * 127.5).clamp(0, 255).to(torch.uint8)
+
+
+def animated_webp(frames: Tensor) -> bytes:
+    """Frames `[t, h, w, 3]`, 0..255, as a picture that browsers play again and again."""
+    first, *rest = (Image.fromarray(frame) for frame in frames.numpy())
+    file = io.BytesIO()
+    timing = {"duration": FRAME_MILLISECONDS, "loop": 0}
+    first.save(file, "WEBP", save_all=True, append_images=rest, method=0, **timing)
+    return file.getvalue()
+
+
+def _send(frames: Tensor) -> None:
+    """To the page of the user whose prompt runs, for the node that samples."""
+    context = get_executing_context()
+    if context is None:  # not in a server
+        return
+    from server import PromptServer  # only servers have imported it
+
+    node = get_progress_state().dynprompt.get_display_node_id(context.node_id)
+    picture = base64.b64encode(animated_webp(frames)).decode()
+    height, width = frames.shape[1:3]
+    PromptServer.instance.send_sync(
+        EVENT,
+        {"node": node, "width": width, "height": height, "webp": picture},
+        PromptServer.instance.client_id,
+    )
