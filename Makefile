@@ -20,6 +20,7 @@ test:
 	$(BIN)/pytest tests
 	$(PYTHON) tools/setup_comfyui.py
 	.comfyui/venv/bin/python -m pytest tests/comfy
+	.comfyui/venv/bin/python -m pytest tests/browser
 
 clean:
 	rm -rf .venv outputs
