@@ -31,7 +31,7 @@ from hummingbird_core.evaluation.shape_reader import read_video
 from hummingbird_core.evaluation.shapes import PROMPT_SEED
 from hummingbird_core.pipeline import HummingbirdPipeline, to_uint8
 from hummingbird_core.sampling import initial_noise, step_noises
-from hummingbird_core.training.shapes import DIRECTIONS, Scene, samples
+from hummingbird_core.training.nano.shapes import DIRECTIONS, Scene, samples
 from hummingbird_core.video import atomic_output
 
 ANY_LENGTH = 10**6

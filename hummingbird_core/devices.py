@@ -20,8 +20,11 @@ def best_device() -> torch.device:
 
 def visible_gpus() -> list[str]:
     """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    count = torch.cuda.device_count()
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return gpu_names(torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def gpu_names(count: int, named: str | None) -> list[str]:
+    """Names of `count` GPUs, from the value of CUDA_VISIBLE_DEVICES if there is one."""
     return named.split(",")[:count] if named else [str(index) for index in range(count)]
 
 

@@ -1,4 +1,4 @@
-"""Models of `transformers` that are on this computer: never code from the hub, never the network."""
+"""Models of `transformers` on this computer: never code from the hub, never the network."""
 
 from __future__ import annotations
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
+from .engines import Item, Result
 from .errors import MissingPackageError
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 ITEMS_PER_BLOCK = 4  # their results arrive together: what a kill costs for each actor
 

@@ -24,6 +24,7 @@ from .errors import InputError
 TRAIN_TIMESTEPS = 1000
 BETA_START, BETA_END = 0.00085, 0.012
 CONSISTENCY_GRID = 50  # timesteps that consistency distillation trained on, thus the most steps
+GRID_STRIDE = TRAIN_TIMESTEPS // CONSISTENCY_GRID
 BOUNDARY_SIGMA, BOUNDARY_TIMESTEP_SCALE = 0.5, 10.0
 LATENT_SCALE, LATENT_SCALE_TIMESTEPS = 0.7, 400
 MAX_SEED = 2**64 - 1
@@ -156,8 +157,7 @@ def consistency_timesteps(steps: int) -> Tensor:
         InputError: `steps` is not an int from 1 to 50.
     """
     check_steps(steps, CONSISTENCY_GRID)
-    stride = TRAIN_TIMESTEPS // CONSISTENCY_GRID
-    grid = torch.arange(TRAIN_TIMESTEPS - 1, 0, -stride)
+    grid = torch.arange(TRAIN_TIMESTEPS - 1, 0, -GRID_STRIDE)
     return grid[:: CONSISTENCY_GRID // steps][:steps]
 
 

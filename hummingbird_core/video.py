@@ -28,7 +28,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from einops import rearrange
 
-from .errors import HummingbirdError, InputError, MissingPackageError, OutputError
+from .errors import HummingbirdError, InputError, OutputError
+from .ffmpeg import ffmpeg
 from .mp4_comment import mp4_comment
 
 SUFFIXES = (".mp4", ".gif", ".webp", ".png")
@@ -194,21 +195,6 @@ def _check_frames(frames: np.ndarray) -> np.ndarray:
 
 
 # mp4
-
-
-def ffmpeg() -> Any:
-    """The module imageio_ffmpeg, which brings a program ffmpeg with it.
-
-    Raises:
-        MissingPackageError: it is not installed.
-    """
-    try:
-        import imageio_ffmpeg
-    except ImportError as error:
-        raise MissingPackageError(
-            "video files need the package imageio-ffmpeg: pip install imageio-ffmpeg"
-        ) from error
-    return imageio_ffmpeg
 
 
 def _write_mp4(path: Path, frames: np.ndarray, fps: float, comment: str) -> None:

@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from .errors import HummingbirdError, InputError
-from .video import ffmpeg, read_video
+from .ffmpeg import ffmpeg
+from .video import read_video
 
 MAX_PIXELS = 8192 * 8192  # in a frame; a file that claims more is an attack on our memory
 MAX_FPS = 1000.0

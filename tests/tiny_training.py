@@ -23,13 +23,13 @@ from pathlib import Path
 import torch
 
 from hummingbird_core.lora_training import inject_lora, new_lora
+from hummingbird_core.training.nano.shape_clips import ShapeClips
+from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.training.objectives import Consistency, OutputKD
 from hummingbird_core.training.parts import Part
-from hummingbird_core.training.pruning import prune
-from hummingbird_core.training.shape_clips import ShapeClips
+from hummingbird_core.training.pruning.block_map import prune
 from hummingbird_core.training.stage import DistillationLoss, freeze
 from hummingbird_core.training.step import Models, NoiseSettings
-from hummingbird_core.training.text import build_text_encoder
 from hummingbird_core.training.train_settings import TrainSettings
 from hummingbird_core.training.trainer import train
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig

@@ -9,7 +9,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 
-from hummingbird_core.training.clip_reading import FrameSettings
+from hummingbird_core.training.data.clip_reading import FrameSettings
 from hummingbird_core.video import write_video
 
 SMALL = FrameSettings(height=16, width=24, max_frames=40)

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from ..pipeline import HummingbirdPipeline
-    from ..training.personalise import PersonalSettings, personalise
+    from ..training.personal.personalise import PersonalSettings, personalise
     from ..training.processes import connect
 
     pipe = HummingbirdPipeline.from_pretrained(args.model, device="cpu", dtype=torch.float32)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..training.pruning_files import ChooseMap
+    from ..training.pruning.files import ChooseMap
 
 EPILOG = """\
 examples:
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
 
     from ..devices import DTYPES
     from ..model_files import find_model
-    from ..training.pruning_files import prune_checkpoint
+    from ..training.pruning.files import prune_checkpoint
 
     with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:
 
@@ -76,7 +76,7 @@ def _map_chooser(args: argparse.Namespace) -> ChooseMap:
     """What makes the map, once the teacher's shape is known."""
     from dataclasses import replace
 
-    from ..training.pruning import map_to, read_map
+    from ..training.pruning.block_map import map_to, read_map
     from ..unet import UNetConfig
 
     if args.map:

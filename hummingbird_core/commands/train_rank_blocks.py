@@ -11,9 +11,9 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     from ..pipeline import HummingbirdPipeline
-    from ..training.block_removal import Removal
-    from ..training.data import ClipBatch
-    from ..training.pruning_analysis import Metric, Ranking
+    from ..training.data.batch import ClipBatch
+    from ..training.pruning.analysis import Metric, Ranking
+    from ..training.pruning.block_removal import Removal
 
 EPILOG = """\
 examples:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure, print the table, and write the files."""
     from ..devices import DTYPES
     from ..pipeline import HummingbirdPipeline
-    from ..training.pruning_analysis import Ranking, all_removals, ask_teacher, propose
+    from ..training.pruning.analysis import Ranking, all_removals, ask_teacher, propose
 
     if not 0 < args.budget < 1 or min(args.clips, args.frames, args.prompts) < 1:
         raise InputError(
@@ -88,7 +88,7 @@ def _settings(args: argparse.Namespace, pipe: HummingbirdPipeline) -> dict[str, 
     """All that the measures depend on, but for the budget."""
     from ..files import sha256_of_file
     from ..model_files import find_model
-    from ..training.pruning_analysis import TIMESTEPS
+    from ..training.pruning.analysis import TIMESTEPS
 
     path = find_model(args.teacher)
     return {
@@ -115,7 +115,7 @@ def _metric_name(args: argparse.Namespace, pipe: HummingbirdPipeline) -> str:
 
 
 def _metric(args: argparse.Namespace, pipe: HummingbirdPipeline) -> Metric | None:
-    from ..training.pruning_metrics import load_metric, shape_accuracy
+    from ..training.pruning.metrics import load_metric, shape_accuracy
 
     name = _metric_name(args, pipe)
     if name == "none":
@@ -126,7 +126,7 @@ def _metric(args: argparse.Namespace, pipe: HummingbirdPipeline) -> Metric | Non
 
 
 def _clips(args: argparse.Namespace, pipe: HummingbirdPipeline) -> ClipBatch:
-    from ..training.pruning_metrics import shape_clips
+    from ..training.pruning.metrics import shape_clips
 
     source = args.data or ("shapes" if _is_nano(pipe) else None)
     if source is None:
@@ -138,10 +138,10 @@ def _clips(args: argparse.Namespace, pipe: HummingbirdPipeline) -> ClipBatch:
         )
     if source == "shapes":
         return shape_clips(pipe, args.clips, args.frames)
-    from ..training.clip_index import list_clips
-    from ..training.clip_order import ClipSettings
-    from ..training.clip_reading import FrameSettings
-    from ..training.clip_sources import VideoClips
+    from ..training.data.clip_index import list_clips
+    from ..training.data.clip_order import ClipSettings
+    from ..training.data.clip_reading import FrameSettings
+    from ..training.data.clip_sources import VideoClips
 
     frames = FrameSettings(pipe.trained.height, pipe.trained.width)
     videos = VideoClips(list_clips(source), pipe.vae, frames, ClipSettings(args.frames))
@@ -150,8 +150,8 @@ def _clips(args: argparse.Namespace, pipe: HummingbirdPipeline) -> ClipBatch:
 
 def _published(pipe: HummingbirdPipeline, proposed: Removal) -> dict[str, Removal]:
     """What the published student with as many blocks as the proposed one lacks."""
-    from ..training.block_removal import removal_of_map
-    from ..training.pruning import map_to, map_without, student_config
+    from ..training.pruning.block_map import map_to, map_without, student_config
+    from ..training.pruning.block_removal import removal_of_map
 
     config = pipe.unet.config
     if config.num_res_blocks > 2:
@@ -166,8 +166,8 @@ def _report(
     ranking: Ranking,
     maps: dict[str, Removal],
 ) -> None:
-    from ..training.pruning import map_without
-    from ..training.pruning_report import to_table, write_plot
+    from ..training.pruning.block_map import map_without
+    from ..training.pruning.report import to_table, write_plot
     from ..video import atomic_output
 
     teacher = ranking.settings["teacher"]

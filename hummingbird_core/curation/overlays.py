@@ -7,14 +7,12 @@ What is half-transparent, animated, or over a still picture is missed: use a det
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from einops import reduce
 
-from ..errors import InputError
+from ..plugins import named_function
 from .shrinking import gray_frames
 
 LONG_SIDE = 320  # pixels; small text is lost below
@@ -56,14 +54,7 @@ def load_detector(name: str) -> Detector:
     Raises:
         InputError: there is no such function.
     """
-    module_name, _, function_name = name.partition(":")
-    try:
-        function: Any = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"got detector {name!r}, expected MODULE:FUNCTION that can be imported: {error}"
-        ) from error
-    return function
+    return named_function(name, "detector")
 
 
 def _steps(gray: np.ndarray) -> np.ndarray:

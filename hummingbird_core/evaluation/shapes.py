@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from ..pipeline import HummingbirdPipeline
-from ..training.shapes import Scene, samples
+from ..training.nano.shapes import Scene, samples
 from ..video import atomic_output
 from .shape_reader import read_video
 

@@ -10,6 +10,7 @@ import torch
 
 from ..devices import best_device, check_device
 from ..errors import CheckpointError
+from ..local_models import load_local
 from .chat import MAX_ANSWER_TOKENS, TEMPERATURE, Chat
 
 if TYPE_CHECKING:
@@ -92,27 +93,11 @@ class LocalChat(Chat):
 
 
 def _load(name: str, device: torch.device) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            name, local_files_only=True, trust_remote_code=False
-        )
-        model = AutoModelForCausalLM.from_pretrained(
-            name,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            torch_dtype="auto",
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        is_here = Path(name).exists() or not isinstance(error, OSError)
-        reason = str(error).strip().partition("\n")[0] if is_here else "it is not on this computer"
-        raise CheckpointError(
-            f"got no chat model from {name!r} ({reason}), expected a folder, or a hub id that "
-            f"was downloaded, with safetensors: try `hf download {name}`"
-        ) from error
+    tokenizer = load_local(AutoTokenizer, name, "chat model")
+    options = {"use_safetensors": True, "torch_dtype": "auto"}
+    model = load_local(AutoModelForCausalLM, name, "chat model", **options)
     if not tokenizer.chat_template:
         raise CheckpointError(
             f"got model {name!r} without a chat template, expected an instruct or chat model: "

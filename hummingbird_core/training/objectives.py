@@ -6,6 +6,7 @@ are stage 2 (T2V-Turbo, arXiv 2405.18750).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -14,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .consistency import HUBER_C, pseudo_huber
-from .diffusion import x0_weight
+from .distances import HUBER_C, noise_error, pseudo_huber, x0_weight
+from .noise import LAST_STEP
 from .rewards.base import Reward
 from .rewards.decoding import decode_for_reward
 from .step import Step
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Objective:
+class Objective(ABC):
     """What all objectives have.
 
     Args:
@@ -43,9 +44,9 @@ class Objective:
         if self.every < 1:
             raise InputError(f"got every {self.every}, expected at least 1, which is each step")
 
+    @abstractmethod
     def loss(self, step: Step) -> Tensor:
         """The loss before it is weighted: a scalar, mean over the clips."""
-        raise NotImplementedError
 
     def is_due(self, step: int) -> bool:
         return step % self.every == 0
@@ -53,8 +54,13 @@ class Objective:
     def __call__(self, step: Step) -> Tensor:
         """The weighted loss; 0 in a process that computes other objectives."""
         if self.processes and step.part.process not in self.processes:
-            return 0 * step.student.noise.sum()  # which all weights get their zero gradient from
+            return nothing(step)
         return self.weight * self.loss(step)
+
+
+def nothing(step: Step) -> Tensor:
+    """A loss of 0, from which all weights get their zero gradient."""
+    return 0 * step.student.noise.sum()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +69,15 @@ class OutputKD(Objective):
 
     Args:
         weighting: "noise" is the plain error; "x0" weighs it like the error in the clean latents
-            that it leads to, which is large where the noise is strong.
+            that it leads to, which is large where the noise is strong (`distances.x0_weight`).
     """
 
     weighting: Literal["noise", "x0"] = "noise"
 
     def loss(self, step: Step) -> Tensor:
-        error = (step.student.noise - step.teacher.noise).square().mean(dim=(1, 2, 3, 4))  # [B]
+        error = noise_error(step.student.noise, step.teacher.noise)
         if self.weighting == "x0":
-            error = error * x0_weight(step.t.cpu()).to(error)
+            error = error * x0_weight(step.t)
         return error.mean()
 
 
@@ -123,17 +129,24 @@ class RewardFeedback(Objective):
         reward: judges frames.
         vae: frozen; decodes only those frames that the reward asks for.
         chunk: frames that are decoded at once, in forward and backward pass.
+        max_timestep: clips with more noise score 0: of much noise even a good student makes only a
+            blurred mean of what could be there.
     """
 
     reward: Reward
     vae: AutoencoderKL
     chunk: int = 1
+    max_timestep: int = LAST_STEP
 
     def loss(self, step: Step) -> Tensor:
+        chosen = (step.t <= self.max_timestep).nonzero().flatten().tolist()
+        if not chosen:
+            return nothing(step)
         generator = step.part.step_generator()
-        frames = self.reward.frames_needed(step.latents.shape[2], generator)
-        video = decode_for_reward(self.vae, step.value, frames, self.chunk)
-        return -self.reward(video, step.captions, generator).mean()
+        frames = self.reward.frames_needed(step.sample.shape[2], generator)
+        video = decode_for_reward(self.vae, step.value[chosen], frames, self.chunk)
+        scores = self.reward(video, [step.captions[n] for n in chosen], generator)
+        return -scores.sum() / len(step.t)
 
 
 def weighted_terms(objectives: Mapping[str, Objective], step: Step) -> dict[str, Tensor]:

@@ -8,9 +8,11 @@ with two clips each do, and a run that was killed and resumed what an undisturbe
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -38,22 +40,40 @@ class Part:
         """The places of this part's clips in the batch of the step."""
         return range(self.index * self.size, (self.index + 1) * self.size)
 
+    @property
+    def clip_seeds(self) -> list[int]:
+        """One seed a clip, whoever computes it."""
+        return [_seed("clip", self.seed, self.step, n) for n in self.clip_numbers]
+
     def clip_generators(self) -> list[torch.Generator]:
-        """One CPU generator a clip, whoever computes it."""
-        return [_generator("clip", self.seed, self.step, n) for n in self.clip_numbers]
+        """One CPU generator a clip, from its seed."""
+        return [torch.Generator().manual_seed(seed) for seed in self.clip_seeds]
+
+    def draw(
+        self, shape: Sequence[int], numbers: int, device: torch.device | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """For each clip noise `[B, *shape]`, and so many numbers in 0..1, `[numbers, B]`.
+
+        Drawn on the CPU from the clip's own generator, so that a seed means the same training on
+        every device.
+        """
+        generators = self.clip_generators()
+        noise = torch.stack([torch.randn(tuple(shape), generator=g) for g in generators])
+        places = torch.stack([torch.rand(numbers, generator=g) for g in generators], dim=1)
+        return noise.to(device), places.to(device)
+
+    def wider(self, factor: int) -> Part:
+        """The same place in a batch of so many times more clips."""
+        return replace(self, size=factor * self.size)
 
     def step_generator(self) -> torch.Generator:
         """A CPU generator for what all parts of a step draw alike."""
-        return _generator("step", self.seed, self.step)
+        return torch.Generator().manual_seed(_seed("step", self.seed, self.step))
 
     @property
     def layer_seed(self) -> int:
         """For torch's global generators, from which layers such as dropout draw."""
         return _seed("layers", self.seed, self.step, self.index)
-
-
-def _generator(*names: str | int) -> torch.Generator:
-    return torch.Generator().manual_seed(_seed(*names))
 
 
 def _seed(*names: str | int) -> int:

@@ -17,10 +17,10 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import complete_or_absent
-from .clip_order import MAX_STRIDE
+from .data.clip_order import MAX_STRIDE
 from .mappings import build
+from .noise import LAST_STEP, NoiseSettings
 from .objectives import Consistency, FeatureKD, Objective, OutputKD
-from .step import NoiseSettings
 from .train_settings import TrainSettings
 from .validation import ValidationSettings
 
@@ -80,6 +80,7 @@ class RewardSettings:
         weights: its file, folder or hub id, where it has any.
         weight, every, processes: as of every objective.
         chunk: frames that the VAE decodes at once.
+        max_timestep: clips with more noise are not judged.
     """
 
     kind: str
@@ -88,6 +89,7 @@ class RewardSettings:
     every: int = 1
     processes: tuple[int, ...] = ()
     chunk: int = 1
+    max_timestep: int = LAST_STEP
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,24 +12,25 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoints import load_checkpoint
-from ..devices import DTYPES
 from ..errors import CheckpointError, InputError
 from ..model_files import find_model
 from ..text_encoder import TextEncoder
 from ..unet import PRESETS, HummingbirdUNet, UNetConfig
-from .clip_order import ClipSettings
-from .clip_reading import FrameSettings
-from .clip_sources import Mixture, open_clips
-from .data import ClipBatch, ClipSource
+from .data.batch import ClipSource, batch_of
+from .data.clip_order import ClipSettings
+from .data.clip_reading import FrameSettings
+from .data.clip_sources import Mixture, open_clips
 from .judging import Judging, load_judge
+from .nano.shape_clips import ShapeClips
+from .noise import NoiseSettings
 from .objectives import Objective, RewardFeedback, check_objectives, weighted_terms
 from .parts import Part
+from .preparing import freeze, set_dropout
 from .processes import connect, one_by_one
-from .pruning import BlockMap, map_to, prune, read_map
+from .pruning.block_map import BlockMap, map_to, prune, read_map
 from .recipe import Recipe, RewardSettings, changed_keys, read_recipe, write_recipe
 from .rewards.loading import load_reward
-from .shape_clips import ShapeClips
-from .step import Models, NoiseSettings, draw_step
+from .step import Models, draw_step
 from .trainer import train
 from .training_state import whole_weights
 from .validation import Validation
@@ -66,8 +67,8 @@ class DistillationLoss:
     noise: NoiseSettings
 
     def __call__(self, part: Part) -> dict[str, Tensor]:
-        batch = self.clips.batch(part.step, size=part.size, rank=part.index, world_size=part.count)
-        step = draw_step(part, _on_device(batch), self.models, self.noise)
+        batch = batch_of(self.clips, part).to(connect().device)
+        step = draw_step(part, batch, self.models, self.noise)
         return weighted_terms(self.objectives, step)
 
 
@@ -105,18 +106,8 @@ def load_student(name_or_path: str | Path, teacher: Teacher, recipe: Recipe) -> 
     else:
         student = load_checkpoint(find_model(name_or_path), dtype=torch.float32).unet
     student.gradient_checkpointing = recipe.student.gradient_checkpointing
-    for module in student.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = recipe.student.dropout
+    set_dropout(student, recipe.student.dropout)
     return student
-
-
-def freeze(module: nn.Module, precision: str) -> None:
-    """No gradients, no dropout, on the training device in the precision of the computation.
-
-    A teacher left in training mode would teach its own dropout.
-    """
-    module.eval().requires_grad_(False).to(connect().device, DTYPES[precision])
 
 
 def train_student(
@@ -210,7 +201,7 @@ def open_data(data: str | Path, vae: AutoencoderKL, recipe: Recipe, cache: Path)
 
     def clips_of(length: int) -> ClipSource:
         if str(data) == SHAPES:
-            return ShapeClips(length, seed)
+            return ShapeClips(length, seed, settings.caption_dropout)
         frames = FrameSettings(settings.height, settings.width)
         clips = ClipSettings(length, settings.max_stride, settings.caption_dropout, seed)
         return open_clips(data, vae, cache, frames, clips)
@@ -250,12 +241,8 @@ def _reward_objective(
         reward=reward,
         vae=vae,
         chunk=settings.chunk,
+        max_timestep=settings.max_timestep,
         weight=settings.weight,
         every=settings.every,
         processes=settings.processes,
     )
-
-
-def _on_device(batch: ClipBatch) -> ClipBatch:
-    device = connect().device
-    return replace(batch, latents=batch.latents.to(device), fps=batch.fps.to(device))

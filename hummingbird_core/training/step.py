@@ -9,63 +9,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..ddim import ddim_step
-from ..errors import InputError
-from ..sampling import (
-    CONSISTENCY_GRID,
-    TRAIN_TIMESTEPS,
-    add_noise,
-    consistency_function,
-    predict_x0,
-    scale_latents,
-)
+from ..sampling import GRID_STRIDE, consistency_function, predict_x0
 from ..text_encoder import TextEncoder
 from ..unet import HummingbirdUNet
-from .consistency import Conditions, guided_prediction, predict
-from .data import ClipBatch
-from .diffusion import noise_between, noisy_sample
-from .latents import clamp_to_range
+from .data.batch import ClipBatch
+from .guidance import Conditions, guided_prediction, predict
+from .nano.latents import clamp_to_range
+from .noise import NoiseSettings, draw_timesteps, noise_between
+from .on_policy import own_samples
 from .parts import Part
-
-GRID_STRIDE = TRAIN_TIMESTEPS // CONSISTENCY_GRID
-
-
-@dataclass(frozen=True)
-class NoiseSettings:
-    """How clips are made noisy, and how strongly the teacher is guided.
-
-    Args:
-        timesteps: "uniform" over 0..999; "grid", the 50 of consistency distillation; "high", of
-            which an eighth is the last one and an eighth above 900 (docs: what nano needed).
-        guidance: range of w in cond + w (cond - uncond). Guidance by uncond + s (cond - uncond), as
-            in VideoCrafter2, is w = s - 1. From a range the student is told its w; a single value
-            is baked in, and the student is told nothing.
-        latent_scale: whether clean latents are scaled from 1.0 to 0.7 over t < 400, as
-            VideoCrafter2 knows them.
-        pure_last_step: whether nothing is left of the clip at t = 999, as when sampling starts.
-        picture_range: whether the guided teacher's clips are held in the range of pictures, for
-            latents that are pictures (nano).
-    """
-
-    timesteps: Literal["uniform", "grid", "high"] = "uniform"
-    guidance: tuple[float, float] = (5.0, 15.0)
-    latent_scale: bool = False
-    pure_last_step: bool = False
-    picture_range: bool = False
-
-    def __post_init__(self) -> None:
-        low, high = self.guidance
-        if not 0 <= low <= high:
-            raise InputError(f"got guidance {low} to {high}, expected 0 or more, the lower first")
-
-    @property
-    def tells_guidance(self) -> bool:
-        return self.guidance[0] < self.guidance[1]
 
 
 @dataclass(frozen=True)
@@ -106,10 +63,9 @@ class Step:
     Attributes:
         part: of which step this is a part.
         models: student and teacher.
-        settings: how the noise was added.
-        latents: clean, `[B, 4, T, h, w]`.
-        noise: added to them.
-        t: timesteps `[B]`.
+        settings: of the noise.
+        sample: noisy latents `[B, 4, T, h, w]`, what both models see.
+        t: their timesteps `[B]`.
         conditions: of the clips.
         captions: B of them.
     """
@@ -117,19 +73,10 @@ class Step:
     part: Part
     models: Models
     settings: NoiseSettings
-    latents: Tensor
-    noise: Tensor
+    sample: Tensor
     t: Tensor
     conditions: Conditions
     captions: list[str]
-
-    @cached_property
-    def sample(self) -> Tensor:
-        """Noisy latents, what both models see."""
-        clean = scale_latents(self.latents, self.t) if self.settings.latent_scale else self.latents
-        if self.settings.pure_last_step:
-            return noisy_sample(clean, self.noise, self.t)
-        return add_noise(clean, self.noise, self.t)
 
     @cached_property
     def student(self) -> Prediction:
@@ -167,12 +114,11 @@ class Step:
         return value, target
 
     def _ask_student(self, sample: Tensor, t: Tensor) -> Tensor:
-        if self.settings.tells_guidance:
-            return predict(self.models.student, sample, t, self.conditions).float()
-        context, fps = self.conditions.context, self.conditions.fps
-        return self.models.student(sample, t, context, fps=fps).float()
+        told = self.settings.tells_guidance
+        return predict(self.models.student, sample, t, self.conditions, told=told).float()
 
     def _in_range(self, eps: Tensor) -> Tensor:
+        """Strong guidance overshoots: static thresholding (Imagen, arXiv 2205.11487, 2.3)."""
         if not self.settings.picture_range:
             return eps
         x0 = clamp_to_range(predict_x0(self.sample, eps, self.t))
@@ -180,41 +126,26 @@ class Step:
 
 
 def draw_step(part: Part, batch: ClipBatch, models: Models, settings: NoiseSettings) -> Step:
-    """Draws noise, timestep and guidance of every clip from the clip's own generator.
-
-    They are drawn on the CPU, so that a seed means the same training on every device.
-    """
-    generators = part.clip_generators()
-    shape = batch.latents.shape[1:]
-    noise = torch.stack([torch.randn(shape, generator=g) for g in generators])
-    # One number in 0..1 a clip for its timestep, one for its guidance.
-    places, strengths = torch.stack([torch.rand(2, generator=g) for g in generators]).unbind(1)
+    """Draws noise, timestep and guidance of every clip from the clip's own generator."""
+    device, shape = batch.latents.device, batch.latents.shape[1:]
+    is_own = settings.samples == "student"
+    noise, numbers = part.draw((settings.sampling_steps, *shape) if is_own else shape, 2, device)
+    places, strengths = numbers
     low, high = settings.guidance
-    t = draw_timesteps(places, torch.tensor(part.clip_numbers), settings)
-    w = low + (high - low) * strengths
-    device = batch.latents.device
-    with torch.no_grad():
-        context = models.text_encoder.encode(batch.captions).embeddings
-    return Step(
-        part,
-        models,
-        settings,
-        batch.latents,
-        noise.to(device),
-        t.to(device),
-        Conditions(context, models.null_context.expand_as(context), batch.fps, w.to(device)),
-        batch.captions,
-    )
+    conditions = _conditions(models, batch, low + (high - low) * strengths)
+    if is_own:
+        told = settings.tells_guidance
+        sample, t = own_samples(models.student, noise, places, conditions, told)
+    else:
+        t = draw_timesteps(places, settings)
+        sample = settings.noisy(batch.latents, noise, t)
+    return Step(part, models, settings, sample, t, conditions, batch.captions)
 
 
-def draw_timesteps(places: Tensor, clips: Tensor, settings: NoiseSettings) -> Tensor:
-    """Timesteps for numbers `places` `[B]` in 0..1, of the clips so numbered in their batch."""
-    if settings.timesteps == "grid":
-        return GRID_STRIDE * (CONSISTENCY_GRID * places).long() + GRID_STRIDE - 1
-    if settings.timesteps == "high":
-        low = torch.tensor([1.0, 0.9] + [0.0] * 6)[clips % 8]
-        places = low + (1 - low) * places
-    return (TRAIN_TIMESTEPS * places).long().clamp(max=TRAIN_TIMESTEPS - 1)
+@torch.no_grad()
+def _conditions(models: Models, batch: ClipBatch, w: Tensor) -> Conditions:
+    context = models.text_encoder.encode(batch.captions).embeddings
+    return Conditions(context, models.null_context.expand_as(context), batch.fps, w)
 
 
 @contextmanager

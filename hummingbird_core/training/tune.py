@@ -1,7 +1,7 @@
 """Stage 2: a distilled student learns to need few steps, and to please reward models.
 
-Consistency distillation with reward feedback (T2V-Turbo, arXiv 2405.18750), by a LoRA on every
-layer or by training all weights.
+Consistency distillation with reward feedback (T2V-Turbo, arXiv 2405.18750), or whatever else the
+recipe names, by a LoRA on every layer or by training all weights.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ..devices import DTYPES
 from ..lora import LoRA, merge_lora, save_lora
-from ..lora_training import inject_lora, lora_from_peft, new_lora
+from ..lora_training import lora_from_peft, new_lora
 from ..unet import HummingbirdUNet
+from .preparing import add_lora
 from .processes import connect
 from .recipe import Recipe
 from .stage import Teacher, load_student, load_teacher, train_student
@@ -85,12 +86,9 @@ def _new_student(name: str | Path, teacher: Teacher, recipe: Recipe) -> Hummingb
         return student.requires_grad_(True)
     generator = torch.Generator().manual_seed(recipe.training.seed)
     lora = new_lora(student, recipe.lora.rank, recipe.lora.alpha, generator)
-    if recipe.training.sharding == "none":  # FSDP2 wants one dtype
-        student.to(DTYPES[recipe.training.precision])
-    inject_lora(student, lora, recipe.lora.dropout)
-    for parameter in student.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()  # too small steps are lost in half precision
+    is_whole = recipe.training.sharding == "none"  # FSDP2 wants one dtype
+    dtype = DTYPES[recipe.training.precision] if is_whole else None
+    add_lora(student, lora, dtype, recipe.lora.dropout)
     return student
 
 

@@ -17,7 +17,7 @@ from ..text_encoder import TextEncoder
 from ..unet import HummingbirdUNet
 from ..video import write_video
 from .judging import Judging
-from .step import NoiseSettings
+from .noise import NoiseSettings
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL

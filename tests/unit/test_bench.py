@@ -7,8 +7,8 @@ import math
 
 import pytest
 import torch
-from diffusers.models import AutoencoderKL
 from helpers import relative_l2, rnd
+from tiny_vae import tiny_vae
 
 from hummingbird_core.errors import InputError, NumericalError
 from hummingbird_core.evaluation.bench_growth import points
@@ -115,13 +115,7 @@ def test_the_plain_unet_with_norms_that_do_not_mix_and_all_kinds_of_layers():
 @torch.no_grad()
 def test_the_plain_decoder_computes_the_same():
     torch.manual_seed(0)
-    vae = AutoencoderKL(
-        block_out_channels=[8, 16],
-        layers_per_block=1,
-        down_block_types=["DownEncoderBlock2D"] * 2,
-        up_block_types=["UpDecoderBlock2D"] * 2,
-        norm_num_groups=4,
-    ).eval()
+    vae = tiny_vae(8, 16)
     latents = rnd("z", (2, 4, 3, 4, 6))
     assert relative_l2(plain_decode(vae, latents), decode_latents(vae, latents)) <= ROUNDING
 

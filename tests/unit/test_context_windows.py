@@ -26,8 +26,8 @@ from hummingbird_core.errors import InputError
 from hummingbird_core.pipeline import DECODED_FRAMES, HummingbirdPipeline
 from hummingbird_core.sampling import add_noise, initial_noise, predict_x0, step_noises
 from hummingbird_core.settings import CONTEXT_LENGTH, FULL_SIZE, NANO
-from hummingbird_core.training.autoencoder import build_vae
-from hummingbird_core.training.text import build_text_encoder
+from hummingbird_core.training.nano.autoencoder import build_vae
+from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.video import read_metadata, read_video
 

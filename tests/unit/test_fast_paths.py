@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers.models import AutoencoderKL
 from helpers import relative_l2, rnd
+from tiny_vae import tiny_vae
 from torch import nn
 
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
@@ -70,14 +70,7 @@ def test_gradients_are_those_of_finite_differences(name):
 @pytest.mark.parametrize("attention", [True, False])
 def test_the_decoder_equals_that_of_diffusers(attention):
     torch.manual_seed(0)
-    vae = AutoencoderKL(
-        block_out_channels=[8, 16],
-        layers_per_block=1,
-        down_block_types=["DownEncoderBlock2D"] * 2,
-        up_block_types=["UpDecoderBlock2D"] * 2,
-        norm_num_groups=4,
-        mid_block_add_attention=attention,
-    ).eval()
+    vae = tiny_vae(8, 16, mid_block_add_attention=attention)
     z = rnd("z", (2, 4, 5, 6))
     with torch.no_grad():
         assert relative_l2(decode_images(vae, z), vae.decode(z).sample) <= ROUNDING

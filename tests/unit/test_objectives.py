@@ -10,7 +10,8 @@ from tiny_training import GRID, STUDENT, TEACHER, tiny_loss, tiny_models
 
 from hummingbird_core.errors import InputError
 from hummingbird_core.sampling import add_noise, latent_scale
-from hummingbird_core.training.autoencoder import build_vae
+from hummingbird_core.training.nano.autoencoder import build_vae
+from hummingbird_core.training.nano.shape_clips import ShapeClips
 from hummingbird_core.training.objectives import (
     Consistency,
     FeatureKD,
@@ -20,8 +21,7 @@ from hummingbird_core.training.objectives import (
     weighted_terms,
 )
 from hummingbird_core.training.parts import Part
-from hummingbird_core.training.pruning import map_to
-from hummingbird_core.training.shape_clips import ShapeClips
+from hummingbird_core.training.pruning.block_map import map_to
 from hummingbird_core.training.stage import freeze
 from hummingbird_core.training.step import NoiseSettings, Step, draw_step, draw_timesteps
 

@@ -18,9 +18,9 @@ from hummingbird_core.errors import InputError, OutputError
 from hummingbird_core.lora import load_lora
 from hummingbird_core.lora_training import inject_lora, lora_from_peft, new_lora
 from hummingbird_core.pipeline import HummingbirdPipeline
-from hummingbird_core.training.data import ClipBatch
+from hummingbird_core.training.data.batch import ClipBatch
 from hummingbird_core.training.parts import Part
-from hummingbird_core.training.personal_loss import (
+from hummingbird_core.training.personal.losses import (
     NEXT,
     Captions,
     StudentLoss,
@@ -28,7 +28,7 @@ from hummingbird_core.training.personal_loss import (
     grid_timesteps,
     without_lora,
 )
-from hummingbird_core.training.personalise import PersonalSettings, personalise, run_key
+from hummingbird_core.training.personal.personalise import PersonalSettings, personalise, run_key
 from hummingbird_core.video import write_video
 
 FRAMES = 4

@@ -20,8 +20,8 @@ from hummingbird_core.evaluation.shapes import evaluate
 from hummingbird_core.model_files import find_model
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import initial_noise, step_noises
-from hummingbird_core.training.autoencoder import build_vae
-from hummingbird_core.training.text import build_text_encoder
+from hummingbird_core.training.nano.autoencoder import build_vae
+from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 SMALL = {"width": 32, "height": 16, "num_frames": 3, "num_inference_steps": 2}

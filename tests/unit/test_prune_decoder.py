@@ -13,9 +13,9 @@ from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.errors import CheckpointError, InputError
 from hummingbird_core.fast_decoders import built_in_decoder, find_decoder, load_fast_decoder
 from hummingbird_core.model_files import find_model
-from hummingbird_core.training import prune_decoder as command
 from hummingbird_core.training.loop import Schedule
-from hummingbird_core.training.prune_decoder import (
+from hummingbird_core.training.pruning import decoder as command
+from hummingbird_core.training.pruning.decoder import (
     distil_decoder,
     prune_decoder,
     psnr_against,

@@ -18,8 +18,7 @@ from hummingbird_core.checkpoint_layout import UNET_PREFIX
 from hummingbird_core.checkpoints import load_checkpoint, read_tensors
 from hummingbird_core.errors import InputError, OutputError
 from hummingbird_core.model_files import find_model
-from hummingbird_core.training.block_removal import removal_of_map, without
-from hummingbird_core.training.pruning import (
+from hummingbird_core.training.pruning.block_map import (
     map_to,
     map_without,
     prune,
@@ -28,7 +27,8 @@ from hummingbird_core.training.pruning import (
     read_map,
     student_config,
 )
-from hummingbird_core.training.pruning_files import prune_checkpoint
+from hummingbird_core.training.pruning.block_removal import removal_of_map, without
+from hummingbird_core.training.pruning.files import prune_checkpoint
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 TEACHER = UNetConfig.from_preset("videocrafter2")

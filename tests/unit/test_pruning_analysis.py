@@ -13,18 +13,9 @@ from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.errors import InputError
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import predict_x0
-from hummingbird_core.training import shapes
-from hummingbird_core.training.block_removal import (
-    Removal,
-    count_parameters,
-    level_of,
-    removal_of_map,
-    removals,
-    without,
-)
-from hummingbird_core.training.data import ClipBatch
-from hummingbird_core.training.pruning import map_to, map_without, pruning_map, student_config
-from hummingbird_core.training.pruning_analysis import (
+from hummingbird_core.training.data.batch import ClipBatch
+from hummingbird_core.training.nano import shapes
+from hummingbird_core.training.pruning.analysis import (
     TIMESTEPS,
     Question,
     Ranking,
@@ -34,8 +25,22 @@ from hummingbird_core.training.pruning_analysis import (
     losses,
     propose,
 )
-from hummingbird_core.training.pruning_metrics import load_metric, shape_accuracy, shape_clips
-from hummingbird_core.training.pruning_report import short_name, to_table, write_plot
+from hummingbird_core.training.pruning.block_map import (
+    map_to,
+    map_without,
+    pruning_map,
+    student_config,
+)
+from hummingbird_core.training.pruning.block_removal import (
+    Removal,
+    count_parameters,
+    level_of,
+    removal_of_map,
+    removals,
+    without,
+)
+from hummingbird_core.training.pruning.metrics import load_metric, shape_accuracy, shape_clips
+from hummingbird_core.training.pruning.report import short_name, to_table, write_plot
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 NANO_TEACHER = UNetConfig.from_preset("nano-teacher")

@@ -8,7 +8,7 @@ from itertools import islice
 import pytest
 import torch
 
-from hummingbird_core.training import shapes
+from hummingbird_core.training.nano import shapes
 from hummingbird_core.training.rewards.held_out import RewardLog, judge
 from hummingbird_core.training.rewards.shape_judge import ShapeJudge
 from hummingbird_core.training.rewards.shapes import ShapesReward

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from hummingbird_core.errors import InputError
 from hummingbird_core.evaluation.shape_reader import Reading, read_video
-from hummingbird_core.training import shapes
+from hummingbird_core.training.nano import shapes
 from hummingbird_core.training.rewards.shapes import (
     SIGNATURES,
     Measures,

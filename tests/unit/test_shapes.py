@@ -10,7 +10,7 @@ import torch
 
 from hummingbird_core.evaluation.shape_reader import Reading, read_video
 from hummingbird_core.evaluation.shapes import Accuracy
-from hummingbird_core.training import shapes
+from hummingbird_core.training.nano import shapes
 
 
 def frames_of(scene: shapes.Scene) -> np.ndarray:

@@ -11,8 +11,6 @@ from torch import nn
 from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.model_files import find_model
 from hummingbird_core.sampling import add_noise, predict_x0
-from hummingbird_core.training import nano, shapes
-from hummingbird_core.training.autoencoder import build_vae
 from hummingbird_core.training.consistency import (
     Conditions,
     consistency_pair,
@@ -27,10 +25,13 @@ from hummingbird_core.training.diffusion import (
     sample_timesteps,
     x0_weight,
 )
-from hummingbird_core.training.latents import SCALING_FACTOR, clip_batch, picture_latents
 from hummingbird_core.training.loop import Schedule, seeded, train
-from hummingbird_core.training.pruning import prune
-from hummingbird_core.training.shapes import is_held_out
+from hummingbird_core.training.nano import making as nano
+from hummingbird_core.training.nano import shapes
+from hummingbird_core.training.nano.autoencoder import build_vae
+from hummingbird_core.training.nano.latents import SCALING_FACTOR, clip_batch, picture_latents
+from hummingbird_core.training.nano.shapes import is_held_out
+from hummingbird_core.training.pruning.block_map import prune
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 

@@ -15,15 +15,15 @@ from hummingbird_core.curation.pipeline import curate, reselect
 from hummingbird_core.curation.selection import Limit, Rule, SelectionSettings
 from hummingbird_core.curation.sources import SourceVideo, list_sources
 from hummingbird_core.errors import InputError
-from hummingbird_core.training.clip_index import PICTURE_SUFFIXES, list_clips
-from hummingbird_core.training.clip_order import (
+from hummingbird_core.training.data.clip_index import PICTURE_SUFFIXES, list_clips
+from hummingbird_core.training.data.clip_order import (
     ClipSettings,
     Window,
     clip_index,
     draw_window,
     numbers_of_step,
 )
-from hummingbird_core.training.clip_reading import FrameSettings, fit, read_frames
+from hummingbird_core.training.data.clip_reading import FrameSettings, fit, read_frames
 
 # --- which clip when -----------------------------------------------------------------------------
 

@@ -15,11 +15,11 @@ from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.curation.sources import SourceVideo
 from hummingbird_core.errors import InputError, OutputError
 from hummingbird_core.model_files import find_model
-from hummingbird_core.training.clip_index import list_clips
-from hummingbird_core.training.clip_order import ClipSettings
-from hummingbird_core.training.clip_reading import FrameSettings, read_frames, to_video
-from hummingbird_core.training.clip_sources import CachedClips, Mixture, VideoClips, open_clips
-from hummingbird_core.training.latent_cache import cache_latents
+from hummingbird_core.training.data.clip_index import list_clips
+from hummingbird_core.training.data.clip_order import ClipSettings
+from hummingbird_core.training.data.clip_reading import FrameSettings, read_frames, to_video
+from hummingbird_core.training.data.clip_sources import CachedClips, Mixture, VideoClips, open_clips
+from hummingbird_core.training.data.latent_cache import cache_latents
 from hummingbird_core.vae import encode_video
 
 SHORT = ClipSettings(num_frames=4, seed=3)

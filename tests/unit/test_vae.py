@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from diffusers.models import AutoencoderKL, AutoencoderTiny
+from diffusers.models import AutoencoderTiny
 from helpers import det, manifest, relative_l2, rnd
 from safetensors.torch import save_file
+from tiny_vae import tiny_vae
 
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
 from hummingbird_core.fast_decoders import load_fast_decoder
@@ -23,24 +24,13 @@ from hummingbird_core.vae import (
     vae_config_from_state_dict,
 )
 
-LEVELS = 4
 SCALE = 0.9
 ROUNDING = 1e-5  # another batch size may add up in another order
 
 
-def tiny_config() -> dict:
-    return {
-        "block_out_channels": [8, 8, 16, 16],
-        "layers_per_block": 1,
-        "down_block_types": ["DownEncoderBlock2D"] * LEVELS,
-        "up_block_types": ["UpDecoderBlock2D"] * LEVELS,
-        "norm_num_groups": 4,
-    }
-
-
 @pytest.fixture(scope="module")
 def weights() -> dict[str, torch.Tensor]:
-    shapes = diffusers_to_ldm(AutoencoderKL(**tiny_config()).state_dict())
+    shapes = diffusers_to_ldm(tiny_vae().state_dict())
     return {key: det(key, value.shape) for key, value in shapes.items()}
 
 
@@ -75,7 +65,7 @@ def test_reads_stable_diffusions_config_from_the_shapes():
 
 def test_a_saved_vae_loads_again_as_the_same_function(weights):
     torch.manual_seed(1)
-    original = AutoencoderKL(**tiny_config()).eval()
+    original = tiny_vae()
     loaded = load_vae(diffusers_to_ldm(original.state_dict()), norm_num_groups=4)
     latents = rnd("z", (2, 4, 4, 6))
     with torch.no_grad():
@@ -83,7 +73,7 @@ def test_a_saved_vae_loads_again_as_the_same_function(weights):
 
 
 def test_loads_a_vae_without_attention_in_the_middle():
-    original = AutoencoderKL(**tiny_config(), mid_block_add_attention=False)
+    original = tiny_vae(mid_block_add_attention=False)
     loaded = load_vae(diffusers_to_ldm(original.state_dict()), norm_num_groups=4)
     assert loaded.config["mid_block_add_attention"] is False
 

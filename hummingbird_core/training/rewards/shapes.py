@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ..shapes import COLOURS, DIRECTIONS, SHAPES, WAYS
+from ..nano.shapes import COLOURS, DIRECTIONS, SHAPES, WAYS
 from .base import strided_frames
 
 BLUR = 1.2  # pixels; carries gradients from the edge of a shape to the pixels beyond it
