@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .errors import CheckpointError
 from .state_dicts import check_fit
+from .winograd import use_fast_convolutions
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny
@@ -77,6 +78,7 @@ def build_pruned_decoder(config: PrunedDecoderConfig) -> AutoencoderKL:
         mid_block_add_attention=False,  # the one layer that grows with the square of the pixels
     )
     del vae.encoder, vae.quant_conv
+    use_fast_convolutions(vae)
     return vae
 
 

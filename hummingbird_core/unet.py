@@ -26,6 +26,7 @@ from .unet_layers import (
     SpatialTransformer,
     TemporalTransformer,
     Upsample,
+    spatial_conv,
     timestep_embedding,
 )
 
@@ -277,4 +278,4 @@ class _Builder:
         return self.operations.Linear(channels, out_channels, bias=bias, **self.factory)
 
     def conv3x3(self, channels: int, out_channels: int) -> nn.Module:
-        return self.operations.Conv2d(channels, out_channels, 3, padding=1, **self.factory)
+        return spatial_conv(channels, out_channels, self.operations, **self.factory)

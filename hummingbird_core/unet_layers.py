@@ -20,6 +20,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .unet_attention import SPATIAL, TEMPORAL, TransformerBlock
+from .winograd import spatial_conv_class
 
 INIT_ATTENTION_HEADS = 8
 
@@ -97,12 +98,18 @@ def silu() -> nn.SiLU:
     return nn.SiLU(inplace=True)
 
 
+def spatial_conv(channels: int, out_channels: int, operations: Any, **factory: Any) -> nn.Module:
+    """A 3x3 convolution that keeps the size, as all but those that halve it are."""
+    conv_class = spatial_conv_class(operations.Conv2d)
+    return conv_class(channels, out_channels, 3, padding=1, **factory)
+
+
 @functools.cache
 def temporal_conv_class(conv3d: type[nn.Conv3d]) -> type[nn.Conv3d]:
     """A Conv3d of kernel (k, 1, 1) that is computed as the equal, faster 2-D convolution.
 
-    It stays a `conv3d` subclass with 3-D weights, so that weight casting, offload and LoRA of
-    whoever provides the class go on working.
+    It stays a `conv3d` subclass with 3-D weights, as the spatial one stays a `conv2d`, so that
+    weight casting, offload and LoRA of whoever provides the class go on working.
     """
 
     class TemporalConv(conv3d):  # type: ignore[valid-type, misc]
@@ -160,7 +167,7 @@ class ResBlock(ConditionedLayer):
         self.in_layers = nn.Sequential(
             operations.GroupNorm(norm_groups, channels, **factory),
             silu(),
-            operations.Conv2d(channels, out_channels, 3, padding=1, **factory),
+            spatial_conv(channels, out_channels, operations, **factory),
         )
         self.emb_layers = nn.Sequential(
             nn.SiLU(), operations.Linear(embedding_dim, out_channels, **factory)
@@ -169,7 +176,7 @@ class ResBlock(ConditionedLayer):
             operations.GroupNorm(norm_groups, out_channels, **factory),
             silu(),
             nn.Dropout(dropout),
-            operations.Conv2d(out_channels, out_channels, 3, padding=1, **factory),
+            spatial_conv(out_channels, out_channels, operations, **factory),
         )
         self.skip_connection = (
             nn.Identity()
@@ -273,7 +280,7 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int, operations: Any, **factory: Any):
         super().__init__()
-        self.conv = operations.Conv2d(channels, channels, 3, padding=1, **factory)
+        self.conv = spatial_conv(channels, channels, operations, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))

@@ -22,6 +22,7 @@ from torch import Tensor
 from .errors import CheckpointError, InputError, NumericalError
 from .state_dicts import check_fit
 from .vae_decoder import decode_images
+from .winograd import use_fast_convolutions
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny
@@ -87,6 +88,7 @@ def load_vae(
     check_fit("VAE", diffusers_to_ldm(vae.state_dict()), weights)
     converted = ldm_to_diffusers(weights)
     vae.load_state_dict({key: value.to(dtype) for key, value in converted.items()}, assign=True)
+    use_fast_convolutions(vae)
     return vae.eval()
 
 

@@ -23,6 +23,7 @@ from ..sampling import guidance_scale_embedding
 from ..settings import FULL_SIZE, NANO, SIZE_MULTIPLE
 from ..unet import HummingbirdUNet, UNetConfig
 from ..vae import SCALING_FACTOR
+from ..winograd import use_fast_convolutions
 from .bench_measure import EXACT, ROUNDED
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def load_full_vae(settings: BenchSettings) -> AutoencoderKL:
         return load_pipeline(settings).vae
     with _seeded(settings):
         vae = AutoencoderKL(**VAE_CONFIG)
+    use_fast_convolutions(vae)
     return _placed(vae, settings)
 
 

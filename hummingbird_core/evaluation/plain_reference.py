@@ -70,7 +70,7 @@ class PlainUNet:
             x = x[..., : skip.shape[-2], : skip.shape[-1]]
             x = run_layers(block, torch.cat([x, skip], dim=1), *told)
         norm, _, conv = unet.out
-        out = conv(F.silu(group_norm(norm, x)))
+        out = convolve(conv, F.silu(group_norm(norm, x)))
         out = rearrange(out, "(b t) c h w -> b c t h w", b=batch)
         return noise_from_v(sample, out, timestep) if unet.config.v_prediction else out
 
@@ -121,8 +121,8 @@ def run_layer(
     if isinstance(layer, Downsample):
         return layer.op(x)
     if isinstance(layer, Upsample):
-        return layer.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-    return layer(x)
+        return convolve(layer.conv, F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    return convolve(layer, x)
 
 
 def group_norm(norm: Any, x: Tensor) -> Tensor:
@@ -131,12 +131,17 @@ def group_norm(norm: Any, x: Tensor) -> Tensor:
     return F.group_norm(x.float(), norm.num_groups, weight, bias, norm.eps).to(x.dtype)
 
 
+def convolve(conv: Any, x: Tensor) -> Tensor:
+    """A 2-D convolution by PyTorch's own way: the layer's is ours."""
+    return F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding)
+
+
 def _res_block(block: ResBlock, x: Tensor, embedding: Tensor, frames: int) -> Tensor:
     norm, _, conv = block.in_layers
-    h = conv(F.silu(group_norm(norm, x)))
+    h = convolve(conv, F.silu(group_norm(norm, x)))
     h = h + block.emb_layers(embedding)[..., None, None]
     norm, _, _, conv = block.out_layers
-    h = block.skip_connection(x) + conv(F.silu(group_norm(norm, h)))
+    h = block.skip_connection(x) + convolve(conv, F.silu(group_norm(norm, h)))
     video = rearrange(h, "(b t) c h w -> b c t h w", t=frames).contiguous()
     video = temporal_convs(block.temopral_conv, video)
     return rearrange(video, "b c t h w -> (b t) c h w").contiguous()
@@ -220,7 +225,7 @@ def plain_decode(vae: Any, latents: Tensor) -> Tensor:
 
 def _decode_frame(vae: Any, z: Tensor) -> Tensor:
     decoder = vae.decoder
-    x = decoder.conv_in(vae.post_quant_conv(z))
+    x = convolve(decoder.conv_in, vae.post_quant_conv(z))
     before, after = decoder.mid_block.resnets
     x = _vae_res_block(before, x)
     for attention in decoder.mid_block.attentions:
@@ -230,13 +235,13 @@ def _decode_frame(vae: Any, z: Tensor) -> Tensor:
         for resnet in block.resnets:
             x = _vae_res_block(resnet, x)
         for upsampler in block.upsamplers or []:
-            x = upsampler.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-    return decoder.conv_out(F.silu(group_norm(decoder.conv_norm_out, x)))
+            x = convolve(upsampler.conv, F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    return convolve(decoder.conv_out, F.silu(group_norm(decoder.conv_norm_out, x)))
 
 
 def _vae_res_block(block: Any, x: Tensor) -> Tensor:
-    h = block.conv1(F.silu(group_norm(block.norm1, x)))
-    h = block.conv2(F.silu(group_norm(block.norm2, h)))
+    h = convolve(block.conv1, F.silu(group_norm(block.norm1, x)))
+    h = convolve(block.conv2, F.silu(group_norm(block.norm2, h)))
     return h + (x if block.conv_shortcut is None else block.conv_shortcut(x))
 
 

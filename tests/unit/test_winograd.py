@@ -1,0 +1,77 @@
+"""Winograd's convolution: the values of PyTorch's, wherever it is taken."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import relative_l2, rnd
+from tiny_vae import tiny_vae
+from torch import nn
+
+from hummingbird_core import winograd
+from hummingbird_core.winograd import conv3x3, use_fast_convolutions
+
+ROUNDING = 1e-5
+
+
+def problem(channels: int, out_channels: int, height: int, width: int) -> tuple:
+    x = rnd("x", (2, channels, height, width)).contiguous(memory_format=torch.channels_last)
+    weight = rnd("w", (out_channels, channels, 3, 3)) / (3 * channels**0.5)
+    return x, weight, rnd("b", (out_channels,))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("buffer", [1, 36 * 3 * 8 * 128, winograd.BUFFER])
+@pytest.mark.parametrize(("channels", "out_channels"), [(96, 128), (128, 96)])
+def test_values_are_those_of_pytorch(channels, out_channels, buffer, monkeypatch):
+    monkeypatch.setattr(winograd, "BUFFER", buffer)  # 1, 3 and all 7 rows of tiles at a time
+    x, weight, bias = problem(channels, out_channels, 28, 32)
+    expected = F.conv2d(x, weight, bias, padding=1)
+    got = conv3x3(x, weight, bias)
+    assert not torch.equal(got, expected)  # it did go the other way
+    assert relative_l2(got, expected) <= ROUNDING
+    assert got.stride() == expected.stride()
+    without_bias = F.conv2d(x, weight, padding=1)
+    assert relative_l2(conv3x3(x.contiguous(), weight, None), without_bias) <= ROUNDING
+
+
+@torch.no_grad()
+def test_each_image_is_computed_alone():
+    x, weight, bias = problem(96, 96, 28, 32)
+    assert torch.equal(conv3x3(x, weight, bias)[1:], conv3x3(x[1:], weight, bias))
+
+
+@pytest.mark.parametrize(
+    ("channels", "height", "dtype", "grad"),
+    [
+        (96, 28, torch.float32, True),
+        (96, 30, torch.float32, False),
+        (96, 28, torch.bfloat16, False),
+        (32, 28, torch.float32, False),
+        (96, 4, torch.float32, False),
+    ],
+    ids=["gradients", "odd size", "bfloat16", "few channels", "few pixels"],
+)
+def test_other_inputs_take_pytorchs_way(channels, height, dtype, grad):
+    x, weight, bias = (t.to(dtype) for t in problem(channels, channels, height, 32))
+    x = x[:, :, :, :8] if height == 4 else x
+    with torch.set_grad_enabled(grad):
+        assert torch.equal(conv3x3(x, weight, bias), F.conv2d(x, weight, bias, padding=1))
+
+
+@torch.no_grad()
+def test_a_model_keeps_its_weights():
+    vae = tiny_vae(96, 96)
+    weights = vae.state_dict()
+    z = rnd("z", (1, 4, 16, 16))
+    expected = vae.decode(z).sample
+    use_fast_convolutions(vae)
+    assert {key: value.data_ptr() for key, value in vae.state_dict().items()} == {
+        key: value.data_ptr() for key, value in weights.items()
+    }
+    assert type(vae.decoder.conv_in) is not nn.Conv2d
+    assert type(vae.decoder.mid_block.resnets[0].conv1) is not nn.Conv2d
+    got = vae.decode(z).sample
+    assert not torch.equal(got, expected)
+    assert relative_l2(got, expected) <= ROUNDING
