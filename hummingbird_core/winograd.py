@@ -50,19 +50,17 @@ def use_fast_convolutions(model: nn.Module) -> None:
     """
     for module in model.modules():
         for name, conv in module.named_children():
-            if type(conv) is nn.Conv2d and _keeps_size(conv):
+            if isinstance(conv, nn.Conv2d) and _keeps_size(conv):
                 with torch.device("meta"):
-                    fast = spatial_conv_class(nn.Conv2d)(
-                        conv.in_channels, conv.out_channels, 3, padding=1
-                    )
+                    sizes = (conv.in_channels, conv.out_channels, 3)
+                    fast = spatial_conv_class(type(conv))(*sizes, padding=1)
                 fast.weight, fast.bias = conv.weight, conv.bias
                 setattr(module, name, fast)
 
 
 def _keeps_size(conv: nn.Conv2d) -> bool:
-    return (conv.kernel_size, conv.padding) == ((3, 3), (1, 1)) and (
-        (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
-    )
+    has_size = conv.kernel_size == (3, 3) and conv.padding == (1, 1)
+    return has_size and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
 
 
 @functools.cache

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...hummingbird_core.errors import CheckpointError
 from ...hummingbird_core.vae import vae_config_from_state_dict
+from ...hummingbird_core.winograd import use_fast_convolutions
 
 CHUNK_FRAMES = 4
 NORM_GROUPS = 32  # the only number that ComfyUI's autoencoder has
@@ -72,6 +73,7 @@ def build_vae(
     vae = comfy.sd.VAE(sd=weights, config={"params": _parameters(config)}, dtype=dtype)
     # ComfyUI has built the network and placed it; the subclass only adds the frame axis.
     vae.first_stage_model.__class__ = FrameWiseAutoencoder
+    use_fast_convolutions(vae.first_stage_model)
     _describe_as_video(vae, 2 ** (len(channels) - 1), channels[0])
     return vae
 
