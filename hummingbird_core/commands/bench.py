@@ -32,6 +32,7 @@ them. Each table is written as JSON, as Markdown and as a plot (which needs matp
 is reported before the results of both ways were found to be the same.
 """
 TABLES = ("speed", "modules", "decoders", "memory", "growth", "devices")
+LEAST_SECONDS = 0.5  # of each measurement
 PRESETS = ("nano", "hummingbird-0.7b", "hummingbird-0.9b")
 
 
@@ -47,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=1, help="videos at a time (default: 1)")
     parser.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), default="fp32")
     parser.add_argument("--device", default="cpu", help="cpu, cuda ... (default: cpu)")
-    parser.add_argument("--repeats", type=int, default=3, help="measured runs (default: 3)")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="measured runs, at least (default: 3)"
+    )
     parser.add_argument("--warm-up", type=int, default=1, help="runs before them (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and inputs (default: 0)")
     parser.add_argument(
@@ -73,7 +76,8 @@ def _measure(args: argparse.Namespace, settings: BenchSettings) -> Report:
     from ..evaluation.bench_measure import Repeats
 
     table = importlib.import_module(f"..evaluation.bench_{args.table}", package=__package__)
-    return table.report(settings, Repeats(args.repeats, args.warm_up), _command(args))
+    repeats = Repeats(args.repeats, args.warm_up, LEAST_SECONDS)
+    return table.report(settings, repeats, _command(args))
 
 
 def _settings(args: argparse.Namespace) -> BenchSettings:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..sampling import initial_noise, step_noises
 from ..vae import decode_latents
 from .bench_measure import Equality, Measured, Repeats, Speedup, Way, measure
 from .bench_models import (
@@ -23,7 +24,6 @@ from .bench_models import (
     load_full_vae,
     load_pipeline,
     random_tensor,
-    unet_inputs,
 )
 from .bench_report import Chart, Report, Row
 from .plain_reference import plain_decode
@@ -69,9 +69,10 @@ def _latents(settings: BenchSettings) -> Tensor:
     if settings.preset != BUILT_IN:
         return random_tensor(settings, settings.latent_shape())
     pipe = load_pipeline(settings)
-    inputs = unet_inputs(settings, pipe.unet)
+    shape = settings.latent_shape()
     text = pipe.encode_prompt([PROMPT] * settings.batch)
-    return pipe.sample(text, latents=inputs["sample"], noises=[], num_inference_steps=1)
+    noise, noises = initial_noise(shape, settings.seed), step_noises(shape, settings.seed)
+    return pipe.sample(text, latents=noise, noises=noises, num_inference_steps=4)
 
 
 def _way(name: str, vae: Any, latents: Tensor) -> Way:

@@ -173,12 +173,14 @@ class Repeats:
     """How often each way is run.
 
     Args:
-        measured: runs that count; the median of them is reported.
+        measured: runs that count, at least; the median of them is reported.
         warm_up: runs before them that do not.
+        seconds: so long at least is measured: three runs of a few milliseconds say nothing.
     """
 
     measured: int = 3
     warm_up: int = 1
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if self.measured < 1 or self.warm_up < 0:
@@ -223,7 +225,8 @@ def measure(ways: Sequence[Way], repeats: Repeats, device: torch.device | str = 
         for _ in range(repeats.warm_up):
             way.run(Stopwatch(device))
     runs: dict[str, list[dict[str, Seconds]]] = {way.name: [] for way in ways}
-    for _ in range(repeats.measured):
+    start = time.perf_counter()
+    while _rounds(runs) < repeats.measured or time.perf_counter() - start < repeats.seconds:
         for way in ways:
             watch = Stopwatch(device)
             with watch.part(TOTAL):
@@ -238,6 +241,10 @@ def relative_l2(got: Tensor, expected: Tensor) -> float:
     """|got - expected| / |expected| over the whole tensor, in float64."""
     got, expected = got.double(), expected.double()
     return float((got - expected).norm() / expected.norm())
+
+
+def _rounds(runs: dict[str, list[dict[str, Seconds]]]) -> int:
+    return min(map(len, runs.values()))
 
 
 def _medians(runs: Sequence[dict[str, Seconds]]) -> dict[str, Seconds]:
