@@ -203,7 +203,7 @@ class HummingbirdPipeline:
         self,
         latents: Tensor,
         *,
-        chunk_frames: int = 4,
+        chunk_frames: int | None = None,
         tile: int | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
@@ -222,7 +222,7 @@ class HummingbirdPipeline:
         return video
 
     @torch.no_grad()
-    def encode_video(self, video: Tensor, *, chunk_frames: int = 4) -> Tensor:
+    def encode_video(self, video: Tensor, *, chunk_frames: int | None = None) -> Tensor:
         """Video `[B, 3, T, H, W]` in -1..1 to the mean latents `[B, 4, T, H/8, W/8]`."""
         vae = self._require(self.vae, "VAE")
         return encode_video(vae, video, chunk_frames=chunk_frames, sample=False)

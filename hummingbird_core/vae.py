@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 SCALING_FACTOR = 0.18215
 """One over the standard deviation of Stable Diffusion's latents."""
+# Go through the VAE at a time: several small frames, or a large one. A CPU gains nothing by more.
+CHUNK_PIXELS, CHUNK_PIXELS_CPU = 2**20, 2**18
 
 # Fragments of key names: latent diffusion, diffusers. The middle goes first, because its
 # `resnets` have another name in latent diffusion than those of the levels.
@@ -168,16 +170,17 @@ def decode_latents(
     vae: AutoencoderKL | AutoencoderTiny,
     latents: Tensor,
     *,
-    chunk_frames: int = 4,
+    chunk_frames: int | None = None,
     tile: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Latents `[B, C, T, h, w]` to frames, float32 `[B, 3, T, 8h, 8w]` in about -1..1.
 
-    `chunk_frames` frames go through the decoder at a time; it bounds the memory and does not
-    change the result. `tile` (latent pixels, at least 4) also cuts each frame into overlapping
-    squares of this size: less memory, but group normalisation and attention then see only the
-    tile, so colours may shift a little. `progress(done, total)` is told of frames. Differentiable.
+    `chunk_frames` frames go through the decoder at a time (default: as many as make
+    `CHUNK_PIXELS`); it bounds the memory and does not change the result. `tile` (latent pixels, at
+    least 4) also cuts each frame into overlapping squares of this size: less memory, but group
+    normalisation and attention then see only the tile, so colours may shift a little.
+    `progress(done, total)` is told of frames. Differentiable.
     """
     _check_input(latents, "latents", vae.config["latent_channels"], chunk_frames)
     if tile is not None and tile < 4:
@@ -188,6 +191,7 @@ def decode_latents(
     frames = frames.to(vae.device, vae.dtype)
     shape = (len(frames), vae.config["out_channels"], height * factor, width * factor)
     video = frames.new_empty(shape, dtype=torch.float32)
+    chunk_frames = chunk_frames or _frames_in_chunk(shape, frames.device)
     for start in range(0, len(frames), chunk_frames):
         chunk = frames[start : start + chunk_frames]
         decoded = _decode_tiled(vae, chunk, tile) if tile else _decode(vae, chunk)
@@ -248,7 +252,7 @@ def encode_video(
     vae: AutoencoderKL,
     video: Tensor,
     *,
-    chunk_frames: int = 4,
+    chunk_frames: int | None = None,
     sample: bool = True,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -268,7 +272,7 @@ def encode_video(
 
 
 def encode_posterior(
-    vae: AutoencoderKL, video: Tensor, *, chunk_frames: int = 4
+    vae: AutoencoderKL, video: Tensor, *, chunk_frames: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Mean and deviation of what `encode_video` draws from, both in its shape and scale."""
     _check_input(video, "a video", vae.config["in_channels"], chunk_frames)
@@ -279,6 +283,7 @@ def encode_posterior(
             f"{factor}: resize or crop them"
         )
     frames = rearrange(video, "b c t h w -> (b t) c h w").to(vae.device, vae.dtype)
+    chunk_frames = chunk_frames or _frames_in_chunk(frames.shape, frames.device)
     posteriors = (vae.encode(chunk).latent_dist for chunk in frames.split(chunk_frames))
     moments = torch.cat([torch.stack([p.mean, p.std]) for p in posteriors], dim=1).float()
     mean, std = rearrange(moments, "m (b t) c h w -> m b c t h w", b=len(video))
@@ -286,13 +291,19 @@ def encode_posterior(
     return scale * mean, scale * std
 
 
-def _check_input(values: Tensor, name: str, channels: int, chunk_frames: int) -> None:
+def _frames_in_chunk(shape: Sequence[int], device: torch.device) -> int:
+    """Of frames `[N, C, H, W]`."""
+    pixels = CHUNK_PIXELS_CPU if device.type == "cpu" else CHUNK_PIXELS
+    return max(1, pixels // (shape[2] * shape[3]))
+
+
+def _check_input(values: Tensor, name: str, channels: int, chunk_frames: int | None) -> None:
     if values.ndim != 5 or values.shape[1] != channels:
         raise InputError(
             f"got {name} of shape {list(values.shape)}, expected [batch, {channels}, frames, "
             f"height, width]"
         )
-    if chunk_frames < 1:
+    if chunk_frames is not None and chunk_frames < 1:
         raise InputError(f"got chunk_frames={chunk_frames}, expected at least 1")
 
 

@@ -50,32 +50,37 @@ def use_fast_convolutions(model: nn.Module) -> None:
     """
     for module in model.modules():
         for name, conv in module.named_children():
-            if isinstance(conv, nn.Conv2d) and _keeps_size(conv):
+            if isinstance(conv, nn.Conv2d) and _is_ours(conv):
+                kind: Any = type(conv)
                 with torch.device("meta"):
-                    sizes = (conv.in_channels, conv.out_channels, 3)
-                    fast = spatial_conv_class(type(conv))(*sizes, padding=1)
+                    fast = spatial_conv_class(kind)(
+                        conv.in_channels, conv.out_channels, 3, padding=1
+                    )
                 fast.weight, fast.bias = conv.weight, conv.bias
                 setattr(module, name, fast)
 
 
-def _keeps_size(conv: nn.Conv2d) -> bool:
-    has_size = conv.kernel_size == (3, 3) and conv.padding == (1, 1)
-    return has_size and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
+def _is_ours(conv: nn.Conv2d) -> bool:
+    """Whether it is one of `conv3x3`."""
+    is_3x3 = conv.kernel_size == (3, 3) and conv.padding == (1, 1)
+    return is_3x3 and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
 
 
 @functools.cache
 def spatial_conv_class(conv2d: type[nn.Conv2d]) -> type[nn.Conv2d]:
-    """A 3x3 Conv2d that keeps the size and takes the faster way for its input.
+    """A Conv2d that takes the faster way for its input if it is 3x3 and keeps the size.
 
     It stays a `conv2d` subclass, so that weight casting, offload and LoRA of whoever provides the
-    class go on working.
+    class go on working. (peft makes the 1x1 layers of a LoRA of the class that they stand beside.)
     """
 
     class SpatialConv(conv2d):  # type: ignore[valid-type, misc]
         def _conv_forward(
-            self, x: Tensor, weight: Tensor, bias: Tensor | None, *_: Any, **__: Any
+            self, x: Tensor, weight: Tensor, bias: Tensor | None, *args: Any, **kwargs: Any
         ) -> Tensor:
-            return conv3x3(x, weight, bias)
+            if _is_ours(self):
+                return conv3x3(x, weight, bias)
+            return super()._conv_forward(x, weight, bias, *args, **kwargs)
 
     return SpatialConv
 

@@ -25,11 +25,13 @@ import torch
 from hummingbird_core.lora_training import inject_lora, new_lora
 from hummingbird_core.training.nano.shape_clips import ShapeClips
 from hummingbird_core.training.nano.text import build_text_encoder
+from hummingbird_core.training.noise import NoiseSettings
 from hummingbird_core.training.objectives import Consistency, OutputKD
 from hummingbird_core.training.parts import Part
+from hummingbird_core.training.preparing import freeze
 from hummingbird_core.training.pruning.block_map import prune
-from hummingbird_core.training.stage import DistillationLoss, freeze
-from hummingbird_core.training.step import Models, NoiseSettings
+from hummingbird_core.training.stage import DistillationLoss
+from hummingbird_core.training.step import Models
 from hummingbird_core.training.train_settings import TrainSettings
 from hummingbird_core.training.trainer import train
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
@@ -44,6 +46,7 @@ TEACHER = UNetConfig(
 )
 STUDENT = replace(TEACHER, num_res_blocks=1, middle_block=False, guidance_embedding=True)
 GRID = NoiseSettings(timesteps="grid", guidance=(1.0, 9.0))
+OWN = NoiseSettings(samples="student", guidance=(1.0, 9.0))
 
 
 def tiny_models(teacher: UNetConfig = TEACHER, student: UNetConfig = STUDENT) -> Models:
@@ -58,21 +61,29 @@ def tiny_models(teacher: UNetConfig = TEACHER, student: UNetConfig = STUDENT) ->
     return Models(small, big, text_encoder)
 
 
-def tiny_loss(models: Models, **objectives) -> DistillationLoss:
+def tiny_loss(models: Models, noise: NoiseSettings = GRID, **objectives) -> DistillationLoss:
     objectives = objectives or {"output_kd": OutputKD(), "consistency": Consistency()}
-    return DistillationLoss(ShapeClips(num_frames=3), models, objectives, GRID)
+    return DistillationLoss(ShapeClips(num_frames=3), models, objectives, noise)
 
 
 def run(
-    folder: str, kill_at: int = -1, lora: bool = False, precision: str = "fp32", **settings
+    folder: str,
+    kill_at: int = -1,
+    lora: bool = False,
+    own: bool = False,
+    precision: str = "fp32",
+    **settings,
 ) -> None:
-    """One training run; `kill_at` is the step in the middle of which it dies."""
+    """One training run; `kill_at` is the step in the middle of which it dies.
+
+    With `own` on the student's own samples.
+    """
     torch.set_num_threads(1)
     models = tiny_models()
     if lora:
         generator = torch.Generator().manual_seed(0)
         inject_lora(models.student, new_lora(models.student, 2, 2.0, generator))
-    loss = tiny_loss(models)
+    loss = tiny_loss(models, OWN, output_kd=OutputKD()) if own else tiny_loss(models)
 
     def mortal_loss(part: Part) -> dict[str, torch.Tensor]:
         terms = loss(part)

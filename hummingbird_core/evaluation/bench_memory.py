@@ -106,7 +106,7 @@ def vae_peak(name: str, settings: BenchSettings) -> Peak:
     """One video decoded: "plain", one of VAE_SETTINGS, or a fast decoder's name."""
     full = name == "plain" or name in VAE_SETTINGS
     vae: Any = load_full_vae(settings) if full else load_fast_decoders(settings)[name]
-    chunk_frames, tile = VAE_SETTINGS.get(name, (4, None))
+    chunk_frames, tile = VAE_SETTINGS.get(name, (None, None))
 
     def decode(latents: Tensor) -> Tensor:
         if name == "plain":

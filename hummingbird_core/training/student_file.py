@@ -8,11 +8,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checkpoint_layout import CONFIG_KEY, UNET_PREFIX, model_configs, split_parts
+from ..checkpoint_layout import (
+    CONFIG_KEY,
+    UNET_PREFIX,
+    ModelConfigs,
+    model_configs,
+    split_parts,
+)
 from ..checkpoints import CUSTOM_PRESET, LICENCE_KEY, PRESET_KEY
 from ..download import CATALOG
 from ..files import check_destination
-from ..tensor_files import open_tensors, write_safetensors
+from ..tensor_files import TensorFile, open_tensors, write_safetensors
 from ..unet import HummingbirdUNet
 
 DTYPE = torch.float16  # as the released models are run
@@ -54,14 +60,20 @@ def write_student(unet: HummingbirdUNet, teacher: Path, destination: Path) -> No
         unet={key: _InMemory(value) for key, value in unet.state_dict().items()},
         unet_prefix=UNET_PREFIX,
     )
-    name = file.metadata.get(PRESET_KEY, "videocrafter2")
-    metadata = {
-        LICENCE_KEY: CATALOG[name].licence if name in CATALOG else "that of the teacher's file",
+    metadata = student_metadata(file, configs, DTYPE)
+    write_safetensors(destination, tensors.with_prefixes(), dtype=DTYPE, metadata=metadata)
+
+
+def student_metadata(file: TensorFile, configs: ModelConfigs, dtype: torch.dtype) -> dict[str, str]:
+    """That of the teacher's file (its tokenizer and licence), with what the student is."""
+    teacher = file.metadata.get(PRESET_KEY, "videocrafter2")
+    licence = CATALOG[teacher].licence if teacher in CATALOG else "that of the teacher's file"
+    return {
+        LICENCE_KEY: licence,
         **file.metadata,
         "format": "pt",
-        PRESET_KEY: unet.config.preset or CUSTOM_PRESET,
+        PRESET_KEY: configs.unet.preset or CUSTOM_PRESET,
         CONFIG_KEY: configs.to_json(),
-        "hummingbird.source": teacher.name,
-        "hummingbird.dtype": str(DTYPE).removeprefix("torch."),
+        "hummingbird.source": file.path.name,
+        "hummingbird.dtype": str(dtype).removeprefix("torch."),
     }
-    write_safetensors(destination, tensors.with_prefixes(), dtype=DTYPE, metadata=metadata)

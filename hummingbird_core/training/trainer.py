@@ -93,6 +93,7 @@ class Trainer(Generic[Model]):
 
     def run(self, validate: Validate | None = None) -> Model:
         """All steps that are not done yet."""
+        self.optimizer.zero_grad()  # beside gradients of an earlier call, no state can be restored
         first, steps = self.state.load(), self.settings.steps
         bad_steps = 0
         self.model.train()

@@ -8,14 +8,17 @@ from helpers import golden, relative_l2, rnd
 from torch import nn
 
 from hummingbird_core.sampling import boundary_scalings
-from hummingbird_core.training.consistency import Conditions, pseudo_huber
+from hummingbird_core.training.distances import pseudo_huber
+from hummingbird_core.training.guidance import Conditions
+from hummingbird_core.training.noise import NoiseSettings, draw_timesteps
 from hummingbird_core.training.objectives import Consistency
 from hummingbird_core.training.parts import Part
-from hummingbird_core.training.step import Models, NoiseSettings, Step, draw_timesteps
+from hummingbird_core.training.step import Models, Step
 
 TOLERANCE = 1e-5  # relative L2
 SHAPE = (3, 4, 2, 4, 6)
 EARLIER = "input:target"
+GRID = NoiseSettings(timesteps="grid")
 
 
 class Said(nn.Module):
@@ -42,9 +45,8 @@ def step() -> Step:
     return Step(
         Part(seed=0, step=0, size=3),
         Models(student, teacher, nn.Identity()),
-        NoiseSettings(timesteps="grid"),
-        rnd("input:latents", SHAPE),
-        rnd("input:noise", SHAPE),
+        GRID,
+        GRID.noisy(rnd("input:latents", SHAPE), rnd("input:noise", SHAPE), t),
         t,
         Conditions(text, text, torch.full((3,), 8.0), torch.tensor([5.0, 9.7, 15.0])),
         ["", "", ""],
@@ -63,7 +65,7 @@ def test_one_step_of_consistency_distillation(step):
 
 def test_the_grid_holds_the_originals_timesteps():
     places = (torch.tensor([0, 20, 49]) + 0.5) / 50
-    drawn = draw_timesteps(places, torch.arange(3), NoiseSettings(timesteps="grid"))
+    drawn = draw_timesteps(places, GRID)
     assert drawn.tolist() == golden("l_train_lcd_step")["start_timesteps"].tolist()
 
 

@@ -6,12 +6,15 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from tiny_training import GRID, STUDENT, TEACHER, tiny_loss, tiny_models
+from tiny_training import GRID, OWN, STUDENT, TEACHER, tiny_loss, tiny_models
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.sampling import add_noise, latent_scale
+from hummingbird_core.sampling import add_noise, latent_scale, predict_x0
+from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.nano.autoencoder import build_vae
+from hummingbird_core.training.nano.latents import SCALING_FACTOR
 from hummingbird_core.training.nano.shape_clips import ShapeClips
+from hummingbird_core.training.noise import NoiseSettings
 from hummingbird_core.training.objectives import (
     Consistency,
     FeatureKD,
@@ -21,9 +24,10 @@ from hummingbird_core.training.objectives import (
     weighted_terms,
 )
 from hummingbird_core.training.parts import Part
+from hummingbird_core.training.preparing import freeze
 from hummingbird_core.training.pruning.block_map import map_to
-from hummingbird_core.training.stage import freeze
-from hummingbird_core.training.step import NoiseSettings, Step, draw_step, draw_timesteps
+from hummingbird_core.training.rewards.decoding import decode_for_reward
+from hummingbird_core.training.step import Step, draw_step
 
 FRAMES = 3
 PART = Part(seed=0, step=0, size=2)
@@ -32,10 +36,7 @@ STAGE_1 = NoiseSettings(guidance=(11.0, 11.0), latent_scale=True)
 
 def a_step(models=None, settings=GRID, part=PART) -> Step:
     models = models or tiny_models()
-    batch = ShapeClips(FRAMES).batch(
-        part.step, size=part.size, rank=part.index, world_size=part.count
-    )
-    return draw_step(part, batch, models, settings)
+    return draw_step(part, batch_of(ShapeClips(FRAMES), part), models, settings)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ def test_output_kd_is_the_papers_loss():
     step = a_step(settings=STAGE_1)
     models, told = step.models, step.conditions
     scale = latent_scale()[step.t].float().reshape(-1, 1, 1, 1, 1)
-    sample = add_noise(scale * step.latents, step.noise, step.t)
+    latents = batch_of(ShapeClips(FRAMES), PART).latents
+    noise, _ = PART.draw(latents.shape[1:], 2)
+    sample = add_noise(scale * latents, noise, step.t)
     cond = models.teacher(sample, step.t, told.context, fps=told.fps)
     uncond = models.teacher(sample, step.t, told.null_context, fps=told.fps)
     student = models.student(sample, step.t, told.context, fps=told.fps)  # told no guidance
@@ -82,8 +85,17 @@ def test_output_kd_is_the_papers_loss():
 
 
 def test_x0_weighting_counts_errors_at_high_noise_more():
-    step = a_step(settings=replace(GRID, timesteps="high"))
+    step = a_step(settings=replace(GRID, timesteps="slots"))
     assert OutputKD(weighting="x0")(step) > OutputKD()(step)
+
+
+def test_the_range_of_pictures_holds_the_guided_teacher():
+    plain = a_step(settings=replace(GRID, guidance=(9.0, 9.0)))
+    held = a_step(settings=replace(GRID, guidance=(9.0, 9.0), picture_range=True))
+    free, x0 = (predict_x0(step.sample, step.teacher.noise, step.t) for step in (plain, held))
+    assert free[:, :3].abs().max() > 1
+    assert x0[:, :3].abs().max() < SCALING_FACTOR + 1e-3
+    assert x0[:, 3].min() > -0.76 * SCALING_FACTOR
 
 
 def test_feature_kd_is_zero_for_what_was_copied_and_one_for_silence():
@@ -134,6 +146,21 @@ def test_a_reward_decodes_what_it_needs_and_reaches_the_student(vae):
     torch.testing.assert_close(loss, -2.0 * frames.mean(), atol=1e-5, rtol=1e-4)
     loss.backward()
     assert step.models.student.out[2].weight.grad.abs().sum() > 0
+
+
+def test_a_reward_can_leave_out_clips_of_much_noise(vae):
+    step = a_step(part=Part(seed=0, step=1, size=2))
+    low, high = step.t.sort().values.tolist()
+    assert low < high
+    clearer = step.t.argmin().item()
+    one = reward(vae, max_timestep=low)(step)
+    alone = decode_for_reward(vae, step.value[[clearer]], torch.tensor([0, FRAMES - 1])).mean()
+    torch.testing.assert_close(one, -alone / 2)  # the other scores 0
+    one.backward()
+    assert step.models.student.out[2].weight.grad.abs().sum() > 0
+    none = reward(vae, max_timestep=low - 1)(a_step(part=Part(seed=0, step=1, size=2)))
+    assert none == 0
+    none.backward()  # every weight of a process without such a clip still gets a gradient
 
 
 def test_the_student_is_asked_once_for_all_objectives(vae):
@@ -243,27 +270,17 @@ def test_the_originals_roles(vae):
 # --- What a step draws ----------------------------------------------------------------------------
 
 
-def test_a_step_cut_into_parts_is_the_same_step():
+@pytest.mark.parametrize("settings", [GRID, OWN])
+def test_a_step_cut_into_parts_is_the_same_step(settings):
     models = tiny_models()
-    whole = a_step(models, part=Part(seed=0, step=5, size=4))
-    parts = [a_step(models, part=Part(0, 5, index, count=2, size=2)) for index in range(2)]
-    for name in ("latents", "noise", "t", "sample"):
+    whole = a_step(models, settings, Part(seed=0, step=5, size=4))
+    parts = [a_step(models, settings, Part(0, 5, i, count=2, size=2)) for i in range(2)]
+    for name in ("t", "sample"):
         torch.testing.assert_close(
             getattr(whole, name), torch.cat([getattr(part, name) for part in parts])
         )
     assert whole.captions == parts[0].captions + parts[1].captions
     assert torch.equal(whole.conditions.w, torch.cat([part.conditions.w for part in parts]))
-
-
-@pytest.mark.parametrize("kind", ["uniform", "grid", "high"])
-def test_timesteps_fill_their_range(kind):
-    places, clips = torch.linspace(0, 0.9999, 8000), torch.arange(8000)
-    t = draw_timesteps(places, clips, NoiseSettings(timesteps=kind))
-    assert t.max() == 999
-    assert t.min() == {"uniform": 0, "grid": 19, "high": 0}[kind]
-    assert (t == 999).float().mean() == pytest.approx(
-        {"uniform": 0.001, "grid": 0.02, "high": 0.128}[kind], abs=0.003
-    )
 
 
 def test_a_single_guidance_is_baked_in_and_a_range_is_told():

@@ -19,13 +19,13 @@ from hummingbird_core.lora import load_lora
 from hummingbird_core.lora_training import inject_lora, lora_from_peft, new_lora
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.training.data.batch import ClipBatch
+from hummingbird_core.training.noise import grid_timesteps
 from hummingbird_core.training.parts import Part
 from hummingbird_core.training.personal.losses import (
     NEXT,
     Captions,
     StudentLoss,
     TeacherLoss,
-    grid_timesteps,
     without_lora,
 )
 from hummingbird_core.training.personal.personalise import PersonalSettings, personalise, run_key

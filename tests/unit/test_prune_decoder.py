@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
 import torch
+from command_line import run
 from diffusers.models import AutoencoderKL
 from helpers import relative_l2, rnd
+from tiny_vae import tiny_vae
 
 from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.errors import CheckpointError, InputError
 from hummingbird_core.fast_decoders import built_in_decoder, find_decoder, load_fast_decoder
 from hummingbird_core.model_files import find_model
-from hummingbird_core.training.loop import Schedule
-from hummingbird_core.training.pruning import decoder as command
-from hummingbird_core.training.pruning.decoder import (
+from hummingbird_core.training.data.single_frames import VideoFrames
+from hummingbird_core.training.nano.shapes import single_frames
+from hummingbird_core.training.pruning.decoder import prune_decoder
+from hummingbird_core.training.pruning.decoder_distillation import (
     distil_decoder,
-    prune_decoder,
     psnr_against,
     save_decoder,
-    shape_frames,
-    video_frames,
 )
+from hummingbird_core.training.train_settings import TrainSettings
 from hummingbird_core.vae import decode_latents
 from hummingbird_core.video import write_video
 
@@ -30,14 +29,7 @@ from hummingbird_core.video import write_video
 @pytest.fixture
 def full() -> AutoencoderKL:
     torch.manual_seed(0)
-    vae = AutoencoderKL(
-        block_out_channels=[8, 8, 16, 16],
-        layers_per_block=1,
-        down_block_types=["DownEncoderBlock2D"] * 4,
-        up_block_types=["UpDecoderBlock2D"] * 4,
-        norm_num_groups=4,
-    )
-    return vae.eval().requires_grad_(False)
+    return tiny_vae().requires_grad_(False)
 
 
 def test_pruning_nothing_but_attention_keeps_the_function(full):
@@ -63,17 +55,16 @@ def test_the_strongest_groups_are_kept(full):
 
 def test_distilling_gains_and_a_stopped_run_goes_on(full, tmp_path):
     small = prune_decoder(full, 2, 0)
-    before = psnr_against(full, small, shape_frames, count=2)
+    before = psnr_against(full, small, single_frames, count=2)
     for steps in (4, 8):
         trained = distil_decoder(
             full,
             small,
-            shape_frames,
-            Schedule(steps, 1e-2, warmup=1, ema_decay=0.5),
+            single_frames,
+            TrainSettings(steps, 1e-2, batch=2, ema_decay=0.5),
             tmp_path,
-            batch=2,
         )
-    assert psnr_against(full, trained, shape_frames, count=2) > before + 1
+    assert psnr_against(full, trained, single_frames, count=2) > before + 1
     assert torch.load(tmp_path / "decoder.state.pt", weights_only=True)["step"] == 8
 
 
@@ -95,25 +86,24 @@ def test_impossible_shapes_and_missing_files_are_refused(full, tmp_path):
     with pytest.raises(InputError, match="0 to 1 layers"):
         prune_decoder(full, 2, 2)
     with pytest.raises(InputError, match="without videos"):
-        video_frames(tmp_path)
+        VideoFrames(tmp_path)
     with pytest.raises(CheckpointError, match="expected 'nano'"):
         find_decoder(tmp_path / "none.safetensors")
 
 
 def test_frames_come_from_videos_too(tmp_path):
     write_video(tmp_path / "clip.mp4", torch.zeros(2, 32, 48, 3, dtype=torch.uint8).numpy(), 8)
-    crops = video_frames(tmp_path)(2, seed=0)
+    crops = VideoFrames(tmp_path)([0, 1])
     assert crops.shape == (2, 3, 256, 256)
     assert crops.min() >= -1.01
 
 
 def test_the_command_makes_a_decoder(tmp_path, capsys):
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
     output = tmp_path / "fast.safetensors"
-    arguments = ["--steps", "1", "--batch", "1", "--folder", str(tmp_path), "-o", str(output)]
-    command.run(parser.parse_args(arguments))
-    assert "PSNR against the full decoder" in capsys.readouterr().out
+    arguments = ("--steps", 1, "--batch", 1, "--folder", tmp_path, "-o", output)
+    code, out, _ = run(capsys, "train", "decoder", *arguments)
+    assert code == 0
+    assert "PSNR against the full decoder" in out
     assert load_fast_decoder(output).config["block_out_channels"] == [8, 8, 16, 16]
 
 
@@ -121,4 +111,4 @@ def test_the_command_makes_a_decoder(tmp_path, capsys):
 def test_the_built_in_decoder_belongs_to_the_built_in_model():
     """Fails when the model was made again without `hummingbird train decoder`."""
     full = load_checkpoint(find_model("nano"), dtype=torch.float32).vae
-    assert psnr_against(full, load_fast_decoder("nano"), shape_frames, count=8) >= 25
+    assert psnr_against(full, load_fast_decoder("nano"), single_frames, count=8) >= 25

@@ -55,6 +55,15 @@ def test_stage_2_is_the_papers():
     assert recipe.data.num_frames == (26,)
 
 
+def test_the_built_in_model_is_tuned_on_its_own_samples():
+    """Consistency distillation made its shapes worse, docs/what-nano-needed.md."""
+    recipe = read_recipe("nano-tune")
+    assert recipe.noise.samples == "student"
+    assert recipe.objectives.consistency is None
+    assert recipe.objectives.output_kd.weighting == "x0"
+    assert recipe.objectives.rewards["shapes"].max_timestep == 519
+
+
 def test_values_beside_the_file(tmp_path):
     changes = ["training.steps=7", "objectives.feature_kd.weight=0.5", "noise.guidance=[11, 11]"]
     recipe = read_recipe(recipe_file(tmp_path, SMALL), changes)
@@ -85,8 +94,10 @@ def test_what_changed_is_named():
         (SMALL.replace("5", "0"), "got steps 0, expected at least 1"),
         (
             SMALL + "noise: {timesteps: some}",
-            "got 'some' for .*expected one of uniform, grid, high",
+            "got 'some' for .*expected one of uniform, grid, slots",
         ),
+        (SMALL + "noise: {sampling_share: 1}", "got sampling_share 1.0, expected 0 to below 1"),
+        (SMALL + "noise: {sampling_steps: 51}", "got 51 steps, expected an int from 1 to 50"),
         (SMALL + "noise: {guidance: 7}", r"got 1 values for .*guidance, expected 2"),
         (SMALL + "noise: {latent_scale: 1}", "got 1 for .*latent_scale, expected true or false"),
         (SMALL + "noise: 3", "got 3 for mine.yaml: noise, expected keys with values"),

@@ -33,6 +33,9 @@ def runs(tmp_path_factory) -> Path:
         {"folder": "lora", "lora": True},
         {"folder": "killed-lora", "lora": True, "kill_at": KILLED_AT},
         {"folder": "killed-lora", "lora": True},
+        {"folder": "own", "own": True},
+        {"folder": "killed-own", "own": True, "kill_at": KILLED_AT},
+        {"folder": "killed-own", "own": True},
         {"folder": "one", "steps": 3},
         {"folder": "rounds", "steps": 3, "micro_batch": 1},
         {"folder": "four", "steps": 3, "processes": 4},
@@ -69,7 +72,8 @@ def state(folder: Path) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("undisturbed", "killed"), [("straight", "killed"), ("lora", "killed-lora")]
+    ("undisturbed", "killed"),
+    [("straight", "killed"), ("lora", "killed-lora"), ("own", "killed-own")],
 )
 def test_a_killed_run_goes_on_as_if_it_had_not_been(runs, undisturbed, killed):
     """kill -9 in the middle of a random step; equal to the last bit, the average included."""

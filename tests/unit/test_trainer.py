@@ -50,9 +50,9 @@ def losses(folder) -> list[float]:
     return [line["loss"] for line in read_losses(folder / "fit.losses.jsonl")]
 
 
-def losses_without_dropout(folder) -> list[float]:
-    fit(folder / "plain", steps=3)
-    return losses(folder / "plain")
+def losses_of(folder, **changes) -> list[float]:
+    fit(folder, **changes)
+    return losses(folder)
 
 
 def test_training_reaches_its_goal(tmp_path):
@@ -60,6 +60,14 @@ def test_training_reaches_its_goal(tmp_path):
     torch.testing.assert_close(model.weight, torch.ones(1, 4), atol=0.02, rtol=0)
     assert not model.training
     assert losses(tmp_path)[-1] < 0.01 * losses(tmp_path)[0]
+
+
+def test_the_same_model_is_trained_further(tmp_path):
+    """It still has the gradients of its last step."""
+    model = fit(tmp_path, steps=3)
+    assert model.weight.grad is not None
+    fit(tmp_path, model, steps=5)
+    assert losses(tmp_path) == losses_of(tmp_path / "whole", steps=5)
 
 
 def test_gradient_accumulation_changes_nothing(tmp_path):
@@ -96,7 +104,7 @@ def test_dropout_is_drawn_from_the_run_and_not_from_the_caller(tmp_path):
 
     first = run("a")
     assert run("b") == first
-    assert first != losses_without_dropout(tmp_path)
+    assert first != losses_of(tmp_path / "plain", steps=3)
 
 
 def test_bf16_computes_in_half_precision_and_keeps_the_weights(tmp_path):

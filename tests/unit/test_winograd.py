@@ -75,3 +75,14 @@ def test_a_model_keeps_its_weights():
     got = vae.decode(z).sample
     assert not torch.equal(got, expected)
     assert relative_l2(got, expected) <= ROUNDING
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("settings", [{"kernel_size": 1}, {"kernel_size": 3, "stride": 2}])
+def test_other_layers_of_its_class_stay_what_they_are(settings):
+    torch.manual_seed(0)
+    ours = winograd.spatial_conv_class(nn.Conv2d)(96, 96, **settings)
+    expected = nn.Conv2d(96, 96, **settings)
+    expected.load_state_dict(ours.state_dict())
+    x = rnd("x", (1, 96, 32, 32))
+    assert torch.equal(ours(x), expected(x))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ...errors import CheckpointError, InputError
+from ...errors import InputError
+from ...local_models import load_local
 from .base import Reward
 from .clip_image import ClipImageReward
 from .convert_hps import clip_from_open_clip
@@ -16,6 +17,7 @@ from .video_text import VideoTextReward
 if TYPE_CHECKING:
     from transformers import CLIPModel
 
+KIND = "reward model"
 HPS = "xswu/HPSv2"
 HPS_FILE = "HPS_v2.1_compressed.pt"
 PICKSCORE = "yuvalkirstain/PickScore_v1"
@@ -80,31 +82,14 @@ def _load_video(weights: str | None) -> Reward:
     from transformers import AutoModel, AutoTokenizer
 
     name = weights or XCLIP
-    model = _from_pretrained(AutoModel, name, use_safetensors=True)
-    return VideoTextReward(model, _from_pretrained(AutoTokenizer, name))
+    model = load_local(AutoModel, name, KIND, use_safetensors=True)
+    return VideoTextReward(model, load_local(AutoTokenizer, name, KIND))
 
 
 def _load_clip(name: str) -> CLIPModel:
     from transformers import CLIPModel
 
-    return _from_pretrained(CLIPModel, name, use_safetensors=True)
-
-
-def _from_pretrained(loader: Any, name: str, **options: Any) -> Any:
-    """Never code from the hub, never pickles, never the network."""
-    from safetensors import SafetensorError
-
-    try:
-        return loader.from_pretrained(
-            name, local_files_only=True, trust_remote_code=False, **options
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        is_here = Path(name).exists() or not isinstance(error, OSError)
-        reason = str(error).strip().partition("\n")[0] if is_here else "it is not on this computer"
-        raise CheckpointError(
-            f"got no reward model from {name!r} ({reason}), expected a folder, or a hub id that "
-            f"was downloaded, with safetensors: try `hf download {name}`"
-        ) from error
+    return load_local(CLIPModel, name, KIND, use_safetensors=True)
 
 
 REWARDS: dict[str, Callable[[str | None], Reward]] = {

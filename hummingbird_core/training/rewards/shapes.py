@@ -26,7 +26,7 @@ SHAPE_QUANTILE = 0.975  # of the contrasts of a clip: the smallest shape fills 9
 COLOUR_TOLERANCE = 0.25  # RGB distance in 0..1 at which the score has fallen to 0.71
 STANDSTILL = 4.0  # pixels: a travel of this length scores 0.71 of what a long one does
 
-# Ideal signatures (see `shape_signature`), by integration over the outlines of `training.shapes`:
+# Ideal signatures (see `shape_signature`), by integration over the outlines of `nano.shapes`:
 # compactness, then the real and imaginary parts of the moments of order 2, 3 and 4.
 SIGNATURES = {
     "circle": (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),

@@ -1,0 +1,80 @@
+"""`hummingbird train decoder`: a smaller, faster VAE decoder, by pruning and distillation."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..training.train_settings import TrainSettings
+
+EPILOG = """\
+examples:
+  the built-in one, minutes on two cores (make it again whenever the built-in VAE changes):
+    hummingbird train decoder -o hummingbird_core/assets/nano/nano-decoder.safetensors
+  for a released model; not run yet:
+    hummingbird train decoder --model hummingbird-07b.safetensors --videos curated/videos \\
+        --divisor 4 --layers 1 --steps 20000 --batch 16 -o fast-decoder.safetensors
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `hummingbird train decoder`."""
+    parser.epilog = EPILOG
+    parser.add_argument("--model", default="nano", help="whose decoder (default: nano)")
+    parser.add_argument("--videos", type=Path, help="a folder of them (default: moving shapes)")
+    parser.add_argument("--divisor", type=int, default=4, help="of all widths (default: 4)")
+    parser.add_argument("--layers", type=int, default=0, help="blocks a level, less one")
+    parser.add_argument("--steps", type=int, default=1500, help="default: 1500")
+    parser.add_argument("--batch", type=int, default=16, help="frames a step (default: 16)")
+    parser.add_argument("--learning-rate", type=float, default=3e-3, help="default: 0.003")
+    parser.add_argument("--folder", type=Path, default=Path("runs/decoder"), help="keeps the state")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="FILE.safetensors")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Prune, distil, measure and write the decoder."""
+    import torch
+
+    from ..checkpoints import load_checkpoint
+    from ..errors import InputError
+    from ..model_files import BUILT_IN, find_model
+    from ..training.data.single_frames import VideoFrames
+    from ..training.nano.shapes import single_frames
+    from ..training.preparing import freeze
+    from ..training.processes import connect
+    from ..training.pruning.decoder import prune_decoder
+    from ..training.pruning.decoder_distillation import distil_decoder, psnr_against, save_decoder
+
+    full = load_checkpoint(find_model(args.model), dtype=torch.float32).vae
+    if full is None:
+        raise InputError(f"got {args.model} without a VAE: give a whole model")
+    frames = VideoFrames(args.videos) if args.videos else single_frames
+    settings = _settings(args)
+    small = prune_decoder(full, args.divisor, args.layers)
+    freeze(full, settings.precision)
+    small = distil_decoder(full, small, frames, settings, args.folder)
+    if not connect().is_main_process:
+        return
+    quality = psnr_against(full, small, frames)
+    # Decoders of models that are not ours stay under the licence of what they were made from.
+    licence = "Apache-2.0" if args.model in BUILT_IN else "that of the model it was made from"
+    save_decoder(args.output, small, psnr=quality, licence=licence)
+    print(f"PSNR against the full decoder: {quality:.1f} dB; wrote {args.output}")
+
+
+def _settings(args: argparse.Namespace) -> TrainSettings:
+    from ..training.train_settings import TrainSettings
+
+    return TrainSettings(
+        steps=args.steps,
+        learning_rate=args.learning_rate,
+        warmup=30,
+        decay="cosine",
+        batch=args.batch,
+        betas=(0.9, 0.99),
+        weight_decay=1e-3,
+        ema_decay=0.99,
+        save_every=50,
+    )

@@ -1,0 +1,86 @@
+"""Which clips to train on: a folder, a table, shards, or what `hummingbird curate` made of a pile.
+
+Nothing is opened here but tables of names and captions; see `curation.sources` for their forms.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from ...curation.measuring import clip_path
+from ...curation.sources import VIDEO_SUFFIXES, SourceVideo, list_sources, require_parquet
+from ...errors import InputError
+
+PICTURE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"])
+MANIFEST = "manifest.parquet"
+TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # as in folders of the hub
+_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
+
+
+def list_clips(
+    source: str | Path, *, suffixes: Collection[str] = VIDEO_SUFFIXES
+) -> list[SourceVideo]:
+    """All clips of `source` with their captions, sorted by name.
+
+    Args:
+        source: the output folder of `hummingbird curate` (its kept clips), a folder with a table
+            `metadata.csv`, `.jsonl` or `.parquet`, a folder of clips with captions beside them, a
+            table of paths and captions, a WebDataset shard, a folder of these, or many as
+            `clips-{000000..000012}.tar`.
+        suffixes: what counts as a clip in a folder or shard.
+
+    Raises:
+        InputError: there is no such source, it is damaged, or it holds no clip.
+        MissingPackageError: it is a parquet file, and pyarrow is not installed.
+    """
+    path = Path(source)
+    if _BRACES.search(path.name):
+        shards = expand_braces(path)
+        return [clip for shard in shards for clip in list_sources(shard, suffixes=suffixes)]
+    if (path / MANIFEST).is_file():
+        return list_curated(path)
+    table = next((path / name for name in TABLES if (path / name).is_file()), path)
+    return list_sources(table, suffixes=suffixes)
+
+
+def expand_braces(pattern: Path) -> list[Path]:
+    """`a-{08..10}.tar` to `a-08.tar`, `a-09.tar` and `a-10.tar`, as WebDataset names its shards."""
+    match = _BRACES.search(pattern.name)
+    if match is None:
+        return [pattern]
+    first, last = match.groups()
+    numbers = (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
+    return [pattern.with_name(_BRACES.sub(number, pattern.name, count=1)) for number in numbers]
+
+
+def list_curated(folder: Path) -> list[SourceVideo]:
+    """The clips that `hummingbird curate` kept in `folder`, with the captions it rewrote if it did.
+
+    Raises:
+        InputError: the manifest cannot be read, or no clip was kept.
+        MissingPackageError: pyarrow is not installed.
+    """
+    if not (folder / "clips").is_dir():  # deleted to save space: the shards hold the kept ones
+        return list_sources(folder / "shards")
+    columns = ["id", "caption", "rewritten_caption", "kept"]
+    try:
+        table = require_parquet().read_table(folder / MANIFEST, columns=columns)
+    except (OSError, ValueError, LookupError) as error:  # pyarrow's errors derive from these
+        raise InputError(f"cannot read {folder / MANIFEST}: {error}; curate again") from error
+    kept = [row for row in table.to_pylist() if row["kept"]]
+    if not kept:
+        raise InputError(
+            f"got {folder} with {len(table)} clips of which curation kept none: loosen its limits, "
+            "see `hummingbird curate --help`"
+        )
+    clips = (
+        SourceVideo(
+            name=row["id"],
+            path=str(clip_path(folder / "clips", row["id"]).resolve()),
+            caption=row["rewritten_caption"] or row["caption"] or "",
+        )
+        for row in kept
+    )
+    return sorted(clips, key=lambda clip: clip.name)

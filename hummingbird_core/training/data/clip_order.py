@@ -1,0 +1,93 @@
+"""Which part of which clip is trained on when: a pure function of a seed and a number.
+
+Training takes an endless row of clips, numbered from 0: every epoch is one shuffled pass over all
+of them, and a step takes the next so many. Nothing is remembered, so that a resumed run goes on
+exactly, and any number of processes sees the same clips.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+
+MAX_STRIDE = 6  # frame strides 1 to 6 were used at full size
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """How training clips are taken out of videos.
+
+    Args:
+        num_frames: of a training clip.
+        max_stride: each clip takes every n-th frame, with n at random from 1 to this, or to what
+            its video is long enough for.
+        caption_dropout: share of clips without text, for classifier-free guidance.
+        seed: of everything random.
+    """
+
+    num_frames: int = 16
+    max_stride: int = MAX_STRIDE
+    caption_dropout: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_frames", "max_stride"):
+            if getattr(self, name) < 1:
+                raise InputError(f"got {name} {getattr(self, name)}, expected at least 1")
+        if not 0 <= self.caption_dropout <= 1:
+            raise InputError(f"got caption_dropout {self.caption_dropout}, expected 0 to 1")
+
+
+@dataclass(frozen=True)
+class Window:
+    """Frames `start`, `start + stride`, ... of a video."""
+
+    start: int
+    stride: int
+
+    def fps(self, source_fps: float) -> float:
+        """What the model is told: whole frames a second, rounded down as at full size."""
+        return float(max(1, math.floor(source_fps / self.stride)))
+
+
+def numbers_of_step(step: int, size: int, rank: int, world_size: int) -> range:
+    """The clip numbers of one process in one step."""
+    first = (step * world_size + rank) * size
+    return range(first, first + size)
+
+
+def clip_index(number: int, count: int, seed: int) -> int:
+    """Which of `count` clips has this number."""
+    epoch, position = divmod(number, count)
+    return int(_shuffled(count, seed, epoch)[position])
+
+
+@lru_cache(maxsize=2)  # a step can lie in two epochs
+def _shuffled(count: int, seed: int, epoch: int) -> Tensor:
+    generator = torch.Generator().manual_seed(random.Random(f"{seed} {epoch}").getrandbits(32))
+    return torch.randperm(count, generator=generator)
+
+
+def clip_random(number: int, seed: int) -> random.Random:
+    """Where everything random about the clip of this number comes from."""
+    return random.Random(f"clip {seed} {number}")
+
+
+def draw_window(available: int, settings: ClipSettings, rng: random.Random) -> Window:
+    """A random stride among those that `available` frames allow, and a random start."""
+    steps = settings.num_frames - 1
+    longest = (available - 1) // steps if steps else 1
+    stride = rng.randint(1, min(settings.max_stride, longest))
+    return Window(rng.randrange(available - steps * stride), stride)
+
+
+def draw_caption(caption: str, settings: ClipSettings, rng: random.Random) -> str:
+    """The caption, or none with the probability that the settings say."""
+    return "" if rng.random() < settings.caption_dropout else caption

@@ -1,0 +1,117 @@
+"""From a video or picture file to frames of the size to train at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...curation.sources import SourceVideo
+from ...errors import InputError
+from ...settings import FULL_SIZE, SIZE_MULTIPLE
+from ...video_reader import MAX_PIXELS, open_video
+
+STILL_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp"])  # GIF and WebP may move
+STILL_FPS = 8.0  # of a picture, which has none: the models' usual rate
+
+
+@dataclass(frozen=True)
+class FrameSettings:
+    """How frames are prepared.
+
+    Args:
+        height, width: pixels, multiples of 8; frames are scaled to cover this and cropped.
+        max_frames: of a longer video the first so many are used; 160 hold 26 frames at a stride
+            of 6. `hummingbird curate` makes clips of a few seconds.
+    """
+
+    height: int = FULL_SIZE.height
+    width: int = FULL_SIZE.width
+    max_frames: int = 160
+
+    def __post_init__(self) -> None:
+        for name, size in (("height", self.height), ("width", self.width)):
+            if size < SIZE_MULTIPLE or size % SIZE_MULTIPLE:
+                raise InputError(
+                    f"got clips of {name} {size}, expected a multiple of {SIZE_MULTIPLE}: "
+                    f"try {max(1, round(size / SIZE_MULTIPLE)) * SIZE_MULTIPLE}"
+                )
+        if self.max_frames < 1:
+            raise InputError(f"got max_frames {self.max_frames}, expected at least 1")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """uint8 `[T, H, W, 3]`, and how many of them make a second."""
+
+    pixels: np.ndarray
+    fps: float
+
+
+def read_frames(clip: SourceVideo, settings: FrameSettings) -> Frames:
+    """The first frames of a clip, scaled and cropped; one frame of a picture.
+
+    Raises:
+        InputError: it cannot be decoded; one line that begins with its name.
+    """
+    path = Path(clip.path)
+    try:
+        with clip.on_disk() as path:
+            if PurePosixPath(clip.name).suffix.lower() in STILL_SUFFIXES:
+                return Frames(fit(_read_picture(path), settings)[None], STILL_FPS)
+            with open_video(path, max_frames=settings.max_frames) as video:
+                return Frames(np.stack([fit(frame, settings) for frame in video.frames]), video.fps)
+    except InputError as error:
+        reason = str(error).removeprefix(f"{path.name} ")  # of a tar, it is a temporary file's
+        raise InputError(f"{clip.name} {reason}") from error
+    except OSError as error:
+        raise InputError(f"{clip.name} cannot be read: {error.strerror or error}") from error
+
+
+def fit(frame: np.ndarray, settings: FrameSettings) -> np.ndarray:
+    """The largest centred part of a frame that has the wanted proportions, scaled.
+
+    Args:
+        frame: uint8 `[H, W, 3]` of any size.
+
+    Returns:
+        uint8 `[settings.height, settings.width, 3]`.
+    """
+    from PIL import Image
+
+    height, width = frame.shape[:2]
+    scale = min(height / settings.height, width / settings.width)
+    crop_height, crop_width = scale * settings.height, scale * settings.width
+    left, top = (width - crop_width) / 2, (height - crop_height) / 2
+    resized = Image.fromarray(frame).resize(
+        (settings.width, settings.height),
+        Image.Resampling.BICUBIC,
+        box=(left, top, left + crop_width, top + crop_height),
+    )
+    return np.asarray(resized)
+
+
+def to_video(pixels: np.ndarray) -> Tensor:
+    """Frames uint8 `[T, H, W, 3]` to float `[3, T, H, W]` in -1..1."""
+    return torch.tensor(pixels).permute(3, 0, 1, 2).float() / 127.5 - 1
+
+
+def _read_picture(path: Path) -> np.ndarray:
+    """A picture, upright; transparent parts are white."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(f"has {image.width}x{image.height} pixels: make it smaller")
+            upright = ImageOps.exif_transpose(image).convert("RGBA")
+            white = Image.new("RGBA", upright.size, "white")
+            return np.asarray(Image.alpha_composite(white, upright).convert("RGB"))
+    except InputError:
+        raise
+    # Pillow raises SyntaxError for bad PNGs, and an error of its own for far too large ones.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError("cannot be decoded as a picture: get it again") from error

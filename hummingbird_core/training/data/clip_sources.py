@@ -1,0 +1,196 @@
+"""Batches of clips from a latent cache, from video files, or from several such sources."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ...curation.sources import SourceVideo
+from ...errors import InputError
+from ...vae import encode_video
+from .batch import ClipBatch, ClipSource
+from .clip_index import list_clips
+from .clip_order import (
+    ClipSettings,
+    clip_index,
+    clip_random,
+    draw_caption,
+    draw_window,
+    numbers_of_step,
+)
+from .clip_reading import FrameSettings, read_frames, to_video
+from .latent_cache import CachedClip, cache_latents, report_skipped
+
+if TYPE_CHECKING:
+    from diffusers.models import AutoencoderKL
+
+logger = logging.getLogger(__name__)
+
+Drawn = tuple[Tensor, str, float]  # latents [4, T, h, w], caption, frames a second
+
+
+def open_clips(
+    source: str | Path,
+    vae: AutoencoderKL,
+    cache: Path,
+    frames: FrameSettings,
+    settings: ClipSettings,
+    *,
+    max_gigabytes: float = 100.0,
+) -> CachedClips:
+    """The clips of `source` with their latents in the folder `cache`: made now, read in training.
+
+    Raises:
+        InputError: there is no such source, or none of its clips can be used.
+        OutputError: the cache cannot be written.
+    """
+    if settings.num_frames > frames.max_frames:
+        raise InputError(
+            f"got clips of {settings.num_frames} frames of videos cut to {frames.max_frames}: "
+            "raise max_frames"
+        )
+    cached = cache_latents(list_clips(source), vae, cache, frames, max_gigabytes=max_gigabytes)
+    clips = CachedClips.of(cached.clips, settings)
+    if not clips.clips:
+        raise InputError(f"got {source} without a usable clip: the warnings above say why")
+    return clips
+
+
+@dataclass(frozen=True)
+class CachedClips:
+    """A `ClipSource` over a latent cache."""
+
+    clips: Sequence[CachedClip]
+    settings: ClipSettings
+
+    @classmethod
+    def of(cls, clips: Sequence[CachedClip], settings: ClipSettings) -> CachedClips:
+        """Those of `clips` that are long enough; says what is left out and what has no caption."""
+        reasons = {clip.name: too_short(clip.name, clip.num_frames, settings) for clip in clips}
+        report_skipped({name: reason for name, reason in reasons.items() if reason}, len(clips))
+        usable = [clip for clip in clips if not reasons[clip.name]]
+        silent = sum(not clip.caption for clip in usable)
+        if silent:
+            logger.warning(
+                "%d of %d clips have no caption: they teach only what videos look like",
+                silent,
+                len(usable),
+            )
+        return cls(usable, settings)
+
+    def batch(self, step: int, *, size: int, rank: int = 0, world_size: int = 1) -> ClipBatch:
+        """See `batch.ClipSource`.
+
+        Raises:
+            InputError: there are fewer clips than one step takes, or latents are damaged.
+        """
+        check_enough(len(self.clips), size * world_size)
+        return collate([self._draw(n) for n in numbers_of_step(step, size, rank, world_size)])
+
+    def _draw(self, number: int) -> Drawn:
+        clip = self.clips[clip_index(number, len(self.clips), self.settings.seed)]
+        rng = clip_random(number, self.settings.seed)
+        window = draw_window(clip.num_frames, self.settings, rng)
+        last = window.start + window.stride * (self.settings.num_frames - 1)
+        mean, std = clip.read(window.start, last, window.stride)
+        generator = torch.Generator().manual_seed(rng.getrandbits(32))
+        latents = mean + std * torch.randn(mean.shape, generator=generator)
+        return latents, draw_caption(clip.caption, self.settings, rng), window.fps(clip.fps)
+
+
+@dataclass(frozen=True)
+class VideoClips:
+    """A `ClipSource` that decodes and encodes as training goes: slow, but without a cache.
+
+    In place of a video that cannot be used comes the next one.
+
+    Attributes:
+        skipped: by name, why a video could not be used, as far as this process has met them.
+    """
+
+    videos: Sequence[SourceVideo]
+    vae: AutoencoderKL
+    frames: FrameSettings
+    settings: ClipSettings
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def batch(self, step: int, *, size: int, rank: int = 0, world_size: int = 1) -> ClipBatch:
+        """See `batch.ClipSource`.
+
+        Raises:
+            InputError: there are fewer usable videos than one step takes.
+        """
+        check_enough(len(self.videos) - len(self.skipped), size * world_size)
+        return collate([self._draw(n) for n in numbers_of_step(step, size, rank, world_size)])
+
+    def _draw(self, number: int) -> Drawn:
+        for attempt in range(len(self.videos)):
+            video = self.videos[clip_index(number + attempt, len(self.videos), self.settings.seed)]
+            if video.name in self.skipped:
+                continue
+            try:
+                return self._read(video, number)
+            except InputError as error:
+                self.skipped[video.name] = str(error)
+                logger.warning("%s; %d clips left out so far", error, len(self.skipped))
+        raise InputError(f"got {len(self.videos)} videos of which none can be used: give others")
+
+    def _read(self, video: SourceVideo, number: int) -> Drawn:
+        rng = clip_random(number, self.settings.seed)
+        frames = read_frames(video, self.frames)
+        if reason := too_short(video.name, len(frames.pixels), self.settings):
+            raise InputError(reason)
+        window = draw_window(len(frames.pixels), self.settings, rng)
+        pixels = frames.pixels[window.start :: window.stride][: self.settings.num_frames]
+        generator = torch.Generator(self.vae.device).manual_seed(rng.getrandbits(32))
+        with torch.no_grad():
+            latents = encode_video(self.vae, to_video(pixels)[None], generator=generator)[0].cpu()
+        return latents, draw_caption(video.caption, self.settings, rng), window.fps(frames.fps)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A `ClipSource` that takes each step from one of several, which may differ in clip length.
+
+    Args:
+        sources: each with the share of the steps that it gets.
+        seed: of the choice.
+    """
+
+    sources: Sequence[tuple[ClipSource, float]]
+    seed: int = 0
+
+    def batch(self, step: int, *, size: int, rank: int = 0, world_size: int = 1) -> ClipBatch:
+        """See `batch.ClipSource`; the same source in all processes."""
+        sources, shares = zip(*self.sources, strict=True)
+        (source,) = random.Random(f"mixture {self.seed} {step}").choices(sources, shares)
+        return source.batch(step, size=size, rank=rank, world_size=world_size)
+
+
+def too_short(name: str, num_frames: int, settings: ClipSettings) -> str:
+    """Why a clip of `num_frames` frames can't be used, or ""."""
+    if num_frames >= settings.num_frames:
+        return ""
+    return f"{name} has {num_frames} frames, expected at least {settings.num_frames}"
+
+
+def check_enough(count: int, needed: int) -> None:
+    """Raises InputError unless there are as many clips as a step takes."""
+    if count < needed:
+        raise InputError(
+            f"got {count} usable clips, expected at least the {needed} of one step: "
+            "add clips, or lower the batch size"
+        )
+
+
+def collate(drawn: Sequence[Drawn]) -> ClipBatch:
+    """Single clips, alike in shape, as a batch."""
+    latents, captions, rates = zip(*drawn, strict=True)
+    return ClipBatch(torch.stack(latents), list(captions), torch.tensor(rates))

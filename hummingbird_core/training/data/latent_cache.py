@@ -1,0 +1,243 @@
+"""Latents of clips on disk, so that each is decoded and encoded once and not in every epoch.
+
+The VAE sees single frames, so a cache of single frames serves every frame stride and clip length.
+Kept are mean and standard deviation of the posterior: training still samples from it.
+
+    FOLDER/<key>/clips.jsonl                  what became of each video; a stop costs one of them
+    FOLDER/<key>/<id[:2]>/<id>.safetensors    mean and std, [T, 4, h, w] fp16, scaled
+
+The key stands for the size of the frames and the weights of the VAE, the id for the pixels of the
+video: nothing is ever mixed up or encoded twice, whatever files are called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from tqdm import tqdm
+
+from ...curation.pipeline import only_run_in
+from ...curation.sources import SourceVideo
+from ...errors import InputError, NumericalError, OutputError
+from ...files import complete_or_absent
+from ...journal import Journal, read_journal
+from ...vae import encode_posterior
+from .clip_reading import FrameSettings, read_frames, to_video
+
+if TYPE_CHECKING:
+    from diffusers.models import AutoencoderKL
+
+logger = logging.getLogger(__name__)
+
+Entry = dict[str, Any]  # of the journal: id, num_frames and fps, or error
+
+VERSION = 1  # of the files; raised when their meaning changes
+JOURNAL = "clips.jsonl"
+CHUNK = 16  # frames that are floats at a time
+NAMED = 10  # skipped clips that a warning names
+FULL = "is left out: the cache is full, raise max_gigabytes"
+
+
+@dataclass(frozen=True)
+class CachedClip:
+    """One clip in a cache.
+
+    Attributes:
+        name: of its video in the source.
+        caption: "" if there is none.
+        path: safetensors file of its latents.
+        num_frames: in that file.
+        fps: of these frames.
+    """
+
+    name: str
+    caption: str
+    path: Path
+    num_frames: int
+    fps: float
+
+    def read(self, first: int, last: int, stride: int) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of the scaled latents of every `stride`-th frame from first to last.
+
+        Returns:
+            float32, `[4, T, h, w]` each.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                parts = [file.get_slice(name)[first : last + 1] for name in ("mean", "std")]
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                f"cannot read the latents of {self.name} ({error}): delete {self.path} and start "
+                "again"
+            ) from error
+        mean, std = (part[::stride].transpose(0, 1).float() for part in parts)
+        return mean, std
+
+
+@dataclass(frozen=True)
+class Cached:
+    """What a cache holds of a list of videos, and by name why the others are not in it."""
+
+    clips: list[CachedClip]
+    skipped: dict[str, str]
+
+
+def cache_latents(
+    videos: Sequence[SourceVideo],
+    vae: AutoencoderKL,
+    folder: Path,
+    settings: FrameSettings,
+    *,
+    max_gigabytes: float = 100.0,
+) -> Cached:
+    """Encodes what is not in the cache yet, with a progress bar; call again after any stop.
+
+    A video that cannot be read costs itself only: it is left out, counted and named.
+
+    Args:
+        videos: from `clip_index.list_clips`.
+        vae: on the device to encode on.
+        folder: of the cache; several sizes and VAEs can share one.
+        settings: size and number of frames.
+        max_gigabytes: (10^9 bytes) of latents for this key, older ones included.
+
+    Raises:
+        OutputError: the cache cannot be written, or another run is writing to it.
+        NumericalError: the VAE gave NaN or infinity.
+    """
+    folder = folder / cache_key(vae, settings)
+    entries = dict(read_journal(folder / JOURNAL))
+    todo = [v for v in videos if not _is_done(entries.get(v.stamp()), folder, max_gigabytes)]
+    if todo:  # else another process may be reading
+        with only_run_in(folder), Journal(folder / JOURNAL) as journal:
+            for stamp, entry in _encode_all(todo, vae, folder, settings, max_gigabytes):
+                journal.append(stamp, entry)
+                entries[stamp] = entry
+    found = _look_up(videos, entries, folder)
+    report_skipped(found.skipped, len(videos))
+    return found
+
+
+def cache_key(vae: AutoencoderKL, settings: FrameSettings) -> str:
+    """Differs whenever the latents would: with the frames' settings and the encoder's weights."""
+    text = json.dumps([VERSION, asdict(settings), vae.config["scaling_factor"]])
+    digest = hashlib.sha256(text.encode())
+    for name, value in sorted(vae.state_dict().items()):
+        if name.startswith(("encoder.", "quant_conv.")):
+            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def latents_path(folder: Path, clip_id: str) -> Path:
+    """Where latents lie; 256 sub-folders keep each one small at any scale."""
+    return folder / clip_id[:2] / f"{clip_id}.safetensors"
+
+
+def report_skipped(skipped: Mapping[str, str], total: int) -> None:
+    """Says in one warning how many of `total` clips are left out, and names them."""
+    if not skipped:
+        return
+    named = "; ".join(list(skipped.values())[:NAMED])
+    more = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
+    logger.warning("%d of %d clips are left out: %s%s", len(skipped), total, named, more)
+
+
+def _is_done(entry: Entry | None, folder: Path, max_gigabytes: float) -> bool:
+    """Whether nothing is left to do; latents that somebody deleted are made again."""
+    if entry is None:
+        return False
+    if "id" in entry:
+        return latents_path(folder, entry["id"]).is_file()
+    return entry.get("full_at", max_gigabytes) >= max_gigabytes
+
+
+def _look_up(videos: Sequence[SourceVideo], entries: Mapping[str, Entry], folder: Path) -> Cached:
+    found = Cached([], {})
+    for video in videos:
+        entry = entries.get(video.stamp(), {"error": f"{video.name} has changed: start again"})
+        if "id" in entry:
+            path = latents_path(folder, entry["id"])
+            facts = entry["num_frames"], entry["fps"]
+            found.clips.append(CachedClip(video.name, video.caption, path, *facts))
+        else:
+            found.skipped[video.name] = entry["error"]
+    return found
+
+
+def _encode_all(
+    videos: Sequence[SourceVideo],
+    vae: AutoencoderKL,
+    folder: Path,
+    settings: FrameSettings,
+    max_gigabytes: float,
+) -> Iterator[tuple[str, Entry]]:
+    """What became of each video, as it comes."""
+    room = max_gigabytes * 1e9 - sum(file.stat().st_size for file in folder.glob("??/*"))
+    # Of a cache that gets full, the first by name would be no fair sample.
+    order = sorted(videos, key=lambda video: hashlib.sha256(video.name.encode()).digest())
+    for video in tqdm(order, desc="latents", unit="clip", disable=None):
+        entry: Entry = {"error": f"{video.name} {FULL}", "full_at": max_gigabytes}
+        if room >= 0:
+            known, size = _encode_video(video, vae, folder, settings, room)
+            room -= size
+            entry = known if room >= 0 else entry
+        yield video.stamp(), entry
+
+
+def _encode_video(
+    video: SourceVideo, vae: AutoencoderKL, folder: Path, settings: FrameSettings, room: float
+) -> tuple[Entry, int]:
+    """What became of a video, and the bytes that it takes; nothing is written without `room`."""
+    try:
+        frames = read_frames(video, settings)
+    except InputError as error:
+        return {"error": str(error)}, 0
+    clip_id = hashlib.sha256(frames.pixels.data).hexdigest()[:32]
+    entry = {"id": clip_id, "num_frames": len(frames.pixels), "fps": frames.fps}
+    path = latents_path(folder, clip_id)
+    if path.is_file():
+        return entry, 0
+    data = _encode(vae, frames.pixels)
+    if len(data) <= room:
+        _write(path, data)
+    return entry, len(data)
+
+
+@torch.no_grad()
+def _encode(vae: AutoencoderKL, pixels: np.ndarray) -> bytes:
+    """A safetensors file of the posterior of frames uint8 `[T, H, W, 3]`."""
+    chunks = [pixels[start : start + CHUNK] for start in range(0, len(pixels), CHUNK)]
+    posteriors = [encode_posterior(vae, to_video(chunk)[None]) for chunk in chunks]
+    tensors = {}
+    for name, parts in zip(("mean", "std"), zip(*posteriors, strict=True), strict=True):
+        # [1, 4, T, h, w] -> [T, 4, h, w]: a stretch of frames is one read from the disk
+        values = torch.cat(parts, dim=2)[0].transpose(0, 1).half().cpu().contiguous()
+        if not values.isfinite().all():
+            raise NumericalError(
+                "the VAE turned frames into NaN or infinite latents: encode in bfloat16 or float32"
+            )
+        tensors[name] = values
+    return save(tensors)
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make folder {path.parent}: {error.strerror}") from error
+    with complete_or_absent(path) as file:
+        file.write(data)

@@ -1,0 +1,84 @@
+"""Trains the tiny KL-f8 VAE of the built-in model on single frames of moving shapes.
+
+Its latents are not its own choice: the encoder learns to give `picture_latents`, by a KL term
+towards a normal distribution around them, and the decoder learns to paint frames from them.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ..parts import Part
+from ..train_settings import TrainSettings
+from ..trainer import train
+from .latents import SCALING_FACTOR, picture_latents
+from .shapes import single_frames
+
+if TYPE_CHECKING:
+    from diffusers.models import AutoencoderKL
+    from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+
+POSTERIOR_STD = 0.03  # of the encoder, around the picture latents
+KL_WEIGHT = 2e-4
+# Deviation of the noise on what the decoder reads is drawn up to this: the U-Net's latents are not
+# perfect either. Shapes can still be told apart at 0.1.
+DECODER_NOISE = 0.12
+
+
+def build_vae() -> AutoencoderKL:
+    """An untrained VAE of Stable Diffusion's layout (KL, 8x down, 4 channels), 0.7 M parameters."""
+    from diffusers.models import AutoencoderKL
+
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(32, 32, 64, 64),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=32,
+        scaling_factor=SCALING_FACTOR,
+    )
+
+
+def train_vae(settings: TrainSettings, folder: Path) -> AutoencoderKL:
+    """Trains encoder and decoder; neither waits for the other, since the latents are given."""
+    vae = build_vae()
+
+    def loss(part: Part) -> dict[str, Tensor]:
+        frames = single_frames(part.clip_seeds).to(vae.device)
+        latents = picture_latents(frames)
+        decoded = vae.decode(perturbed(latents, DECODER_NOISE, part)).sample
+        posterior = vae.encode(frames).latent_dist
+        return {
+            "reconstruction": _reconstruction_loss(decoded, frames),
+            "kl": KL_WEIGHT * _kl_to(latents, posterior),
+        }
+
+    return train("vae", vae, loss, settings, folder)
+
+
+def perturbed(latents: Tensor, most: Tensor | float, part: Part) -> Tensor:
+    """Latents `[B, 4, h, w]` with noise, whose deviation is drawn up to `most` for each of them."""
+    noise, (shares,) = part.draw(latents.shape[1:], 1, latents.device)
+    std = most * shares.reshape(-1, 1, 1, 1)  # [B] -> [B, 1, 1, 1]
+    return latents + std * noise
+
+
+def _kl_to(latents: Tensor, posterior: DiagonalGaussianDistribution) -> Tensor:
+    """Divergence of the posterior from N(latents, POSTERIOR_STD^2), mean over all numbers."""
+    scale = POSTERIOR_STD**2
+    distance = (posterior.mean - latents).square() / scale
+    spread = posterior.var / scale - 1 - posterior.logvar + math.log(scale)
+    return 0.5 * (distance + spread).mean()
+
+
+def _reconstruction_loss(decoded: Tensor, frames: Tensor) -> Tensor:
+    """Squared and absolute error; the shape, a tenth of the picture, counts five times."""
+    background = frames[:, :, :1, :1]
+    weight = 1 + 4 * ((frames - background).abs().amax(1, keepdim=True) > 0.05)
+    error = decoded - frames
+    return (weight * (error.square() + 0.1 * error.abs())).mean()

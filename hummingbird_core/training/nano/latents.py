@@ -1,0 +1,64 @@
+"""Latents of the built-in model: the picture at an eighth of its size, and where its edges are.
+
+A VAE that is free to choose packs the place of an edge into four numbers any way it likes, and a
+tiny diffusion model then spends its training on that code. These latents change evenly as a shape
+moves. Being a formula, they are also there before any VAE is: its encoder learns to make them, its
+decoder to read them, and the U-Net is trained meanwhile on clips drawn as they are needed.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CELL = 8  # pixels of a latent's side: the VAE is 8x down
+EDGE_GAIN = 4.0  # gives the fourth channel about the range of the others
+EDGE_MEAN = 0.75
+MAX_DEVIATION = 0.7  # of the colours of a cell, half palette colour and half background
+# Latents of 0.6 deviation leave less of the motion readable in the noisiest training input,
+# so that the U-Net has to ask the text for it.
+SCALING_FACTOR = 0.9
+
+
+def picture_latents(frames: Tensor) -> Tensor:
+    """What the VAE's encoder is trained to give, before scaling.
+
+    Args:
+        frames: `[N, 3, H, W]` in -1..1.
+
+    Returns:
+        `[N, 4, H/8, W/8]`: the mean colour of every cell of 8x8 pixels, and how much its colours
+        differ. The latter rises steeply with the first pixels that a shape covers, so corners show.
+    """
+    colour = F.avg_pool2d(frames, CELL)
+    variance = F.avg_pool2d(frames.square(), CELL) - colour.square()
+    deviation = variance.mean(dim=1, keepdim=True).clamp(min=0).add(1e-4).sqrt()
+    return torch.cat([colour, EDGE_GAIN * deviation - EDGE_MEAN], dim=1)
+
+
+def clamp_to_range(latents: Tensor) -> Tensor:
+    """Scaled latents `[B, 4, T, h, w]`, held in the range that pictures have."""
+    low = torch.tensor([-1.0, -1.0, -1.0, -EDGE_MEAN])
+    high = torch.tensor([1.0, 1.0, 1.0, EDGE_GAIN * MAX_DEVIATION - EDGE_MEAN])
+    low, high = (SCALING_FACTOR * limit.reshape(4, 1, 1, 1).to(latents) for limit in (low, high))
+    return latents.clamp(low, high)
+
+
+def preview_colours() -> list[list[float]]:
+    """How previews make RGB in -1..1 of scaled latents: a row for each channel, and a bias."""
+    return [*(torch.eye(4, 3) / SCALING_FACTOR).tolist(), [0.0, 0.0, 0.0]]
+
+
+def foreground_weight(latents: Tensor) -> Tensor:
+    """5 where the shape is, 1 elsewhere: it fills an eighth of the picture, but all of the text.
+
+    Args:
+        latents: clean, `[B, 4, T, h, w]`.
+
+    Returns:
+        `[B, 1, T, h, w]`.
+    """
+    background = latents.flatten(2).median(dim=-1).values[..., None, None, None]
+    distance = (latents - background).abs().mean(dim=1, keepdim=True)
+    return 1 + 4.0 * (distance > 0.25 * distance.amax(dim=(2, 3, 4), keepdim=True))

@@ -1,0 +1,97 @@
+"""Makes the built-in model from nothing: VAE, text encoder, teacher, and in the end the student.
+
+Every stage keeps its state in the run folder: stopped at any time, the same call goes on. Between
+the stages are files, which can be used like any model; what is there already is not made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ..distil import distil
+from ..processes import connect
+from ..recipe import Recipe, read_recipe
+from ..stage import load_teacher
+from ..train_settings import TrainSettings
+from ..tune import tune
+from .autoencoder import train_vae
+from .model_file import save_model
+from .teacher import train_teacher
+from .text import train_text_encoder
+
+TEACHER_FILE = "nano-teacher.safetensors"
+STUDENT_FILE = "hummingbird-nano.safetensors"
+STAGES = TrainSettings(
+    steps=1,
+    learning_rate=2e-3,
+    warmup=30,
+    decay="cosine",
+    betas=(0.9, 0.99),
+    weight_decay=1e-3,
+    save_every=50,
+)
+VAE = replace(STAGES, steps=1200, batch=16, ema_decay=0.98)  # single frames
+TEXT = replace(STAGES, steps=400, batch=128, ema_decay=0.9)  # captions
+TEACHER = replace(STAGES, steps=3000, batch=8, ema_decay=0.99)  # clips of 16 frames, or more
+
+
+def make_nano(folder: Path, steps: Mapping[str, int]) -> tuple[Path, Path]:
+    """Runs what is not done yet of all stages.
+
+    Args:
+        folder: of the run.
+        steps: other numbers of steps, for "vae", "text", "teacher", "student" and "tuning".
+
+    Returns:
+        the files of the teacher and of the student.
+
+    Raises:
+        InputError: the number of processes does not fit the batches.
+        KeyboardInterrupt: Ctrl-C; the state was saved.
+    """
+    teacher, student = folder / TEACHER_FILE, folder / STUDENT_FILE
+    if not teacher.exists():
+        make_teacher(teacher, steps)
+    distilled = folder / "distil" / "student.safetensors"
+    if not distilled.exists():
+        recipe = _recipe("nano-distil", steps.get("student"))
+        distil(teacher, "hummingbird-nano", "shapes", recipe, distilled.parent)
+        connect().wait_for_everyone()  # until the file is written
+    if not student.exists():
+        make_student(student, teacher, distilled, steps.get("tuning"))
+    return teacher, student
+
+
+def make_teacher(file: Path, steps: Mapping[str, int]) -> None:
+    """Trains the parts of a teacher, each with its state beside `file`, and writes them into it."""
+    folder = file.parent
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # of the weights that each part starts from, alike in all processes
+        vae = train_vae(_with_steps(VAE, steps.get("vae")), folder)
+        text_encoder = train_text_encoder(_with_steps(TEXT, steps.get("text")), folder)
+        unet = train_teacher(text_encoder, _with_steps(TEACHER, steps.get("teacher")), folder)
+    if connect().is_main_process:
+        save_model(file, unet, vae, text_encoder)
+    connect().wait_for_everyone()
+
+
+def make_student(file: Path, teacher: Path, distilled: Path, steps: int | None) -> None:
+    """Tunes a distilled student to few steps, and writes it with its VAE and text encoder."""
+    recipe = _recipe("nano-tune", steps)
+    tuned = tune(teacher, distilled, "shapes", recipe, file.parent / "tune").model
+    if connect().is_main_process and tuned:
+        model = load_teacher(tuned)  # whole, as this file has to be too
+        save_model(file, model.unet, model.vae, model.text_encoder)
+    connect().wait_for_everyone()
+
+
+def _with_steps(settings: TrainSettings, steps: int | None) -> TrainSettings:
+    return settings if steps is None else replace(settings, steps=steps)
+
+
+def _recipe(name: str, steps: int | None) -> Recipe:
+    return read_recipe(name, [] if steps is None else [f"training.steps={steps}"])

@@ -1,0 +1,90 @@
+"""Trains the nano teacher, a noise-predicting diffusion model.
+
+Plain noise prediction never learns the direction of motion here. At t = 999 the noisy latents still
+hold 0.5 % of the signal, and the sign of the motion can be read from that, so in training the text
+is not needed for it; in sampling there is only noise to read. So the last step is trained on what
+sampling starts from, pure noise, and steps are drawn towards high noise, with a loss weighted like
+an error in x0, which is large there. (A schedule that ends at zero signal, arXiv 2305.08891, would
+do the same, but the schedule is that of the released models.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from ...text_encoder import TextEncoder
+from ...unet import HummingbirdUNet, UNetConfig
+from ..data.batch import batch_of
+from ..distances import x0_weight
+from ..noise import NoiseSettings, draw_timesteps, noise_between
+from ..parts import Part
+from ..preparing import freeze
+from ..processes import connect
+from ..train_settings import TrainSettings
+from ..trainer import train
+from .latents import foreground_weight
+from .shape_clips import ShapeClips
+from .shapes import NUM_FRAMES
+
+CAPTION_DROPOUT = 0.1  # share of clips without text, for classifier-free guidance
+NOISE = NoiseSettings(timesteps="slots", pure_last_step=True)
+
+
+@dataclass(frozen=True)
+class TeacherLoss:
+    """Error of the predicted noise, weighed like that of clean clips, on longer and longer ones.
+
+    A place in the batch holds a clip of 16 frames, two of 8 or four of 4: a step always costs the
+    same.
+
+    Attributes:
+        unet: to be trained.
+        text_encoder: frozen.
+        steps: of the whole training.
+    """
+
+    unet: HummingbirdUNet
+    text_encoder: TextEncoder
+    steps: int
+
+    def __call__(self, part: Part) -> dict[str, Tensor]:
+        num_frames = clip_length(part.step / self.steps)
+        part = part.wider(NUM_FRAMES // num_frames)
+        device = connect().device
+        clips = ShapeClips(num_frames, part.seed, CAPTION_DROPOUT)
+        batch = batch_of(clips, part).to(device)
+        noise, (places,) = part.draw(batch.latents.shape[1:], 1, device)
+        t = draw_timesteps(places, NOISE)
+        sample = NOISE.noisy(batch.latents, noise, t)
+        context = self.text_encoder.encode(batch.captions).embeddings
+        eps = self.unet(sample, t, context, fps=batch.fps)
+        error = (eps - noise_between(batch.latents, sample, t)).square()
+        error = (foreground_weight(batch.latents) * error).mean(dim=(1, 2, 3, 4))  # [B]
+        return {"noise": (x0_weight(t) * error).mean()}
+
+
+def train_teacher(
+    text_encoder: TextEncoder, settings: TrainSettings, folder: Path
+) -> HummingbirdUNet:
+    """A teacher trained from scratch, with a text encoder that stays as it is."""
+    unet = HummingbirdUNet(UNetConfig.from_preset("nano-teacher"))
+    zero_residual_branches(unet)
+    freeze(text_encoder, settings.precision)
+    return train("teacher", unet, TeacherLoss(unet, text_encoder, settings.steps), settings, folder)
+
+
+def zero_residual_branches(unet: HummingbirdUNet) -> None:
+    """Makes every residual branch and the prediction start at zero: stable from the first step."""
+    last_layers = ("out_layers.3", "conv4.3", "proj_out", "out.2")
+    for name, module in unet.named_modules():
+        if name.endswith(last_layers):
+            for parameter in module.parameters():
+                nn.init.zeros_(parameter)
+
+
+def clip_length(progress: float) -> int:
+    """Frames of the clips, 4, 8 and at last 16: more clips a step teach more of what words mean."""
+    return NUM_FRAMES // (4 if progress < 0.4 else 2 if progress < 0.6 else 1)

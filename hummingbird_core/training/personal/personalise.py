@@ -1,0 +1,254 @@
+"""Teaches a model a style or a subject from a folder of clips or pictures, as a LoRA.
+
+A trigger word stands for it: with the word in the prompt the model shows what the folder shows,
+without it the model stays close to what it was (prior preservation, as in DreamBooth, arXiv
+2208.12242, but what is preserved are the model's own answers).
+
+Pictures are clips of one frame. They say nothing about motion, so a folder of pictures alone trains
+only the layers that look at single frames (as in AnimateDiff, arXiv 2307.04725).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from ...curation.sources import VIDEO_SUFFIXES
+from ...devices import DTYPES
+from ...errors import CheckpointError, InputError
+from ...files import check_destination
+from ...lora import LoRA, save_lora
+from ...lora_training import lora_from_peft, new_lora
+from ...pipeline import HummingbirdPipeline
+from ...settings import FULL_SIZE, NANO, Trained
+from ...text_encoder import TextEncoder
+from ...unet import HummingbirdUNet
+from ...unet_layers import TemporalConvBlock, TemporalTransformer
+from ..data.clip_index import PICTURE_SUFFIXES, list_clips
+from ..data.clip_order import ClipSettings
+from ..data.clip_reading import FrameSettings
+from ..data.clip_sources import CachedClips, Mixture
+from ..data.latent_cache import CachedClip, cache_latents
+from ..preparing import add_lora, set_dropout
+from ..processes import connect, one_by_one
+from ..train_settings import TrainSettings
+from ..trainer import Loss, train
+from .losses import Captions, StudentLoss, TeacherLoss
+
+if TYPE_CHECKING:
+    from diffusers.models import AutoencoderKL
+
+Precision = Literal["fp32", "fp16", "bf16"]
+
+CAPTION_DROPOUT = 0.1  # for teachers, whose guidance needs the answer without text
+
+
+@dataclass(frozen=True)
+class PersonalSettings:
+    """What to learn, and how thoroughly.
+
+    Args:
+        trigger: word that stands for it, put before every caption; "" learns it for all prompts.
+        rank: of the LoRA.
+        steps: optimizer steps.
+        learning_rate: constant after a short warm-up.
+        batch: clips of a step; all there are, if these are fewer.
+        num_frames: of a clip.
+        height, width: pixels, multiples of 8.
+        seed: of everything random.
+    """
+
+    trigger: str = ""
+    rank: int = 16
+    steps: int = 500
+    learning_rate: float = 2e-4
+    batch: int = 4
+    num_frames: int = 16
+    height: int = FULL_SIZE.height
+    width: int = FULL_SIZE.width
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "steps", "batch", "num_frames"):
+            if getattr(self, name) < 1:
+                raise InputError(f"got {name} {getattr(self, name)}, expected at least 1")
+
+    @classmethod
+    def usual(cls, trained: Trained) -> PersonalSettings:
+        """What suits a model that was trained on such videos."""
+        # A small network takes larger steps.
+        rate = 2e-3 if trained == NANO else cls.learning_rate
+        return cls(learning_rate=rate, height=trained.height, width=trained.width)
+
+
+def personalise(
+    source: str | Path,
+    pipe: HummingbirdPipeline,
+    output: Path,
+    settings: PersonalSettings,
+    *,
+    overwrite: bool = False,
+) -> LoRA:
+    """Trains a LoRA and writes it for ComfyUI's stock loader; goes on where a stopped call was.
+
+    Latents and the state of the run are kept in the folder `NAME.run` beside the output.
+
+    Args:
+        source: folder of clips and pictures, with captions in `.txt` files beside them; or any
+            other source that `clip_index.list_clips` knows.
+        pipe: a teacher or student, in fp32 on the CPU; its U-Net gets the LoRA too.
+        output: the .safetensors file to write.
+        settings: what to learn.
+        overwrite: whether an older output may be replaced.
+
+    Raises:
+        InputError: the source or a setting can't be used.
+        CheckpointError: the model lacks a part.
+        OutputError: the output exists already, or can't be written.
+        KeyboardInterrupt: Ctrl-C; the state was saved.
+    """
+    if output.suffix != ".safetensors":
+        raise InputError(f"got output {output.name}, expected a name that ends in .safetensors")
+    check_destination(output, overwrite=overwrite)
+    folder = output.with_suffix(".run")
+    name = f"lora-{run_key(pipe.unet, settings)}"
+    vae, text_encoder = _whole(pipe)
+    clips = one_by_one(lambda: read_style(source, vae, folder / "latents", settings))
+    loss, batch = make_loss(pipe.unet, text_encoder, clips, settings)
+    _add_lora(pipe.unet, settings, only_pictures=all(clip.num_frames == 1 for clip in clips))
+    lora = lora_from_peft(train(name, pipe.unet, loss, _train_settings(settings, batch), folder))
+    if connect().is_main_process:
+        save_lora(lora, output, overwrite=overwrite)
+    return lora
+
+
+def _whole(pipe: HummingbirdPipeline) -> tuple[AutoencoderKL, TextEncoder]:
+    if pipe.vae is None or pipe.text_encoder is None:
+        raise CheckpointError(
+            "got a model without VAE or text encoder, expected a whole one: convert the original "
+            "file, which holds all three"
+        )
+    return pipe.vae, pipe.text_encoder
+
+
+def read_style(
+    source: str | Path, vae: AutoencoderKL, cache: Path, settings: PersonalSettings
+) -> list[CachedClip]:
+    """Clips and pictures of a source, captions with trigger, as latents in `cache`.
+
+    Raises:
+        InputError: there is none that can be used, or nothing to call it in a prompt.
+    """
+    videos = [
+        replace(video, caption=f"{settings.trigger} {video.caption}".strip())
+        for video in list_clips(source, suffixes=VIDEO_SUFFIXES | PICTURE_SUFFIXES)
+    ]
+    if not any(video.caption for video in videos):
+        raise InputError(
+            f"got {source} without captions, and no trigger word: give --trigger WORD, or captions "
+            "in .txt files beside the clips"
+        )
+    frames = FrameSettings(settings.height, settings.width)
+    vae.to(connect().device)
+    clips = cache_latents(videos, vae, cache, frames).clips
+    vae.to("cpu")
+    if not clips:
+        raise InputError(f"got {source} without a usable clip or picture: see the warning above")
+    return clips
+
+
+def make_loss(
+    unet: HummingbirdUNet,
+    encoder: TextEncoder,
+    clips: Sequence[CachedClip],
+    settings: PersonalSettings,
+) -> tuple[Loss, int]:
+    """What to train the LoRA of `unet` on, and with how many clips a step."""
+    is_student = unet.config.guidance_embedding
+    sources = open_style(clips, settings, 0.0 if is_student else CAPTION_DROPOUT)
+    mixture = Mixture([(source, len(source.clips)) for source in sources], settings.seed)
+    encoder.to(connect().device)
+    captions = Captions.of(encoder, [clip.caption for clip in clips], settings.trigger)
+    encoder.to("cpu")
+    batch = min(settings.batch, *(len(source.clips) for source in sources))
+    if is_student:
+        return StudentLoss(unet, mixture, captions, settings.num_frames), batch
+    return TeacherLoss(unet, mixture, captions), batch
+
+
+def open_style(
+    clips: Sequence[CachedClip], settings: PersonalSettings, caption_dropout: float
+) -> list[CachedClips]:
+    """A source of the clips, and one of the pictures, as far as there are any.
+
+    Raises:
+        InputError: there is neither, because all clips are too short.
+    """
+    films = [clip for clip in clips if clip.num_frames > 1]
+    pictures = [clip for clip in clips if clip.num_frames == 1]
+    lengths = ((films, settings.num_frames), (pictures, 1))
+    sources = [
+        CachedClips.of(
+            some, ClipSettings(length, caption_dropout=caption_dropout, seed=settings.seed)
+        )
+        for some, length in lengths
+        if some
+    ]
+    usable = [source for source in sources if source.clips]
+    if not usable:
+        raise InputError(
+            f"got clips of fewer than {settings.num_frames} frames only: give longer ones, or "
+            "fewer --frames"
+        )
+    return usable
+
+
+def _add_lora(unet: HummingbirdUNet, settings: PersonalSettings, *, only_pictures: bool) -> None:
+    """Freezes the U-Net and puts a new LoRA beside its layers."""
+    unet.requires_grad_(False)
+    unet.gradient_checkpointing = connect().device.type != "cpu"
+    set_dropout(unet, 0.0)
+    generator = torch.Generator().manual_seed(settings.seed)
+    lora = new_lora(unet, settings.rank, settings.rank, generator)
+    if only_pictures:
+        lora.weights = {
+            name: weight for name, weight in lora.weights.items() if not _is_temporal(name, unet)
+        }
+    add_lora(unet, lora, DTYPES[_precision()])
+
+
+def _is_temporal(layer: str, unet: HummingbirdUNet) -> bool:
+    """Whether a layer looks across frames, or belongs to a block that does."""
+    names = layer.split(".")
+    parents = (unet.get_submodule(".".join(names[:length])) for length in range(len(names)))
+    return any(isinstance(parent, (TemporalConvBlock, TemporalTransformer)) for parent in parents)
+
+
+def run_key(unet: HummingbirdUNet, settings: PersonalSettings) -> str:
+    """Differs whenever another run is asked for; more steps only prolong one."""
+    digest = hashlib.sha256(json.dumps(asdict(replace(settings, steps=1))).encode())
+    digest.update(unet.get_parameter("out.2.weight").detach().numpy().tobytes())  # which model
+    return digest.hexdigest()[:8]
+
+
+def _train_settings(settings: PersonalSettings, batch: int) -> TrainSettings:
+    return TrainSettings(
+        steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        warmup=10,
+        batch=batch,
+        precision=_precision(),
+        seed=settings.seed,
+    )
+
+
+def _precision() -> Precision:
+    if connect().device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"

@@ -1,0 +1,46 @@
+"""How a model is made ready for training: frozen, without dropout, or with a LoRA beside it."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..devices import DTYPES
+from ..lora import LoRA
+from ..lora_training import inject_lora
+from ..unet import HummingbirdUNet
+from .processes import connect
+
+
+def freeze(module: nn.Module, precision: str) -> None:
+    """No gradients, no dropout, on the training device in the precision of the computation.
+
+    A teacher left in training mode would teach its own dropout.
+    """
+    module.eval().requires_grad_(False).to(connect().device, DTYPES[precision])
+
+
+def set_dropout(module: nn.Module, probability: float) -> None:
+    """Of all layers that have it."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = probability
+
+
+def add_lora(
+    unet: HummingbirdUNet, lora: LoRA, dtype: torch.dtype | None, dropout: float = 0.0
+) -> None:
+    """Puts a LoRA to be trained, in fp32, beside weights that are frozen.
+
+    Args:
+        unet: changed in place.
+        lora: where training starts.
+        dtype: of the frozen weights; None leaves them as they are.
+        dropout: of the LoRA's input.
+    """
+    if dtype is not None:
+        unet.to(dtype)
+    inject_lora(unet, lora, dropout)
+    for parameter in unet.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()  # too small steps are lost in half precision

@@ -1,0 +1,1 @@
+"""Smaller models out of larger ones: which blocks go, what that costs; smaller decoders too."""

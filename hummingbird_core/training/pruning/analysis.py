@@ -1,0 +1,246 @@
+"""Which blocks of a teacher matter least: take one out at a time, and measure what is lost.
+
+Two measures. The loss is the distance between what is left and the whole teacher, on the same noisy
+clips: cheap, and there for every model. The score is any validation metric of sampled videos. No
+weights are trained in between, as in the paper's ablation (arXiv 2503.18559, section 3.1).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ...errors import InputError
+from ...pipeline import HummingbirdPipeline
+from ...sampling import add_noise, alphas_cumprod, initial_noise, scale_latents
+from ...unet import HummingbirdUNet, UNetConfig
+from ...video import atomic_output
+from ..data.batch import ClipBatch
+from .block_map import MIDDLE, map_without, student_config
+from .block_removal import (
+    Removal,
+    count_parameters,
+    level_of,
+    removal_of_map,
+    removals,
+    without,
+)
+
+TIMESTEPS = (99, 299, 499, 699, 899)
+
+Metric = Callable[[HummingbirdPipeline], float]  # of the videos that it samples; higher is better
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one removal costs.
+
+    Attributes:
+        kind, blocks: the removal; no blocks: the whole teacher.
+        parameters: how many it saves.
+        noise_loss: mean squared difference to the teacher's noise prediction, as distillation has
+            it.
+        loss: that, plus the mean squared difference in the clean latents that follow from it, which
+            counts what happens at high noise: |d eps|^2 + |d x0|^2 = |d eps|^2 / a_t, the loss of
+            velocity prediction (arXiv 2202.00512, section 4).
+        score: the validation metric, if there is one; higher is better.
+    """
+
+    kind: str
+    blocks: tuple[str, ...]
+    parameters: int
+    noise_loss: float
+    loss: float
+    score: float | None
+
+    @property
+    def removal(self) -> Removal:
+        return Removal(self.kind, self.blocks)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A noisy clip, and what the teacher says is its noise.
+
+    Attributes:
+        sample, answer: `[1, 4, T, h, w]`.
+        t: its timestep.
+        context: text embedding `[1, 77, C]`.
+        fps: `[1]`.
+    """
+
+    sample: Tensor
+    t: int
+    context: Tensor
+    fps: Tensor
+    answer: Tensor
+
+
+@torch.no_grad()
+def ask_teacher(pipe: HummingbirdPipeline, clips: ClipBatch) -> list[Question]:
+    """Every clip at every one of `TIMESTEPS`; clip i has the noise of seed i."""
+    unet, scaled = pipe.unet, pipe.unet.config.preset == "videocrafter2"
+    context, questions = pipe.encode_prompt(clips.captions), []
+    for i in range(len(clips.captions)):
+        latents = clips.latents[i : i + 1].float()
+        noise = initial_noise(tuple(latents.shape), i)
+        for t in TIMESTEPS:
+            clean = scale_latents(latents, t) if scaled else latents
+            sample = add_noise(clean, noise.to(clean), t).to(pipe.device, pipe.dtype)
+            text, fps = context[i : i + 1].to(sample), clips.fps[i : i + 1].to(pipe.device)
+            answer = unet(sample, t, text, fps=fps)
+            questions.append(Question(sample, t, text, fps, answer))
+    return questions
+
+
+@torch.no_grad()
+def losses(unet: HummingbirdUNet, questions: Iterable[Question]) -> tuple[float, float]:
+    """`Row.noise_loss` and `Row.loss` of `unet` against the recorded answers."""
+    alphas = alphas_cumprod()
+    errors = []
+    for question in questions:
+        eps = unet(question.sample, question.t, question.context, fps=question.fps)
+        error = (eps - question.answer).float().square().mean().item()
+        errors.append((error, error / alphas[question.t].item()))
+    noise_loss, loss = torch.tensor(errors, dtype=torch.float64).mean(dim=0).tolist()
+    return noise_loss, loss
+
+
+class Ranking:
+    """Measured removals, kept in a file as they come, so that a stop costs one of them at most.
+
+    Args:
+        path: the JSON file; rows that are in it already are not measured again.
+        settings: all that the measures depend on.
+
+    Raises:
+        InputError: the file is there, but its rows were measured with other settings.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any]):
+        self.path, self.settings = path, settings
+        self.rows = _read_rows(path, settings)
+
+    def measure(
+        self,
+        pipe: HummingbirdPipeline,
+        wanted: Iterable[Removal],
+        questions: list[Question],
+        metric: Metric | None,
+    ) -> None:
+        """Measures those of `wanted` that are not measured yet, with a progress bar."""
+        known = {row.removal for row in self.rows}
+        todo = [removal for removal in wanted if removal not in known]
+        for removal in tqdm(todo, desc="removals", unit="removal", disable=None):
+            self.rows.append(_measure(pipe, removal, questions, metric))
+            self.save()
+
+    def row(self, removal: Removal) -> Row:
+        """What was measured of `removal`."""
+        return next(row for row in self.rows if row.removal == removal)
+
+    def of_kind(self, *kinds: str) -> list[Row]:
+        """Rows of these kinds, the smallest loss first."""
+        return sorted((r for r in self.rows if r.kind in kinds), key=lambda row: row.loss)
+
+    def save(self, **more: Any) -> None:
+        """Writes the file anew, with what else it should say."""
+        rows = [asdict(row) for row in self.rows]
+        with atomic_output(self.path) as temporary:
+            text = json.dumps({"settings": self.settings, **more, "rows": rows}, indent=1)
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def all_removals(unet: HummingbirdUNet) -> list[Removal]:
+    """The whole teacher, to compare with, and whatever can be taken out of it."""
+    return [Removal("teacher", ()), *removals(unet)]
+
+
+def propose(config: UNetConfig, ranking: Ranking, budget: float) -> Removal:
+    """What a student may lack to have at most `budget` of the teacher's parameters.
+
+    Released shapes have equally many ResBlocks on every level, so what can go is the middle block,
+    one pair of every level, or both. Of each level the pair with the smallest loss goes; of the
+    shapes within the budget the one is taken whose losses add up to least. That sum is a guess:
+    measure the proposal as a whole.
+
+    Raises:
+        InputError: no student is that small.
+    """
+    options = _options(config, ranking)
+    whole = _size(config)
+    shares = {option: _size(_student(config, option)) / whole for option in options}
+    fitting = [option for option in options if shares[option] <= budget]
+    if not fitting:
+        least = min(shares.values(), default=1.0)
+        raise InputError(
+            f"got a budget of {budget:g} of the teacher's parameters, expected at least "
+            f"{least:.3f}, the share of the smallest student"
+        )
+    removed = min(fitting, key=lambda option: options[option])
+    return removal_of_map(config, map_without(config, set(removed)))
+
+
+def _options(config: UNetConfig, ranking: Ranking) -> dict[tuple[str, ...], float]:
+    """Blocks that a student may lack, and the sum of their losses."""
+    best: dict[int | None, Row] = {}
+    for row in ranking.of_kind("pair"):
+        best.setdefault(level_of(config, row.blocks[0]), row)
+    middle = [row for row in ranking.of_kind("bypass") if row.blocks == (MIDDLE,)]
+    pairs = list(best.values()) if config.num_res_blocks > 1 else []
+    choices = [choice for choice in (middle, pairs, pairs + middle) if choice]
+    return {
+        tuple(block for row in rows for block in row.blocks): sum(row.loss for row in rows)
+        for rows in choices
+    }
+
+
+def _student(config: UNetConfig, removed: tuple[str, ...]) -> UNetConfig:
+    return student_config(config, map_without(config, set(removed)))
+
+
+def _size(config: UNetConfig) -> int:
+    return count_parameters(HummingbirdUNet(config, device="meta"))
+
+
+def _measure(
+    pipe: HummingbirdPipeline,
+    removal: Removal,
+    questions: list[Question],
+    metric: Metric | None,
+) -> Row:
+    unet = without(pipe.unet, removal)
+    noise_loss, loss = losses(unet, questions)
+    return Row(
+        kind=removal.kind,
+        blocks=removal.blocks,
+        parameters=count_parameters(pipe.unet) - count_parameters(unet),
+        noise_loss=noise_loss,
+        loss=loss,
+        score=metric(HummingbirdPipeline(unet, pipe.vae, pipe.text_encoder)) if metric else None,
+    )
+
+
+def _read_rows(path: Path, settings: dict[str, Any]) -> list[Row]:
+    if not path.exists():
+        return []
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        rows = [Row(**{**row, "blocks": tuple(row["blocks"])}) for row in record["rows"]]
+        measured_with = record["settings"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"cannot read {path} as a ranking of blocks ({error}): choose another name"
+        ) from error
+    if measured_with != settings:
+        raise InputError(
+            f"got {path}, which was measured with other settings: choose another name, or delete it"
+        )
+    return rows

@@ -1,0 +1,211 @@
+"""Takes blocks out of a teacher U-Net: a smaller student that starts from the teacher's weights.
+
+A block map names, for every block of the student, the block of the teacher that it is a copy of.
+What is no block (embeddings, first attention, output layers) is copied as it is. The guidance input
+`time_cond_proj` is the one thing that a teacher lacks: it starts at zero, so that the guidance
+scale changes nothing until it is trained.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from ...errors import InputError
+from ...unet import HummingbirdUNet, UNetConfig
+
+BlockMap = dict[str, str]  # student block -> teacher block
+
+MIDDLE = "middle_block"
+NEW_TENSOR = "time_cond_proj.weight"
+
+
+class HasShape(Protocol):
+    """A tensor in memory or in a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+Stored = TypeVar("Stored", bound=HasShape)
+
+
+def pruning_map(channel_mult: Sequence[int], *, middle_block: bool = True) -> BlockMap:
+    """The published map from a teacher of two ResBlocks a level to a student of one.
+
+    Published for levels of width 1, 2, 4, 4 (arXiv 2503.18559, section 3.1). On the way down the
+    second ResBlock of every level goes. On the way up, with three blocks a level, the first goes
+    where the level below is as wide. Where it is not, the first changes the width and has to stay:
+    there the second goes.
+    """
+    mapping = {MIDDLE: MIDDLE} if middle_block else {}
+    upwards = channel_mult[::-1]
+    for level, mult in enumerate(upwards):
+        for block in range(2):  # the convolution or downsampling, and the ResBlock
+            mapping[f"input_blocks.{2 * level + block}"] = f"input_blocks.{3 * level + block}"
+        below = upwards[max(level - 1, 0)]
+        for block, source in enumerate((1, 2) if below == mult else (0, 2)):
+            mapping[f"output_blocks.{2 * level + block}"] = f"output_blocks.{3 * level + source}"
+    return mapping
+
+
+def map_to(teacher: UNetConfig, student: UNetConfig) -> BlockMap:
+    """The map that makes a U-Net of the family out of another one.
+
+    It is the published one, or, where both have as many ResBlocks a level, all blocks as they are.
+
+    Raises:
+        InputError: `student` is not a pruned `teacher`, or no map between them is published.
+    """
+    if teacher.num_res_blocks == student.num_res_blocks:
+        mapping = unpruned_map(teacher)
+        if not student.middle_block:
+            mapping.pop(MIDDLE, None)
+    elif (teacher.num_res_blocks, student.num_res_blocks) == (2, 1):
+        mapping = pruning_map(teacher.channel_mult, middle_block=student.middle_block)
+    else:
+        raise InputError(
+            f"got a teacher of {teacher.num_res_blocks} ResBlocks a level and a student of "
+            f"{student.num_res_blocks}, expected 2 and 1: give a map of your own"
+        )
+    if student_config(teacher, mapping).preset != student.preset:
+        raise InputError(
+            f"got teacher {teacher.preset or 'of a shape of its own'}, expected one that "
+            f"{student.preset or 'the student'} is a part of: choose another teacher or student"
+        )
+    return mapping
+
+
+def unpruned_map(config: UNetConfig) -> BlockMap:
+    """Every block of a U-Net mapped to itself."""
+    count = len(config.channel_mult) * (config.num_res_blocks + 1)
+    names = [f"{way}_blocks.{i}" for way in ("input", "output") for i in range(count)]
+    return {name: name for name in [*names, *([MIDDLE] if config.middle_block else [])]}
+
+
+def map_without(config: UNetConfig, removed: set[str]) -> BlockMap:
+    """The map that leaves out `removed` blocks and numbers the others anew."""
+    mapping: BlockMap = {}
+    counts = {"input_blocks": 0, "output_blocks": 0}
+    for block in unpruned_map(config):
+        if block in removed:
+            continue
+        way = block.split(".")[0]
+        name = block
+        if way in counts:
+            name = f"{way}.{counts[way]}"
+            counts[way] += 1
+        mapping[name] = block
+    return mapping
+
+
+def read_map(path: Path) -> BlockMap:
+    """Reads a block map from a JSON file, `{"input_blocks.0": "input_blocks.0", ...}`.
+
+    Raises:
+        InputError: there is no such file, or it holds something else.
+    """
+    try:
+        mapping = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path} as a block map in JSON: {error}") from error
+    if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
+        raise InputError(
+            f"got something else than an object of texts in {path}, expected a block map such as "
+            '{"input_blocks.0": "input_blocks.0", ...}'
+        )
+    return mapping
+
+
+def student_config(teacher: UNetConfig, mapping: BlockMap) -> UNetConfig:
+    """The shape of the student that `mapping` describes: the teacher's, with fewer blocks.
+
+    Raises:
+        InputError: the student's blocks are not those of a U-Net.
+    """
+    levels = len(teacher.channel_mult)
+    num_inputs = sum(name.startswith("input_blocks.") for name in mapping)
+    config = replace(
+        teacher,
+        num_res_blocks=num_inputs // levels - 1,
+        middle_block=MIDDLE in mapping,
+        guidance_embedding=True,
+    )
+    if config.num_res_blocks < 1 or mapping.keys() != unpruned_map(config).keys():
+        raise InputError(
+            f"got a map for {num_inputs} input blocks, {len(mapping)} blocks in all, expected "
+            f"input_blocks.N and output_blocks.N for N = 0 to {2 * levels - 1} or 0 to "
+            f"{3 * levels - 1}, with or without {MIDDLE}: name every block of the student"
+        )
+    return config
+
+
+def pruned_tensors(
+    teacher: Mapping[str, Stored], student: UNetConfig, mapping: BlockMap
+) -> dict[str, Stored]:
+    """The teacher's tensors by the names that they have in the student; without what is new there.
+
+    Args:
+        teacher: its tensors, in memory or in a file, by their names without prefix.
+        student: shape of the student.
+        mapping: student block -> teacher block.
+
+    Raises:
+        InputError: a block has other layers than the one it is mapped to, or layers of other
+            shapes.
+    """
+    expected = HummingbirdUNet(student, device="meta").state_dict()
+    for block, source in mapping.items():
+        _check_block(block, _part(expected, block), source, _part(teacher, source))
+    names = {key: _teacher_key(key, mapping) for key in expected}
+    missing = sorted(set(names.values()) - teacher.keys() - {NEW_TENSOR})
+    if missing:
+        raise InputError(
+            f"got a teacher without {', '.join(missing[:3])}, expected all that the student has: "
+            "prune a whole U-Net of the same kind"
+        )
+    return {key: teacher[name] for key, name in names.items() if name in teacher}
+
+
+def prune(
+    teacher: HummingbirdUNet, student: HummingbirdUNet, mapping: BlockMap | None = None
+) -> None:
+    """Copies into `student` the blocks of `teacher` that `mapping` keeps (default: `map_to`)."""
+    mapping = map_to(teacher.config, student.config) if mapping is None else mapping
+    tensors = pruned_tensors(teacher.state_dict(), student.config, mapping)
+    for key, value in student.state_dict().items():
+        value.copy_(tensors[key]) if key in tensors else value.zero_()
+
+
+def _teacher_key(key: str, mapping: BlockMap) -> str:
+    name = MIDDLE if key.startswith(MIDDLE) else ".".join(key.split(".")[:2])
+    return mapping.get(name, name) + key[len(name) :]
+
+
+def _part(tensors: Mapping[str, HasShape], block: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of a block's tensors, by their names inside it."""
+    prefix = f"{block}."
+    return {
+        key.removeprefix(prefix): tuple(tensor.shape)
+        for key, tensor in tensors.items()
+        if key.startswith(prefix)
+    }
+
+
+def _check_block(
+    block: str,
+    expected: dict[str, tuple[int, ...]],
+    source: str,
+    got: dict[str, tuple[int, ...]],
+) -> None:
+    if not got:
+        raise InputError(f"got {source} for {block}, expected a block that the teacher has")
+    for name in sorted(expected.keys() | got.keys()):
+        if expected.get(name) != got.get(name):
+            raise InputError(
+                f"got {source} for {block}, whose {name} is {got.get(name, 'not there')}, expected "
+                f"{expected.get(name, 'none')}: choose a block that sits in the same place"
+            )

@@ -1,0 +1,175 @@
+"""Which blocks of a U-Net can be taken out, and the U-Net without them.
+
+A skip connection joins every block on the way down with one on the way up, and every layer was made
+for a number of channels. Two ways of taking blocks out need no new weights:
+
+- A *pair*, one block on each way: both leave, with one skip connection, and what remains is joined
+  in order. That is what a pruned student lacks. Which pairs fit is found by trying all of them on
+  the channels and sizes (`_fits`): both must be of one level, and neither may resize the picture or
+  be the one that changes the level's width.
+- A *bypass*: a single block hands on what it gets. On the way down its skip connection then holds
+  the same; on the way up the skip connection goes unread, and an upsampling in the block stays.
+  This works where a block gives as many channels as the block before it gave. The middle block,
+  with no skip connection of its own, always can be bypassed, and students are pruned of it so.
+
+A whole *level* is the bypass of all its blocks that allow it; a block that changes the width stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...unet import HummingbirdUNet, UNetConfig
+from ...unet_layers import Block, Downsample, ResBlock, Upsample
+from .block_map import MIDDLE, BlockMap, unpruned_map
+
+REJOINED = ("pair", "map")  # kinds of removal whose blocks leave with their skip connections
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Blocks that are taken out together.
+
+    Attributes:
+        kind: "pair", "bypass", "level", or "map": all that a student lacks.
+        blocks: their names, such as `input_blocks.2`.
+    """
+
+    kind: str
+    blocks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Channels in (with the skip connection's) and out, and by how many levels it goes down."""
+
+    takes: int
+    gives: int
+    down: int
+
+
+def removals(unet: HummingbirdUNet) -> list[Removal]:
+    """Every pair, bypass and level that can be taken out of `unet`, which may be on "meta"."""
+    bypasses = list(_bypasses(unet))
+    levels = [
+        tuple(block for block in bypasses if level_of(unet.config, block) == level)
+        for level in range(len(unet.config.channel_mult))
+    ]
+    return [
+        *(Removal("pair", pair) for pair in _pairs(unet)),
+        *(Removal("bypass", (block,)) for block in bypasses),
+        *(Removal("level", blocks) for blocks in levels if len(blocks) > 1),
+    ]
+
+
+def removal_of_map(config: UNetConfig, mapping: BlockMap) -> Removal:
+    """All blocks that a student made by `mapping` lacks."""
+    gone = [block for block in unpruned_map(config) if block not in mapping.values()]
+    return Removal("map", tuple(gone))
+
+
+def level_of(config: UNetConfig, block: str) -> int | None:
+    """The level a block is on, 0 for the largest pictures; None for the middle block."""
+    if block == MIDDLE:
+        return None
+    way, number = block.split(".")
+    level = int(number) // (config.num_res_blocks + 1)
+    return level if way == "input_blocks" else len(config.channel_mult) - 1 - level
+
+
+def without(unet: HummingbirdUNet, removal: Removal) -> HummingbirdUNet:
+    """A U-Net that shares the weights of `unet`, but lacks what `removal` names."""
+    view = HummingbirdUNet(unet.config, device="meta")
+    for name, child in unet.named_children():
+        setattr(view, name, child)
+    view.input_blocks = _remaining(unet, "input_blocks", removal)
+    view.output_blocks = _remaining(unet, "output_blocks", removal)
+    if MIDDLE in removal.blocks:
+        view.middle_block = Block([])  # hands on what it gets
+    return view.train(unet.training)
+
+
+def count_parameters(unet: nn.Module) -> int:
+    """Numbers in all weights."""
+    return sum(parameter.numel() for parameter in unet.parameters())
+
+
+def _remaining(unet: HummingbirdUNet, way: str, removal: Removal) -> nn.ModuleList:
+    blocks = {f"{way}.{i}": block for i, block in enumerate(getattr(unet, way))}
+    if removal.kind in REJOINED:
+        return nn.ModuleList(block for name, block in blocks.items() if name not in removal.blocks)
+    return nn.ModuleList(
+        _bypass(block) if name in removal.blocks else block for name, block in blocks.items()
+    )
+
+
+def _bypass(block: Any) -> Block:
+    """On the way up, what comes from the block before precedes the skip connection's channels."""
+    upsampling = [layer for layer in block if isinstance(layer, Upsample)]
+    return Block([_FirstChannels(_shape(block).gives), *upsampling])
+
+
+class _FirstChannels(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, : self.channels]
+
+
+def _bypasses(unet: HummingbirdUNet) -> Iterator[str]:
+    inputs, outputs = _shapes(unet.input_blocks), _shapes(unet.output_blocks)
+    for i, shape in enumerate(inputs):
+        if shape.takes == shape.gives and not shape.down:
+            yield f"input_blocks.{i}"
+    if unet.config.middle_block:
+        yield MIDDLE
+    for i, (shape, skip) in enumerate(zip(outputs, reversed(inputs), strict=True)):
+        if shape.takes - skip.gives == shape.gives:
+            yield f"output_blocks.{i}"
+
+
+def _pairs(unet: HummingbirdUNet) -> Iterator[tuple[str, str]]:
+    inputs, outputs = _shapes(unet.input_blocks), _shapes(unet.output_blocks)
+    for i, j in product(range(len(inputs)), range(len(outputs))):
+        if inputs[i].down or outputs[j].down:
+            continue
+        if _fits(unet.config, inputs[:i] + inputs[i + 1 :], outputs[:j] + outputs[j + 1 :]):
+            yield f"input_blocks.{i}", f"output_blocks.{j}"
+
+
+def _fits(config: UNetConfig, inputs: list[_Shape], outputs: list[_Shape]) -> bool:
+    """Whether every block gets the channels, and skip connections of the size, it was made for."""
+    channels, level = config.in_channels, 0
+    skips = []
+    for block in inputs:
+        if block.takes != channels:
+            return False
+        channels, level = block.gives, level + block.down
+        skips.append((channels, level))
+    for block in outputs:
+        skip_channels, skip_level = skips.pop()
+        if block.takes != channels + skip_channels or level != skip_level:
+            return False
+        channels, level = block.gives, level + block.down
+    return channels == config.model_channels
+
+
+def _shapes(blocks: nn.ModuleList) -> list[_Shape]:
+    return [_shape(block) for block in blocks]
+
+
+def _shape(block: Any) -> _Shape:
+    layer = block[0]
+    if isinstance(layer, ResBlock):
+        conv: Any = layer.in_layers[2]
+        down = -1 if isinstance(block[-1], Upsample) else 0
+        return _Shape(conv.in_channels, conv.out_channels, down)
+    conv = layer.op if isinstance(layer, Downsample) else layer
+    return _Shape(conv.in_channels, conv.out_channels, int(isinstance(layer, Downsample)))

@@ -1,0 +1,99 @@
+"""A pruned decoder learns to decode as the full one does."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from ...checkpoints import LICENCE_KEY
+from ...fast_decoders import PRUNED_KEY, PrunedDecoderConfig
+from ...files import complete_or_absent
+from ..nano.autoencoder import perturbed
+from ..parts import Part
+from ..train_settings import TrainSettings
+from ..trainer import train
+
+if TYPE_CHECKING:
+    from diffusers.models import AutoencoderKL
+
+Frames = Callable[[Sequence[int]], Tensor]  # seeds -> a picture for each, [B, 3, H, W] in -1..1
+Perceptual = Callable[[Tensor, Tensor], Tensor]  # (decoded, target) -> a scalar
+# Deviation of the noise on the latents is drawn up to this share of theirs: the U-Net's latents
+# are not as clean as the encoder's.
+LATENT_NOISE = 0.1
+HELD_OUT_SEED = 2**40  # beyond the seeds of any training step
+HELD_OUT_FRAMES = 64
+
+
+def distil_decoder(
+    full: AutoencoderKL,
+    small: AutoencoderKL,
+    frames: Frames,
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    perceptual: Perceptual | None = None,
+) -> AutoencoderKL:
+    """Trains `small` in place and returns it, with its averaged weights.
+
+    Args:
+        full: frozen, on the training device; encodes the frames, and decodes them into what is to
+            be learned.
+        small: to be trained.
+        frames: gives training pictures.
+        settings: of the training; a batch is one of frames.
+        folder: keeps the state, so that a stopped run goes on.
+        perceptual: a further term of the loss. Absolute and squared error alone leave natural
+            textures blurred, shapes of one colour have none; LPIPS is usual.
+    """
+
+    def loss(part: Part) -> dict[str, Tensor]:
+        with torch.no_grad():
+            latents = _latents(full, frames(part.clip_seeds))
+            latents = perturbed(latents, LATENT_NOISE * latents.std(), part)
+            target = full.decode(latents).sample
+        decoded = small.decode(latents).sample
+        error = decoded - target
+        terms = {"l1": error.abs().mean(), "l2": error.square().mean()}
+        return terms if perceptual is None else {**terms, "perceptual": perceptual(decoded, target)}
+
+    return train("decoder", small, loss, settings, folder)
+
+
+def _latents(vae: Any, frames: Tensor) -> Tensor:
+    return vae.encode(frames.to(vae.device)).latent_dist.mean
+
+
+@torch.no_grad()
+def psnr_against(full: Any, small: Any, frames: Frames, count: int = HELD_OUT_FRAMES) -> float:
+    """How close `small` decodes to `full` on pictures that were not trained on, in dB.
+
+    10 log10(peak^2 / mean squared error), with the peak of 2 that frames in -1..1 have.
+    """
+    latents = _latents(full, frames(range(HELD_OUT_SEED, HELD_OUT_SEED + count)))
+    pairs = [(full.decode(z).sample, small.decode(z).sample) for z in latents.split(8)]
+    error = torch.stack([(a.clamp(-1, 1) - b.clamp(-1, 1)).square().mean() for a, b in pairs])
+    return 10 * math.log10(4 / error.mean().item())
+
+
+def save_decoder(path: Path, small: Any, *, psnr: float, licence: str) -> None:
+    """Writes a file that `load_fast_decoder` reads, in fp16."""
+    config: Any = small.config
+    names = PrunedDecoderConfig.__dataclass_fields__
+    shape = PrunedDecoderConfig(**{name: config[name] for name in names})
+    metadata = {
+        PRUNED_KEY: json.dumps(asdict(shape)),
+        "hummingbird.psnr": f"{psnr:.2f}",
+        LICENCE_KEY: licence,
+    }
+    tensors = {key: value.half().cpu().contiguous() for key, value in small.state_dict().items()}
+    with complete_or_absent(path) as file:
+        file.write(save(tensors, metadata=metadata))

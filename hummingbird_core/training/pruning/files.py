@@ -1,0 +1,112 @@
+"""Prunes a checkpoint file into another one, tensor by tensor, without loading either."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...checkpoint_layout import Part, model_configs, split_parts
+from ...checkpoints import CUSTOM_PRESET, PRESET_KEY
+from ...errors import InputError, OutputError
+from ...files import check_destination, sha256_of_file
+from ...tensor_files import Progress, open_tensors, write_safetensors
+from ...unet import HummingbirdUNet, UNetConfig
+from ..student_file import student_metadata
+from .block_map import NEW_TENSOR, BlockMap, pruned_tensors, student_config, unpruned_map
+
+ChooseMap = Callable[[UNetConfig], BlockMap]  # from the teacher's shape
+
+
+@dataclass(frozen=True)
+class _Zeros:
+    """A new tensor, as if it were in a file."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+
+    def read(self) -> Tensor:
+        return torch.zeros(self.shape, dtype=self.dtype)
+
+
+def prune_checkpoint(
+    source: Path,
+    destination: Path,
+    choose_map: ChooseMap,
+    *,
+    dtype: torch.dtype = torch.float32,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Writes the student that a teacher starts as, in the layout of a converted checkpoint.
+
+    VAE and text encoder are copied where the teacher's file has them. Tensors stream through memory
+    one at a time, and the file appears only when it is complete.
+
+    Args:
+        source: the teacher: any checkpoint that `load_checkpoint` takes.
+        destination: name of the new file, ending in .safetensors.
+        choose_map: from the teacher's shape to the block map.
+        dtype: of floating-point tensors.
+        overwrite: whether an older file of that name may be replaced.
+        progress: called with (bytes done, bytes in all) after each tensor.
+
+    Returns:
+        what was written: file, preset, parameters (of the U-Net), teacher, teacher_parameters,
+        removed (the teacher's blocks that are gone), new (names of tensors that start at zero).
+
+    Raises:
+        CheckpointError: the source is damaged, unsafe or does not fit any model.
+        InputError: the map does not fit the teacher, or both names are the same file.
+        OutputError: the destination exists, or cannot be written.
+    """
+    _check_destination(source, destination, overwrite)
+    file = open_tensors(source)
+    parts = split_parts(file.tensors)
+    configs = model_configs(file, parts)
+    mapping = choose_map(configs.unet)
+    student = student_config(configs.unet, mapping)
+    kept = pruned_tensors(parts.unet, student, mapping)
+    new = _new_tensors(student, kept)
+    pruned = replace(parts, unet={**kept, **new})
+    metadata = {
+        **student_metadata(file, replace(configs, unet=student), dtype),
+        "hummingbird.source_sha256": sha256_of_file(source),
+    }
+    write_safetensors(
+        destination, pruned.with_prefixes(), dtype=dtype, metadata=metadata, progress=progress
+    )
+    return {
+        "file": str(destination),
+        "preset": metadata[PRESET_KEY],
+        "parameters": count_parameters(pruned.unet),
+        "teacher": configs.unet.preset or CUSTOM_PRESET,
+        "teacher_parameters": count_parameters(parts.unet),
+        "removed": sorted(unpruned_map(configs.unet).keys() - set(mapping.values())),
+        "new": list(new),
+    }
+
+
+def count_parameters(part: Part) -> int:
+    """Numbers in all tensors together."""
+    return sum(prod(tensor.shape) for tensor in part.values())
+
+
+def _new_tensors(student: UNetConfig, kept: Part) -> Part:
+    if NEW_TENSOR in kept:  # the teacher was itself trained with guidance as an input
+        return {}
+    shape = HummingbirdUNet(student, device="meta").state_dict()[NEW_TENSOR].shape
+    return {NEW_TENSOR: _Zeros(tuple(shape))}
+
+
+def _check_destination(source: Path, destination: Path, overwrite: bool) -> None:
+    if destination.suffix != ".safetensors":
+        raise OutputError(f"got {destination.name}, expected a name that ends in .safetensors")
+    if destination.exists() and source.exists() and destination.samefile(source):
+        raise InputError(f"got {source} as teacher and student: name the student otherwise")
+    check_destination(destination, overwrite=overwrite)

@@ -1,0 +1,94 @@
+"""A ranking of blocks as a Markdown table and as a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...errors import MissingPackageError
+from ...video import atomic_output
+from .analysis import Ranking, Row
+from .block_removal import Removal
+
+RANKED = ("pair", "bypass", "level")
+COLOURS = {"pair": "#2a7f9e", "bypass": "#d98e2b", "level": "#b3261e", "map": "#5b5b5b"}
+ROW_HEIGHT = 0.24  # inches
+
+
+def to_table(ranking: Ranking, maps: dict[str, Removal]) -> str:
+    """Removals, the smallest loss first, then the whole teacher and whole students, as Markdown.
+
+    Args:
+        ranking: all measured.
+        maps: what students of these names lack.
+    """
+    header = ("taken out", "how", "parameters saved", "loss", "noise loss", "score")
+    lines = [" | ".join(header), "|".join(["---"] * len(header))]
+    lines += [" | ".join(_cells(row, short_name(row.blocks))) for row in ranking.of_kind(*RANKED)]
+    whole = ranking.row(Removal("teacher", ()))
+    students = [(name, ranking.row(removal)) for name, removal in maps.items()]
+    for name, row in [("nothing", whole), *students]:
+        lines.append(" | ".join(_cells(row, name)))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def short_name(blocks: tuple[str, ...]) -> str:
+    """`in 5, out 7` for `input_blocks.5` and `output_blocks.7`."""
+    names = {"input_blocks": "in", "output_blocks": "out", "middle_block": "middle"}
+    parts = (block.split(".") for block in blocks)
+    return ", ".join(" ".join([names[way], *number]) for way, *number in parts)
+
+
+def write_plot(path: Path, ranking: Ranking, title: str) -> None:
+    """Bars of loss, and of the score beside them where there is one; a PNG file.
+
+    Raises:
+        MissingPackageError: matplotlib is not installed.
+        OutputError: the file cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingPackageError(
+            "plots need matplotlib: pip install 'hummingbird-video[eval]'"
+        ) from error
+    rows = ranking.of_kind(*RANKED)
+    whole = ranking.row(Removal("teacher", ()))
+    scored = whole.score is not None
+    figure = Figure(figsize=(11 if scored else 7, 1.2 + ROW_HEIGHT * len(rows)))
+    axes = figure.subplots(1, 2 if scored else 1, sharey=True, squeeze=False)[0]
+    _bars(axes[0], rows, [row.loss for row in rows], "loss against the teacher")
+    axes[0].set_yticks(range(len(rows)), [short_name(row.blocks) for row in rows], fontsize=8)
+    axes[0].set_xscale("log")
+    axes[0].invert_yaxis()
+    axes[0].legend(handles=list(_legend(rows)), loc="lower right")
+    if scored:
+        _bars(axes[1], rows, [row.score or 0.0 for row in rows], "score")
+        axes[1].axvline(whole.score, color="black", linestyle=":", label="whole teacher")
+        axes[1].legend(loc="lower left")
+    figure.suptitle(title)
+    figure.tight_layout()
+    with atomic_output(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def _cells(row: Row, name: str) -> Iterator[str]:
+    yield name
+    yield row.kind
+    yield f"{row.parameters:,}"
+    yield f"{row.loss:.4g}"
+    yield f"{row.noise_loss:.4g}"
+    yield "" if row.score is None else f"{row.score:.3f}"
+
+
+def _bars(axis, rows: list[Row], values: list[float], label: str) -> None:
+    axis.barh(range(len(rows)), values, color=[COLOURS[row.kind] for row in rows])
+    axis.set_xlabel(label)
+
+
+def _legend(rows: list[Row]) -> Iterator:
+    from matplotlib.patches import Patch
+
+    for kind in RANKED:
+        if any(row.kind == kind for row in rows):
+            yield Patch(color=COLOURS[kind], label=kind)

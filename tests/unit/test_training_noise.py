@@ -1,0 +1,67 @@
+"""At which timesteps clips are trained on, what is left of them there, and how errors count."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hummingbird_core.sampling import add_noise, predict_x0
+from hummingbird_core.training.distances import x0_weight
+from hummingbird_core.training.noise import (
+    NoiseSettings,
+    draw_timesteps,
+    noise_between,
+    noisy_sample,
+)
+
+EVENLY = torch.linspace(0, 0.9999, 8000)
+
+
+@pytest.mark.parametrize("kind", ["uniform", "grid", "slots"])
+def test_timesteps_fill_their_range(kind):
+    t = draw_timesteps(EVENLY, NoiseSettings(timesteps=kind))
+    assert t.max() == 999
+    assert t.min() == {"uniform": 0, "grid": 19, "slots": 0}[kind]
+    assert (t == 999).float().mean() == pytest.approx(
+        {"uniform": 0.001, "grid": 0.02, "slots": 0.126}[kind], abs=0.003
+    )
+
+
+def test_an_eighth_of_the_clips_is_in_each_slot():
+    t = draw_timesteps(EVENLY, NoiseSettings(timesteps="slots"))
+    eighths = t.unflatten(0, (8, 1000))
+    assert [(low, high) for low, high in zip(*eighths.aminmax(dim=1), strict=True)] == [
+        (999, 999),
+        (900, 999),
+        *[(400, 899)] * 2,
+        *[(200, 599)] * 2,
+        *[(0, 399)] * 2,
+    ]
+
+
+def test_a_share_of_the_clips_is_where_sampling_asks():
+    t = draw_timesteps(EVENLY, NoiseSettings(timesteps="slots", sampling_share=0.6))
+    own, others = t[:4800], t[4800:]
+    assert own.unique(return_counts=True)[0].tolist() == [279, 519, 759, 999]
+    assert own.unique(return_counts=True)[1].tolist() == pytest.approx([1200] * 4, abs=2)
+    assert (others == 999).float().mean() == pytest.approx(1 / 8, abs=0.005)
+    assert others.min() == 0
+
+
+def test_the_last_step_is_trained_on_pure_noise():
+    latents, noise = torch.randn(2, 2, 4, 2, 4, 4)
+    t = torch.tensor([998, 999])
+    sample = noisy_sample(latents, noise, t)
+    assert torch.equal(sample[1], noise[1])
+    assert torch.equal(sample[0], add_noise(latents, noise, t)[0])
+    eps = noise_between(latents, sample, t)
+    torch.testing.assert_close(predict_x0(sample, eps, t), latents, atol=1e-4, rtol=0)
+    torch.testing.assert_close(eps[0], noise[0])
+
+
+def test_weighted_noise_error_is_the_error_in_x0_within_limits():
+    x, noise, wrong = torch.randn(3, 1, 4, 2, 4, 4)
+    for t in torch.tensor([[500], [700]]):
+        error = (predict_x0(x, wrong, t) - predict_x0(x, noise, t)).square().mean()
+        torch.testing.assert_close(x0_weight(t)[0] * (wrong - noise).square().mean(), error)
+    assert x0_weight(torch.tensor([0, 999])).tolist() == [1, 20]
