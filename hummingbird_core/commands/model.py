@@ -22,7 +22,7 @@ class ModelSettings:
     Args:
         model: name, file, folder or hub id, as `HummingbirdPipeline.from_pretrained` takes it.
         loras: files with their strengths.
-        tiny_vae: file or folder of a TAESD decoder, or None.
+        tiny_vae: "nano", or file or folder of a TAESD or pruned decoder; None is the model's own.
         device: None is the best there is.
         dtype: "fp32", "fp16" or "bf16"; None goes by the device.
     """
@@ -44,27 +44,29 @@ class ModelSettings:
 
     def absolute(self) -> ModelSettings:
         """The same, for a process that works in another folder."""
+        from ..fast_decoders import find_decoder
+
         return replace(
             self,
             model=str(Path(self.model).absolute()) if Path(self.model).exists() else self.model,
             loras=tuple((path.absolute(), strength) for path, strength in self.loras),
-            tiny_vae=self.tiny_vae and self.tiny_vae.absolute(),
+            tiny_vae=self.tiny_vae and find_decoder(self.tiny_vae).absolute(),
         )
 
     def check(self) -> None:
         """Raise HummingbirdError now, rather than for each video, if something is not there."""
         from ..devices import check_device
+        from ..fast_decoders import find_decoder
         from ..model_files import find_model
 
         find_model(self.model)
+        if self.tiny_vae:
+            find_decoder(self.tiny_vae)
         if self.device:
             check_device(self.device)
-        for path in [
-            *(path for path, _ in self.loras),
-            *([self.tiny_vae] if self.tiny_vae else []),
-        ]:
+        for path, _ in self.loras:
             if not path.exists():
-                raise InputError(f"there is no file {path}: check --lora and --tiny-vae")
+                raise InputError(f"there is no file {path}: check --lora")
 
     def load(self) -> HummingbirdPipeline:
         """The pipeline, with its LoRAs merged."""

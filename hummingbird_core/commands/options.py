@@ -61,7 +61,8 @@ def add_model(group: Any) -> None:
         "--tiny-vae",
         metavar="FILE",
         type=Path,
-        help="a TAESD decoder (a file or diffusers folder): faster, a little less detail",
+        help="a smaller decoder, faster and softer: 'nano' for the built-in model, a TAESD "
+        "(file or diffusers folder), or what `train decoder` made",
     )
     group.add_argument("--device", help="cpu, cuda, cuda:1, mps ... (default: the best there is)")
     group.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), help="default: by device")

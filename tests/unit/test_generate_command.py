@@ -170,6 +170,13 @@ def test_a_tiny_vae_decodes_instead_of_the_full_one(capsys, tmp_path):
     assert read_metadata(made)["tiny_vae"] == "taesd"
 
 
+def test_the_built_in_fast_decoder_has_a_name(capsys, tmp_path):
+    made = tmp_path / "fast.mp4"
+    options = ("--frames", 2, "--steps", 1, "--tiny-vae", "nano")
+    assert run(capsys, "generate", PROMPT, "-o", made, *options)[0] == 0
+    assert read_metadata(made)["tiny_vae"] == "nano"
+
+
 def test_an_enhanced_prompt_keeps_the_original(capsys, tmp_path):
     """The expander adds nothing that the built-in model does not know, and says so."""
     quick = ["--frames", 2, "--steps", 1, "--enhance", "builtin"]
