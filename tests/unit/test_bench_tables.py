@@ -65,7 +65,7 @@ def test_in_bfloat16_both_ways_are_held_against_float32():
 def test_decoders(tmp_path):
     rows = run(tmp_path, "decoders")["rows"]
     assert rows[0]["name"] == "full decoder"
-    assert all(row["PSNR dB"] > 15 for row in rows[1:])  # absent until there is a pruned decoder
+    assert rows[1]["PSNR dB"] > 10  # of frames half as large as it was trained on
     assert all(ratio["equality"] <= EXACT for ratio in ratios(rows))
 
 
