@@ -16,7 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 OUTPUTS, TILE = 4, 6  # along one axis
-INPUT_TRANSFORM = torch.tensor([
+
+
+def _for_both_axes(rows: list[list[float]]) -> Tensor:
+    matrix = torch.tensor(rows)
+    return torch.kron(matrix, matrix)
+
+
+INPUT_TRANSFORM = _for_both_axes([  # [36, 36]
     [4.0, 0, -5, 0, 1, 0],
     [0, -4, -4, 1, 1, 0],
     [0, 4, -4, -1, 1, 0],
@@ -24,7 +31,7 @@ INPUT_TRANSFORM = torch.tensor([
     [0, 2, -1, -2, 1, 0],
     [0, 4, 0, -5, 0, 1],
 ])  # fmt: skip
-KERNEL_TRANSFORM = torch.tensor([
+KERNEL_TRANSFORM = _for_both_axes([  # [36, 9]
     [1 / 4, 0, 0],
     [-1 / 6, -1 / 6, -1 / 6],
     [-1 / 6, 1 / 6, -1 / 6],
@@ -32,7 +39,7 @@ KERNEL_TRANSFORM = torch.tensor([
     [1 / 24, -1 / 12, 1 / 6],
     [0, 0, 1],
 ])  # fmt: skip
-OUTPUT_TRANSFORM = torch.tensor([
+OUTPUT_TRANSFORM = _for_both_axes([  # [16, 36]
     [1.0, 1, 1, 1, 1, 0],
     [0, 1, -1, 2, -2, 0],
     [0, 1, 1, 4, 4, 0],
@@ -119,7 +126,7 @@ def _convolve(x: Tensor, weight: Tensor, y: Tensor) -> None:
     tiles_down, tiles_across = y.shape[1] // OUTPUTS, y.shape[2] // OUTPUTS
     rows = BUFFER // (TILE**2 * tiles_across * max(x.shape[3], y.shape[3]))
     rows = min(max(rows, 1), tiles_down)
-    kernel = torch.kron(KERNEL_TRANSFORM, KERNEL_TRANSFORM) @ weight.flatten(0, 1).flatten(1)
+    kernel = KERNEL_TRANSFORM @ weight.flatten(0, 1).flatten(1)
     kernel = kernel.unflatten(1, weight.shape[2:])  # [36, C, K]
     tiles = TileRows(rows, tiles_across, x.shape[3], y.shape[3])
     for image, result in zip(x, y, strict=True):
@@ -137,9 +144,6 @@ class TileRows:
         across: tiles in a row.
         channels, out_channels: C and K.
     """
-
-    input_transform = torch.kron(INPUT_TRANSFORM, INPUT_TRANSFORM)  # [36, 36]
-    output_transform = torch.kron(OUTPUT_TRANSFORM, OUTPUT_TRANSFORM)  # [16, 36]
 
     def __init__(self, rows: int, across: int, channels: int, out_channels: int):
         self.rows = rows
@@ -167,10 +171,10 @@ class TileRows:
     def multiply(self, kernel: Tensor) -> None:
         """All products with the kernel `[36, C, K]`."""
         inputs = self.inputs.view(TILE**2, -1)
-        torch.mm(self.input_transform, inputs, out=self.transformed.view(TILE**2, -1))
+        torch.mm(INPUT_TRANSFORM, inputs, out=self.transformed.view(TILE**2, -1))
         torch.bmm(self.transformed, kernel, out=self.products)
         products = self.products.view(TILE**2, -1)
-        torch.mm(self.output_transform, products, out=self.outputs.view(OUTPUTS**2, -1))
+        torch.mm(OUTPUT_TRANSFORM, products, out=self.outputs.view(OUTPUTS**2, -1))
 
     def write(self, result: Tensor, first: int) -> None:
         """Puts the tiles into `[H, W, K]`; what lies below its end is left out."""

@@ -7,6 +7,7 @@ import torch
 from diffusers.models import AutoencoderKL
 from einops import rearrange
 from helpers import rnd
+from tiny_vae import tiny_vae
 
 from hummingbird_core.training.rewards.decoding import decode_for_reward
 from hummingbird_core.vae import decode_latents
@@ -15,15 +16,7 @@ from hummingbird_core.vae import decode_latents
 @pytest.fixture(scope="module")
 def vae() -> AutoencoderKL:
     torch.manual_seed(0)
-    config = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(8, 8, 8, 8),
-        layers_per_block=1,
-        norm_num_groups=4,
-        scaling_factor=0.5,
-    )
-    return config.eval().requires_grad_(False)
+    return tiny_vae(8, 8, 8, 8, scaling_factor=0.5).requires_grad_(False)
 
 
 INDICES = torch.tensor([1, 2, 4])
