@@ -26,12 +26,14 @@ from tqdm import tqdm
 from hummingbird_core.context_windows import ContextWindows, shared_noise
 from hummingbird_core.evaluation.bench_peak import MIB, in_fresh_process, measure_peak
 from hummingbird_core.evaluation.bench_report import environment, markdown_table
+from hummingbird_core.evaluation.nano import PROMPT_SEED
 from hummingbird_core.evaluation.seams import measure_seams
 from hummingbird_core.evaluation.shape_reader import read_video
-from hummingbird_core.evaluation.shapes import PROMPT_SEED
 from hummingbird_core.pipeline import HummingbirdPipeline, to_uint8
 from hummingbird_core.sampling import initial_noise, step_noises
-from hummingbird_core.training.nano.shapes import DIRECTIONS, Scene, samples
+from hummingbird_core.training.nano.motion import DIRECTIONS
+from hummingbird_core.training.nano.shapes import ShapeScene, random_shape
+from hummingbird_core.training.nano.world import samples
 from hummingbird_core.video import atomic_output
 
 ANY_LENGTH = 10**6
@@ -83,7 +85,7 @@ def make_videos(
 
 def measure(
     pipe: HummingbirdPipeline,
-    wanted: list[tuple[Scene, str]],
+    wanted: list[tuple[ShapeScene, str]],
     num_frames: int,
     steps: int,
     way: Way,
@@ -97,7 +99,7 @@ def measure(
     seams = measure_seams(videos, cut)
     scenes = [scene for scene, _ in wanted]
     pairs = list(zip(scenes, videos, strict=True))
-    paths = [path(frames, scene.direction) for scene, frames in pairs]
+    paths = [path(frames, scene.motion.direction) for scene, frames in pairs]
     return {
         "frames": num_frames,
         "way": way.name,
@@ -114,8 +116,8 @@ def measure(
     }
 
 
-def _is_right(scene: Scene, frames: np.ndarray) -> bool:
-    return read_video(frames).direction == scene.direction
+def _is_right(scene: ShapeScene, frames: np.ndarray) -> bool:
+    return read_video(frames).direction == scene.motion.direction
 
 
 def path(frames: np.ndarray, direction: str) -> np.ndarray:
@@ -191,7 +193,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="writes .json and .md")
     args = parser.parse_args()
     pipe = HummingbirdPipeline.from_pretrained(args.model)
-    wanted = list(islice(samples(PROMPT_SEED, held_out=True), args.videos))
+    wanted = list(islice(samples(PROMPT_SEED, random_shape, held_out=True), args.videos))
     jobs = [(num_frames, way) for num_frames in args.frames for way in WAYS]
     result = {
         "command": shlex.join(["python", *sys.argv]),

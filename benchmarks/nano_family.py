@@ -5,7 +5,7 @@
 
 Students that lack one stage are trained beside the run (`FOLDER/without-...`), each with the steps
 of the stages that it keeps; what is there already is not trained again. Then every model makes
-videos of the same held-out prompts, and `evaluation/shape_reader.py` says what they show.
+videos of the same held-out prompts, and the readers of `evaluation` say what they show.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hummingbird_core.evaluation.bench_report import environment, markdown_table
-from hummingbird_core.evaluation.shapes import Accuracy, evaluate
+from hummingbird_core.evaluation.nano import SUBJECTS, evaluate
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.training.distil import distil
 from hummingbird_core.training.nano.making import STUDENT_FILE, TEACHER_FILE
@@ -79,38 +79,41 @@ def without_map(folder: Path, teacher: Path) -> Path:
         write_student(unet, teacher, untrained)
     distilled = folder / "distil" / "student.safetensors"
     if not distilled.exists():
-        distil(teacher, untrained, "shapes", read_recipe("nano-distil", []), distilled.parent)
+        distil(teacher, untrained, "nano", read_recipe("nano-distil", []), distilled.parent)
     return tuned(folder, teacher, distilled, [])
 
 
 def tuned(folder: Path, teacher: Path, student: Path | str, changes: list[str]) -> Path:
     file = folder / "tune" / "student.safetensors"
     if not file.exists():
-        tune(teacher, student, "shapes", read_recipe("nano-tune", changes), file.parent)
+        tune(teacher, student, "nano", read_recipe("nano-tune", changes), file.parent)
     return file
 
 
 def row(case: Case, prompts: int) -> dict:
     pipe = HummingbirdPipeline.from_pretrained(case.model)
     began = time.perf_counter()
-    accuracies = evaluate(
-        pipe,
-        prompts,
-        num_inference_steps=case.steps,
-        guidance_scale=case.guidance,
-        num_frames=case.frames,
-    )
+    found = {
+        subjects: evaluate(
+            pipe,
+            subjects,
+            prompts,
+            num_inference_steps=case.steps,
+            guidance_scale=case.guidance,
+            num_frames=case.frames,
+        )
+        for subjects in SUBJECTS
+    }
     return {
         "model": case.name,
         "million parameters": sum(p.numel() for p in pipe.unet.parameters()) / 1e6,
-        **{aspect: _percent(accuracy) for aspect, accuracy in accuracies.items()},
-        "seconds a video": (time.perf_counter() - began) / prompts,
+        **{
+            f"{subjects}: {aspect}": str(accuracy)
+            for subjects, accuracies in found.items()
+            for aspect, accuracy in accuracies.items()
+        },
+        "seconds a video": (time.perf_counter() - began) / (prompts * len(SUBJECTS)),
     }
-
-
-def _percent(accuracy: Accuracy) -> str:
-    low, high = accuracy.interval
-    return f"{accuracy.value:.1%} ({low:.1%} to {high:.1%})"
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ COMMANDS = {
     "train tune": ("commands.train_tune", "stage 2: few steps, and rewards"),
     "train decoder": ("commands.train_decoder", "make a smaller, faster VAE decoder"),
     "train lora": ("commands.train_lora", "teach a model a style or a subject"),
-    "evaluate shapes": ("evaluation.shapes", "measure the built-in model on held-out prompts"),
+    "evaluate nano": ("evaluation.nano", "measure the built-in model on held-out prompts"),
     "evaluate vbench": ("evaluation.vbench.command", "the VBench benchmark: videos, scores, total"),
 }
 

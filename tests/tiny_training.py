@@ -1,4 +1,4 @@
-"""A tiny distillation: models of some thousand weights, the real objectives, moving shapes.
+"""A tiny distillation: models of some thousand weights, real objectives, the built-in world.
 
 As a script it trains in child processes, several together or one that kills itself on the way:
 
@@ -23,8 +23,8 @@ from pathlib import Path
 import torch
 
 from hummingbird_core.lora_training import inject_lora, new_lora
-from hummingbird_core.training.nano.shape_clips import ShapeClips
 from hummingbird_core.training.nano.text import build_text_encoder
+from hummingbird_core.training.nano.world_clips import WorldClips
 from hummingbird_core.training.noise import NoiseSettings
 from hummingbird_core.training.objectives import Consistency, OutputKD
 from hummingbird_core.training.parts import Part
@@ -63,7 +63,7 @@ def tiny_models(teacher: UNetConfig = TEACHER, student: UNetConfig = STUDENT) ->
 
 def tiny_loss(models: Models, noise: NoiseSettings = GRID, **objectives) -> DistillationLoss:
     objectives = objectives or {"output_kd": OutputKD(), "consistency": Consistency()}
-    return DistillationLoss(ShapeClips(num_frames=3), models, objectives, noise)
+    return DistillationLoss(WorldClips(num_frames=3), models, objectives, noise)
 
 
 def run(

@@ -23,7 +23,7 @@ from .options import (
 
 EPILOG = """\
 examples:
-  one video with the built-in model, which knows moving coloured shapes:
+  one video with the built-in model, which knows ten things and coloured shapes that move:
     hummingbird generate "a red circle moves right" -o circle.mp4
   also a GIF, a contact sheet and the settings, beside the video:
     hummingbird generate "a blue square drifts up" -o square.mp4 --gif --contact-sheet --json

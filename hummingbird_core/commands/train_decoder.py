@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird train decoder`."""
     parser.epilog = EPILOG
     parser.add_argument("--model", default="nano", help="whose decoder (default: nano)")
-    parser.add_argument("--videos", type=Path, help="a folder of them (default: moving shapes)")
+    parser.add_argument(
+        "--videos", type=Path, help="a folder (default: the built-in model's world)"
+    )
     parser.add_argument("--divisor", type=int, default=4, help="of all widths (default: 4)")
     parser.add_argument("--layers", type=int, default=0, help="blocks a level, less one")
     parser.add_argument("--steps", type=int, default=1500, help="default: 1500")
@@ -41,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     from ..errors import InputError
     from ..model_files import BUILT_IN, find_model
     from ..training.data.single_frames import VideoFrames
-    from ..training.nano.shapes import single_frames
+    from ..training.nano.world import single_frames
     from ..training.preparing import freeze
     from ..training.processes import connect
     from ..training.pruning.decoder import prune_decoder

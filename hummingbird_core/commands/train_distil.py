@@ -9,7 +9,7 @@ from .train_options import add_stage, stage_recipe
 EPILOG = """\
 examples:
   the built-in model's stage 1, on a CPU:
-    hummingbird train distil --teacher nano-teacher --student hummingbird-nano --data shapes \\
+    hummingbird train distil --teacher nano-teacher --student hummingbird-nano --data nano \\
         -o runs/distil
   the paper's, on four GPUs:
     torchrun --nproc_per_node 4 -m hummingbird_core.cli train distil --teacher videocrafter2.ckpt \\

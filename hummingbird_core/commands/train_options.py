@@ -31,7 +31,7 @@ def add_stage(parser: argparse.ArgumentParser, recipe: str, student: str) -> Non
         required=True,
         metavar="SOURCE",
         help="clips with captions: a folder, table, shards, or what `hummingbird curate` made; "
-        "or `shapes`, the built-in model's world",
+        "or `nano`, the built-in model's world",
     )
     parser.add_argument(
         "-o", "--output", required=True, type=Path, metavar="FOLDER", help="of the run"

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         metavar="SOURCE",
         help="clips with captions: a folder, table, shards, or what `hummingbird curate` made; or "
-        "`shapes`, the built-in model's world (nano's default)",
+        "`nano`, the built-in model's world (nano's default)",
     )
     parser.add_argument(
         "--metric",
@@ -126,9 +126,9 @@ def _metric(args: argparse.Namespace, pipe: HummingbirdPipeline) -> Metric | Non
 
 
 def _clips(args: argparse.Namespace, pipe: HummingbirdPipeline) -> ClipBatch:
-    from ..training.pruning.metrics import shape_clips
+    from ..training.pruning.metrics import drawn_clips
 
-    source = args.data or ("shapes" if _is_nano(pipe) else None)
+    source = args.data or ("nano" if _is_nano(pipe) else None)
     if source is None:
         raise InputError("got no clips to measure on, expected captioned videos: give --data")
     if pipe.vae is None or pipe.text_encoder is None:
@@ -136,8 +136,8 @@ def _clips(args: argparse.Namespace, pipe: HummingbirdPipeline) -> ClipBatch:
             f"got {args.teacher} without VAE or text encoder, expected a whole checkpoint: convert "
             "the original file, which holds all three"
         )
-    if source == "shapes":
-        return shape_clips(pipe, args.clips, args.frames)
+    if source == "nano":
+        return drawn_clips(pipe, args.clips, args.frames)
     from ..training.data.clip_index import list_clips
     from ..training.data.clip_order import ClipSettings
     from ..training.data.clip_reading import FrameSettings

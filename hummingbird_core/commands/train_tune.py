@@ -10,7 +10,7 @@ EPILOG = """\
 examples:
   the built-in model's stage 2, on a CPU:
     hummingbird train tune --teacher nano-teacher --student runs/distil/student.safetensors \\
-        --data shapes -o runs/tune
+        --data nano -o runs/tune
   the paper's, on four GPUs:
     torchrun --nproc_per_node 4 -m hummingbird_core.cli train tune --teacher videocrafter2.ckpt \\
         --student runs/distil/student.safetensors --data curated --recipe tune-0.7b -o runs/tune \\

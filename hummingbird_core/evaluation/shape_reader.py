@@ -96,10 +96,14 @@ def _extent(profile: np.ndarray) -> tuple[float, float]:
 
 
 def _direction(cover: np.ndarray, times: np.ndarray) -> str | None:
-    """Main axis and sign of a least-squares line through the centroids."""
     mass = cover.sum(axis=(1, 2))
     x = (cover.sum(axis=1) * np.arange(cover.shape[2])).sum(axis=1) / mass
     y = (cover.sum(axis=2) * np.arange(cover.shape[1])).sum(axis=1) / mass
+    return heading(x, y, times)
+
+
+def heading(x: np.ndarray, y: np.ndarray, times: np.ndarray) -> str | None:
+    """Main axis and sign of least-squares lines through places `[T]`, in pixels."""
     travel = np.array([np.polyfit(times, values, 1)[0] for values in (x, y)])
     travel *= times[-1] - times[0]
     dx, dy = travel

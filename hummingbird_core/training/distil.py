@@ -28,7 +28,7 @@ def distil(
     Args:
         teacher: a checkpoint with VAE and text encoder, or "nano-teacher".
         student: a U-Net preset, to be made of the teacher's blocks, or a file with a U-Net.
-        data: clips with captions, see `clip_index.list_clips`, or "shapes".
+        data: clips with captions, see `clip_index.list_clips`, or "nano".
         recipe: objectives and settings.
         folder: of the run.
         latents: folder that keeps the clips' latents, for several runs; default: in `folder`.

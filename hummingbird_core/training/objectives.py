@@ -6,6 +6,7 @@ are stage 2 (T2V-Turbo, arXiv 2405.18750).
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -131,15 +132,22 @@ class RewardFeedback(Objective):
         chunk: frames that are decoded at once, in forward and backward pass.
         max_timestep: clips with more noise score 0: of much noise even a good student makes only a
             blurred mean of what could be there.
+        captions: regular expression; clips whose caption holds no match of it score 0, for rewards
+            that understand some captions only.
     """
 
     reward: Reward
     vae: AutoencoderKL
     chunk: int = 1
     max_timestep: int = LAST_STEP
+    captions: str = ""
 
     def loss(self, step: Step) -> Tensor:
-        chosen = (step.t <= self.max_timestep).nonzero().flatten().tolist()
+        chosen = [
+            n
+            for n, (t, caption) in enumerate(zip(step.t.tolist(), step.captions, strict=True))
+            if t <= self.max_timestep and re.search(self.captions, caption)
+        ]
         if not chosen:
             return nothing(step)
         generator = step.part.step_generator()

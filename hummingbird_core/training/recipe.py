@@ -9,6 +9,7 @@ values can be given beside the file, as `training.steps=100`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
@@ -81,6 +82,7 @@ class RewardSettings:
         weight, every, processes: as of every objective.
         chunk: frames that the VAE decodes at once.
         max_timestep: clips with more noise are not judged.
+        captions: regular expression of the captions that are judged; default: all.
     """
 
     kind: str
@@ -90,6 +92,15 @@ class RewardSettings:
     processes: tuple[int, ...] = ()
     chunk: int = 1
     max_timestep: int = LAST_STEP
+    captions: str = ""
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.captions)
+        except re.error as error:
+            raise InputError(
+                f"got captions {self.captions!r}, expected a regular expression ({error}): mend it"
+            ) from error
 
 
 @dataclass(frozen=True)

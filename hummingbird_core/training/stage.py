@@ -21,7 +21,7 @@ from .data.clip_order import ClipSettings
 from .data.clip_reading import FrameSettings
 from .data.clip_sources import Mixture, open_clips
 from .judging import Judging, load_judge
-from .nano.shape_clips import ShapeClips
+from .nano.world_clips import WorldClips
 from .noise import NoiseSettings
 from .objectives import Objective, RewardFeedback, check_objectives, weighted_terms
 from .parts import Part
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SHAPES = "shapes"  # in place of a data source: the built-in model's world
+NANO_WORLD = "nano"  # in place of a data source: the built-in model's world
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def train_student(
         name: of the stage, for its files.
         student: what of it needs gradients is trained.
         teacher: from `load_teacher`; frozen here.
-        data: source of clips, see `clip_index.list_clips`, or "shapes".
+        data: source of clips, see `clip_index.list_clips`, or "nano".
         recipe: objectives and settings.
         folder: of the run.
         latents: folder that keeps the clips' latents, for several runs; default: in `folder`.
@@ -200,8 +200,8 @@ def open_data(data: str | Path, vae: AutoencoderKL, recipe: Recipe, cache: Path)
     settings, seed = recipe.data, recipe.training.seed
 
     def clips_of(length: int) -> ClipSource:
-        if str(data) == SHAPES:
-            return ShapeClips(length, seed, settings.caption_dropout)
+        if str(data) == NANO_WORLD:
+            return WorldClips(length, seed, settings.caption_dropout)
         frames = FrameSettings(settings.height, settings.width)
         clips = ClipSettings(length, settings.max_stride, settings.caption_dropout, seed)
         return open_clips(data, vae, cache, frames, clips)
@@ -242,6 +242,7 @@ def _reward_objective(
         vae=vae,
         chunk=settings.chunk,
         max_timestep=settings.max_timestep,
+        captions=settings.captions,
         weight=settings.weight,
         every=settings.every,
         processes=settings.processes,

@@ -53,7 +53,7 @@ def tune(
     Args:
         teacher: a checkpoint with VAE and text encoder, or "nano-teacher".
         student: a file with a U-Net, such as stage 1 writes; or a preset, made of the teacher.
-        data: clips with captions, see `clip_index.list_clips`, or "shapes".
+        data: clips with captions, see `clip_index.list_clips`, or "nano".
         recipe: objectives and settings.
         folder: of the run; gets the results too.
         latents: folder that keeps the clips' latents, for several runs; default: in `folder`.

@@ -13,7 +13,7 @@ from hummingbird_core.sampling import add_noise, latent_scale, predict_x0
 from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.nano.autoencoder import build_vae
 from hummingbird_core.training.nano.latents import SCALING_FACTOR
-from hummingbird_core.training.nano.shape_clips import ShapeClips
+from hummingbird_core.training.nano.world_clips import WorldClips
 from hummingbird_core.training.noise import NoiseSettings
 from hummingbird_core.training.objectives import (
     Consistency,
@@ -36,7 +36,7 @@ STAGE_1 = NoiseSettings(guidance=(11.0, 11.0), latent_scale=True)
 
 def a_step(models=None, settings=GRID, part=PART) -> Step:
     models = models or tiny_models()
-    return draw_step(part, batch_of(ShapeClips(FRAMES), part), models, settings)
+    return draw_step(part, batch_of(WorldClips(FRAMES), part), models, settings)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def test_output_kd_is_the_papers_loss():
     step = a_step(settings=STAGE_1)
     models, told = step.models, step.conditions
     scale = latent_scale()[step.t].float().reshape(-1, 1, 1, 1, 1)
-    latents = batch_of(ShapeClips(FRAMES), PART).latents
+    latents = batch_of(WorldClips(FRAMES), PART).latents
     noise, _ = PART.draw(latents.shape[1:], 2)
     sample = add_noise(scale * latents, noise, step.t)
     cond = models.teacher(sample, step.t, told.context, fps=told.fps)
@@ -161,6 +161,16 @@ def test_a_reward_can_leave_out_clips_of_much_noise(vae):
     none = reward(vae, max_timestep=low - 1)(a_step(part=Part(seed=0, step=1, size=2)))
     assert none == 0
     none.backward()  # every weight of a process without such a clip still gets a gradient
+
+
+def test_a_reward_can_be_for_some_captions_only(vae):
+    step = a_step(part=Part(seed=0, step=1, size=2))
+    first, second = step.captions
+    assert first != second
+    one = reward(vae, captions=f"^{first}$")(step)
+    alone = decode_for_reward(vae, step.value[:1], torch.tensor([0, FRAMES - 1])).mean()
+    torch.testing.assert_close(one, -alone / 2)  # the other scores 0
+    assert reward(vae, captions="no such caption")(step) == 0
 
 
 def test_the_student_is_asked_once_for_all_objectives(vae):

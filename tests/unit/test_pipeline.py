@@ -15,8 +15,8 @@ import torch
 from helpers import relative_l2
 
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
+from hummingbird_core.evaluation.nano import SUBJECTS, evaluate
 from hummingbird_core.evaluation.shape_reader import read_video
-from hummingbird_core.evaluation.shapes import evaluate
 from hummingbird_core.model_files import find_model
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import initial_noise, step_noises
@@ -176,10 +176,11 @@ def test_a_part_that_is_missing_is_named(pipe):
 # --- the built-in model ---
 
 
-def test_built_in_model_is_as_good_as_its_recorded_table(built_in):
-    """With 48 of the table's 200 prompts, four standard deviations below what it says."""
-    recorded = json.loads((BENCHMARKS / "nano-shapes.json").read_text())["accuracy"]
-    measured = evaluate(built_in, 48)
+@pytest.mark.parametrize("subjects", SUBJECTS)
+def test_built_in_model_is_as_good_as_its_recorded_table(built_in, subjects):
+    """With 24 of the table's prompts, four standard deviations below what it says."""
+    recorded = json.loads((BENCHMARKS / "nano.json").read_text())["accuracy"][subjects]
+    measured = evaluate(built_in, subjects, 24)
     for aspect, accuracy in measured.items():
         expected = recorded[aspect]
         slack = 4 * math.sqrt(max(expected * (1 - expected), 0.01) / accuracy.total)

@@ -14,7 +14,8 @@ from hummingbird_core.errors import InputError
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import predict_x0
 from hummingbird_core.training.data.batch import ClipBatch
-from hummingbird_core.training.nano import shapes
+from hummingbird_core.training.nano.shapes import random_shape
+from hummingbird_core.training.nano.world import is_held_out, samples
 from hummingbird_core.training.pruning.analysis import (
     TIMESTEPS,
     Question,
@@ -39,7 +40,7 @@ from hummingbird_core.training.pruning.block_removal import (
     removals,
     without,
 )
-from hummingbird_core.training.pruning.metrics import load_metric, shape_accuracy, shape_clips
+from hummingbird_core.training.pruning.metrics import drawn_clips, load_metric, shape_accuracy
 from hummingbird_core.training.pruning.report import short_name, to_table, write_plot
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
@@ -158,13 +159,13 @@ def test_the_loss_is_the_error_in_noise_and_in_clean_latents(pipe, questions):
 
 
 def test_drawn_clips_are_encoded_with_the_models_own_vae(pipe):
-    clips = shape_clips(pipe, 2, 4)
+    clips = drawn_clips(pipe, 2, 4)
     assert clips.latents.shape == (2, 4, 4, 8, 8)
     assert len(clips.captions) == len(clips.fps) == 2
-    assert all(map(shapes.is_held_out, clips.captions))
+    assert all(map(is_held_out, clips.captions))
     decoded = pipe.decode(clips.latents[:, :, :1])
-    scene = next(shapes.samples(11, held_out=True, num_frames=4))[0]
-    error = (decoded[0, :, 0] - (shapes.render(scene)[:, 0] * 2 - 1)).abs().mean()
+    scene = next(samples(11, held_out=True, num_frames=4))[0]
+    error = (decoded[0, :, 0] - (scene.render()[:, 0] * 2 - 1)).abs().mean()
     assert error < 0.15
 
 
@@ -174,12 +175,12 @@ def test_the_shapes_metric_is_one_for_what_was_asked_for():
 
         def __call__(self, prompts, **settings):
             scenes = {text: scene for scene, text in self.scenes}
-            self.frames = torch.stack([shapes.render(scenes[p]) for p in prompts])
+            self.frames = torch.stack([scenes[p].render() for p in prompts])
             self.frames = (self.frames.permute(0, 2, 3, 4, 1) * 255).round().to(torch.uint8).numpy()
             return self
 
         def __init__(self):
-            endless = shapes.samples(12, held_out=True)
+            endless = samples(12, random_shape, held_out=True)
             self.scenes = [next(endless) for _ in range(3)]
 
     assert shape_accuracy(3, 16, 4, 7.5)(Truth()) == 1.0

@@ -8,7 +8,8 @@ from itertools import islice
 import pytest
 import torch
 
-from hummingbird_core.training.nano import shapes
+from hummingbird_core.training.nano.shapes import random_shape
+from hummingbird_core.training.nano.world import samples
 from hummingbird_core.training.rewards.held_out import RewardLog, judge
 from hummingbird_core.training.rewards.shape_judge import ShapeJudge
 from hummingbird_core.training.rewards.shapes import ShapesReward
@@ -58,8 +59,8 @@ def test_one_clip_or_an_empty_log_proves_nothing():
 
 @pytest.fixture(scope="module")
 def clips() -> tuple[torch.Tensor, list[str]]:
-    scenes = list(islice(shapes.samples(3), 3))
-    return torch.stack([shapes.render(s) for s, _ in scenes]) * 2 - 1, [text for _, text in scenes]
+    scenes = list(islice(samples(3, random_shape), 3))
+    return torch.stack([s.render() for s, _ in scenes]) * 2 - 1, [text for _, text in scenes]
 
 
 def test_judging_keeps_no_gradient_and_repeats_itself(clips):

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from hummingbird_core.errors import InputError
 from hummingbird_core.evaluation.shape_reader import Reading, read_video
-from hummingbird_core.training.nano import shapes
+from hummingbird_core.training.nano import motion, shapes
+from hummingbird_core.training.nano.world import samples
 from hummingbird_core.training.rewards.shapes import (
     SIGNATURES,
     Measures,
@@ -23,8 +24,8 @@ from hummingbird_core.training.rewards.shapes import (
     shape_signature,
 )
 
-SCENES = [scene for scene, _ in islice(shapes.samples(5), 60)]
-CLIPS = torch.stack([shapes.render(scene) for scene in SCENES]) * 2 - 1  # [60, 3, 16, 64, 64]
+SCENES = [scene for scene, _ in islice(samples(5, shapes.random_shape), 60)]
+CLIPS = torch.stack([scene.render() for scene in SCENES]) * 2 - 1  # [60, 3, 16, 64, 64]
 
 
 def blurred(clips: torch.Tensor) -> torch.Tensor:
@@ -42,10 +43,10 @@ def captioned(colour: str, shape: str, direction: str) -> str:
 @pytest.mark.parametrize("look", [lambda clips: clips, blurred], ids=["sharp", "blurred"])
 def test_the_right_caption_beats_all_71_wrong_ones(look):
     measures = measure(look(CLIPS))
-    words = list(product(shapes.COLOURS, shapes.SHAPES, shapes.DIRECTIONS))
+    words = list(product(shapes.COLOURS, shapes.SHAPES, motion.DIRECTIONS))
     scores = torch.stack([score(measures, captioned(*three)) for three in words])  # [72, 60]
     for number, scene in enumerate(SCENES):
-        right = words.index((scene.colour, scene.shape, scene.direction))
+        right = words.index(tuple(scene.attributes.values()))
         best, second = scores[:, number].topk(2).values
         assert scores[:, number].argmax() == right
         assert best > 0.95
@@ -58,15 +59,15 @@ def score(measures: Measures, caption: str) -> torch.Tensor:
 
 
 def test_the_reward_is_the_mean_of_its_aspects():
-    captions = [captioned(s.colour, s.shape, s.direction) for s in SCENES[:2]]
+    captions = [captioned(*scene.attributes.values()) for scene in SCENES[:2]]
     parts = aspect_scores(measure(CLIPS[:2]), captions)
     reward = ShapesReward()(CLIPS[:2], captions, torch.Generator())
     torch.testing.assert_close(reward, sum(parts.values()) / 3)
 
 
 def test_captions_of_the_world_are_read():
-    for scene, text in islice(shapes.samples(11), 200):
-        assert read_caption(text) == (scene.colour, scene.shape, scene.direction)
+    for scene, text in islice(samples(11, shapes.random_shape), 200):
+        assert read_caption(text) == tuple(scene.attributes.values())
     with pytest.raises(InputError, match="expected a colour"):
         read_caption("a hummingbird moves left")
 
@@ -84,7 +85,7 @@ def test_signatures_are_those_of_finely_drawn_shapes(shape):
 
 def test_a_still_picture_is_neither_right_nor_wrong_about_direction():
     still = CLIPS[:1, :, :1].expand(-1, -1, 16, -1, -1)
-    for direction in shapes.DIRECTIONS:
+    for direction in motion.DIRECTIONS:
         score = aspect_scores(measure(still), [captioned("red", "circle", direction)])["direction"]
         assert score.item() == pytest.approx(0.5, abs=1e-3)
 

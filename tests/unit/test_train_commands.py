@@ -20,7 +20,7 @@ SMALL = ("--steps", 2, "--batch", 2, "--set", "data.num_frames=2", "--set", "tra
 SMALL += ("--set", "data.height=64", "--set", "data.width=64")
 VIDEO = ("--set", "training.validate_every=2", "--set", "validation.num_inference_steps=1")
 VIDEO += ("--set", "validation.prompts=[a red circle moves right]")
-TEACHER = ("--teacher", "nano-teacher", "--data", "shapes")
+TEACHER = ("--teacher", "nano-teacher", "--data", "nano")
 
 
 @pytest.fixture(scope="module")

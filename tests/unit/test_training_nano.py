@@ -9,12 +9,12 @@ from command_line import run
 from hummingbird_core.checkpoints import load_checkpoint, read_tensors
 from hummingbird_core.model_files import find_model
 from hummingbird_core.training.data.batch import batch_of
-from hummingbird_core.training.nano import shapes
+from hummingbird_core.training.nano import motion, world
 from hummingbird_core.training.nano.autoencoder import build_vae, perturbed
 from hummingbird_core.training.nano.latents import picture_latents
-from hummingbird_core.training.nano.shape_clips import ShapeClips
 from hummingbird_core.training.nano.teacher import TeacherLoss, clip_length, zero_residual_branches
 from hummingbird_core.training.nano.text import build_text_encoder
+from hummingbird_core.training.nano.world_clips import WorldClips
 from hummingbird_core.training.parts import Part
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
@@ -30,19 +30,19 @@ def test_the_text_encoder_reads_many_wordings_as_one():
     assert torch.cosine_similarity(left, leftwards, 0) > torch.cosine_similarity(left, right, 0)
 
 
-@pytest.mark.parametrize("num_frames", [4, 16])
+@pytest.mark.parametrize("num_frames", [4, 16, 26])
 def test_clips_are_seeded_and_never_use_held_out_captions(num_frames):
-    clips = ShapeClips(num_frames)
+    clips = WorldClips(num_frames)
     batch, again = clips.batch(3, size=8), clips.batch(3, size=8)
     assert batch.captions == again.captions
     assert torch.equal(batch.latents, again.latents)
     assert batch.latents.shape == (8, 4, num_frames, 8, 8)
-    assert not any(map(shapes.is_held_out, batch.captions))
-    assert shapes.FPS * num_frames / 16 in batch.fps
+    assert not any(map(world.is_held_out, batch.captions))
+    assert motion.FPS * min(num_frames, 16) / 16 in batch.fps
 
 
 def test_a_share_of_the_clips_has_no_text():
-    told, silent = ShapeClips(1), ShapeClips(1, caption_dropout=0.5)
+    told, silent = WorldClips(1), WorldClips(1, caption_dropout=0.5)
     pairs = zip(told.batch(0, size=200).captions, silent.batch(0, size=200).captions, strict=True)
     left_out = [heard == "" for said, heard in pairs if heard in ("", said)]
     assert len(left_out) == 200
@@ -50,7 +50,7 @@ def test_a_share_of_the_clips_has_no_text():
 
 
 def test_latents_have_a_bit_more_than_half_unit_deviation():
-    assert ShapeClips(8).batch(1, size=16).latents.std().item() == pytest.approx(0.6, abs=0.1)
+    assert WorldClips(8).batch(1, size=16).latents.std().item() == pytest.approx(0.6, abs=0.1)
 
 
 def test_picture_latents_are_cell_colours_and_edges():
@@ -67,9 +67,9 @@ def test_picture_latents_are_cell_colours_and_edges():
 
 
 def test_every_seed_has_a_picture_of_its_own():
-    pictures = shapes.single_frames([5, 6])
+    pictures = world.single_frames([5, 6])
     assert pictures.shape == (2, 3, 64, 64)
-    assert torch.equal(shapes.single_frames([6])[0], pictures[1])
+    assert torch.equal(world.single_frames([6])[0], pictures[1])
     assert not torch.equal(pictures[0], pictures[1])
     assert pictures.min() >= -1
 
@@ -97,9 +97,9 @@ def teacher() -> HummingbirdUNet:
 
 
 def test_clips_get_longer():
-    lengths = [clip_length(step / 100) for step in range(100)]
-    assert [lengths.count(n) for n in (4, 8, 16)] == [40, 20, 40]
-    assert lengths == sorted(lengths)
+    lengths = [clip_length(step, 100) for step in range(100)]
+    assert [lengths.count(n) for n in (4, 8, 16, 26)] == [40, 20, 26, 14]
+    assert lengths[:60] == sorted(lengths[:60])
 
 
 @torch.no_grad()
@@ -115,15 +115,15 @@ def test_a_step_of_short_clips_costs_as_much_as_one_of_long_ones(teacher):
     sizes = []
     handle = teacher.register_forward_hook(lambda m, inputs, out: sizes.append(tuple(out.shape)))
     with torch.no_grad():
-        for step in (0, 4, 9):
+        for step in (0, 4, 8, 9):
             TeacherLoss(teacher, build_text_encoder(), steps=10)(Part(seed=0, step=step))
     handle.remove()
-    assert sizes == [(4, 4, 4, 8, 8), (2, 4, 8, 8, 8), (1, 4, 16, 8, 8)]
+    assert sizes == [(4, 4, 4, 8, 8), (2, 4, 8, 8, 8), (1, 4, 16, 8, 8), (1, 4, 26, 8, 8)]
 
 
 def test_a_new_teacher_predicts_nothing_yet(teacher):
     zero_residual_branches(teacher)
-    batch = batch_of(ShapeClips(2), Part(seed=0, step=0))
+    batch = batch_of(WorldClips(2), Part(seed=0, step=0))
     context = torch.randn(1, 77, 64)
     with torch.no_grad():
         first = teacher(batch.latents, 500, context)

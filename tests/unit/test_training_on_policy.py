@@ -11,7 +11,7 @@ from tiny_training import OWN, STUDENT, TEACHER, tiny_models
 from hummingbird_core.sampling import denoise_consistency
 from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.guidance import predict
-from hummingbird_core.training.nano.shape_clips import ShapeClips
+from hummingbird_core.training.nano.world_clips import WorldClips
 from hummingbird_core.training.objectives import OutputKD
 from hummingbird_core.training.on_policy import own_samples
 from hummingbird_core.training.parts import Part
@@ -30,7 +30,7 @@ def models() -> Models:
 
 
 def a_step(models: Models) -> Step:
-    return draw_step(PART, batch_of(ShapeClips(3), PART), models, OWN)
+    return draw_step(PART, batch_of(WorldClips(3), PART), models, OWN)
 
 
 @pytest.mark.parametrize("taken", range(4))
@@ -67,7 +67,7 @@ def test_clips_are_drawn_anywhere_on_the_way_and_stay_where_they_are():
     torch.testing.assert_close(sample[3], last[3])
     drawn = torch.cat(
         [
-            draw_step(p, batch_of(ShapeClips(1), p), tiny, OWN).t
+            draw_step(p, batch_of(WorldClips(1), p), tiny, OWN).t
             for p in (PART, replace(PART, seed=1))
         ]
     )

@@ -51,7 +51,7 @@ def preview_colours() -> list[list[float]]:
 
 
 def foreground_weight(latents: Tensor) -> Tensor:
-    """5 where the shape is, 1 elsewhere: it fills an eighth of the picture, but all of the text.
+    """5 where the subject is, 1 elsewhere: it fills an eighth of the picture, but most of the text.
 
     Args:
         latents: clean, `[B, 4, T, h, w]`.
@@ -59,6 +59,8 @@ def foreground_weight(latents: Tensor) -> Tensor:
     Returns:
         `[B, 1, T, h, w]`.
     """
-    background = latents.flatten(2).median(dim=-1).values[..., None, None, None]
+    # Of each row: the outer columns of all frames, most of which no subject reaches.
+    outer = latents[..., [0, -1]].transpose(2, 3).flatten(3)  # [B, 4, h, 2T]
+    background = outer.median(dim=-1).values[:, :, None, :, None]  # [B, 4, 1, h, 1]
     distance = (latents - background).abs().mean(dim=1, keepdim=True)
     return 1 + 4.0 * (distance > 0.25 * distance.amax(dim=(2, 3, 4), keepdim=True))

@@ -15,7 +15,7 @@ import torch
 from ..distil import distil
 from ..processes import connect
 from ..recipe import Recipe, read_recipe
-from ..stage import load_teacher
+from ..stage import NANO_WORLD, load_teacher
 from ..train_settings import TrainSettings
 from ..tune import tune
 from .autoencoder import train_vae
@@ -34,9 +34,9 @@ STAGES = TrainSettings(
     weight_decay=1e-3,
     save_every=50,
 )
-VAE = replace(STAGES, steps=1200, batch=16, ema_decay=0.98)  # single frames
-TEXT = replace(STAGES, steps=400, batch=128, ema_decay=0.9)  # captions
-TEACHER = replace(STAGES, steps=3000, batch=8, ema_decay=0.99)  # clips of 16 frames, or more
+VAE = replace(STAGES, steps=1600, batch=16, ema_decay=0.98)  # single frames
+TEXT = replace(STAGES, steps=600, batch=128, ema_decay=0.9)  # captions
+TEACHER = replace(STAGES, steps=6000, batch=8, ema_decay=0.99)  # clips of 16 frames, or more
 
 
 def make_nano(folder: Path, steps: Mapping[str, int]) -> tuple[Path, Path]:
@@ -59,7 +59,7 @@ def make_nano(folder: Path, steps: Mapping[str, int]) -> tuple[Path, Path]:
     distilled = folder / "distil" / "student.safetensors"
     if not distilled.exists():
         recipe = _recipe("nano-distil", steps.get("student"))
-        distil(teacher, "hummingbird-nano", "shapes", recipe, distilled.parent)
+        distil(teacher, "hummingbird-nano", NANO_WORLD, recipe, distilled.parent)
         connect().wait_for_everyone()  # until the file is written
     if not student.exists():
         make_student(student, teacher, distilled, steps.get("tuning"))
@@ -82,7 +82,7 @@ def make_teacher(file: Path, steps: Mapping[str, int]) -> None:
 def make_student(file: Path, teacher: Path, distilled: Path, steps: int | None) -> None:
     """Tunes a distilled student to few steps, and writes it with its VAE and text encoder."""
     recipe = _recipe("nano-tune", steps)
-    tuned = tune(teacher, distilled, "shapes", recipe, file.parent / "tune").model
+    tuned = tune(teacher, distilled, NANO_WORLD, recipe, file.parent / "tune").model
     if connect().is_main_process and tuned:
         model = load_teacher(tuned)  # whole, as this file has to be too
         save_model(file, model.unet, model.vae, model.text_encoder)

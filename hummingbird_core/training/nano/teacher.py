@@ -26,8 +26,8 @@ from ..processes import connect
 from ..train_settings import TrainSettings
 from ..trainer import train
 from .latents import foreground_weight
-from .shape_clips import ShapeClips
-from .shapes import NUM_FRAMES
+from .motion import LONG_FRAMES, NUM_FRAMES
+from .world_clips import WorldClips
 
 CAPTION_DROPOUT = 0.1  # share of clips without text, for classifier-free guidance
 NOISE = NoiseSettings(timesteps="slots", pure_last_step=True)
@@ -37,8 +37,8 @@ NOISE = NoiseSettings(timesteps="slots", pure_last_step=True)
 class TeacherLoss:
     """Error of the predicted noise, weighed like that of clean clips, on longer and longer ones.
 
-    A place in the batch holds a clip of 16 frames, two of 8 or four of 4: a step always costs the
-    same.
+    A place in the batch holds a clip of 16 or 26 frames, two of 8 or four of 4: a step costs about
+    the same.
 
     Attributes:
         unet: to be trained.
@@ -51,10 +51,10 @@ class TeacherLoss:
     steps: int
 
     def __call__(self, part: Part) -> dict[str, Tensor]:
-        num_frames = clip_length(part.step / self.steps)
-        part = part.wider(NUM_FRAMES // num_frames)
+        num_frames = clip_length(part.step, self.steps)
+        part = part.wider(max(NUM_FRAMES // num_frames, 1))
         device = connect().device
-        clips = ShapeClips(num_frames, part.seed, CAPTION_DROPOUT)
+        clips = WorldClips(num_frames, part.seed, CAPTION_DROPOUT)
         batch = batch_of(clips, part).to(device)
         noise, (places,) = part.draw(batch.latents.shape[1:], 1, device)
         t = draw_timesteps(places, NOISE)
@@ -85,6 +85,12 @@ def zero_residual_branches(unet: HummingbirdUNet) -> None:
                 nn.init.zeros_(parameter)
 
 
-def clip_length(progress: float) -> int:
-    """Frames of the clips, 4, 8 and at last 16: more clips a step teach more of what words mean."""
-    return NUM_FRAMES // (4 if progress < 0.4 else 2 if progress < 0.6 else 1)
+def clip_length(step: int, steps: int) -> int:
+    """Frames of the clips of a step: 4, then 8, at last 16, and every third time 26.
+
+    Short ones first, since more clips a step teach more of what words mean.
+    """
+    progress = step / steps
+    if progress < 0.6:
+        return NUM_FRAMES // (4 if progress < 0.4 else 2)
+    return LONG_FRAMES if step % 3 == 0 else NUM_FRAMES

@@ -2,8 +2,8 @@
 
 Trained along with the U-Net, the tower collapsed within 200 steps: all captions came out alike,
 before the U-Net had learned to look. Random and frozen, it keeps words apart, but the telling words
-drown in the others: the U-Net learned colours in 400 steps, and directions never. Asked for colour,
-shape and direction, it gives the many wordings of each one clear vector, within a minute.
+drown in the others: the U-Net learned colours in 400 steps, and directions never. Asked what a
+caption says of colour, subject, direction and place, it gives their many wordings clear vectors.
 """
 
 from __future__ import annotations
@@ -20,18 +20,25 @@ from ...tokenizer import PADDING_ID, WordTokenizer
 from ..parts import Part
 from ..train_settings import TrainSettings
 from ..trainer import train
-from . import shapes
+from . import world
+from .grounds import GROUNDS
+from .motion import DIRECTIONS
+from .pictures import PICTURES
+from .shapes import COLOURS, SHAPES
 
 WORD_STD = 0.5
+UNSAID = ""
 ATTRIBUTES = {
-    "colour": list(shapes.COLOURS),
-    "shape": list(shapes.SHAPES),
-    "direction": list(shapes.DIRECTIONS),
+    "colour": [UNSAID, *COLOURS],
+    "shape": [UNSAID, *SHAPES],
+    "picture": [UNSAID, *PICTURES],
+    "direction": [*DIRECTIONS],
+    "place": [UNSAID, *GROUNDS],
 }
 
 
 class CaptionReader(nn.Module):
-    """Tells colour, shape and direction from the mean of a caption's 77 vectors."""
+    """Tells what a caption says from the mean of its 77 vectors."""
 
     def __init__(self, text_encoder: TextEncoder):
         super().__init__()
@@ -52,7 +59,7 @@ def train_text_encoder(settings: TrainSettings, folder: Path) -> TextEncoder:
     model = CaptionReader(build_text_encoder())
 
     def loss(part: Part) -> dict[str, Tensor]:
-        drawn = [next(shapes.samples(seed)) for seed in part.clip_seeds]
+        drawn = [next(world.samples(seed)) for seed in part.clip_seeds]
         scenes, captions = zip(*drawn, strict=True)
         return {
             name: F.cross_entropy(logits, _labels(scenes, name).to(logits.device))
@@ -62,15 +69,15 @@ def train_text_encoder(settings: TrainSettings, folder: Path) -> TextEncoder:
     return train("text", model, loss, settings, folder).text_encoder
 
 
-def _labels(scenes: Sequence[shapes.Scene], attribute: str) -> Tensor:
+def _labels(scenes: Sequence[world.Scene], attribute: str) -> Tensor:
     return torch.tensor(
-        [ATTRIBUTES[attribute].index(getattr(scene, attribute)) for scene in scenes]
+        [ATTRIBUTES[attribute].index(scene.attributes.get(attribute, UNSAID)) for scene in scenes]
     )
 
 
 def build_text_encoder() -> TextEncoder:
     """An untrained tower that knows the words of the captions."""
-    tokenizer = WordTokenizer.from_words(shapes.vocabulary())
+    tokenizer = WordTokenizer.from_words(world.vocabulary())
     config = TextConfig(
         width=64, layers=2, heads=4, vocab_size=tokenizer.vocab_size, mlp_width=256, skip_last=0
     )

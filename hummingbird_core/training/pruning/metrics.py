@@ -10,7 +10,8 @@ from ...evaluation.shape_reader import read_video
 from ...pipeline import HummingbirdPipeline
 from ...plugins import named_function
 from ..data.batch import ClipBatch
-from ..nano import shapes
+from ..nano.shapes import random_shape
+from ..nano.world import samples
 from .analysis import Metric
 
 ASPECTS = ("colour", "shape", "direction")
@@ -18,14 +19,14 @@ CLIP_SEED, PROMPT_SEED = 11, 12  # of scenes that neither training nor the final
 
 
 @torch.no_grad()
-def shape_clips(pipe: HummingbirdPipeline, count: int, num_frames: int) -> ClipBatch:
-    """Drawn clips of moving shapes, encoded with the VAE of `pipe`."""
-    scenes = list(islice(shapes.samples(CLIP_SEED, held_out=True, num_frames=num_frames), count))
-    frames = torch.stack([shapes.render(scene) for scene, _ in scenes]) * 2 - 1
+def drawn_clips(pipe: HummingbirdPipeline, count: int, num_frames: int) -> ClipBatch:
+    """Drawn clips of the built-in model's world, encoded with the VAE of `pipe`."""
+    scenes = list(islice(samples(CLIP_SEED, held_out=True, num_frames=num_frames), count))
+    frames = torch.stack([scene.render() for scene, _ in scenes]) * 2 - 1
     return ClipBatch(
         latents=pipe.encode_video(frames),
         captions=[caption for _, caption in scenes],
-        fps=torch.tensor([scene.fps for scene, _ in scenes]),
+        fps=torch.tensor([scene.motion.fps for scene, _ in scenes]),
     )
 
 
@@ -38,7 +39,7 @@ def shape_accuracy(prompts: int, num_frames: int, steps: int, guidance: float) -
         steps: sampling steps, with DDIM for a teacher.
         guidance: the guidance scale.
     """
-    wanted = list(islice(shapes.samples(PROMPT_SEED, held_out=True), prompts))
+    wanted = list(islice(samples(PROMPT_SEED, random_shape, held_out=True), prompts))
 
     def accuracy(pipe: HummingbirdPipeline) -> float:
         texts = [text for _, text in wanted]
@@ -47,7 +48,7 @@ def shape_accuracy(prompts: int, num_frames: int, steps: int, guidance: float) -
         )
         seen = [read_video(frames) for frames in video.frames]
         right = [
-            getattr(reading, aspect) == getattr(scene, aspect)
+            getattr(reading, aspect) == scene.attributes[aspect]
             for (scene, _), reading in zip(wanted, seen, strict=True)
             for aspect in ASPECTS
         ]

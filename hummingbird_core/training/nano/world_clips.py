@@ -1,4 +1,4 @@
-"""Clips of moving shapes as a source for training: drawn as they are needed, endless."""
+"""Clips of the built-in model's world as a source for training: drawn as needed, endless."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import torch
 
 from ..data.batch import ClipBatch
 from ..data.clip_order import numbers_of_step
-from . import shapes
 from .latents import SCALING_FACTOR, picture_latents
+from .motion import FPS, NUM_FRAMES
+from .world import samples
 
 FPS_RANGE = (6.0, 12.0)  # of 16 frames
 
 
 @dataclass(frozen=True)
-class ShapeClips:
+class WorldClips:
     """A `ClipSource` of the built-in model's world, with the latents that its VAE stands for.
 
     Attributes:
@@ -25,7 +26,7 @@ class ShapeClips:
         caption_dropout: share of clips without text, for classifier-free guidance.
     """
 
-    num_frames: int = shapes.NUM_FRAMES
+    num_frames: int = NUM_FRAMES
     seed: int = 0
     caption_dropout: float = 0.0
 
@@ -43,10 +44,10 @@ class ShapeClips:
 
     def _clip(self, number: int) -> tuple[torch.Tensor, str, float]:
         """Video `[3, T, H, W]` in 0..1, caption, and frame rate: half have the usual one."""
-        rng = random.Random(f"shapes {self.seed} {number}")
-        fps = shapes.FPS if rng.random() < 0.5 else rng.uniform(*FPS_RANGE)
-        fps *= self.num_frames / shapes.NUM_FRAMES  # fewer frames show the same seconds
-        scenes = shapes.samples(rng.getrandbits(32), num_frames=self.num_frames, fps=fps)
+        rng = random.Random(f"clip {self.seed} {number}")
+        fps = FPS if rng.random() < 0.5 else rng.uniform(*FPS_RANGE)
+        fps *= min(self.num_frames / NUM_FRAMES, 1)  # fewer frames show the same seconds
+        scenes = samples(rng.getrandbits(32), num_frames=self.num_frames, fps=fps)
         scene, caption = next(scenes)
         is_silent = rng.random() < self.caption_dropout
-        return shapes.render(scene), "" if is_silent else caption, fps
+        return scene.render(), "" if is_silent else caption, fps

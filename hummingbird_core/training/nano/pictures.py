@@ -1,0 +1,109 @@
+"""Moving pictures: the other half of the built-in model's world, drawn and worded.
+
+A hummingbird, a cat, a rocket ... move over a plain background or a simple landscape. They look
+where they go, if they look anywhere. The pictures are `assets/nano/pictures.png`, see NOTICE.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from .grounds import GROUNDS, Ground, plain_ground, random_ground
+from .motion import FPS, NUM_FRAMES, Motion, random_motion, sentence
+
+# The pictures of the file from left to right, and which way each looks.
+PICTURES: dict[str, str | None] = {
+    "hummingbird": "right",
+    "cat": None,
+    "fox": None,
+    "panda": None,
+    "frog": None,
+    "fish": "left",
+    "rocket": "right",
+    "car": "left",
+    "mushroom": None,
+    "octopus": None,
+}
+PLAIN_SHARE = 0.3  # of the scenes, whose captions say nothing of a place
+
+
+@dataclass(frozen=True)
+class PictureScene:
+    """A picture before its background."""
+
+    picture: str
+    place: str | None  # of `GROUNDS`
+    ground: Ground
+    motion: Motion
+    mirrored: bool
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What a caption of it says."""
+        said = {"picture": self.picture, "direction": self.motion.direction}
+        return {**said, "place": self.place} if self.place else said
+
+    def render(self) -> Tensor:
+        """Float video `[3, T, SIZE, SIZE]` in 0..1."""
+        moved = sprite(self.picture, self.motion, self.mirrored)
+        return moved[:3] + (1 - moved[3:]) * self.ground.draw()[:, None]
+
+    def caption(self, rng: random.Random) -> str:
+        """One of many wordings."""
+        return sentence(rng, self.picture, self.motion, GROUNDS[self.place] if self.place else "")
+
+
+def random_picture(
+    rng: random.Random, num_frames: int = NUM_FRAMES, fps: float = FPS
+) -> PictureScene:
+    """Any of the scenes."""
+    picture = rng.choice(list(PICTURES))
+    place = None if rng.random() < PLAIN_SHARE else rng.choice(list(GROUNDS))
+    ground = random_ground(rng, place) if place else plain_ground(rng)
+    motion = random_motion(rng, num_frames, fps)
+    return PictureScene(picture, place, ground, motion, _is_mirrored(picture, motion, rng))
+
+
+def _is_mirrored(picture: str, motion: Motion, rng: random.Random) -> bool:
+    looks = PICTURES[picture]
+    if motion.direction in ("left", "right"):
+        return looks is not None and looks != motion.direction
+    return rng.random() < 0.5
+
+
+def sprite(picture: str, motion: Motion, mirrored: bool) -> Tensor:
+    """A moving picture before nothing: `[4, T, SIZE, SIZE]`, colours times cover, and cover."""
+    x, y = (offset / motion.radius for offset in motion.offsets())
+    x, y = torch.broadcast_tensors(-x if mirrored else x, y)
+    image = at_size(picture, round(2 * motion.radius))
+    images = image.expand(motion.num_frames, -1, -1, -1)
+    moved = F.grid_sample(images, torch.stack([x, y], dim=-1), align_corners=False)
+    return moved.transpose(0, 1)  # [T, 4, H, W] -> [4, T, H, W]
+
+
+@cache
+def at_size(picture: str, pixels: int) -> Tensor:
+    """`[4, pixels, pixels]`, colours times cover, and cover."""
+    return F.interpolate(
+        _picture(picture)[None], size=(pixels, pixels), mode="bilinear", antialias=True
+    )[0]
+
+
+@cache
+def _picture(name: str) -> Tensor:
+    """As in the file, `[4, H, W]` in 0..1, colours times cover."""
+    file = files("hummingbird_core") / "assets" / "nano" / "pictures.png"
+    with file.open("rb") as stream, Image.open(stream) as image:
+        sheet = np.asarray(image.convert("RGBA"), dtype=np.float32) / 255
+    pictures = torch.from_numpy(sheet).permute(2, 0, 1).chunk(len(PICTURES), dim=2)
+    picture = pictures[list(PICTURES).index(name)]
+    return torch.cat([picture[:3] * picture[3:], picture[3:]])
