@@ -70,9 +70,12 @@ def make_teacher(file: Path, steps: Mapping[str, int]) -> None:
     """Trains the parts of a teacher, each with its state beside `file`, and writes them into it."""
     folder = file.parent
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # of the weights that each part starts from, alike in all processes
+        # The weights that each part starts from, alike in all processes, whatever comes before it.
+        torch.manual_seed(0)
         vae = train_vae(_with_steps(VAE, steps.get("vae")), folder)
+        torch.manual_seed(1)
         text_encoder = train_text_encoder(_with_steps(TEXT, steps.get("text")), folder)
+        torch.manual_seed(2)
         unet = train_teacher(text_encoder, _with_steps(TEACHER, steps.get("teacher")), folder)
     if connect().is_main_process:
         save_model(file, unet, vae, text_encoder)
