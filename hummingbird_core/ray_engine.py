@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -10,6 +13,7 @@ from .engines import Item, Result
 from .errors import MissingPackageError
 
 ITEMS_PER_BLOCK = 4  # their results arrive together: what a kill costs for each actor
+MOST_ATTEMPTS = 2  # at an item that kills its process
 
 
 class RayEngine:
@@ -32,38 +36,74 @@ class RayEngine:
         items: Iterable[Item],
         lost: Callable[[Item], Result],
     ) -> Iterator[tuple[Item, Result]]:
-        """See `Engine.map`. Ray restarts an actor that died and repeats its items by itself."""
-        ray = _require_ray()
+        """See `Engine.map`."""
         todo = list(items)
         if not todo:
             return
-        options = {} if self.address else {"include_dashboard": False}
-        ray.init(self.address, ignore_reinit_error=True, log_to_driver=False, **options)
-        ray.data.DataContext.get_current().enable_progress_bars = False  # the caller has its own
+        ray = self._start()
         # A data set of indices: what is in the items need not fit Arrow's types.
         indices = [{"index": index} for index in range(len(todo))]
         # Small blocks where there are few items, so that each actor gets some.
         blocks = -(-len(todo) // min(ITEMS_PER_BLOCK, -(-len(todo) // self.workers)))
         results = ray.data.from_items(indices, override_num_blocks=blocks).map(
             _Actor,
-            fn_constructor_args=(stage, ray.put(todo)),
+            fn_constructor_args=(stage, ray.put(todo), ray.remote(num_cpus=0)(_Attempts).remote()),
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=self.workers),
             num_gpus=self.gpus or None,
         )
         for row in results.iter_rows():
-            yield todo[row["index"]], json.loads(row["result"])
+            item, result = todo[row["index"]], row["result"]
+            yield item, json.loads(result) if result else lost(item)
+
+    def _start(self) -> Any:
+        """The module `ray`, connected to the cluster or to a Ray of this process's own."""
+        ray = _require_ray()
+        options: dict[str, Any] = {}
+        if self.address is None:  # its workers import what we can; a cluster has its own paths
+            path = os.pathsep.join(path for path in sys.path if path)
+            options = {
+                "include_dashboard": False,
+                "runtime_env": {"env_vars": {"PYTHONPATH": path}},
+            }
+        ray.init(self.address, ignore_reinit_error=True, log_to_driver=False, **options)
+        ray.data.DataContext.get_current().enable_progress_bars = False  # the caller has its own
+        return ray
+
+
+class _Attempts:
+    """An actor that knows how often work on each item was begun and not ended.
+
+    Ray starts a dead worker again and gives it the same block, for ever if need be.
+    """
+
+    def __init__(self) -> None:
+        self.begun: Counter[int] = Counter()
+
+    def begin(self, index: int) -> int:
+        self.begun[index] += 1
+        return self.begun[index]
+
+    def end(self, index: int) -> None:
+        del self.begun[index]
 
 
 class _Actor:
     """One process of the cluster, with the stage and all items at hand."""
 
-    def __init__(self, stage: Callable[[Any], Any], items: Any) -> None:
+    def __init__(self, stage: Callable[[Any], Any], items: Any, attempts: Any) -> None:
+        self.ray = _require_ray()
         self.stage = stage
-        self.items = _require_ray().get(items)
+        self.items = self.ray.get(items)
+        self.attempts = attempts
 
     def __call__(self, row: dict[str, int]) -> dict[str, Any]:
+        index = row["index"]
+        if self.ray.get(self.attempts.begin.remote(index)) > MOST_ATTEMPTS:
+            return {"index": index, "result": ""}
         # JSON, because Arrow would want the same columns in every row; it keeps floats exactly.
-        return {**row, "result": json.dumps(self.stage(self.items[row["index"]]))}
+        result = json.dumps(self.stage(self.items[index]))
+        self.attempts.end.remote(index)
+        return {"index": index, "result": result}
 
 
 def _require_ray() -> Any:

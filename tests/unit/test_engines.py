@@ -34,6 +34,19 @@ def test_a_process_that_dies_costs_its_item_only():
 
 def test_nothing_to_do():
     assert list(LocalEngine(2).map(square, iter(()), lost)) == []
+    assert list(RayEngine(2).map(square, iter(()), lost)) == []
+
+
+@pytest.fixture
+def ray():
+    ray = pytest.importorskip("ray", reason="needs Ray Data: pip install 'ray[data]'")
+    yield ray
+    ray.shutdown()
+
+
+def test_a_ray_worker_that_dies_costs_its_item_only(ray):
+    results = dict(RayEngine(2).map(square, iter(range(20)), lost))
+    assert results == {n: n**2 for n in range(20)} | {13: -13}
 
 
 def test_every_worker_sees_a_gpu_of_its_own():
