@@ -1,6 +1,6 @@
 """Measures what ComfyUI adds to the time of a video: its server against the library (table e).
 
-    export COMFYUI_PATH=.comfyui/ComfyUI PYTHONPATH=.:tests:tests/comfy:tools
+    export COMFYUI_PATH=.comfyui/ComfyUI PYTHONPATH=.:tests/comfy:tools
     .comfyui/venv/bin/python benchmarks/comfyui.py -o benchmarks/results
 
 Both make the same videos from the same prompt, encode them as mp4, and have their models loaded.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -191,7 +191,7 @@ def decode_latents(
     frames = frames.to(vae.device, vae.dtype)
     shape = (len(frames), vae.config["out_channels"], height * factor, width * factor)
     video = frames.new_empty(shape, dtype=torch.float32)
-    chunk_frames = chunk_frames or _frames_in_chunk(shape, frames.device)
+    chunk_frames = chunk_frames or frames_in_chunk(*shape[2:], frames.device)
     for start in range(0, len(frames), chunk_frames):
         chunk = frames[start : start + chunk_frames]
         decoded = _decode_tiled(vae, chunk, tile) if tile else _decode(vae, chunk)
@@ -283,7 +283,8 @@ def encode_posterior(
             f"{factor}: resize or crop them"
         )
     frames = rearrange(video, "b c t h w -> (b t) c h w").to(vae.device, vae.dtype)
-    chunk_frames = chunk_frames or _frames_in_chunk(frames.shape, frames.device)
+    height, width = video.shape[3:]
+    chunk_frames = chunk_frames or frames_in_chunk(height, width, frames.device)
     posteriors = (vae.encode(chunk).latent_dist for chunk in frames.split(chunk_frames))
     moments = torch.cat([torch.stack([p.mean, p.std]) for p in posteriors], dim=1).float()
     mean, std = rearrange(moments, "m (b t) c h w -> m b c t h w", b=len(video))
@@ -291,10 +292,10 @@ def encode_posterior(
     return scale * mean, scale * std
 
 
-def _frames_in_chunk(shape: Sequence[int], device: torch.device) -> int:
-    """Of frames `[N, C, H, W]`."""
+def frames_in_chunk(height: int, width: int, device: torch.device) -> int:
+    """How many frames of this size in pixels go through a VAE at a time."""
     pixels = CHUNK_PIXELS_CPU if device.type == "cpu" else CHUNK_PIXELS
-    return max(1, pixels // (shape[2] * shape[3]))
+    return max(1, pixels // (height * width))
 
 
 def _check_input(values: Tensor, name: str, channels: int, chunk_frames: int | None) -> None:

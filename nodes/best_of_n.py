@@ -86,13 +86,12 @@ class BestOfN(io.ComfyNode):
             threshold=threshold,
             dover=dover,
         )
-        best = takes.best
-        preview = contact_sheet(takes.sheets)
+        preview = contact_sheet([take.row for take in takes.takes])
         return io.NodeOutput(
-            best.images,
-            best.latent,
-            best.seed,
-            best.value,
+            takes.images,
+            takes.latent,
+            takes.best.seed,
+            takes.best.value,
             takes.report,
             ui={**preview, "hummingbird_scores": takes.shown, "text": (takes.report,)},
         )

@@ -17,7 +17,7 @@ class DownloadHummingbird(io.ComfyNode):
             display_name="Download Hummingbird",
             category=CATEGORY,
             description="Fetches a checkpoint from its authors into models/checkpoints; goes on "
-            "where an earlier try stopped, verifies the file, and converts it to safetensors. "
+            "where an earlier try stopped, verifies the file, and converts it to safetensors.\n"
             f"{describe_all()}",
             inputs=[
                 io.Combo.Input(
@@ -26,8 +26,8 @@ class DownloadHummingbird(io.ComfyNode):
                 io.Boolean.Input(
                     "accept_licence",
                     default=False,
-                    tooltip="You have read the licence in this node's description and agree to "
-                    "it. Nothing is downloaded otherwise.",
+                    tooltip="You have read the authors' licence, which this node names, and "
+                    "agree to it. Nothing is downloaded otherwise.",
                 ),
                 io.Boolean.Input(
                     "convert",

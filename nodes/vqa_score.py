@@ -6,7 +6,14 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .adapter.scoring import contact_sheet, describe_score, number, rating, shown_score
+from .adapter.scoring import (
+    contact_sheet,
+    describe_score,
+    number,
+    rating,
+    sheet_row,
+    shown_score,
+)
 from .common import CATEGORY, dover_input, fps_input
 
 
@@ -46,7 +53,10 @@ class VQAScore(io.ComfyNode):
         score = rating(dover)(images, fps)
         names = ("overall", "technical", "aesthetic", "flicker", "motion_smoothness")
         report = describe_score(score)
-        preview = {**contact_sheet([images]), "hummingbird_scores": (shown_score(score),)}
+        preview = {
+            **contact_sheet([sheet_row(images)]),
+            "hummingbird_scores": (shown_score(score),),
+        }
         return io.NodeOutput(
             images,
             *(number(score, name) for name in names),

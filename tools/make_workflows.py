@@ -1,9 +1,12 @@
-"""Make workflows/*.json and their pictures from workflow_graphs.py, with ComfyUI's own front end.
+"""Make the pictures of workflows/*.json, and the files themselves, with ComfyUI's own front end.
 
-    python tools/make_workflows.py http://127.0.0.1:8188     a running ComfyUI that has this pack
+    .comfyui/venv/bin/python tools/make_workflows.py            the pictures
+    .comfyui/venv/bin/python tools/make_workflows.py --files    the files, too
 
-Use the oldest ComfyUI that we support: newer front ends read what older ones wrote, not always the
-other way round. Needs playwright and a Chromium.
+A server is started for it. Pictures show results where the built-in model makes them: remake them
+when it has new weights. Files come from workflow_graphs.py; make them with the oldest ComfyUI that
+we support (COMFYUI_PATH): newer front ends read what older ones wrote, not always the other way
+round.
 """
 
 from __future__ import annotations
@@ -11,16 +14,24 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
+from comfy_install import comfyui_path
 from comfy_page import chromium, comfy_page, fit_view
-from workflow_graphs import WORKFLOWS, Workflow, numbered
+from comfy_server import ComfyServer
+from workflow_graphs import BIG, LORA, WORKFLOWS, Workflow, numbered
 
 FOLDER = Path(__file__).resolve().parent.parent / "workflows"
-SIZE = (1280, 760)  # of the page in pixels
+SIZE = (1280, 900)  # of the page in pixels
 PICTURE = {"x": 80, "y": 90, "width": 1180, "height": 560}  # without the bars around the canvas
-LEGIBLE = {"Comfy_Minimap_Visible": False, "LiteGraph_Canvas_LowQualityRenderingZoomThreshold": 0.1}
+SETTINGS = {
+    "Comfy_Minimap_Visible": False,
+    "Comfy_Locale": "en",
+    "LiteGraph_Canvas_LowQualityRenderingZoomThreshold": 0.1,
+}
 
 MAKE = """async ([name, graph, note]) => {
   await app.loadApiJson(graph, name);
@@ -37,25 +48,59 @@ MAKE = """async ([name, graph, note]) => {
   text.pos = [x, y - 300];
   return JSON.stringify(app.graph.serialize());
 }"""
+# A video that has just been made shows how it is loaded; one that is told where to stand does not.
+SHOW_MIDDLE = """() => Promise.all([...document.querySelectorAll("video")].map(
+  (video) => new Promise((done) => {
+    video.controls = false;
+    video.pause();
+    video.onseeked = done;
+    video.currentTime = video.duration / 2;
+  })))"""
 
 
 def main() -> int:
-    """Make all workflows."""
+    """Make all pictures, and the files if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("server", help="its address, such as http://127.0.0.1:8188")
-    server = parser.parse_args().server
-    with chromium() as browser:
-        page = comfy_page(browser, server, SIZE, **LEGIBLE)
-        for name, workflow in WORKFLOWS.items():
-            make(page, name, workflow)
+    parser.add_argument("--files", action="store_true", help="also make the workflows themselves")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        server = ComfyServer(comfyui_path(), Path(folder, "base"))
+        _stand_in_for_files_of_users(server.folder / "models")
+        with server, chromium() as browser:
+            page = comfy_page(browser, server.url, SIZE, **SETTINGS)
+            for name, workflow in WORKFLOWS.items():
+                if args.files:
+                    write_file(page, name, workflow)
+                take_picture(page, server, name, workflow)
     return 0
 
 
-def make(page: Any, name: str, workflow: Workflow) -> None:
-    """Write one workflow and its picture."""
+def _stand_in_for_files_of_users(models: Path) -> None:
+    """Empty files: without them the front end marks their loaders as broken."""
+    for path in (models / "checkpoints" / BIG, models / "loras" / LORA):
+        path.parent.mkdir(parents=True)
+        path.touch()
+
+
+def write_file(page: Any, name: str, workflow: Workflow) -> None:
+    """A workflow in the form in which the front end saves it."""
     saved = json.loads(page.evaluate(MAKE, [name, numbered(workflow.graph), workflow.note]))
     text = json.dumps(saved, indent=2, ensure_ascii=False)
     (FOLDER / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
+
+
+def take_picture(page: Any, server: ComfyServer, name: str, workflow: Workflow) -> None:
+    """Of a workflow, with what it made if nothing has to be downloaded for it."""
+    saved = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    page.evaluate("(workflow) => app.loadGraphData(workflow)", saved)
+    page.wait_for_timeout(1000)
+    if workflow.runs_offline:
+        page.evaluate("() => app.queuePrompt(0)")
+        page.wait_for_selector("video", state="attached")
+        while any(server.get("/queue").values()):
+            time.sleep(0.5)
+        page.wait_for_timeout(1000)  # the last of several videos is shown a little later
+        page.evaluate(SHOW_MIDDLE)
     fit_view(page, PICTURE)
     page.wait_for_timeout(1500)  # until the canvas is drawn again
     page.screenshot(path=FOLDER / f"{name}.jpg", type="jpeg", quality=80, clip=PICTURE)

@@ -12,6 +12,7 @@ Graph = dict[str, dict[str, Any]]
 
 NANO = "nano (built in)"
 BIG = "hummingbird-0.7b.safetensors"  # what Download Hummingbird writes
+LORA = "unet_lora.pt"
 NANO_PROMPT = "a red circle moves right"
 BIG_PROMPT = "a hummingbird hovers in front of a red flower, soft morning light, slow motion"
 NANO_SIZE = {"width": 64, "height": 64, "frames": 16, "steps": 4}
@@ -28,6 +29,11 @@ class Workflow:
 
     graph: Graph
     note: str
+
+    @property
+    def runs_offline(self) -> bool:
+        """Whether it needs no file that a user has to get."""
+        return all(node["inputs"].get("checkpoint") != BIG for node in self.graph.values())
 
 
 def node(class_type: str, **inputs: Any) -> dict[str, Any]:
@@ -106,7 +112,7 @@ def stock_nodes() -> Graph:
 
 
 def reward_lora() -> Graph:
-    lora = node("HummingbirdLoadLoRA", model=["load", 0], lora="unet_lora.pt", strength=1.0)
+    lora = node("HummingbirdLoadLoRA", model=["load", 0], lora=LORA, strength=1.0)
     return _with_model_change(text_to_video(BIG, BIG_PROMPT, BIG_SIZE), "lora", lora)
 
 

@@ -1,5 +1,5 @@
-// Shows what our nodes found out: the enhanced prompt, scores, reports, the progress of a download,
-// and of any node that samples, the video in the making.
+// Shows what our nodes found out: the enhanced prompt, scores, reports, terms and progress of a
+// download, and of any node that samples, the video in the making.
 // Plain DOM, so that it is the same on the classic canvas and in Nodes 2.0.
 
 import { api } from "../../scripts/api.js";
@@ -7,6 +7,7 @@ import { app } from "../../scripts/app.js";
 import { nodeOf } from "./graph.js";
 import { show } from "./panel.js";
 import "./preview.js";
+import { showTerms } from "./terms.js";
 import { loadTexts } from "./texts.js";
 import { progressView, promptView, scoresView, textView } from "./views.js";
 
@@ -30,6 +31,7 @@ app.registerExtension({
       const view = viewOf(output);
       if (view) show(this, view);
     };
+    if (node.comfyClass === DOWNLOAD) showTerms(node);
   },
 });
 

@@ -1,19 +1,32 @@
-// The words that this extension adds, from locales/LANGUAGE/main.json.
+// The words that this extension shows, from locales/LANGUAGE/*.json.
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
 const texts = {};
+const nodes = {};
+let reading = null;
 
-/** Read the texts in the user's language, or else in English. */
-export async function loadTexts() {
+/** Read the texts in the user's language, or else in English; once. */
+export function loadTexts() {
+  reading ??= read();
+  return reading;
+}
+
+async function read() {
   const all = await (await api.fetchApi("/i18n")).json();
   const language = app.extensionManager.setting.get("Comfy.Locale");
   Object.assign(texts, all.en?.hummingbird, all[language]?.hummingbird);
+  Object.assign(nodes, all.en?.nodeDefs, all[language]?.nodeDefs);
 }
 
 /** A text with its {placeholders} filled in; a name without a text stands for itself. */
 export function text(name, values = {}) {
   const template = texts[name] ?? name;
   return template.replace(/{(\w+)}/g, (placeholder, key) => values[key] ?? placeholder);
+}
+
+/** What a node does. */
+export function description(nodeType) {
+  return nodes[nodeType]?.description ?? "";
 }

@@ -73,6 +73,11 @@ export function textView(report) {
   return element("div", "hummingbird-report", element("pre", "hummingbird-text", report), button);
 }
 
+/** What a user agrees to. */
+export function termsView(terms) {
+  return element("div", "hummingbird-terms", element("div", "hummingbird-remark", terms));
+}
+
 /** How far a download has come. */
 export function progressView(done, total) {
   const label = text("megabytes", { done, total });

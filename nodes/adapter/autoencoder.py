@@ -5,6 +5,7 @@ ComfyUI's own KL autoencoder raises for a latent with a frame axis, or decodes o
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +17,9 @@ import torch
 from torch import Tensor
 
 from ...hummingbird_core.errors import CheckpointError
-from ...hummingbird_core.vae import vae_config_from_state_dict
+from ...hummingbird_core.vae import frames_in_chunk, vae_config_from_state_dict
 from ...hummingbird_core.winograd import use_fast_convolutions
 
-CHUNK_FRAMES = 4
 NORM_GROUPS = 32  # the only number that ComfyUI's autoencoder has
 # Working memory in feature maps of the first level. Tensors alone take up to 4.3 and 5.1
 # (tests/comfy); the rest is for what kernels need.
@@ -32,24 +32,35 @@ class FrameWiseAutoencoder(comfy.ldm.models.autoencoder.AutoencoderKL):
 
     def encode(self, x: Tensor, **kwargs: Any) -> Tensor:
         """`[B, 3, T, H, W]` (or images `[B, 3, H, W]`) to latents."""
-        return self._by_chunks(super().encode, x, kwargs)
+        if x.ndim == 4:
+            return super().encode(x, **kwargs)
+        encode = functools.partial(super().encode, **kwargs)
+        return _by_chunks(encode, x, frames_in_chunk(*x.shape[3:], x.device))
 
     def decode(self, z: Tensor, **kwargs: Any) -> Tensor:
         """`[B, C, T, h, w]` (or images `[B, C, h, w]`) to pixels."""
-        return self._by_chunks(super().decode, z, kwargs)
+        if z.ndim == 4:
+            return super().decode(z, **kwargs)
+        decode = functools.partial(super().decode, **kwargs)
+        factor = 2 ** (self.decoder.num_resolutions - 1)
+        height, width = (factor * side for side in z.shape[3:])
+        return _by_chunks(decode, z, frames_in_chunk(height, width, z.device))
 
-    def _by_chunks(self, function: Callable[..., Tensor], x: Tensor, kwargs: Any) -> Tensor:
-        if x.ndim == 4:
-            return function(x, **kwargs)
-        frames = x.transpose(1, 2).flatten(0, 1)  # [B, C, T, H, W] -> [B*T, C, H, W]
-        bar = comfy.utils.ProgressBar(len(frames))
-        done = []
-        for chunk in frames.split(CHUNK_FRAMES):
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            done.append(function(chunk, **kwargs))
-            bar.update(len(chunk))
-        # [B*T, C, H, W] -> [B, C, T, H, W]
-        return torch.cat(done).unflatten(0, (len(x), -1)).transpose(1, 2)
+
+def _by_chunks(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
+    """A function of images on all frames of `[B, C, T, H, W]`, `size` at a time."""
+    frames = x.transpose(1, 2).flatten(0, 1)  # [B, C, T, H, W] -> [B*T, C, H, W]
+    bar = comfy.utils.ProgressBar(len(frames))
+    done: Tensor | None = None
+    for start in range(0, len(frames), size):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        chunk = function(frames[start : start + size])
+        if done is None:  # only now is their shape known
+            done = chunk.new_empty(len(frames), *chunk.shape[1:])
+        done[start : start + size] = chunk
+        bar.update(len(chunk))
+    # [B*T, C, H, W] -> [B, C, T, H, W]
+    return done.unflatten(0, (len(x), -1)).transpose(1, 2)
 
 
 def build_vae(
@@ -106,12 +117,13 @@ def _describe_as_video(vae: comfy.sd.VAE, factor: int, width: int) -> None:
     vae.upscale_index_formula = vae.downscale_index_formula = (1, factor, factor)
     workspace = MIOPEN_RATIO if comfy.model_management.is_amd() else 1.0
 
-    def channel_bytes(shape: tuple[int, ...], dtype: torch.dtype) -> float:
-        """Of the frames of a chunk, at the first level's width."""
-        frames = min(shape[0] * shape[2], CHUNK_FRAMES)
-        return workspace * width * frames * shape[-1] * shape[-2] * dtype.itemsize
+    def channel_bytes(shape: tuple[int, ...], scale: int, dtype: torch.dtype) -> float:
+        """Of the frames of a chunk, at the first level's width; `scale` times `shape` is pixels."""
+        rows, columns = scale * shape[-2], scale * shape[-1]
+        frames = min(shape[0] * shape[2], frames_in_chunk(rows, columns, vae.device))
+        return workspace * width * frames * rows * columns * dtype.itemsize
 
-    vae.memory_used_encode = lambda shape, dtype: ENCODE_MEMORY * channel_bytes(shape, dtype)
+    vae.memory_used_encode = lambda shape, dtype: ENCODE_MEMORY * channel_bytes(shape, 1, dtype)
     vae.memory_used_decode = lambda shape, dtype: (
-        DECODE_MEMORY * factor**2 * channel_bytes(shape, dtype)
+        DECODE_MEMORY * channel_bytes(shape, factor, dtype)
     )

@@ -13,9 +13,9 @@ from torch import Tensor
 from ...hummingbird_core.errors import InputError
 from ...hummingbird_core.vqa import Score, faults
 from .files import NO_DOVER
-from .frames import decode
+from .frames import check_vae, decode
 from .sampling import Conditioning, Latent, VideoSettings, sample_video
-from .scoring import number, rating, shown_score
+from .scoring import number, rating, sheet_row, shown_score
 
 LEARNED = ("overall", "technical", "aesthetic")
 METRICS = ("auto", *LEARNED, "motion_smoothness")
@@ -23,13 +23,12 @@ METRICS = ("auto", *LEARNED, "motion_smoothness")
 
 @dataclass(frozen=True)
 class Take:
-    """One seed's video."""
+    """What is kept of one seed's video; `row` is for the contact sheet."""
 
     seed: int
-    images: Tensor
-    latent: Latent
     score: Score
     value: float
+    row: Tensor
 
     @property
     def rank(self) -> tuple[int, float]:
@@ -39,18 +38,16 @@ class Take:
 
 @dataclass(frozen=True)
 class Takes:
-    """All takes, best first."""
+    """All takes, best first, and the video of the best: all of them could fill the memory."""
 
     takes: list[Take]
     metric: str
+    images: Tensor
+    latent: Latent
 
     @property
     def best(self) -> Take:
         return self.takes[0]
-
-    @property
-    def sheets(self) -> list[Tensor]:
-        return [take.images for take in self.takes]
 
     @property
     def shown(self) -> list[dict[str, Any]]:
@@ -81,8 +78,9 @@ def best_of(
     """Makes a video of each seed until one without faults reaches the threshold (0: never).
 
     Raises:
-        InputError: the metric needs weights that were not given.
+        InputError: the metric needs weights that were not given, or names the input to change.
     """
+    check_vae(vae)  # before minutes of sampling
     metric = _metric(metric, dover)
     rate = rating(dover)
     takes: list[Take] = []
@@ -90,10 +88,14 @@ def best_of(
         latent = sample_video(model, positive, settings, seed, negative=negative)
         images = decode(vae, latent)
         score = rate(images, settings.fps)
-        takes.append(Take(seed, images, latent, score, number(score, metric)))
-        if threshold > 0 and takes[-1].value >= threshold and not faults(score):
+        take = Take(seed, score, number(score, metric), sheet_row(images))
+        if all(take.rank > earlier.rank for earlier in takes):
+            best = images, latent
+        takes.append(take)
+        if threshold > 0 and take.value >= threshold and not faults(score):
             break
-    return Takes(sorted(takes, key=lambda take: take.rank, reverse=True), metric)
+    takes.sort(key=lambda take: take.rank, reverse=True)
+    return Takes(takes, metric, *best)
 
 
 def _metric(metric: str, dover: str) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...hummingbird_core.errors import InputError
 from ...hummingbird_core.vae import check_finite
+from .autoencoder import FrameWiseAutoencoder
 from .sampling import Latent, check_video_latent
 from .unet import DEFAULT_FPS
 
@@ -24,16 +25,22 @@ def decode(vae: comfy.sd.VAE, latent: Latent) -> Tensor:
         InputError: the inputs are of another model.
         NumericalError: latents or frames hold NaN or infinity; says what the likely cause is.
     """
-    if vae is None or vae.latent_dim != 3:
-        raise InputError(
-            "input vae: got none, or one for single images, expected a video VAE: connect the VAE "
-            "of Load Hummingbird"
-        )
+    check_vae(vae)
     check_video_latent(latent, vae.latent_channels, "samples")
     check_finite(latent["samples"], "latents")
     video = vae.decode(latent["samples"])
     check_finite(video, "frames")
     return video.flatten(0, 1)  # [B, T, H, W, 3] -> [B*T, H, W, 3]
+
+
+def check_vae(vae: comfy.sd.VAE | None) -> None:
+    """Raises InputError unless it is one of ours."""
+    network = getattr(vae, "first_stage_model", None)
+    if not isinstance(network, FrameWiseAutoencoder):
+        raise InputError(
+            f"input vae: got a {type(network).__name__}, expected Hummingbird's: connect the VAE "
+            "of Load Hummingbird"
+        )
 
 
 def flat_warning(images: Tensor, latent: Latent) -> str | None:

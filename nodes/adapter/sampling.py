@@ -102,7 +102,9 @@ def sample_video(
     Raises:
         InputError: names the input to change.
     """
-    _check(model, positive, settings, seed, latent)
+    _check(model, settings, seed, latent)
+    for name, conditioning in (("positive", positive), ("negative", negative or [])):
+        _check_text(model, conditioning, name)
     start = latent or _empty_for(model, settings)
     values = {"guidance": settings.guidance, "frame_rate": settings.fps}
     positive = node_helpers.conditioning_set_values(positive, values)
@@ -206,7 +208,6 @@ def _empty_for(model: comfy.model_patcher.ModelPatcher, settings: VideoSettings)
 
 def _check(
     model: comfy.model_patcher.ModelPatcher,
-    positive: Conditioning,
     settings: VideoSettings,
     seed: int,
     latent: Latent | None,
@@ -224,14 +225,20 @@ def _check(
     )
     if not 0 < settings.strength <= 1:
         raise InputError(f"input strength: got {settings.strength}, expected above 0, at most 1")
-    width = positive[0][0].shape[-1]
-    if width != config.context_dim:
-        raise InputError(
-            f"input positive: got text of {width} channels, expected {config.context_dim}: encode "
-            "the prompt with the CLIP of the same Load Hummingbird"
-        )
     if latent is not None:
         check_video_latent(latent, config.in_channels, "latent")
+
+
+def _check_text(
+    model: comfy.model_patcher.ModelPatcher, conditioning: Conditioning, input_name: str
+) -> None:
+    expected = hummingbird_unet(model).config.context_dim
+    for text, _ in conditioning:
+        if text.shape[-1] != expected:
+            raise InputError(
+                f"input {input_name}: got text of {text.shape[-1]} channels, expected {expected}: "
+                "encode the prompt with the CLIP of the same Load Hummingbird"
+            )
 
 
 def check_video_latent(latent: Latent, channels: int, input_name: str) -> None:

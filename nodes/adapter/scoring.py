@@ -6,25 +6,41 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import comfy.model_management
+import comfy.model_patcher
 import torch
 from comfy_api.latest import ui
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ...hummingbird_core.vqa import Score, faults, load_dover, score_video
+from ...hummingbird_core.vqa import DOVER, Score, faults, load_dover, score_video
 from .files import NO_DOVER, dover_path
 
 SHEET_FRAMES, SHEET_HEIGHT = 6, 96
+DOVER_MEMORY = 2**30  # bytes beside its weights: it was seen to take a little less on a CPU
 
 
 def rating(dover: str) -> Callable[[Tensor, float], Score]:
     """A function (IMAGE, fps) -> Score; the weights are read once, now."""
-    model = None if dover == NO_DOVER else load_dover(dover_path(dover))
+    model = None if dover == NO_DOVER else _on_device(load_dover(dover_path(dover)))
 
     def rate(images: Tensor, fps: float) -> Score:
-        return score_video(images[..., :3].float().cpu(), fps, dover=model)
+        if model:
+            comfy.model_management.load_models_gpu([model], memory_required=DOVER_MEMORY)
+        frames = images[..., :3].float().cpu()
+        return score_video(frames, fps, dover=model and model.model)
 
     return rate
+
+
+def _on_device(dover: DOVER) -> comfy.model_patcher.ModelPatcher:
+    """DOVER where ComfyUI has its other models, which make room for each other."""
+    management = comfy.model_management
+    return comfy.model_patcher.ModelPatcher(
+        dover,
+        load_device=management.get_torch_device(),
+        offload_device=management.unet_offload_device(),
+    )
 
 
 def number(score: Score, name: str) -> float:
@@ -49,13 +65,12 @@ def describe_score(score: Score) -> str:
     return "\n".join(lines)
 
 
-def contact_sheet(videos: Sequence[Tensor]) -> dict[str, Any]:
-    """A few frames of each video, a row each, as what a node shows of itself."""
-    sheet = torch.cat([_row(video) for video in videos])
-    return ui.PreviewImage(sheet[None]).as_dict()
+def contact_sheet(rows: Sequence[Tensor]) -> dict[str, Any]:
+    """Rows below each other, as what a node shows of itself."""
+    return ui.PreviewImage(torch.cat(list(rows))[None]).as_dict()
 
 
-def _row(images: Tensor) -> Tensor:
+def sheet_row(images: Tensor) -> Tensor:
     """`[N, H, W, 3]` -> `[SHEET_HEIGHT, width, 3]`: frames side by side, evenly chosen."""
     chosen = torch.linspace(0, len(images) - 1, SHEET_FRAMES).round().long()
     frames = images[chosen, ..., :3].float().cpu().movedim(-1, 1)

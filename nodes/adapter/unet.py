@@ -216,10 +216,11 @@ def hummingbird_unet(model: comfy.model_patcher.ModelPatcher) -> NativeUNet:
     Raises:
         InputError: the MODEL is of another kind.
     """
-    unet = model.model.diffusion_model
+    inner = getattr(model, "model", None)
+    unet = getattr(inner, "diffusion_model", None)
     if not isinstance(unet, HummingbirdUNet):
         raise InputError(
-            f"input model: got a {type(model.model).__name__}, expected a Hummingbird model: "
+            f"input model: got a {type(inner).__name__}, expected a Hummingbird model: "
             "connect Load Hummingbird (other loaders take such a file for Stable Diffusion 2)"
         )
     return unet

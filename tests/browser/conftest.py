@@ -12,7 +12,7 @@ import pytest
 
 # Here and not in pytest.ini, so that these tests are also found from the folder above.
 TESTS = Path(__file__).resolve().parent.parent
-sys.path += [str(TESTS / "comfy"), str(TESTS.parent / "tools")]
+sys.path.append(str(TESTS.parent / "tools"))
 
 from comfy_install import ROOT, comfyui_path, reason_to_skip  # noqa: E402
 from comfy_page import chromium, comfy_page, find_chromium  # noqa: E402
@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
 
 @pytest.fixture(scope="session")
 def url(server: ComfyServer) -> str:
-    return f"http://127.0.0.1:{server.port}"
+    return server.url
 
 
 @pytest.fixture(scope="session")

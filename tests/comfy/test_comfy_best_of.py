@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from native import settings
 
 SEEDS = [3, 4, 5]
@@ -12,7 +13,9 @@ def test_the_best_of_all_seeds_comes_first(adapter, nano, positive):
     assert sorted(take.seed for take in found.takes) == SEEDS
     ranks = [take.rank for take in found.takes]
     assert ranks == sorted(ranks, reverse=True)
-    assert found.best.images.shape == (4, 64, 64, 3)
+    assert found.images.shape == (4, 64, 64, 3)
+    again = adapter.sampling.sample_video(nano.model, positive, settings(adapter), found.best.seed)
+    assert torch.equal(found.latent["samples"], again["samples"])
     assert found.report.count("motion_smoothness") == len(SEEDS)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from comfy_graphs import PROMPT
 from helpers import rnd
 from native import encode, settings
 from safetensors.torch import save_file
+
+OTHER_TEXT = [[torch.zeros(1, 77, 768), {}]]  # conditioning of Stable Diffusion 1
 
 
 def test_wrong_inputs_are_named(adapter, nano, positive):
@@ -19,13 +23,31 @@ def test_wrong_inputs_are_named(adapter, nano, positive):
     with pytest.raises(error, match="input samples"):
         adapter.frames.decode(nano.vae, {"samples": torch.zeros(1, 16, 2, 8, 8)})
     with pytest.raises(error, match="input positive"):
-        sample(nano.model, [[torch.zeros(1, 77, 768), {}]], settings(adapter), 0)
+        sample(nano.model, OTHER_TEXT, settings(adapter), 0)
+    with pytest.raises(error, match="input negative"):
+        sample(nano.model, positive, settings(adapter), 0, negative=OTHER_TEXT)
+    with pytest.raises(error, match="input model: got a NoneType"):
+        sample(None, positive, settings(adapter), 0)
     with pytest.raises(error, match="multiple of 8"):
         sample(nano.model, positive, settings(adapter, width=65), 0)
     with pytest.raises(error, match="input clip"):
         adapter.text.tokenize(None, "text")
     with pytest.raises(error, match="input vae"):
         adapter.frames.decode(None, {"samples": torch.zeros(1, 4, 2, 8, 8)})
+
+
+def test_another_vae_is_named_before_anything_is_sampled(adapter, nano, positive):
+    """Such as one of ComfyUI's own, which knows single images."""
+    import comfy.sd
+
+    weights = nano.vae.get_sd()
+    sizes = adapter.core_vae.vae_config_from_state_dict(weights)
+    config = {"params": adapter.autoencoder._parameters(sizes)}
+    for vae in (None, comfy.sd.VAE(sd=weights, config=config)):
+        with pytest.raises(adapter.core_errors.InputError, match="input vae"):
+            adapter.frames.decode(vae, adapter.sampling.empty_video(64, 64, 2))
+        with pytest.raises(adapter.core_errors.InputError, match="input vae"):
+            adapter.best_of.best_of(nano.model, positive, vae, settings(adapter), [0])
 
 
 def test_a_teacher_asks_for_its_negative(adapter):
@@ -49,6 +71,15 @@ def test_a_flat_video_is_explained(adapter):
         torch.zeros(2, 9, 9, 3), latent
     )
     assert adapter.frames.flat_warning(rnd("image", (2, 9, 9, 3)), latent) is None
+
+
+def test_a_single_picture_is_scored_too(pack):
+    """As a video that stands still: no other node may fail for it."""
+    scoring = importlib.import_module("hummingbird_pack.nodes.adapter.scoring")
+    picture = rnd("image", (1, 64, 64, 4)).sigmoid()
+    score = scoring.rating("none")(picture, 8.0)
+    assert "faults" in scoring.describe_score(score)
+    assert scoring.sheet_row(picture).shape == (96, 6 * 96, 3)
 
 
 def test_a_stable_diffusion_checkpoint_is_refused(adapter, tmp_path):

@@ -48,7 +48,7 @@ def test_unet(adapter, preset, shape, dtype):
 def test_vae(adapter, width, frames):
     sizes = {"latent_channels": 4, "in_channels": 3, "out_channels": 3, "layers_per_block": 2}
     widths = {"block_out_channels": [width, 2 * width, 4 * width, 4 * width]}
-    vae = SimpleNamespace()
+    vae = SimpleNamespace(device=torch.device("cpu"))
     adapter.autoencoder._describe_as_video(vae, 8, width)
     with FakeTensorMode():
         parameters = adapter.autoencoder._parameters({**sizes, **widths})

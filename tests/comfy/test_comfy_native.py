@@ -226,6 +226,19 @@ def test_interrupt_is_noticed_within_one_chunk_of_the_vae(adapter, nano):
     assert nano.vae.decode(rnd("latents", (1, 4, 5, 8, 8))).shape[1] == 5
 
 
+@pytest.mark.parametrize(("pixels", "chunks"), [(512, [1, 1, 1]), (64, [3])])
+def test_frames_share_a_chunk_of_the_vae_where_they_are_small(nano, pixels, chunks):
+    """As outside of ComfyUI: on a CPU, a large frame goes by itself, in a quarter of the memory."""
+    sizes = []
+    conv_in = nano.vae.first_stage_model.decoder.conv_in
+    hook = conv_in.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    try:
+        nano.vae.decode(rnd("latents", (1, 4, 3, pixels // 8, pixels // 8)))
+    finally:
+        hook.remove()
+    assert sizes == chunks
+
+
 def test_full_size_text_encoder_is_the_golden_one(adapter):
     """Half the depth of ViT-H, so that it fits any machine, against the core's own encoder."""
     from hummingbird_pack.hummingbird_core.text_encoder import load_text_encoder

@@ -75,6 +75,14 @@ def test_saved_workflows_are_their_sources(object_info, file: Path):
         assert saved[key]["inputs"].items() >= node["inputs"].items(), key
 
 
+def test_the_template_browser_offers_them_with_their_pictures(server):
+    assert sorted(server.get("/workflow_templates")["hummingbird"]) == [f.stem for f in FILES]
+    for file in FILES:
+        address = f"/api/workflow_templates/hummingbird/{file.stem}"
+        assert server.get(f"{address}.json") == json.loads(file.read_text(encoding="utf-8"))
+        assert server.read(f"{address}.jpg") == file.with_suffix(".jpg").read_bytes()
+
+
 def test_the_english_texts_are_those_of_the_nodes(object_info):
     expected = as_json(english_texts(object_info))
     assert ENGLISH.read_text(encoding="utf-8") == expected, "run tools/pack_texts.py"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from comfy_install import ROOT
+from comfy_install import install_pack
 from PIL import Image
 from workflow_graphs import Graph
 
@@ -34,9 +34,9 @@ class ComfyServer:
     def __init__(self, comfyui: Path, folder: Path):
         self.comfyui, self.folder = comfyui, folder
         self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "server.log"
-        (folder / "custom_nodes").mkdir(parents=True)
-        (folder / "custom_nodes" / "hummingbird").symlink_to(ROOT, target_is_directory=True)
+        install_pack(folder / "custom_nodes" / "hummingbird")
 
     def __enter__(self) -> ComfyServer:
         options = (
@@ -67,12 +67,15 @@ class ComfyServer:
         raise RuntimeError(f"the server did not start:\n{self.log.read_text()[-3000:]}")
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as reply:
-            return json.load(reply)
+        return json.loads(self.read(path))
+
+    def read(self, path: str) -> bytes:
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=60) as reply:
+            return reply.read()
 
     def post(self, path: str, body: Any = None) -> Any:
         data = json.dumps(body or {}).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data)
+        request = urllib.request.Request(f"{self.url}{path}", data)
         with urllib.request.urlopen(request, timeout=60) as reply:
             text = reply.read()
         return json.loads(text) if text else None
@@ -132,7 +135,7 @@ class ComfyServer:
         import aiohttp
 
         page, told = "page", []
-        address = f"http://127.0.0.1:{self.port}/ws?clientId={page}"
+        address = f"{self.url}/ws?clientId={page}"
         async with aiohttp.ClientSession() as session, session.ws_connect(address) as socket:
             await asyncio.to_thread(self.queue, graph, page)
             async for message in socket:

@@ -1,12 +1,14 @@
-"""Finds the ComfyUI that the tests of the nodes run against."""
+"""Finds the ComfyUI that the tests of the nodes run against, and puts the pack into it."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parent.parent
+PACK = ("__init__.py", "nodes", "hummingbird_core", "web", "locales", "workflows", "pyproject.toml")
 NEEDED = ("torchsde", "aiohttp", "av", "alembic")  # what ComfyUI has and our own packages lack
 
 
@@ -28,3 +30,19 @@ def reason_to_skip() -> str | None:
             "`.comfyui/venv/bin/python -m pytest tests/comfy`, or the Python of your ComfyUI"
         )
     return None
+
+
+def install_pack(folder: Path) -> None:
+    """The pack as it is published: what `.comfyignore` leaves of it, in a folder of its own."""
+    lines = (ROOT / ".comfyignore").read_text(encoding="utf-8").splitlines()
+    left_out = {ROOT / line for line in lines if line and not line.startswith("#")}
+
+    def ignored(parent: str, names: list[str]) -> set[str]:
+        return {name for name in names if name == "__pycache__" or Path(parent, name) in left_out}
+
+    folder.mkdir(parents=True)
+    for name in PACK:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, folder / name)
