@@ -20,7 +20,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,12 +47,17 @@ class VideoFile(NamedTuple):
 
 
 def write_video(
-    path: str | Path, frames: np.ndarray, fps: float, metadata: dict[str, Any] | None = None
+    path: str | Path,
+    frames: np.ndarray,
+    fps: float,
+    metadata: dict[str, Any] | None = None,
+    encoder: Sequence[str] = (),
 ) -> Path:
     """Write `frames` (uint8 [T,H,W,3]) in the format that the suffix of `path` names.
 
     An odd height or width gets one repeated row or column in an mp4, whose colour planes have half
-    the resolution. An existing file is replaced. Returns the path written (see `written_path`).
+    the resolution; `encoder` are further options of ffmpeg for it. An existing file is replaced.
+    Returns the path written (see `written_path`).
     Raises InputError for frames or fps out of range, OutputError when the file cannot be written.
     """
     frames = _check_frames(frames)
@@ -65,7 +70,7 @@ def write_video(
             _write_frame_folder(temporary, frames, comment)
             _remove_old_frames(target)
         elif target.suffix.lower() == ".mp4":
-            _write_mp4(temporary, frames, fps, comment)
+            _write_mp4(temporary, frames, fps, comment, encoder)
         else:
             _write_animation(temporary, frames, fps, comment)
     return target
@@ -197,7 +202,9 @@ def _check_frames(frames: np.ndarray) -> np.ndarray:
 # mp4
 
 
-def _write_mp4(path: Path, frames: np.ndarray, fps: float, comment: str) -> None:
+def _write_mp4(
+    path: Path, frames: np.ndarray, fps: float, comment: str, encoder: Sequence[str]
+) -> None:
     height, width = frames.shape[1:3]
     even = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     writer = ffmpeg().write_frames(
@@ -208,7 +215,7 @@ def _write_mp4(path: Path, frames: np.ndarray, fps: float, comment: str) -> None
         quality=8,
         macro_block_size=2,
         ffmpeg_log_level="quiet",
-        output_params=["-metadata", f"comment={comment}"],
+        output_params=["-metadata", f"comment={comment}", *encoder],
     )
     try:
         with closing(writer):

@@ -14,7 +14,10 @@ import numpy as np
 from hummingbird_core.video import write_video
 
 FPS = 24.0
-KINDS = ("blur", "flicker", "freeze", "black", "cut", "jerk", "low bitrate")
+KINDS = (
+    *("blur", "flicker", "freeze", "black", "cut", "jerk"),
+    *("low bitrate", "low bitrate H.264"),  # made by the encoding: give `write_clip` the kind
+)
 
 
 def scene(seed: int, frames: int = 48, height: int = 240, width: int = 320) -> np.ndarray:
@@ -77,7 +80,7 @@ def _view(world: np.ndarray, offset: np.ndarray, height: int, width: int) -> np.
 
 
 def faulty(kind: str, seed: int, frames: int = 48, height: int = 240, width: int = 320):
-    """A clip with one fault, uint8 [T,H,W,3]; for "low bitrate" the encoding makes the fault."""
+    """A clip with one fault, uint8 [T,H,W,3]; see KINDS."""
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     times = np.arange(frames)
     if kind == "freeze":
@@ -108,21 +111,23 @@ def _blurred(clip: np.ndarray, sigma: float) -> np.ndarray:
     return np.fft.irfft2(spectrum, s=(height, width), axes=(1, 2)).clip(0, 255).astype(np.uint8)
 
 
-def write_clip(path: Path, frames: np.ndarray, *, low_bitrate: bool = False) -> Path:
-    """Write an mp4: as good as it gets, or starved of bits."""
-    if not low_bitrate:
+def write_clip(path: Path, frames: np.ndarray, *, kind: str = "", crf: int | None = None) -> Path:
+    """Write an mp4: as good as it gets; or starved of bits, if `kind` is that; or by x264's crf."""
+    # MPEG-4 part 2 has no deblocking filter: starved, it falls into visible blocks, and x264 blurs.
+    starved = {"low bitrate": ("mpeg4", "-qscale:v", "31"), "low bitrate H.264": _x264(47)}
+    how = _x264(crf) if crf is not None else starved.get(kind)
+    if how is None:
         return write_video(path, frames, FPS)
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = frames.shape[1:3]
-    # MPEG-4 part 2 has no deblocking filter: starved, it falls into visible blocks.
     writer = imageio_ffmpeg.write_frames(
         path,
         (width, height),
         fps=FPS,
-        codec="mpeg4",
+        codec=how[0],
         quality=None,
         bitrate=None,
-        output_params=["-qscale:v", "31"],
+        output_params=list(how[1:]),
         ffmpeg_log_level="quiet",
         macro_block_size=1,
     )
@@ -131,3 +136,7 @@ def write_clip(path: Path, frames: np.ndarray, *, low_bitrate: bool = False) -> 
         writer.send(np.ascontiguousarray(frame))
     writer.close()
     return path
+
+
+def _x264(crf: int) -> tuple[str, ...]:
+    return "libx264", "-crf", str(crf)

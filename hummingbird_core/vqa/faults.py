@@ -26,8 +26,8 @@ class Thresholds:
     """underexposed: brightness + contrast below this, and not black."""
     overexposed: float = 0.25
     """overexposed: more of the pixels than this clipped at white."""
-    blur: float = 0.6
-    """blurred: more than this."""
+    blur: float = 0.5
+    """blurred: more than this. H.264 that is starved of bits counts, too: it loses its detail."""
     blockiness: float = 0.2
     """blocky: more than this."""
     freeze_seconds: float = 0.4

@@ -26,7 +26,7 @@ def measure(frames: Iterable[np.ndarray], fps: float = 8.0) -> dict[str, float]:
     bright_clipped, 0..1: share of pixels with luma of 250 of 255 or more.
     blur, 0..1: `frame_measures.blur`, median of 4 looks a second; 1 is blurred.
     blockiness, from 0: `frame_measures.blockiness`, likewise; 0 is none.
-    frozen_fraction, 0..1: share of frames that repeat the one before (blank ones don't count).
+    frozen_fraction, 0..1: share of frames that repeat one before them (blank ones don't count).
     longest_freeze: longest run of such frames, in seconds.
     motion, from 0: mean speed of textured blocks, in lengths of the longer side a second.
     static_fraction, 0..1: share of blocks that neither move nor change colour in half a second.

@@ -12,8 +12,11 @@ import torch
 from .frame_measures import LUMA, colour_histogram, thumbnail
 from .motion_measures import BlockMotion, block_means, block_motion
 
-FROZEN_MEAN = 0.25  # levels of 255: two frames that differ by less on average, and
-FROZEN_MAX = 2.0  # by less in every place of the thumbnail, are the same frame, encoded twice
+# A frame is frozen while it differs from the first of its run by less on average, and by less in
+# every place of the thumbnail (levels of 255). An encoder changes a still picture by more than that
+# of some slow motions to the next frame, but unlike theirs its changes do not add up.
+FROZEN_MEAN = 0.75
+FROZEN_MAX = 5.0
 STILL = 0.3  # pixels of the thumbnail in half a second: less is no motion
 RECOLOURED = 8.0  # of 255: a block whose colour changes by more in half a second is not still
 JITTER = 0.15  # pixels of the thumbnail: what block matching cannot tell from rest
@@ -31,6 +34,7 @@ class MotionSeries:
         self._count = 0
         self._last: _Frame | None = None
         self._anchor: _Frame | None = None  # of half a second ago
+        self._held: _Frame | None = None  # the first of those that repeat it
         self._motion: BlockMotion | None = None  # to the last frame
         self._residuals: list[float] = []  # one for each pair of frames, as the next two
         self._colours: list[float] = []
@@ -43,7 +47,9 @@ class MotionSeries:
     def add(self, frame: np.ndarray, y: np.ndarray, is_visible: bool) -> None:
         """Takes a frame `[H, W, 3]` of 0..255 and its luma `[H, W]`."""
         new = _Frame(y, thumbnail(frame), colour_histogram(frame), is_visible)
-        if self._last is not None:
+        if self._last is None:
+            self._held = new
+        else:
             self._add_pair(self._last, new)
         self._add_half_second(new)
         self._last = new
@@ -54,12 +60,18 @@ class MotionSeries:
         comparable = last.is_visible and new.is_visible
         self._residuals.append(motion.residual if comparable else 0.0)
         self._colours.append(0.5 * float(np.abs(new.colours - last.colours).sum()))
-        self._frozen.append(comparable and _is_frozen(last, new))
+        self._add_frozen(comparable, new)
         self._speeds.append(_speed(motion))
         if self._motion is not None:
             self._turns.append(_turn(self._motion, motion))
             self._reversals.append(_reversal(self._motion, motion))
         self._motion = motion
+
+    def _add_frozen(self, comparable: bool, new: _Frame) -> None:
+        is_frozen = comparable and self._held is not None and _is_frozen(self._held, new)
+        if not is_frozen:
+            self._held = new
+        self._frozen.append(is_frozen)
 
     def _add_half_second(self, new: _Frame) -> None:
         if self._anchor is None:
@@ -106,10 +118,10 @@ class _Frame:
     is_visible: bool
 
 
-def _is_frozen(last: _Frame, new: _Frame) -> bool:
+def _is_frozen(held: _Frame, new: _Frame) -> bool:
     return (
-        float((new.small - last.small).abs().max()) < FROZEN_MAX
-        and float(np.abs(new.y - last.y).mean()) < FROZEN_MEAN
+        float((new.small - held.small).abs().max()) < FROZEN_MAX
+        and float(np.abs(new.y - held.y).mean()) < FROZEN_MEAN
     )
 
 

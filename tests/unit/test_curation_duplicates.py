@@ -30,7 +30,7 @@ def test_copies_are_near_and_others_are_far():
 
 def test_a_badly_encoded_copy_is_near(tmp_path):
     original = scene(1, **SMALL)
-    copy = read_video(write_clip(tmp_path / "copy.mp4", original, low_bitrate=True)).frames
+    copy = read_video(write_clip(tmp_path / "copy.mp4", original, kind="low bitrate")).frames
     assert distance(original, copy) <= 16
 
 

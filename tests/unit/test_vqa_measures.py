@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from planted_faults import faulty, render, scene, write_clip
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.vqa import Score, faults, measure, score_video
+from hummingbird_core.vqa import Score, faults, measure, score_file, score_video
 from hummingbird_core.vqa.frame_measures import blockiness, blur, luma, thumbnail
 from hummingbird_core.vqa.motion_measures import block_motion
 
@@ -226,6 +227,25 @@ def test_motion_is_in_lengths_of_the_longer_side_a_second():
 def test_freeze_is_in_seconds():
     video = with_frames(pan(), 5, 12, pan()[5])  # six repeats
     assert score_video(video, 12).longest_freeze == pytest.approx(6 / 12)
+
+
+@pytest.mark.parametrize("crf", [10, 23, 30])
+def test_a_freeze_is_found_however_it_was_encoded(tmp_path, crf):
+    for seed in (52, 182, 292):  # at crf 10 the encoder's changes once hid these three
+        path = write_clip(tmp_path / f"{seed}.mp4", faulty("freeze", seed), crf=crf)
+        score = score_file(path)
+        assert faults(score) == ["frozen"], (seed, score)
+
+
+def test_slow_motion_is_no_freeze(tmp_path):
+    slow = render(1, 0.1 * np.arange(24), 240, 320)
+    score = score_file(write_clip(tmp_path / "slow.mp4", slow, crf=23))
+    assert score.longest_freeze < 0.1
+
+
+def test_h264_that_is_starved_of_bits_has_lost_its_detail(tmp_path):
+    score = score_file(write_clip(tmp_path / "starved.mp4", scene(1), crf=47))
+    assert faults(score) == ["blurred"], score
 
 
 def test_two_cuts_are_two():
