@@ -51,7 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_measures(parser.add_argument_group("measures"))
     _add_captions(parser.add_argument_group("captions"))
     _add_selection(parser.add_argument_group("selection"))
-    add_engine(parser.add_argument_group("engine"), "local", "the number of cores", "0")
+    add_engine(
+        parser.add_argument_group("engine"),
+        "local",
+        "the number of cores",
+        "1 for --dover where there is a GPU here, else 0",
+    )
 
 
 def _add_source(group: argparse._ArgumentGroup) -> None:
@@ -126,6 +131,7 @@ def run(args: argparse.Namespace) -> None:
         result = reselect(args.output, selection, clips_per_shard)
     else:
         from ..curation.sources import list_sources
+        from ..devices import visible_gpus
 
         if args.output.resolve().is_relative_to(args.source.resolve()):
             raise InputError(
@@ -138,7 +144,7 @@ def run(args: argparse.Namespace) -> None:
         result = curate(
             sources,
             args.output,
-            create_engine(args, os.cpu_count() or 1),
+            create_engine(args, os.cpu_count() or 1, visible_gpus() if args.dover else []),
             _measures(args),
             selection,
             _captions(args),

@@ -27,6 +27,8 @@ A file that cannot be read is reported and does not stop the others; the exit co
 # Shown in the table; --json and --csv have everything.
 COLUMNS = ("overall", "motion", "motion_smoothness", "flicker", "blur", "blockiness", "cuts")
 
+RANDOM = "random"  # instead of a seed
+
 Row = dict[str, Any]  # "file", then either what the score holds and "faults", or "error"
 
 
@@ -36,7 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=Path, help="videos, or folders of PNG frames")
     parser.add_argument("--dover", metavar="FILE", type=Path, help="weights of DOVER or its Mobile")
     parser.add_argument("--device", default="cpu", help="for DOVER: cpu, cuda ... (default: cpu)")
-    parser.add_argument("--seed", type=int, help="of DOVER's fragments (default: the authors')")
+    parser.add_argument(
+        "--seed",
+        type=lambda text: text if text == RANDOM else int(text),
+        help=f"of DOVER's fragments; {RANDOM!r}: others each time, as in the original "
+        "(default: the authors')",
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="everything, as one JSON list")
     how.add_argument("--csv", action="store_true", help="everything, one line a file")
@@ -62,7 +69,7 @@ def _rows(args: argparse.Namespace) -> Iterator[Row]:
     from ..vqa.views import DEFAULT_SEED
 
     dover = _load_dover(args) if args.dover else None
-    seed = DEFAULT_SEED if args.seed is None else args.seed
+    seed = {None: DEFAULT_SEED, RANDOM: None}.get(args.seed, args.seed)
     for path in tqdm(args.files, unit="video", disable=None, leave=False):
         try:
             score = score_file(path, dover=dover, seed=seed)

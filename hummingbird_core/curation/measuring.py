@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import InputError
 from ..files import sha256_of_file
 from ..video import atomic_output, write_video
-from ..video_reader import open_video
+from ..video_reader import VideoStream, open_video
 from .camera import camera_motion
 from .duplicates import perceptual_hash
 from .overlays import load_detector, overlay_share
@@ -36,6 +36,7 @@ THUMBNAIL_HEIGHT = 72  # pixels
 # Half the time of the usual preset for a quarter more bytes; and with another number of threads
 # x264 writes other bytes, so that two machines would not make the same shards.
 CLIP_ENCODER = ("-preset", "veryfast", "-threads", "1")
+MAX_CLIP_BYTES = 2**30  # of pixels; a file may claim a thousand frames a second
 MIN_FRAMES = 3  # fewer have no change of motion to measure
 
 
@@ -104,12 +105,19 @@ def _measure_clips(
 ) -> Iterator[Row]:
     with open_video(path) as video:
         frames = (fit_height(frame, settings.max_height) for frame in video.frames)
-        max_frames = max(1, round(settings.max_seconds * video.fps))
-        for clip in split_into_clips(frames, video.fps, max_frames):
+        for clip in split_into_clips(frames, video.fps, max_frames(video, settings)):
             clip_id = f"{source_id}-{clip.start:06d}-{len(clip.frames):04d}"
             write_video(clip_path(folder, clip_id), clip.frames, clip.fps, encoder=CLIP_ENCODER)
             _write_thumbnail(clip_path(folder, clip_id).with_suffix(".jpg"), clip.frames)
             yield {"id": clip_id, **_score(clip, settings), **_describe(clip)}
+
+
+def max_frames(video: VideoStream, settings: MeasureSettings) -> int:
+    """The greatest length of a clip of `video`, in frames, by time and by memory."""
+    factor = -(-video.height // settings.max_height)
+    frame_bytes = 3 * (video.height // factor) * (video.width // factor)
+    by_time = round(settings.max_seconds * video.fps)
+    return max(1, min(by_time, MAX_CLIP_BYTES // max(1, frame_bytes)))
 
 
 def _describe(clip: Clip) -> Row:

@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import struct
 import subprocess
-import sys
 import tarfile
 import time
 import wave
 from dataclasses import replace
+from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from command_line import CLI
+from command_line import run as run_command
 from planted_faults import FPS, scene, write_clip
 
 pytest.importorskip("pyarrow", reason="needs the extra curate")
 
 import pyarrow.parquet
 
+from hummingbird_core import curation
 from hummingbird_core.curation.captions import CaptionSettings
-from hummingbird_core.curation.measuring import MeasureSettings
+from hummingbird_core.curation.measuring import MeasureSettings, max_frames
 from hummingbird_core.curation.pipeline import curate, only_run_in, reselect
 from hummingbird_core.curation.selection import Limit, Rule, SelectionSettings
 from hummingbird_core.curation.sources import list_sources
-from hummingbird_core.engines import LocalEngine
 from hummingbird_core.errors import InputError, OutputError
-from hummingbird_core.ray_engine import RayEngine
 from hummingbird_core.video import read_video
+from hummingbird_core.video_reader import VideoStream
 
+CURATION = Path(curation.__file__).parent
 SMALL = {"frames": 18, "height": 48, "width": 64}
 MEASURES = MeasureSettings(max_seconds=1.0)
 KEEP_ALL = SelectionSettings(rules={"num_frames": Rule(minimum=Limit(16))})
@@ -122,6 +126,15 @@ def test_a_bad_video_costs_itself_only_and_has_its_reason(tmp_path):
     report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "truncated" in report
     assert "$(name)" in report
+
+
+@pytest.mark.parametrize(
+    ("fps", "height", "expected"),
+    [(24.0, 240, 120), (60.0, 720, 300), (1000.0, 720, 388), (1000.0, 1440, 388), (0.1, 240, 1)],
+)
+def test_a_clip_is_limited_in_time_and_in_memory(fps, height, expected):
+    video = VideoStream(iter(()), fps, height * 16 // 9, height, None)
+    assert max_frames(video, MeasureSettings()) == expected
 
 
 def test_odd_but_good_videos(tmp_path):
@@ -241,7 +254,12 @@ def test_two_runs_in_one_folder_are_refused(tmp_path):
 
 # engines and kills
 
-RUN = "import sys; from hummingbird_core.cli import main; sys.exit(main())"
+
+def test_no_stage_imports_an_engine():
+    stages = {path for path in CURATION.glob("*.py") if path.name != "pipeline.py"}
+    assert len(stages) > 10
+    importing = [path.name for path in stages if re.search(r"import.*engine", path.read_text())]
+    assert importing == []
 
 
 @pytest.fixture(scope="module")
@@ -265,18 +283,27 @@ def assert_same_results(output, expected):
         assert (output / name).read_bytes() == (expected / name).read_bytes(), name
 
 
-def test_the_process_pool_gives_the_same_bytes(videos, undisturbed, tmp_path):
-    run(videos, tmp_path, LocalEngine(2))
-    assert_same_results(tmp_path, undisturbed)
+def curate_command(videos, output, folder, *more) -> list[str]:
+    """`hummingbird curate` with what `run` selects by."""
+    (folder / "rules.json").write_text(KEEP_ALL.to_json())
+    command = ["curate", str(videos), "-o", str(output), "--max-seconds", "1"]
+    return [*command, "--selection", str(folder / "rules.json"), *more]
 
 
-def test_ray_gives_the_same_bytes(videos, undisturbed, tmp_path):
+def test_the_process_pool_gives_the_same_bytes(videos, undisturbed, tmp_path, capsys):
+    command = curate_command(videos, tmp_path / "out", tmp_path, "--engine", "local")
+    assert run_command(capsys, *command, "--workers", "2")[0] == 0
+    assert_same_results(tmp_path / "out", undisturbed)
+
+
+def test_ray_gives_the_same_bytes(videos, undisturbed, tmp_path, capsys):
     ray = pytest.importorskip("ray", reason="needs Ray Data: pip install 'ray[data]'")
+    command = curate_command(videos, tmp_path / "out", tmp_path, "--engine", "ray")
     try:
-        run(videos, tmp_path, RayEngine(2))
+        assert run_command(capsys, *command, "--workers", "2")[0] == 0
     finally:
         ray.shutdown()
-    assert_same_results(tmp_path, undisturbed)
+    assert_same_results(tmp_path / "out", undisturbed)
 
 
 def lines_in(journal_folder) -> int:
@@ -284,10 +311,8 @@ def lines_in(journal_folder) -> int:
 
 
 def test_kill_at_random_moments_and_run_again(videos, undisturbed, tmp_path):
-    (tmp_path / "rules.json").write_text(KEEP_ALL.to_json())
     output = tmp_path / "out"
-    command = [sys.executable, "-c", RUN, "curate", str(videos), "-o", str(output)]
-    command += ["--selection", str(tmp_path / "rules.json"), "--max-seconds", "1", "--workers", "1"]
+    command = [*CLI, *curate_command(videos, output, tmp_path, "--workers", "1")]
     moments = random.Random(time.time_ns())
     for _ in range(3):
         until = lines_in(output / "journal") + moments.randint(1, 3)

@@ -68,6 +68,22 @@ def test_learned_scores_with_a_file_of_weights(clips, capsys, tmp_path):
     assert 0 <= json.loads(out)[0]["overall"] <= 100
 
 
+def test_fragments_are_the_same_each_time_unless_asked_otherwise(clips, capsys, tmp_path):
+    torch.manual_seed(0)
+    torch.save(DOVER.from_preset("dover-mobile").state_dict(), tmp_path / "mobile.pth")
+    large = write_video(
+        tmp_path / "large.mp4",
+        np.random.default_rng(0).integers(0, 256, (2, 320, 512, 3), dtype=np.uint8),
+        8,
+    )
+    technical = []
+    for seed in ([], [], ["--seed", "random"]):
+        arguments = (large, "--dover", tmp_path / "mobile.pth", "--json", *seed)
+        _, out, _ = run(capsys, "score", *arguments)
+        technical.append(json.loads(out)[0]["technical"])
+    assert technical[0] == technical[1] != technical[2]
+
+
 def test_wrong_weights_stop_before_the_first_video(clips, capsys, tmp_path):
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
     assert "DOVER" in error_of(capsys, "score", clips[0], "--dover", tmp_path / "other.pth")
