@@ -15,7 +15,7 @@ NEEDED = ("torchsde", "aiohttp", "av", "alembic")  # what ComfyUI has and our ow
 def comfyui_path() -> Path | None:
     """COMFYUI_PATH, comfy-cli's default place, or what tools/setup_comfyui.py installed."""
     places = (os.environ.get("COMFYUI_PATH"), "~/comfy/ComfyUI", ROOT / ".comfyui" / "ComfyUI")
-    candidates = [Path(place).expanduser() for place in places if place]
+    candidates = [Path(place).expanduser().resolve() for place in places if place]
     return next((path for path in candidates if (path / "main.py").is_file()), None)
 
 

@@ -13,6 +13,8 @@ import { progressView, promptView, scoresView, textView } from "./views.js";
 
 const PREFIX = "Hummingbird";
 const DOWNLOAD = "HummingbirdDownload";
+const WIDE = new Set([DOWNLOAD, "HummingbirdDoctor"]); // show long lines, and have few inputs
+const WIDTH = 340; // in pixels
 
 app.registerExtension({
   name: "Hummingbird",
@@ -31,6 +33,7 @@ app.registerExtension({
       const view = viewOf(output);
       if (view) show(this, view);
     };
+    if (WIDE.has(node.comfyClass)) node.setSize([Math.max(node.size[0], WIDTH), node.size[1]]);
     if (node.comfyClass === DOWNLOAD) showTerms(node);
   },
 });

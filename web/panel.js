@@ -3,7 +3,6 @@
 import { app } from "../../scripts/app.js";
 
 const NAME = "hummingbird_panel";
-const MOST_PIXELS = 320; // higher content scrolls
 const MARGIN = 6; // that ComfyUI leaves on each side
 
 /** Replace what a node shows. Its panel is made when there is first something to show. */
@@ -21,7 +20,7 @@ function addPanel(node) {
   const panel = element("div", "hummingbird-panel");
   const content = element("div", "hummingbird-content");
   panel.append(content);
-  const height = () => Math.min(content.offsetHeight, MOST_PIXELS) + 2 * MARGIN;
+  const height = () => content.offsetHeight + 2 * MARGIN;
   const widget = node.addDOMWidget(NAME, NAME, panel, {
     serialize: false, // of the prompt
     hideOnZoom: false,
@@ -30,16 +29,21 @@ function addPanel(node) {
     getMaxHeight: height,
   });
   widget.serialize = false; // of the workflow
-  new ResizeObserver(() => makeRoom(node)).observe(content);
+  new ResizeObserver(roomFor(node)).observe(content);
   return panel;
 }
 
-/** Nodes of the classic canvas do not grow with their content; those of Nodes 2.0 do. */
-function makeRoom(node) {
-  const [width, height] = node.size;
-  const needed = node.computeSize()[1];
-  if (needed > height) node.setSize([width, needed]);
-  app.graph.setDirtyCanvas(true, true);
+/** Nodes of the classic canvas do not follow their content; those of Nodes 2.0 do. */
+function roomFor(node) {
+  let given = 0; // what the node is higher by than its user wants it
+  return () => {
+    const [width, height] = node.size;
+    const wanted = height - given;
+    const needed = Math.max(wanted, node.computeSize()[1]);
+    given = needed - wanted;
+    if (needed !== height) node.setSize([width, needed]);
+    app.graph.setDirtyCanvas(true, true);
+  };
 }
 
 /** A DOM element with a class and what belongs into it: elements, or text, which is never HTML. */

@@ -20,6 +20,16 @@ from comfy_server import ComfyServer  # noqa: E402
 
 ARTEFACTS = ROOT / "outputs" / "browser"
 CANVASES = {"classic": False, "nodes-2.0": True}
+# Nodes 2.0 began without DOM widgets, on which text inputs and our panels rest.
+SHOWS_PROMPTS = """async () => {
+  const node = LiteGraph.createNode("HummingbirdEncodePrompt");
+  app.graph.add(node);
+  for (let tries = 0; tries < 50 && !document.querySelector("textarea"); tries++)
+    await new Promise((done) => setTimeout(done, 200));
+  const shown = document.querySelector("textarea") !== null;
+  app.graph.remove(node);
+  return shown;
+}"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -68,6 +78,8 @@ def page(browser: Any, url: str, canvas: str) -> Iterator[Any]:
     """In English; one for all tests of a canvas, since opening it is what takes longest."""
     settings = {"Comfy_Locale": "en", "Comfy_VueNodes_Enabled": CANVASES[canvas]}
     opened = comfy_page(browser, url, **settings)
+    if not opened.evaluate(SHOWS_PROMPTS):
+        pytest.skip("the Nodes 2.0 of this front end have no inputs for text yet")
     yield opened
     opened.close()
 
