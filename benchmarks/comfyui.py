@@ -4,8 +4,8 @@
     .comfyui/venv/bin/python benchmarks/comfyui.py -o benchmarks/results
 
 Both make the same videos from the same prompt, encode them as mp4, and have their models loaded.
-The server's time is that between its own messages of start and success. The plot needs matplotlib in
-that environment.
+The server's time is that between its own messages of start and success. The plot needs matplotlib
+in that environment.
 """
 
 from __future__ import annotations

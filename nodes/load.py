@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..hummingbird_core.errors import CheckpointError
 from .adapter.checkpoint import WEIGHT_DTYPES, load_models
+from .adapter.errors import naming
 from .adapter.files import checkpoint_names, checkpoint_path
 from .common import CATEGORY
 
@@ -47,8 +47,7 @@ class LoadHummingbird(io.ComfyNode):
 
     @classmethod
     def execute(cls, checkpoint: str, weight_dtype: str) -> io.NodeOutput:
-        try:
-            models = load_models(checkpoint_path(checkpoint), weight_dtype)
-        except CheckpointError as error:
-            raise CheckpointError(f"input checkpoint: {error}") from error
+        path = checkpoint_path(checkpoint)
+        with naming("checkpoint"):
+            models = load_models(path, weight_dtype)
         return io.NodeOutput(models.model, models.clip, models.vae)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..hummingbird_core.errors import InputError
 from .common import CATEGORY
 
 
@@ -35,4 +36,7 @@ class PromptList(io.ComfyNode):
 
     @classmethod
     def execute(cls, prompts: str) -> io.NodeOutput:
-        return io.NodeOutput([line.strip() for line in prompts.splitlines() if line.strip()])
+        lines = [line.strip() for line in prompts.splitlines() if line.strip()]
+        if not lines:
+            raise InputError("input prompts: got no text, expected one prompt a line")
+        return io.NodeOutput(lines)

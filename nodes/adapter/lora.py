@@ -9,6 +9,7 @@ import comfy.sd
 
 from ...hummingbird_core.lora import load_lora
 from ...hummingbird_core.lora_formats import LoRA, comfyui_tensors
+from .errors import naming
 from .unet import hummingbird_unet
 
 SHOWN = 5
@@ -22,7 +23,9 @@ def apply_lora(
     Raises:
         CheckpointError: the file is damaged, is no LoRA, or nothing of it fits this model.
     """
-    lora = load_lora(path, hummingbird_unet(model))
+    unet = hummingbird_unet(model)
+    with naming("lora"):
+        lora = load_lora(path, unet)
     patched, _ = comfy.sd.load_lora_for_models(model, None, comfyui_tensors(lora), strength, 0.0)
     return patched, _describe(lora, path.name)
 

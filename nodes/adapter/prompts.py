@@ -13,10 +13,13 @@ from ...hummingbird_core.prompts import (
     create_enhancer,
 )
 from ...hummingbird_core.prompts.chat import MAX_ANSWER_TOKENS, TEMPERATURE
+from .errors import naming
 from .text import tokenizer_of
 
 COMFYUI = "comfyui"
 ENHANCER_SOURCES = (*SOURCES, COMFYUI)
+# That the errors of a source are about.
+INPUTS_OF = {"builtin": "prompt", "local": "language_model", "server": "url or language_model"}
 
 
 def enhance(
@@ -38,7 +41,10 @@ def enhance(
         chat = FunctionChat(_generator(llm), type(llm).__name__, COMFYUI)
         return ChatEnhancer(chat, tokenizer).enhance(prompt, seed)
     model = language_model.strip() or None
-    with create_enhancer(source, tokenizer, model=model, url=url) as enhancer:
+    with (
+        naming(INPUTS_OF[source]),
+        create_enhancer(source, tokenizer, model=model, url=url) as enhancer,
+    ):
         return enhancer.enhance(prompt, seed)
 
 

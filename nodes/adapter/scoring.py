@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import comfy.model_management
@@ -13,7 +14,8 @@ from comfy_api.latest import ui
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ...hummingbird_core.vqa import DOVER, Score, faults, load_dover, score_video
+from ...hummingbird_core.vqa import Score, faults, load_dover, score_video
+from .errors import naming
 from .files import NO_DOVER, dover_path
 
 SHEET_FRAMES, SHEET_HEIGHT = 6, 96
@@ -22,7 +24,7 @@ DOVER_MEMORY = 2**30  # bytes beside its weights: it was seen to take a little l
 
 def rating(dover: str) -> Callable[[Tensor, float], Score]:
     """A function (IMAGE, fps) -> Score; the weights are read once, now."""
-    model = None if dover == NO_DOVER else _on_device(load_dover(dover_path(dover)))
+    model = None if dover == NO_DOVER else _load(dover_path(dover))
 
     def rate(images: Tensor, fps: float) -> Score:
         if model:
@@ -33,11 +35,13 @@ def rating(dover: str) -> Callable[[Tensor, float], Score]:
     return rate
 
 
-def _on_device(dover: DOVER) -> comfy.model_patcher.ModelPatcher:
+def _load(path: Path) -> comfy.model_patcher.ModelPatcher:
     """DOVER where ComfyUI has its other models, which make room for each other."""
     management = comfy.model_management
+    with naming("dover"):
+        model = load_dover(path)
     return comfy.model_patcher.ModelPatcher(
-        dover,
+        model,
         load_device=management.get_torch_device(),
         offload_device=management.unet_offload_device(),
     )

@@ -61,7 +61,8 @@ def node_classes(pack: ModuleType) -> dict[str, type]:
 @pytest.fixture(scope="session")
 def adapter(pack: ModuleType) -> SimpleNamespace:
     """The adapter's modules and the core that belongs to them."""
-    names = ("autoencoder", "best_of", "checkpoint", "frames", "lora", "sampling", "text", "unet")
+    names = ("autoencoder", "best_of", "checkpoint", "frames", "lora", "prompts", "sampling")
+    names += ("scoring", "text", "unet")
     modules = {name: importlib.import_module(f"{PACK}.nodes.adapter.{name}") for name in names}
     for name in ("errors", "lora", "lora_formats", "model_files", "pipeline", "sampling", "vae"):
         modules[f"core_{name}"] = importlib.import_module(f"{PACK}.hummingbird_core.{name}")

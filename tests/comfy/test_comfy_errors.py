@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-
 import pytest
 import torch
 from comfy_graphs import PROMPT
@@ -34,6 +32,31 @@ def test_wrong_inputs_are_named(adapter, nano, positive):
         adapter.text.tokenize(None, "text")
     with pytest.raises(error, match="input vae"):
         adapter.frames.decode(None, {"samples": torch.zeros(1, 4, 2, 8, 8)})
+
+
+@pytest.mark.parametrize(
+    ("source", "named"), [("local", "language_model"), ("server", "url or language_model")]
+)
+def test_sources_of_prompts_name_their_inputs(adapter, nano, source, named):
+    """Without a model, and at a port where nobody listens."""
+    arguments = (nano.clip, "a cat", source, "", "http://127.0.0.1:9/v1", 0, None)
+    with pytest.raises(adapter.core_errors.HummingbirdError, match=f"input {named}: got no"):
+        adapter.prompts.enhance(*arguments)
+
+
+def test_a_file_that_is_none_is_named(adapter, nano, tmp_path, monkeypatch):
+    path = tmp_path / "notes.safetensors"
+    path.write_text("buy milk")
+    monkeypatch.setattr(adapter.scoring, "dover_path", lambda _: path)
+    with pytest.raises(adapter.core_errors.CheckpointError, match="input dover: "):
+        adapter.scoring.rating("notes.safetensors")
+    with pytest.raises(adapter.core_errors.CheckpointError, match="input lora: "):
+        adapter.lora.apply_lora(nano.model, path, 1.0)
+
+
+def test_a_list_without_prompts_is_named(node_classes, adapter):
+    with pytest.raises(adapter.core_errors.InputError, match="input prompts"):
+        node_classes["HummingbirdPromptList"].execute(" \n")
 
 
 def test_another_vae_is_named_before_anything_is_sampled(adapter, nano, positive):
@@ -73,13 +96,12 @@ def test_a_flat_video_is_explained(adapter):
     assert adapter.frames.flat_warning(rnd("image", (2, 9, 9, 3)), latent) is None
 
 
-def test_a_single_picture_is_scored_too(pack):
+def test_a_single_picture_is_scored_too(adapter):
     """As a video that stands still: no other node may fail for it."""
-    scoring = importlib.import_module("hummingbird_pack.nodes.adapter.scoring")
     picture = rnd("image", (1, 64, 64, 4)).sigmoid()
-    score = scoring.rating("none")(picture, 8.0)
-    assert "faults" in scoring.describe_score(score)
-    assert scoring.sheet_row(picture).shape == (96, 6 * 96, 3)
+    score = adapter.scoring.rating("none")(picture, 8.0)
+    assert "faults" in adapter.scoring.describe_score(score)
+    assert adapter.scoring.sheet_row(picture).shape == (96, 6 * 96, 3)
 
 
 def test_a_stable_diffusion_checkpoint_is_refused(adapter, tmp_path):
