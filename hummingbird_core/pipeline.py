@@ -280,7 +280,8 @@ class HummingbirdPipeline:
             eps = self.unet(torch.cat([sample, sample]).to(self.dtype), t, both, rates)
             eps_cond, eps_uncond = eps.float().chunk(2)
             report()
-            return classifier_free_guidance(eps_cond, eps_uncond, guidance_scale)
+            scale = guidance_scale if t >= self.trained.guided_from else 1.0
+            return classifier_free_guidance(eps_cond, eps_uncond, scale)
 
         # Only VideoCrafter2 knows its latents scaled.
         rescale = self.unet.config.preset == "videocrafter2"

@@ -15,15 +15,23 @@ CONTEXT_LENGTH = 16  # frames of a window of a long video: all models were train
 
 @dataclass(frozen=True)
 class Trained:
-    """What a model was trained on: the defaults, and what to warn about when they are left."""
+    """What a model was trained on: the defaults, and what to warn about when they are left.
+
+    Attributes:
+        height, width: pixels.
+        frames: of the clips.
+        guided_from: lowest timestep at which a teacher is guided (arXiv 2404.07724): further down,
+            guidance only coarsens what is there already.
+    """
 
     height: int
     width: int
     frames: tuple[int, ...]
+    guided_from: int = 0
 
 
 FULL_SIZE = Trained(height=320, width=512, frames=(16, 26))
-NANO = Trained(height=64, width=64, frames=(16,))
+NANO = Trained(height=64, width=64, frames=(16, 26), guided_from=500)
 
 
 def check_settings(

@@ -32,14 +32,22 @@ class Conditions:
 
 
 def guided_prediction(
-    teacher: HummingbirdUNet, sample: Tensor, t: Tensor, conditions: Conditions
+    teacher: HummingbirdUNet,
+    sample: Tensor,
+    t: Tensor,
+    conditions: Conditions,
+    *,
+    guided_from: int = 0,
 ) -> Tensor:
-    """The teacher's guided noise prediction, `cond + w (cond - uncond)`, in one batched call."""
+    """The teacher's guided noise prediction, `cond + w (cond - uncond)`, in one batched call.
+
+    At timesteps below `guided_from` it is `cond` (arXiv 2404.07724).
+    """
     both = torch.cat([conditions.context, conditions.null_context])
     cond, uncond = teacher(
         torch.cat([sample, sample]), torch.cat([t, t]), both, fps=conditions.fps.repeat(2)
     ).chunk(2)
-    w = conditions.w.reshape(-1, 1, 1, 1, 1)  # [B] -> [B, 1, 1, 1, 1]
+    w = (conditions.w * (t >= guided_from)).reshape(-1, 1, 1, 1, 1)  # [B] -> [B, 1, 1, 1, 1]
     return cond + w * (cond - uncond)
 
 

@@ -42,6 +42,7 @@ class NoiseSettings:
         guidance: range of w in cond + w (cond - uncond). Guidance by uncond + s (cond - uncond), as
             in VideoCrafter2, is w = s - 1. From a range the student is told its w; a single value
             is baked in, and the student is told nothing.
+        guided_from: lowest timestep at which the teacher is guided at all (arXiv 2404.07724).
         latent_scale: whether clean latents are scaled from 1.0 to 0.7 over t < 400, as
             VideoCrafter2 knows them.
         pure_last_step: whether nothing is left of the clip at t = 999, as when sampling starts.
@@ -54,6 +55,7 @@ class NoiseSettings:
     sampling_share: float = 0.0
     sampling_steps: int = 4
     guidance: tuple[float, float] = (5.0, 15.0)
+    guided_from: int = 0
     latent_scale: bool = False
     pure_last_step: bool = False
     picture_range: bool = False

@@ -89,7 +89,13 @@ class Step:
         """The teacher's guided prediction, and the features of its conditional pass."""
         blocks = set(self.models.kept_blocks.values())
         with torch.no_grad(), recorded_outputs(self.models.teacher, blocks) as features:
-            noise = guided_prediction(self.models.teacher, self.sample, self.t, self.conditions)
+            noise = guided_prediction(
+                self.models.teacher,
+                self.sample,
+                self.t,
+                self.conditions,
+                guided_from=self.settings.guided_from,
+            )
         # Conditional and unconditional pass are one batch: [2*B*T, C, h, w] -> [B*T, C, h, w]
         conditional = {name: value.chunk(2)[0] for name, value in features.items()}
         return Prediction(self._in_range(noise.float()), conditional)

@@ -98,6 +98,22 @@ def test_the_range_of_pictures_holds_the_guided_teacher():
     assert x0[:, 3].min() > -0.76 * SCALING_FACTOR
 
 
+def test_the_teacher_can_be_left_unguided_at_low_noise():
+    """At each clip's own timestep: one of the two is below."""
+    part = Part(seed=0, step=1, size=2)
+    times = a_step(part=part).t
+    settings = replace(GRID, guidance=(9.0, 9.0), guided_from=int(times.max()))
+    step = a_step(part=part, settings=settings)
+    models, told = step.models, step.conditions
+    cond = models.teacher(step.sample, step.t, told.context, fps=told.fps)
+    uncond = models.teacher(step.sample, step.t, told.null_context, fps=told.fps)
+    noisier, clearer = times.argmax(), times.argmin()
+    got = step.teacher.noise
+    torch.testing.assert_close(got[clearer], cond[clearer])
+    guided = (cond + 9 * (cond - uncond))[noisier]
+    torch.testing.assert_close(got[noisier], guided, atol=1e-4, rtol=1e-4)
+
+
 def test_feature_kd_is_zero_for_what_was_copied_and_one_for_silence():
     models = tiny_models()
     step = a_step(replace(models, kept_blocks={"input_blocks.0": "input_blocks.0"}))
