@@ -25,6 +25,8 @@ from .table import measured_columns
 if TYPE_CHECKING:
     import pyarrow
 
+# Standard deviation of the luma: underexposed pictures and fog have less, a night with lights more.
+MIN_CONTRAST = 0.035
 # Clean synthetic clips stay below 0.1 and 3; see `camera.camera_motion` for the units.
 MAX_SHAKE = 0.4
 MAX_DOLLY_ZOOM = 10.0
@@ -87,7 +89,8 @@ class SelectionSettings:
         rules: for each column.
         duplicate_distance: bits in which the 192-bit hashes of copies differ at most; None keeps
             copies.
-        best_by: column whose highest value stays of a group of copies; None is the first clip.
+        best_by: column whose highest value stays of a group of copies; None is the clip with the
+            most pixels, and of these the sharpest.
     """
 
     rules: Mapping[str, Rule] = field(default_factory=lambda: DEFAULT_RULES)
@@ -122,7 +125,7 @@ def _default_rules() -> dict[str, Rule]:
         "black_fraction": _at_most(limits.black_fraction),
         "flat_fraction": _at_most(limits.flat_fraction),
         "num_frames": _at_least(16),  # what the model is trained on
-        "brightness": _at_least(limits.underexposed),
+        "contrast": _at_least(MIN_CONTRAST),
         "bright_clipped": _at_most(limits.overexposed),
         "blur": _at_most(limits.blur),
         "blockiness": _at_most(limits.blockiness),
@@ -269,10 +272,8 @@ def _drop_unmeasured(
 def _drop_copies(
     table: pyarrow.Table, settings: SelectionSettings, reasons: list[list[tuple[str, str]]]
 ) -> None:
-    passed = [index for index, reason in enumerate(reasons) if not reason]
-    if settings.best_by:
-        quality = np.nan_to_num(column_values(table, settings.best_by), nan=-np.inf)
-        passed.sort(key=lambda index: -quality[index])  # stable: of equals the first clip
+    best_first = np.lexsort(_qualities(table, settings.best_by))  # stable: of equals the first clip
+    passed = [index for index in best_first.tolist() if not reasons[index]]
     ids = table["id"].to_pylist()
     if settings.duplicate_distance is not None and passed:
         hashes = table["hash"].to_pylist()
@@ -280,6 +281,14 @@ def _drop_copies(
         for copy, original in near_duplicates(with_hash, settings.duplicate_distance).items():
             reasons[copy].append(("duplicate", f"near-duplicate of {ids[original]}"))
     _drop_same_files([index for index in passed if not reasons[index]], ids, reasons)
+
+
+def _qualities(table: pyarrow.Table, best_by: str | None) -> list[np.ndarray]:
+    """Columns to sort copies by, the best clip having the lowest numbers; the last counts most."""
+    if best_by:
+        return [np.nan_to_num(-column_values(table, best_by), nan=np.inf)]
+    pixels = column_values(table, "width") * column_values(table, "height")
+    return [np.nan_to_num(column_values(table, "blur"), nan=np.inf), np.nan_to_num(-pixels)]
 
 
 def _drop_same_files(

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from planted_faults import scene
 
 pytest.importorskip("pyarrow", reason="needs the extra curate")
 
@@ -20,6 +21,7 @@ from hummingbird_core.curation.selection import (
 )
 from hummingbird_core.curation.table import build_table, read_manifest, write_manifest
 from hummingbird_core.errors import InputError
+from hummingbird_core.vqa import faults, measure
 
 NO_RULES = SelectionSettings(rules={})
 
@@ -116,6 +118,28 @@ def test_settings_come_back_from_their_file(tmp_path):
     settings = SelectionSettings(rules, duplicate_distance=None, best_by="overall")
     path.write_text(settings.to_json(), encoding="utf-8")
     assert read_selection(path) == settings
+
+
+def test_of_copies_the_largest_and_sharpest_stays():
+    sizes = [(64, 48, 0.3), (128, 96, 0.5), (128, 96, 0.4), (64, 48, 0.2)]
+    rows = [
+        row(i, width=width, height=height, blur=blur, hash="f0" * 24)
+        for i, (width, height, blur) in enumerate(sizes)
+    ]
+    copy = ("duplicate", "near-duplicate of clip2")
+    assert verdicts(rows, NO_RULES) == [copy, copy, ("", ""), copy]
+
+
+def test_underexposed_clips_are_dropped_and_nights_with_lights_are_not():
+    day = scene(1, 16, 96, 128)
+    night = np.zeros_like(day)
+    night[:, 20:40, 30:50] = day[:, 20:40, 30:50]  # a window that is lit
+    for frames, dropped in ((day, ""), (day // 10, "contrast"), (night, "")):
+        measured = measure(frames)
+        table = build_table([row(1, **measured)])
+        rules = SelectionSettings({"contrast": DEFAULT_RULES["contrast"]})
+        assert select(table, rules)["dropped_by"].to_pylist() == [dropped]
+        assert ("underexposed" in faults(measured)) == bool(dropped)
 
 
 def test_a_file_changes_the_defaults_and_lifts_them(tmp_path):
