@@ -65,7 +65,7 @@ class RayEngine:
                 "include_dashboard": False,
                 "runtime_env": {"env_vars": {"PYTHONPATH": path}},
             }
-        ray.init(self.address, ignore_reinit_error=True, log_to_driver=False, **options)
+        ray.init(self.address or "local", ignore_reinit_error=True, log_to_driver=False, **options)
         ray.data.DataContext.get_current().enable_progress_bars = False  # the caller has its own
         return ray
 

@@ -134,7 +134,7 @@ def test_underexposed_clips_are_dropped_and_nights_with_lights_are_not():
     day = scene(1, 16, 96, 128)
     night = np.zeros_like(day)
     night[:, 20:40, 30:50] = day[:, 20:40, 30:50]  # a window that is lit
-    for frames, dropped in ((day, ""), (day // 10, "contrast"), (night, "")):
+    for frames, dropped in ((day, ""), (day // 7, "contrast"), (night, "")):
         measured = measure(frames)
         table = build_table([row(1, **measured)])
         rules = SelectionSettings({"contrast": DEFAULT_RULES["contrast"]})
