@@ -24,7 +24,8 @@ from hummingbird_core.curation.selection import SelectionSettings
 from hummingbird_core.curation.sources import list_sources
 from hummingbird_core.engines import LocalEngine
 
-# What in the manifest says that a clip has the fault: rules that dropped it.
+# What in the manifest says that a clip has the fault: the first of the rules that dropped it, which
+# is what the report counts as its reason.
 SIGNS = {
     "blur": {"blur"},
     "flicker": {"flicker"},
@@ -56,8 +57,8 @@ def found_kinds(manifest: Path) -> dict[str, set[str]]:
     """Name of each video -> the kinds of fault that the manifest gives it."""
     found: dict[str, set[str]] = {}
     for row in pyarrow.parquet.read_table(manifest).to_pylist():
-        rules = set(row["dropped_by"].split())
-        kinds = {kind for kind, signs in SIGNS.items() if rules & signs}
+        rule = row["dropped_by"].partition(" ")[0]
+        kinds = {kind for kind, signs in SIGNS.items() if rule in signs}
         found.setdefault(row["source"], set()).update(kinds)
         if row["boundary"] == "cut":
             found[row["source"]].add("cut")

@@ -111,6 +111,8 @@ def as_unicode(text: str) -> str:
 
 def _list_folder(folder: Path, suffixes: Collection[str]) -> Iterator[SourceVideo]:
     for path in folder.rglob("*"):
+        if path.name.startswith("."):  # half-written files, and what macOS puts beside real ones
+            continue
         name = as_unicode(path.relative_to(folder).as_posix())
         if path.suffix.lower() in suffixes and path.is_file():
             yield SourceVideo(name, str(path.resolve()), _caption_beside(path))

@@ -58,6 +58,14 @@ def test_a_folder(tmp_path):
     assert contents(list_sources(tmp_path)) == EXPECTED
 
 
+def test_hidden_files_are_no_videos(tmp_path):
+    folder = make_folder(tmp_path)
+    expected = contents(list_sources(folder))
+    (folder / "._a.mp4").write_bytes(b"of macOS")
+    (folder / ".12345678-b.mp4").write_bytes(b"half-written")
+    assert contents(list_sources(folder)) == expected
+
+
 def test_a_caption_in_json(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"x")
     (tmp_path / "a.json").write_text(json.dumps({"text": "a fox", "width": 3}))
