@@ -16,6 +16,12 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 READY = "() => window.app?.graph && window.app?.extensionManager && window.app?.canvas"
 SECONDS = 120  # on a busy machine
+# For screenshots: all is drawn however small it is, and nothing lies on the graph.
+LEGIBLE = {
+    "Comfy_Locale": "en",
+    "Comfy_Minimap_Visible": False,
+    "LiteGraph_Canvas_LowQualityRenderingZoomThreshold": 0.1,
+}
 FIT = """({x, y, width, height}) => {
   const boxes = app.graph._nodes.map((node) => [...node.getBounding()]);
   const left = Math.min(...boxes.map((b) => b[0])), top = Math.min(...boxes.map((b) => b[1]));

@@ -20,18 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from comfy_install import comfyui_path
-from comfy_page import chromium, comfy_page, fit_view
+from comfy_page import LEGIBLE, chromium, comfy_page, fit_view
 from comfy_server import ComfyServer
 from workflow_graphs import BIG, LORA, WORKFLOWS, Workflow, numbered
 
 FOLDER = Path(__file__).resolve().parent.parent / "workflows"
 SIZE = (1280, 900)  # of the page in pixels
 PICTURE = {"x": 80, "y": 90, "width": 1180, "height": 560}  # without the bars around the canvas
-SETTINGS = {
-    "Comfy_Minimap_Visible": False,
-    "Comfy_Locale": "en",
-    "LiteGraph_Canvas_LowQualityRenderingZoomThreshold": 0.1,
-}
 
 MAKE = """async ([name, graph, note]) => {
   await app.loadApiJson(graph, name);
@@ -67,7 +62,7 @@ def main() -> int:
         server = ComfyServer(comfyui_path(), Path(folder, "base"))
         _stand_in_for_files_of_users(server.folder / "models")
         with server, chromium() as browser:
-            page = comfy_page(browser, server.url, SIZE, **SETTINGS)
+            page = comfy_page(browser, server.url, SIZE, **LEGIBLE)
             for name, workflow in WORKFLOWS.items():
                 if args.files:
                     write_file(page, name, workflow)
@@ -95,6 +90,7 @@ def take_picture(page: Any, server: ComfyServer, name: str, workflow: Workflow) 
     page.evaluate("(workflow) => app.loadGraphData(workflow)", saved)
     page.wait_for_timeout(1000)
     if workflow.runs_offline:
+        fit_view(page, PICTURE)  # what is out of sight shows nothing
         page.evaluate("() => app.queuePrompt(0)")
         page.wait_for_selector("video", state="attached")
         while any(server.get("/queue").values()):

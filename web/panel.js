@@ -29,19 +29,18 @@ function addPanel(node) {
     getMaxHeight: height,
   });
   widget.serialize = false; // of the workflow
-  new ResizeObserver(roomFor(node)).observe(content);
+  new ResizeObserver(makeRoom(node, content)).observe(content);
   return panel;
 }
 
 /** Nodes of the classic canvas do not follow their content; those of Nodes 2.0 do. */
-function roomFor(node) {
-  let given = 0; // what the node is higher by than its user wants it
+function makeRoom(node, content) {
+  let before = 0;
   return () => {
     const [width, height] = node.size;
-    const wanted = height - given;
-    const needed = Math.max(wanted, node.computeSize()[1]);
-    given = needed - wanted;
-    if (needed !== height) node.setSize([width, needed]);
+    const shrunk = Math.min(content.offsetHeight - before, 0);
+    before = content.offsetHeight;
+    node.setSize([width, Math.max(height + shrunk, node.computeSize()[1])]);
     app.graph.setDirtyCanvas(true, true);
   };
 }

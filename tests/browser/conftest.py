@@ -15,7 +15,7 @@ TESTS = Path(__file__).resolve().parent.parent
 sys.path.append(str(TESTS.parent / "tools"))
 
 from comfy_install import ROOT, comfyui_path, reason_to_skip  # noqa: E402
-from comfy_page import chromium, comfy_page, find_chromium  # noqa: E402
+from comfy_page import LEGIBLE, chromium, comfy_page, find_chromium  # noqa: E402
 from comfy_server import ComfyServer  # noqa: E402
 
 ARTEFACTS = ROOT / "outputs" / "browser"
@@ -75,8 +75,8 @@ def canvas(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def page(browser: Any, url: str, canvas: str) -> Iterator[Any]:
-    """In English; one for all tests of a canvas, since opening it is what takes longest."""
-    settings = {"Comfy_Locale": "en", "Comfy_VueNodes_Enabled": CANVASES[canvas]}
+    """One for all tests of a canvas, since opening it is what takes longest."""
+    settings = {**LEGIBLE, "Comfy_VueNodes_Enabled": CANVASES[canvas]}
     opened = comfy_page(browser, url, **settings)
     if not opened.evaluate(SHOWS_PROMPTS):
         pytest.skip("the Nodes 2.0 of this front end have no inputs for text yet")

@@ -29,6 +29,16 @@ OPEN = """async ([workflow, values]) => {
   const types = app.graph._nodes.map((node) => node.type);
   return types.filter((type) => !(type in LiteGraph.registered_node_types));
 }"""
+ADD = """(type) => {
+  app.graph.clear();
+  app.graph.add(LiteGraph.createNode(type));
+}"""
+CHOOSE = """(checkpoint) => {
+  const [node] = app.graph._nodes;
+  const widget = node.widgets.find((widget) => widget.name === "checkpoint");
+  widget.value = checkpoint;
+  widget.callback(checkpoint, app.canvas, node);
+}"""
 PROGRESS = """async (value) => {
   const { api } = await import("/scripts/api.js");
   const { id } = app.graph._nodes.find((node) => node.type === "HummingbirdDownload");
@@ -44,6 +54,12 @@ def _open(page: Any, name: str, seed: int = 0) -> list[str]:
     page.wait_for_selector(".hummingbird-panel", state="detached")  # of what was open before
     fit_view(page, VIEW)  # what is out of sight has no panel
     return missing
+
+
+def _add(page: Any, node_type: str) -> None:
+    """Makes a graph of one node."""
+    page.evaluate(ADD, node_type)
+    fit_view(page, {**VIEW, "width": 500})
 
 
 def test_a_run_shows_the_video_and_all_scores(page, canvas, screenshot):
@@ -88,17 +104,39 @@ def test_while_sampling_the_video_plays_on_the_node(page, canvas, workflow, scre
     assert page.evaluate("() => Object.keys(app.nodePreviewImages)") == []
 
 
-def test_workflows_open_without_missing_nodes_and_downloads_show_progress(page, screenshot):
+def test_workflows_open_without_missing_nodes(page, screenshot):
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     for name in WORKFLOWS:
         assert not _open(page, name), name
-    page.evaluate("() => app.graph.add(LiteGraph.createNode('HummingbirdDownload'))")
-    page.evaluate(PROGRESS, 1200)
-    remark = page.wait_for_selector(".hummingbird-progress .hummingbird-remark", state="attached")
-    assert remark.text_content() == "1200 of 4800 MB"
     screenshot(page)
     assert not errors
+
+
+def test_a_download_shows_the_licence_of_what_is_chosen_then_its_progress(page, screenshot):
+    _add(page, "HummingbirdDownload")
+    terms = page.locator(".hummingbird-terms")
+    terms.get_by_text("hummingbird-0.7b: about 4.8 GB").wait_for()
+    assert "research use only" in terms.text_content()
+    page.evaluate(CHOOSE, "videocrafter2")
+    terms.get_by_text("videocrafter2: about").wait_for()
+    screenshot(page)
+    page.evaluate(PROGRESS, 1200)
+    page.locator(".hummingbird-progress").get_by_text("1200 of 4800 MB").wait_for()
+
+
+def test_a_long_report_scrolls_and_its_button_stays_in_sight(page, screenshot):
+    _add(page, "HummingbirdDoctor")
+    page.evaluate("() => app.queuePrompt(0)")
+    report = page.locator(".hummingbird-report > .hummingbird-text")
+    report.get_by_text("packages").wait_for()
+    screenshot(page)
+    shown, whole = report.evaluate("(element) => [element.clientHeight, element.scrollHeight]")
+    assert 100 < shown < whole
+    panel, button = (
+        page.locator(f".hummingbird-{name}").bounding_box() for name in ("panel", "copy")
+    )
+    assert button["y"] + button["height"] <= panel["y"] + panel["height"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
