@@ -20,7 +20,11 @@ function addPanel(node) {
   const panel = element("div", "hummingbird-panel");
   const content = element("div", "hummingbird-content");
   panel.append(content);
-  const height = () => content.offsetHeight + 2 * MARGIN;
+  let told = 0; // the most that the canvas was told since the last change
+  const height = () => {
+    told = Math.max(told, content.offsetHeight);
+    return content.offsetHeight + 2 * MARGIN;
+  };
   const widget = node.addDOMWidget(NAME, NAME, panel, {
     serialize: false, // of the prompt
     hideOnZoom: false,
@@ -29,20 +33,21 @@ function addPanel(node) {
     getMaxHeight: height,
   });
   widget.serialize = false; // of the workflow
-  new ResizeObserver(makeRoom(node, content)).observe(content);
+  const follow = () => {
+    if (!content.offsetHeight) return; // out of sight
+    grow(node, content.offsetHeight - told);
+    told = content.offsetHeight;
+  };
+  new ResizeObserver(follow).observe(content);
   return panel;
 }
 
-/** Nodes of the classic canvas do not follow their content; those of Nodes 2.0 do. */
-function makeRoom(node, content) {
-  let before = 0;
-  return () => {
-    const [width, height] = node.size;
-    const shrunk = Math.min(content.offsetHeight - before, 0);
-    before = content.offsetHeight;
-    node.setSize([width, Math.max(height + shrunk, node.computeSize()[1])]);
-    app.graph.setDirtyCanvas(true, true);
-  };
+/** Nodes of the classic canvas grow with their content but do not shrink; Nodes 2.0 do both. */
+function grow(node, pixels) {
+  const [width, height] = node.size;
+  const wanted = height + Math.min(pixels, 0);
+  node.setSize([width, Math.max(wanted, node.computeSize()[1])]);
+  app.graph.setDirtyCanvas(true, true);
 }
 
 /** A DOM element with a class and what belongs into it: elements, or text, which is never HTML. */
