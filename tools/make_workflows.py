@@ -36,6 +36,8 @@ MAKE = """async ([name, graph, note]) => {
   app.graph.arrange(80);
   const [x, y] = app.graph._nodes.reduce(
     (corner, node) => corner.map((value, i) => Math.min(value, node.pos[i])), [Infinity, Infinity]);
+  // Newer releases give some nodes more inputs: room for them above what is not in the first row.
+  for (const node of app.graph._nodes) if (node.pos[1] > y) node.pos[1] += 140;
   const text = LiteGraph.createNode("MarkdownNote");
   app.graph.add(text);
   text.widgets[0].value = note;
@@ -96,6 +98,7 @@ def take_picture(page: Any, server: ComfyServer, name: str, workflow: Workflow) 
         while any(server.get("/queue").values()):
             time.sleep(0.5)
         page.wait_for_timeout(1000)  # the last of several videos is shown a little later
+        page.get_by_text("Job completed").wait_for(state="hidden")
         page.evaluate(SHOW_MIDDLE)
     fit_view(page, PICTURE)
     page.wait_for_timeout(1500)  # until the canvas is drawn again
