@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .cpu_kernels import attention, linear_class
+
 CPU_TOKENS = 1024  # the feed-forward layer takes so many at a time on a CPU
 
 # How clip tokens [B, T, S, heads * d] are grouped for attention: [batch, heads, sequence, d].
@@ -33,16 +35,17 @@ class Attention(nn.Module):
         super().__init__()
         self.head_channels = head_channels
         self.pattern = pattern
-        self.to_q = operations.Linear(dim, dim, bias=False, **factory)
-        self.to_k = operations.Linear(context_dim, dim, bias=False, **factory)
-        self.to_v = operations.Linear(context_dim, dim, bias=False, **factory)
-        self.to_out = nn.Sequential(operations.Linear(dim, dim, **factory), nn.Dropout(0.0))
+        linear = linear_class(operations.Linear)
+        self.to_q = linear(dim, dim, bias=False, **factory)
+        self.to_k = linear(context_dim, dim, bias=False, **factory)
+        self.to_v = linear(context_dim, dim, bias=False, **factory)
+        self.to_out = nn.Sequential(linear(dim, dim, **factory), nn.Dropout(0.0))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         context = x if context is None else context
         split = functools.partial(rearrange, pattern=self.pattern, d=self.head_channels)
         # 4-D tensors, or the fused kernels are not taken.
-        attended = F.scaled_dot_product_attention(
+        attended = attention(
             split(self.to_q(x)), split(self.to_k(context)), split(self.to_v(context))
         )
         tokens, groups = self.pattern.split(" -> ")
@@ -53,7 +56,7 @@ class Attention(nn.Module):
 class GEGLU(nn.Module):
     def __init__(self, dim: int, inner_dim: int, operations: Any, **factory: Any):
         super().__init__()
-        self.proj = operations.Linear(dim, inner_dim * 2, **factory)
+        self.proj = linear_class(operations.Linear)(dim, inner_dim * 2, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.proj(x).chunk(2, dim=-1)
@@ -66,7 +69,7 @@ class FeedForward(nn.Module):
         self.net = nn.Sequential(
             GEGLU(dim, dim * 4, operations, **factory),
             nn.Dropout(0.0),
-            operations.Linear(dim * 4, dim, **factory),
+            linear_class(operations.Linear)(dim * 4, dim, **factory),
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .cpu_kernels import linear_class
 from .unet_attention import SPATIAL, TEMPORAL, TransformerBlock
 from .winograd import spatial_conv_class
 
@@ -209,12 +210,13 @@ class SpatialTransformer(ConditionedLayer):
     ):
         super().__init__()
         self.norm = operations.GroupNorm(norm_groups, channels, eps=1e-6, **factory)
-        self.proj_in = operations.Linear(channels, channels, **factory)
+        linear = linear_class(operations.Linear)
+        self.proj_in = linear(channels, channels, **factory)
         block = TransformerBlock(
             channels, context_dim, head_channels, SPATIAL, operations, **factory
         )
         self.transformer_blocks = nn.ModuleList([block])
-        self.proj_out = operations.Linear(channels, channels, **factory)
+        self.proj_out = linear(channels, channels, **factory)
 
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
         tokens = rearrange(self.norm(x), "(b t) c h w -> b t (h w) c", t=cond.num_frames)
@@ -241,7 +243,9 @@ class TemporalTransformer(ConditionedLayer):
         super().__init__()
         # The very first temporal transformer of the checkpoints projects with Conv1d.
         projection = (
-            operations.Linear if use_linear else functools.partial(operations.Conv1d, kernel_size=1)
+            linear_class(operations.Linear)
+            if use_linear
+            else functools.partial(operations.Conv1d, kernel_size=1)
         )
         self.use_linear = use_linear
         self.norm = operations.GroupNorm(norm_groups, channels, eps=1e-6, **factory)

@@ -10,7 +10,7 @@ from tiny_vae import tiny_vae
 from torch import nn
 
 from hummingbird_core import winograd
-from hummingbird_core.winograd import conv3x3, use_fast_convolutions
+from hummingbird_core.winograd import Before, can_fold, conv3x3, use_fast_convolutions
 
 ROUNDING = 1e-5
 
@@ -58,6 +58,51 @@ def test_other_inputs_take_pytorchs_way(channels, height, dtype, grad):
     x = x[:, :, :, :8] if height == 4 else x
     with torch.set_grad_enabled(grad):
         assert torch.equal(conv3x3(x, weight, bias), F.conv2d(x, weight, bias, padding=1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("buffer", [1, 36 * 3 * 128, 36 * 20 * 128], ids=["tile", "part", "rows"])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_norm_with_silu_is_taken_in(buffer, in_place, monkeypatch):
+    monkeypatch.setattr(winograd, "BUFFER", buffer)
+    layers, x = norm_and_conv(96, 96), problem(96, 96, 28, 32)[0] + 1
+    expected = layers[1](F.silu(layers[0](x)))
+    before = layers[0](x, folded=True)
+    kept = x.clone()
+    got = layers[1](x, before=before, into=x if in_place else None)
+    assert relative_l2(got, expected) <= ROUNDING
+    assert (got.data_ptr() == x.data_ptr()) == in_place
+    assert torch.equal(x, kept) != in_place
+
+
+@torch.no_grad()
+def test_a_doubling_is_taken_in():
+    conv, x = norm_and_conv(128, 96)[1], problem(128, 96, 14, 10)[0]
+    expected = conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    assert can_fold(conv, x, doubled=True)
+    assert not can_fold(conv, x)  # 14 rows are no tiles
+    assert relative_l2(conv(x, before=Before(doubled=True)), expected) <= ROUNDING
+
+
+def norm_and_conv(channels: int, out_channels: int) -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = nn.Sequential(
+        nn.GroupNorm(4, channels), nn.Conv2d(channels, out_channels, 3, padding=1)
+    )
+    nn.init.normal_(layers[0].weight)
+    nn.init.normal_(layers[0].bias)
+    use_fast_convolutions(layers)
+    return layers
+
+
+@torch.no_grad()
+def test_statistics_are_those_of_a_large_mean():
+    """Not lost in the difference of two large numbers, as in float32 they would be."""
+    norm, x = norm_and_conv(96, 96)[0], problem(96, 96, 28, 32)[0] + 300
+    before = norm(x, folded=True)
+    folded = before.scale[..., None, None] * x + before.shift[..., None, None]
+    exact = F.group_norm(x.double(), 4, norm.weight.double(), norm.bias.double(), norm.eps)
+    assert relative_l2(folded, exact) <= 1e-4  # float32 rounds 300 by 3e-5
 
 
 @torch.no_grad()
