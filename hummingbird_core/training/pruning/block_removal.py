@@ -17,6 +17,7 @@ A whole *level* is the bypass of all its blocks that allow it; a block that chan
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -84,9 +85,8 @@ def level_of(config: UNetConfig, block: str) -> int | None:
 
 def without(unet: HummingbirdUNet, removal: Removal) -> HummingbirdUNet:
     """A U-Net that shares the weights of `unet`, but lacks what `removal` names."""
-    view = HummingbirdUNet(unet.config, device="meta")
-    for name, child in unet.named_children():
-        setattr(view, name, child)
+    view = copy.copy(unet)
+    view._modules = dict(unet._modules)  # a copy of a module shares this with it
     view.input_blocks = _remaining(unet, "input_blocks", removal)
     view.output_blocks = _remaining(unet, "output_blocks", removal)
     if MIDDLE in removal.blocks:
