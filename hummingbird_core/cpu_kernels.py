@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MIN_ROWS, MIN_CHANNELS = 128, 96  # of a product: copies to oneDNN and back cost more for less
+MIN_ROWS_PACKED = 48  # where the matrix is copied once only
 SCORES = 2**21  # of an attention matrix at a time: what stays in a CPU's cache
 MIN_QUERIES = 256
 
@@ -77,7 +78,7 @@ class Products:
 
     def multiply(self, x: Tensor, out: Tensor) -> None:
         """Writes `[N, P, C]` times the matrices to `[N, P, K]`."""
-        if not self.packed or x.shape[1] < MIN_ROWS:
+        if not self.packed or x.shape[1] < MIN_ROWS_PACKED:
             torch.bmm(x, self.matrices, out=out)
             return
         for rows, matrix, result in zip(x, self.packed, out, strict=True):
