@@ -133,6 +133,8 @@ def vit_h() -> nn.Module:
 
 def estimate(case: Case) -> dict[str, float]:
     """Peak memory in GiB by kind, of a step after the first (which makes the optimizer's state)."""
+    # Conversions between dtypes must make new weights: fake ones can't be swapped.
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
     with FakeTensorMode():
         step = Step(case)
         tracker = MemTracker()
