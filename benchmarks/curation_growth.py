@@ -6,11 +6,12 @@
     python benchmarks/curation_growth.py make CLIPS --clips 2000 --scenes 100
     python benchmarks/curation_growth.py measure CLIPS 200 2000 -o benchmarks/results/curation-time
 
-20,000 different small clips, 18 frames of 64x48:
+20,000 small clips, 18 frames of 64x48; 300 different scenes, again and again:
 
-    python benchmarks/curation_growth.py make SMALL --clips 20000 --size 64x48 --frames 18
+    python benchmarks/curation_growth.py make SMALL --clips 20000 --scenes 300 --size 64x48 \
+        --frames 18
     python benchmarks/curation_growth.py measure SMALL 200 2000 4000 6000 8000 10000 12000 14000 \
-        16000 18000 20000 --workers 1 -o benchmarks/results/curation-growth
+        16000 18000 20000 -o benchmarks/results/curation-growth
 
 The clips up to each number are curated in one folder, so that a row tells what those since the row
 before took. Rows that are recorded already are not measured again: it goes on after a stop.
