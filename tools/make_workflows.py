@@ -43,7 +43,6 @@ MAKE = """async ([name, graph, note]) => {
   text.widgets[0].value = note;
   text.setSize([420, 240]);
   text.pos = [x, y - 300];
-  return JSON.stringify(app.graph.serialize());
 }"""
 # A video that has just been made shows how it is loaded; one that is told where to stand does not.
 SHOW_MIDDLE = """() => Promise.all([...document.querySelectorAll("video")].map(
@@ -81,7 +80,9 @@ def _stand_in_for_files_of_users(models: Path) -> None:
 
 def write_file(page: Any, name: str, workflow: Workflow) -> None:
     """A workflow in the form in which the front end saves it."""
-    saved = json.loads(page.evaluate(MAKE, [name, numbered(workflow.graph), workflow.note]))
+    page.evaluate(MAKE, [name, numbered(workflow.graph), workflow.note])
+    fit_view(page, PICTURE)  # the view is saved, too
+    saved = json.loads(page.evaluate("() => JSON.stringify(app.graph.serialize())"))
     text = json.dumps(saved, indent=2, ensure_ascii=False)
     (FOLDER / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
 
