@@ -55,7 +55,7 @@ OUTPUT_TRANSFORM = _for_both_axes([  # [16, 36]
 ])  # fmt: skip
 
 MIN_CHANNELS = 96  # with fewer, transforming costs more than it saves
-BUFFER = 1_200_000  # numbers in a buffer of tiles: what stays in a CPU's cache
+BUFFER = 2_000_000  # numbers in a buffer of tiles: what stays in a CPU's cache
 SUMMED_PIXELS = 1024  # at a time, for the statistics of a norm
 
 
