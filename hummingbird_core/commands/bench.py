@@ -26,6 +26,9 @@ examples:
   hummingbird bench speed --frames 16 26
   hummingbird bench modules --preset hummingbird-0.7b --size 128x128 --repeats 1
   hummingbird bench devices --preset hummingbird-0.7b
+  on a CPU a full-size teacher takes hours for 50 steps; the table says so if they are fewer:
+    hummingbird bench speed --preset hummingbird-0.7b --size 160x256 --teacher-steps 2
+        --student-steps 4 --repeats 1 --warm-up 0
 
 The model is the built-in one, or any preset with random weights: time and memory do not depend on
 them. Each table is written as JSON, as Markdown and as a plot (which needs matplotlib). No speed
@@ -46,6 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames", type=int, nargs="+", default=[16], help="several for speed (default: 16)"
     )
     parser.add_argument("--batch", type=int, default=1, help="videos at a time (default: 1)")
+    parser.add_argument(
+        "--teacher-steps", type=int, default=50, help="for speed: of the teacher (default: 50)"
+    )
+    parser.add_argument(
+        "--student-steps",
+        type=int,
+        nargs="+",
+        default=[1, 2, 4, 8],
+        help="for speed: of the student (default: 1 2 4 8)",
+    )
     parser.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), default="fp32")
     parser.add_argument("--device", default="cpu", help="cpu, cuda ... (default: cpu)")
     parser.add_argument(
@@ -85,8 +98,12 @@ def _settings(args: argparse.Namespace) -> BenchSettings:
     from ..evaluation.bench_models import BenchSettings
 
     height, width = _size(args.size) if args.size else (None, None)
-    if min(args.frames) < 1 or args.batch < 1:
-        raise InputError(f"got frames {args.frames}, batch {args.batch}, expected at least 1")
+    counts = (*args.frames, args.batch, args.teacher_steps, *args.student_steps)
+    if min(counts) < 1:
+        raise InputError(
+            f"got frames {args.frames}, batch {args.batch}, steps {args.teacher_steps} and "
+            f"{args.student_steps}, expected at least 1"
+        )
     return BenchSettings(
         preset=args.preset,
         height=height,
@@ -96,6 +113,8 @@ def _settings(args: argparse.Namespace) -> BenchSettings:
         dtype=args.dtype,
         device=str(check_device(args.device)),
         seed=args.seed,
+        teacher_steps=args.teacher_steps,
+        student_steps=tuple(args.student_steps),
     )
 
 
@@ -115,6 +134,8 @@ def _command(args: argparse.Namespace) -> str:
         words += ["--size", args.size]
     words += ["--frames", *args.frames, "--batch", args.batch, "--dtype", args.dtype]
     words += ["--device", args.device, "--seed", args.seed]
+    if args.table == "speed":
+        words += ["--teacher-steps", args.teacher_steps, "--student-steps", *args.student_steps]
     if args.table not in ("memory", "devices"):  # those measure once, in a fresh process
         words += ["--repeats", args.repeats, "--warm-up", args.warm_up]
     return " ".join(map(str, words))

@@ -60,6 +60,7 @@ class BenchSettings:
         dtype: "fp32", "bf16" or "fp16".
         device: where.
         seed: of random weights and inputs.
+        teacher_steps, student_steps: for the table of speed.
     """
 
     preset: str = BUILT_IN
@@ -70,6 +71,8 @@ class BenchSettings:
     dtype: str = "fp32"
     device: str = "cpu"
     seed: int = 0
+    teacher_steps: int = 50
+    student_steps: tuple[int, ...] = (1, 2, 4, 8)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -69,6 +69,15 @@ def test_decoders(tmp_path):
     assert all(ratio["equality"] <= EXACT for ratio in ratios(rows))
 
 
+def test_speed_with_fewer_steps_of_the_teacher_says_so(tmp_path):
+    record = run(tmp_path, "speed", "--teacher-steps", "2", "--student-steps", "1")
+    names = [row["name"] for row in record["rows"]]
+    assert names == ["teacher, 2 steps", "student, 1 step", "student, 4 steps, pruned decoder"]
+    assert "published with 50 steps" in record["notes"][1]
+    assert "--teacher-steps 2 --student-steps 1" in record["command"]
+    assert all(ratio["equality"] <= EXACT for ratio in ratios(record))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("table", ["speed", "growth", "memory", "devices"])
 def test_the_tables_that_take_minutes(tmp_path, table):
@@ -97,6 +106,12 @@ def test_modes_that_save_memory_stay_within_their_tolerance(name):
 def test_impossible_sizes_are_refused():
     parser = argparse.ArgumentParser()
     bench.add_arguments(parser)
-    for wrong in (["--size", "320"], ["--size", "30x32"], ["--frames", "0"], ["--batch", "0"]):
+    for wrong in (
+        ["--size", "320"],
+        ["--size", "30x32"],
+        ["--frames", "0"],
+        ["--batch", "0"],
+        ["--teacher-steps", "0"],
+    ):
         with pytest.raises(InputError, match="expected"):
             bench.run(parser.parse_args(["modules", *wrong]))
