@@ -33,8 +33,8 @@ Row = dict[str, Any]
 
 VERSION = 2  # of the measures; raised when one changes, so that old results are not mixed with new
 THUMBNAIL_HEIGHT = 72  # pixels
-# Half the time of the usual preset for a quarter more bytes; and with another number of threads
-# x264 writes other bytes, so that two machines would not make the same shards.
+# With another number of threads x264 writes other bytes, so that two machines would not make the
+# same shards.
 CLIP_ENCODER = ("-threads", "1")
 MAX_CLIP_BYTES = 2**30  # of pixels; a file may claim a thousand frames a second
 MIN_FRAMES = 3  # fewer have no change of motion to measure
