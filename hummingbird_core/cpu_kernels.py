@@ -68,18 +68,18 @@ def linear_class(given: type[nn.Linear]) -> type[nn.Linear]:
 
 
 class Products:
-    """Products with the same matrices `[N, C, K]`, float32, again and again."""
+    """Products with the same matrices `[N, K, C]`, float32, again and again."""
 
     def __init__(self, matrices: Tensor):
         self.matrices = matrices
         self.packed = []
         if is_amd_with("avx512_f"):
-            self.packed = [matrix.t().contiguous().to_mkldnn() for matrix in matrices]
+            self.packed = [matrix.to_mkldnn() for matrix in matrices]
 
     def multiply(self, x: Tensor, out: Tensor) -> None:
-        """Writes `[N, P, C]` times the matrices to `[N, P, K]`."""
+        """Writes `[N, P, C]` times the transposed matrices to `[N, P, K]`."""
         if not self.packed or x.shape[1] < MIN_ROWS_PACKED:
-            torch.bmm(x, self.matrices, out=out)
+            torch.bmm(x, self.matrices.mT, out=out)
             return
         for rows, matrix, result in zip(x, self.packed, out, strict=True):
             result.copy_(F.linear(rows.to_mkldnn(), matrix).to_dense())

@@ -214,8 +214,8 @@ def convolve(
         y = x.new_empty(batch, growth * height, growth * width, len(weight))
     else:
         y = into.permute(0, 2, 3, 1)
-    transformed = KERNEL_TRANSFORM @ weight.permute(2, 3, 1, 0).flatten(0, 1).flatten(1)
-    kernel = Products(transformed.unflatten(1, weight.shape[1::-1]))  # [36, C, K]
+    transformed = KERNEL_TRANSFORM @ weight.permute(2, 3, 0, 1).flatten(0, 1).flatten(1)
+    kernel = Products(transformed.unflatten(1, weight.shape[:2]))  # [36, K, C]
     tiles = TileRows(y.shape[1] // OUTPUTS, y.shape[2] // OUTPUTS, x.shape[1], len(weight))
     for index, (image, result) in enumerate(zip(x.permute(0, 2, 3, 1), y, strict=True)):
         for first in range(0, y.shape[1], OUTPUTS * tiles.rows):
@@ -264,7 +264,7 @@ class TileRows:
         _prepare(image[rows[0] : rows[-1] + 1], rows - rows[0], before, index, new[:height, 1:-1])
 
     def convolve(self, kernel: Products, bias: Tensor | None, result: Tensor) -> None:
-        """Writes what was read, convolved with `[36, C, K]`, to `[rows, W, K]`."""
+        """Writes what was read, convolved with the kernel, to `[rows, W, K]`."""
         down = len(result) // OUTPUTS
         result = result.unflatten(1, (-1, OUTPUTS)).unflatten(0, (-1, OUTPUTS))
         for start in range(0, result.shape[2], self.columns):
@@ -277,7 +277,7 @@ class TileRows:
 
     def _multiply(self, tiles: Tensor, kernel: Products) -> Tensor:
         """Tiles `[6, 6, down, n, C]` to outputs `[4, 4, down, n, K]`."""
-        _, channels, out_channels = kernel.matrices.shape
+        _, out_channels, channels = kernel.matrices.shape
         count = tiles.shape[2] * tiles.shape[3]
         inputs, transformed, products, outputs = (
             buffer[: size * count * width].view(size, -1)
