@@ -26,8 +26,8 @@ class LoadHummingbird(io.ComfyNode):
                     "checkpoint",
                     options=checkpoint_names(),
                     tooltip="A file in models/checkpoints or models/diffusion_models. The "
-                    "built-in nano draws moving coloured shapes at 64x64, offline and on any "
-                    "computer; Download Hummingbird gets the big ones.",
+                    "built-in nano draws small moving pictures and shapes at 64x64, offline and on "
+                    "any computer; Download Hummingbird gets the big ones.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",

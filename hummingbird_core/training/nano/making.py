@@ -34,7 +34,7 @@ STAGES = TrainSettings(
     weight_decay=1e-3,
     save_every=50,
 )
-VAE = replace(STAGES, steps=3600, batch=16, ema_decay=0.98)  # single frames
+VAE = replace(STAGES, steps=2000, batch=16, ema_decay=0.98)  # single frames
 TEXT = replace(STAGES, steps=600, batch=128, ema_decay=0.9)  # captions
 TEACHER = replace(STAGES, steps=6000, batch=8, ema_decay=0.99)  # clips of 16 frames, or more
 
