@@ -124,7 +124,7 @@ def sample_video(
     else:
         negative = node_helpers.conditioning_set_values(negative, values)
         run = _teacher_run(model, settings)
-        samples = run(model, positive, negative, start, noise, seed)
+        samples = run(_guided_at_high_noise(model), positive, negative, start, noise, seed)
     return {**start, "samples": samples, "frame_rate": settings.fps}
 
 
@@ -162,6 +162,26 @@ class _Run:
         )
         # DDIM ends at the noise of t = 0, which is not none: from x_0 + sigma eps to x_t.
         return noised / (1 + float(self.sigmas[-1]) ** 2) ** 0.5
+
+
+def _guided_at_high_noise(
+    model: comfy.model_patcher.ModelPatcher,
+) -> comfy.model_patcher.ModelPatcher:
+    """The MODEL with guidance where the pipeline has it, see `Trained.guided_from`."""
+    guided_from = trained_sizes(model).guided_from
+    if not guided_from:
+        return model
+    timestep = model.get_model_object("model_sampling").timestep
+
+    def guide(given: dict[str, Any]) -> Tensor:
+        cond, uncond = given["cond"], given["uncond"]
+        is_guided = timestep(given["timestep"]) >= guided_from  # [B], of sigmas
+        scale = torch.where(is_guided, given["cond_scale"], 1.0).reshape(-1, 1, 1, 1, 1)
+        return uncond + scale * (cond - uncond)
+
+    guided = model.clone()
+    guided.set_model_sampler_cfg_function(guide)
+    return guided
 
 
 def _teacher_run(model: comfy.model_patcher.ModelPatcher, settings: VideoSettings) -> _Run:

@@ -11,7 +11,7 @@ from comfy_graphs import PROMPT
 from helpers import relative_l2
 from native import SIZE, encode, settings
 
-FRAMES = 20  # two windows of 16
+FRAMES = 28  # three windows of 16
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def test_a_given_video_needs_no_overview(adapter, nano, positive):
     wanted = settings(adapter, frames=FRAMES, strength=0.5)  # timesteps 519 and 279
     with calls_of(nano.model) as shapes:
         adapter.sampling.sample_video(nano.model, positive, wanted, 0, latent=video)
-    assert [shape[2] for shape in shapes] == 4 * [16]
+    assert [shape[2] for shape in shapes] == 6 * [16]
 
 
 def test_memory_is_estimated_for_one_window(adapter, nano, positive, monkeypatch):

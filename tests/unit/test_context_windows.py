@@ -169,9 +169,9 @@ def test_noise_stays_as_it_is_for_short_videos_and_for_an_overview():
 def test_defaults(pipe):
     assert CONTEXT_LENGTH in NANO.frames
     assert CONTEXT_LENGTH in FULL_SIZE.frames
-    assert not pipe.context_windows(16).are_needed(16)
-    assert pipe.context_windows(17) == ContextWindows(16, 8, overview=True)
-    assert pipe.context_windows(17, 10) == ContextWindows(10, 5, overview=True)
+    assert not pipe.context_windows(26).are_needed(26)
+    assert pipe.context_windows(27) == ContextWindows(16, 8, overview=True)
+    assert pipe.context_windows(27, 10) == ContextWindows(10, 5, overview=True)
     with torch.device("meta"):
         big = HummingbirdPipeline(HummingbirdUNet(UNetConfig.from_preset("hummingbird-0.7b")))
     assert not big.context_windows(26).are_needed(26)
@@ -262,9 +262,9 @@ def test_bad_windows(pipe, change, message):
 
 
 def test_long_videos_are_no_longer_warned_about(pipe, caplog):
-    pipe(PROMPT, num_frames=18, **SMALL)
+    pipe(PROMPT, num_frames=28, **SMALL)
     assert "trained on" not in caplog.text
-    pipe(PROMPT, num_frames=18, context_length=17, **SMALL)
+    pipe(PROMPT, num_frames=28, context_length=17, **SMALL)
     assert "17 frames" in caplog.text
 
 
