@@ -104,7 +104,7 @@ def test_the_command_makes_a_decoder(tmp_path, capsys):
     code, out, _ = run(capsys, "train", "decoder", *arguments)
     assert code == 0
     assert "PSNR against the full decoder" in out
-    assert load_fast_decoder(output).config["block_out_channels"] == [8, 8, 16, 16]
+    assert load_fast_decoder(output).config["block_out_channels"] == [16, 16, 16, 32]
 
 
 @pytest.mark.skipif(not built_in_decoder().exists(), reason="hummingbird train decoder: not run")
