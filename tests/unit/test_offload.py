@@ -37,8 +37,9 @@ def expected() -> torch.Tensor:
 def test_weights_from_disk_give_the_same_video(expected, tmp_path):
     pipe = pipeline()
     stream_from_disk(pipe, tmp_path / "weights")
-    assert torch.equal(make(pipe), expected)
-    assert torch.equal(make(pipe), expected)  # and again
+    # Files lie elsewhere in memory than weights do, and products round by where their numbers lie.
+    assert relative_l2(make(pipe), expected) <= 1e-5
+    assert relative_l2(make(pipe), expected) <= 1e-5  # and again
     assert len(list((tmp_path / "weights").rglob("*.safetensors"))) > 100
     with pytest.raises(InputError, match="expected an empty one"):
         stream_from_disk(pipeline(), tmp_path / "weights")
