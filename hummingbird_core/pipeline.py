@@ -63,7 +63,7 @@ class HummingbirdPipeline:
     """Text to video with any checkpoint of the family.
 
     Students sample with consistency steps and take the guidance scale as an input; a teacher
-    samples with DDIM and classifier-free guidance, two U-Net calls a step.
+    samples with DDIM and classifier-free guidance, two U-Net calls in a guided step.
     """
 
     def __init__(
@@ -277,11 +277,12 @@ class HummingbirdPipeline:
         rates = torch.as_tensor(fps, device=self.device).expand(len(latents)).repeat(2)
 
         def teacher(sample: Tensor, t: int) -> Tensor:
-            eps = self.unet(torch.cat([sample, sample]).to(self.dtype), t, both, rates)
-            eps_cond, eps_uncond = eps.float().chunk(2)
+            is_guided = t >= self.trained.guided_from
+            inputs = torch.cat([sample, sample]) if is_guided else sample
+            count = len(inputs)
+            eps = self.unet(inputs.to(self.dtype), t, both[:count], rates[:count]).float()
             report()
-            scale = guidance_scale if t >= self.trained.guided_from else 1.0
-            return classifier_free_guidance(eps_cond, eps_uncond, scale)
+            return classifier_free_guidance(*eps.chunk(2), guidance_scale) if is_guided else eps
 
         # Only VideoCrafter2 knows its latents scaled.
         rescale = self.unet.config.preset == "videocrafter2"

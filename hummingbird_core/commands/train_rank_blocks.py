@@ -52,12 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--metric",
-        help="shapes (nano's default: what the analyser reads), none (the default of others), or "
-        "MODULE:FUNCTION of your own that turns a HummingbirdPipeline into a number",
+        help="nano (the nano family's default: what its videos show of captions), none (the "
+        "default of others), or MODULE:FUNCTION of your own that turns a HummingbirdPipeline "
+        "into a number",
     )
-    parser.add_argument("--prompts", type=int, default=24, help="for shapes (default: 24)")
-    parser.add_argument("--steps", type=int, default=10, help="for shapes (default: 10)")
-    parser.add_argument("--guidance", type=float, default=7.5, help="for shapes (default: 7.5)")
+    parser.add_argument(
+        "--prompts", type=int, default=12, help="for nano, of each kind (default: 12)"
+    )
+    parser.add_argument("--steps", type=int, default=10, help="for nano (default: 10)")
+    parser.add_argument("--guidance", type=float, default=7.5, help="for nano (default: 7.5)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps ... (default: the best there is)")
     parser.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), help="default: by device")
 
@@ -111,17 +114,17 @@ def _is_nano(pipe: HummingbirdPipeline) -> bool:
 
 
 def _metric_name(args: argparse.Namespace, pipe: HummingbirdPipeline) -> str:
-    return args.metric or ("shapes" if _is_nano(pipe) else "none")
+    return args.metric or ("nano" if _is_nano(pipe) else "none")
 
 
 def _metric(args: argparse.Namespace, pipe: HummingbirdPipeline) -> Metric | None:
-    from ..training.pruning.metrics import load_metric, shape_accuracy
+    from ..training.pruning.metrics import load_metric, nano_accuracy
 
     name = _metric_name(args, pipe)
     if name == "none":
         return None
-    if name == "shapes":
-        return shape_accuracy(args.prompts, args.frames, args.steps, args.guidance)
+    if name == "nano":
+        return nano_accuracy(args.prompts, args.frames, args.steps, args.guidance)
     return load_metric(name)
 
 

@@ -64,9 +64,9 @@ def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
         rows=rows,
         notes=(
             f"The teacher makes {_steps(settings.teacher_steps)} of DDIM with classifier-free "
-            "guidance, two U-Net calls each. Parts are wall seconds. Equality is the distance of "
-            "each timed video from the one that the pipeline gives for the same settings; the "
-            "student's videos are not the teacher's.",
+            "guidance, two U-Net calls where it is guided. Parts are wall seconds. Equality is the "
+            "distance of each timed video from the one that the pipeline gives for the same "
+            "settings; the student's videos are not the teacher's.",
             *_note_of_fewer_steps(settings),
         ),
         chart=Chart(

@@ -107,7 +107,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def evaluate(
-    pipe: HummingbirdPipeline, subjects: str, count: int, *, batch: int = 8, **settings
+    pipe: HummingbirdPipeline,
+    subjects: str,
+    count: int,
+    *,
+    batch: int = 8,
+    prompt_seed: int = PROMPT_SEED,
+    **settings,
 ) -> dict[str, Accuracy]:
     """Accuracy of every aspect and of all together ("joint"), over `count` held-out prompts.
 
@@ -116,12 +122,13 @@ def evaluate(
         subjects: "shapes" or "pictures".
         count: of the prompts.
         batch: videos that are made at once.
+        prompt_seed: of the row of prompts.
         **settings: of the pipeline's call.
     """
     half = SUBJECTS[subjects]
-    wanted = list(islice(samples(PROMPT_SEED, half.draw, held_out=True), count))
+    wanted = list(islice(samples(prompt_seed, half.draw, held_out=True), count))
     right = dict.fromkeys((*half.aspects, "joint"), 0)
-    for start in tqdm(range(0, count, batch), desc=subjects, unit="batch"):
+    for start in tqdm(range(0, count, batch), desc=subjects, unit="batch", leave=False):
         part = wanted[start : start + batch]
         video = pipe([text for _, text in part], seed=start, **settings)
         for (scene, _), frames in zip(part, video.frames, strict=True):

@@ -92,6 +92,17 @@ def test_a_teacher_samples_with_ddim_and_guidance():
     assert not torch.allclose(plain, guided)
 
 
+def test_a_nano_teacher_is_guided_at_high_noise_only():
+    teacher, calls = random_pipeline("nano-teacher"), []
+    teacher.unet.register_forward_pre_hook(
+        lambda _, inputs: calls.append((int(inputs[1]), len(inputs[0])))
+    )
+    teacher("a", **{**SMALL, "num_inference_steps": 5})
+    guided_from = teacher.trained.guided_from
+    assert [count for _, count in calls] == [2 if t >= guided_from else 1 for t, _ in calls]
+    assert {count for _, count in calls} == {1, 2}
+
+
 def test_progress_is_told_of_every_step(pipe):
     seen: list[tuple[int, int, str]] = []
     pipe(PROMPT, **SMALL, progress=lambda *args: seen.append(args))

@@ -14,6 +14,7 @@ from hummingbird_core.errors import InputError
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import predict_x0
 from hummingbird_core.training.data.batch import ClipBatch
+from hummingbird_core.training.nano.pictures import random_picture
 from hummingbird_core.training.nano.shapes import random_shape
 from hummingbird_core.training.nano.world import is_held_out, samples
 from hummingbird_core.training.pruning import analysis
@@ -41,7 +42,7 @@ from hummingbird_core.training.pruning.block_removal import (
     removals,
     without,
 )
-from hummingbird_core.training.pruning.metrics import drawn_clips, load_metric, shape_accuracy
+from hummingbird_core.training.pruning.metrics import drawn_clips, load_metric, nano_accuracy
 from hummingbird_core.training.pruning.report import short_name, to_table, write_plot
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
@@ -170,7 +171,7 @@ def test_drawn_clips_are_encoded_with_the_models_own_vae(pipe):
     assert error < 0.15
 
 
-def test_the_shapes_metric_is_one_for_what_was_asked_for():
+def test_the_nano_metric_is_one_for_what_was_asked_for():
     class Truth:
         """Draws what a prompt says."""
 
@@ -181,10 +182,10 @@ def test_the_shapes_metric_is_one_for_what_was_asked_for():
             return self
 
         def __init__(self):
-            endless = samples(12, random_shape, held_out=True)
-            self.scenes = [next(endless) for _ in range(3)]
+            halves = (samples(12, draw, held_out=True) for draw in (random_shape, random_picture))
+            self.scenes = [next(half) for half in halves for _ in range(3)]
 
-    assert shape_accuracy(3, 16, 4, 7.5)(Truth()) == 1.0
+    assert nano_accuracy(3, 16, 4, 7.5)(Truth()) == 1.0
 
 
 def test_metrics_of_ones_own():

@@ -36,7 +36,7 @@ STAGES = TrainSettings(
 )
 VAE = replace(STAGES, steps=2000, batch=16, ema_decay=0.98)  # single frames
 TEXT = replace(STAGES, steps=600, batch=128, ema_decay=0.9)  # captions
-TEACHER = replace(STAGES, steps=6000, batch=8, ema_decay=0.99)  # clips of 16 frames, or more
+TEACHER = replace(STAGES, steps=12000, batch=8, ema_decay=0.99)  # clips of 16 frames, or more
 
 
 def make_nano(folder: Path, steps: Mapping[str, int]) -> tuple[Path, Path]:

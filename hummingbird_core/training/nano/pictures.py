@@ -44,17 +44,28 @@ class PictureScene:
     place: str | None  # of `GROUNDS`
     ground: Ground
     motion: Motion
-    mirrored: bool
+
+    @property
+    def looks(self) -> str | None:
+        """Which way: as in the file, but never backwards."""
+        looks, direction = PICTURES[self.picture], self.motion.direction
+        return direction if looks and direction in ("left", "right") else looks
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether it looks otherwise than in the file."""
+        return self.looks != PICTURES[self.picture]
 
     @property
     def attributes(self) -> dict[str, str]:
-        """What a caption of it says."""
+        """What a caption of it says, or means: nobody has to say which way a picture looks."""
         said = {"picture": self.picture, "direction": self.motion.direction}
-        return {**said, "place": self.place} if self.place else said
+        more = {"place": self.place, "looks": self.looks}
+        return {**said, **{name: value for name, value in more.items() if value}}
 
     def render(self) -> Tensor:
         """Float video `[3, T, SIZE, SIZE]` in 0..1."""
-        moved = sprite(self.picture, self.motion, self.mirrored)
+        moved = sprite(self.picture, self.motion, self.is_mirrored)
         return moved[:3] + (1 - moved[3:]) * self.ground.draw()[:, None]
 
     def caption(self, rng: random.Random) -> str:
@@ -69,15 +80,7 @@ def random_picture(
     picture = rng.choice(list(PICTURES))
     place = None if rng.random() < PLAIN_SHARE else rng.choice(list(GROUNDS))
     ground = random_ground(rng, place) if place else plain_ground(rng)
-    motion = random_motion(rng, num_frames, fps)
-    return PictureScene(picture, place, ground, motion, _is_mirrored(picture, motion, rng))
-
-
-def _is_mirrored(picture: str, motion: Motion, rng: random.Random) -> bool:
-    looks = PICTURES[picture]
-    if motion.direction in ("left", "right"):
-        return looks is not None and looks != motion.direction
-    return rng.random() < 0.5
+    return PictureScene(picture, place, ground, random_motion(rng, num_frames, fps))
 
 
 def sprite(picture: str, motion: Motion, mirrored: bool) -> Tensor:

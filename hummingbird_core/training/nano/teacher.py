@@ -91,6 +91,6 @@ def clip_length(step: int, steps: int) -> int:
     Short ones first, since more clips a step teach more of what words mean.
     """
     progress = step / steps
-    if progress < 0.6:
-        return NUM_FRAMES // (4 if progress < 0.4 else 2)
+    if progress < 0.8:
+        return NUM_FRAMES // (4 if progress < 0.6 else 2)
     return LONG_FRAMES if step % 3 == 0 else NUM_FRAMES

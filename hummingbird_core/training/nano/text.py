@@ -34,6 +34,8 @@ ATTRIBUTES = {
     "picture": [UNSAID, *PICTURES],
     "direction": [*DIRECTIONS],
     "place": [UNSAID, *GROUNDS],
+    # Follows from picture and direction, but a product of two is hard to find for a small U-Net.
+    "looks": [UNSAID, "left", "right"],
 }
 
 

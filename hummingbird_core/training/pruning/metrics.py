@@ -6,15 +6,13 @@ from itertools import islice
 
 import torch
 
-from ...evaluation.shape_reader import read_video
+from ...evaluation.nano import SUBJECTS, evaluate
 from ...pipeline import HummingbirdPipeline
 from ...plugins import named_function
 from ..data.batch import ClipBatch
-from ..nano.shapes import random_shape
 from ..nano.world import samples
 from .analysis import Metric
 
-ASPECTS = ("colour", "shape", "direction")
 CLIP_SEED, PROMPT_SEED = 11, 12  # of scenes that neither training nor the final evaluation sees
 
 
@@ -30,28 +28,30 @@ def drawn_clips(pipe: HummingbirdPipeline, count: int, num_frames: int) -> ClipB
     )
 
 
-def shape_accuracy(prompts: int, num_frames: int, steps: int, guidance: float) -> Metric:
-    """The share of colours, shapes and directions that a model gets right, as a metric.
+def nano_accuracy(prompts: int, num_frames: int, steps: int, guidance: float) -> Metric:
+    """The share of what captions ask for that a model of the nano family shows, as a metric.
 
     Args:
-        prompts: held-out prompts, each asking for three things.
+        prompts: held-out prompts, of shapes and of pictures each.
         num_frames: of the videos.
         steps: sampling steps, with DDIM for a teacher.
         guidance: the guidance scale.
     """
-    wanted = list(islice(samples(PROMPT_SEED, random_shape, held_out=True), prompts))
 
     def accuracy(pipe: HummingbirdPipeline) -> float:
-        texts = [text for _, text in wanted]
-        video = pipe(
-            texts, num_frames=num_frames, num_inference_steps=steps, guidance_scale=guidance
-        )
-        seen = [read_video(frames) for frames in video.frames]
-        right = [
-            getattr(reading, aspect) == scene.attributes[aspect]
-            for (scene, _), reading in zip(wanted, seen, strict=True)
-            for aspect in ASPECTS
-        ]
+        found = {
+            name: evaluate(
+                pipe,
+                name,
+                prompts,
+                prompt_seed=PROMPT_SEED,
+                num_frames=num_frames,
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+            )
+            for name in SUBJECTS
+        }
+        right = [found[name][a].value for name, half in SUBJECTS.items() for a in half.aspects]
         return sum(right) / len(right)
 
     return accuracy
