@@ -1,4 +1,4 @@
-"""Moving pictures: the other half of the built-in model's world, drawn and worded.
+"""Moving pictures: the larger part of the built-in model's world, drawn and worded.
 
 A hummingbird, a cat, a rocket ... move over a plain background or a simple landscape. They look
 where they go, if they look anywhere. The pictures are `assets/nano/pictures.png`, see NOTICE.

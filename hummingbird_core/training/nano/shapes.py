@@ -1,4 +1,4 @@
-"""Moving shapes: half of the built-in model's world, drawn and worded.
+"""Moving shapes: a part of the built-in model's world, drawn and worded.
 
 A coloured shape moves in one of four directions over a plain background. Videos are drawn from
 signed distances, so edges are anti-aliased and positions are not bound to pixels. Relatives:
