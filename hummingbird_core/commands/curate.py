@@ -133,11 +133,7 @@ def run(args: argparse.Namespace) -> None:
         from ..curation.sources import list_sources
         from ..devices import visible_gpus
 
-        if args.output.resolve().is_relative_to(args.source.resolve()):
-            raise InputError(
-                f"the output {args.output} is inside the source, where a second run would curate "
-                "its clips: choose a folder elsewhere"
-            )
+        _check_apart(args.source, args.output)
         sources = list_sources(
             args.source, video_column=args.video_column, caption_column=args.caption_column
         )
@@ -157,6 +153,19 @@ def run(args: argparse.Namespace) -> None:
     written = ["manifest.parquet", "report.html", *([] if args.no_shards else ["shards"])]
     for name in written:
         print(f"wrote {args.output / name}")
+
+
+def _check_apart(source: Path, output: Path) -> None:
+    if output.resolve().is_relative_to(source.resolve()):
+        raise InputError(
+            f"the output {output} is inside the source, where a second run would curate its "
+            "clips: choose a folder elsewhere"
+        )
+    if source.resolve().is_relative_to(output.resolve()):
+        raise InputError(
+            f"the source {source} is inside the output {output}, where shards and manifests of an "
+            "earlier run are replaced: choose another folder for the output"
+        )
 
 
 def _measures(args: argparse.Namespace) -> MeasureSettings:
