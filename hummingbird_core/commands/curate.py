@@ -169,17 +169,20 @@ def _check_apart(source: Path, output: Path) -> None:
 
 
 def _measures(args: argparse.Namespace) -> MeasureSettings:
-    from ..curation.measuring import MeasureSettings, score_stages
+    """Finds out now, not in the workers, that weights are damaged or a detector is not there."""
+    from ..curation.measuring import MeasureSettings
+    from ..curation.stages import score_stages
+    from ..vqa import load_dover
 
-    if args.dover and not args.dover.is_file():
-        raise InputError(f"there is no file {args.dover}: give DOVER's weights with --dover")
     settings = MeasureSettings(
         max_seconds=args.max_seconds,
         max_height=args.max_height,
         dover=str(args.dover.resolve()) if args.dover else None,
         detectors=tuple(args.detector),
     )
-    score_stages(settings)  # finds out now, not in the workers, that a detector is not there
+    score_stages(settings.dover, settings.detectors)
+    if settings.dover:
+        load_dover(settings.dover)
     return settings
 
 

@@ -14,6 +14,7 @@ from einops import rearrange
 
 from .shrinking import gray_frames
 
+CAMERA_COLUMNS = ("camera_speed", "camera_shake", "camera_zoom", "dolly_zoom")
 LONG_SIDE = 128  # pixels that are looked at
 BLOCK, STRIDE = 32, 16
 TEXTURE = 3.0  # standard deviation of a block's pixels, of 255; below it nothing can be followed
@@ -57,7 +58,7 @@ def camera_motion(frames: np.ndarray, fps: float) -> dict[str, float]:
     """
     gray = gray_frames(frames, LONG_SIDE)
     if min(gray.shape[1:]) < BLOCK:  # a strip or an icon
-        return dict.fromkeys(("camera_speed", "camera_shake", "camera_zoom", "dolly_zoom"), 0.0)
+        return dict.fromkeys(CAMERA_COLUMNS, 0.0)
     blocks = _follow_blocks(gray)
     every = _fit_similarity(blocks)  # [T-1, 3]
     extent = np.abs(blocks.centres).max(axis=0).clip(min=1)

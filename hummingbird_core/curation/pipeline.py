@@ -13,11 +13,14 @@ The output folder:
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +32,7 @@ from ..errors import OutputError
 from ..journal import Journal, read_journal
 from ..video import atomic_output
 from .captions import CaptionSettings, open_enhancer, rewrite_captions
-from .measuring import MeasureSettings, Row, measure_source
+from .measuring import MeasureSettings, Row, content_id, failed_row, measure_source
 from .report import write_report
 from .selection import SelectionSettings, select
 from .shards import CLIPS_PER_SHARD, write_shards
@@ -39,6 +42,9 @@ from .table import build_table, read_manifest, write_manifest
 if TYPE_CHECKING:
     import pyarrow
 
+logger = logging.getLogger(__name__)
+
+LEFTOVERS = f".{'[0-9a-f]' * 8}-*"
 WORKER_DIED = "the process that measured it died, twice: out of memory, or a fault in a library"
 
 
@@ -86,9 +92,10 @@ def curate(
     require_parquet()
     with only_run_in(output):
         journal = output / "journal" / f"measured-{measures.key()}.jsonl"
-        _measure_missing(sources, journal, engine, measures, output / "clips")
+        _remove_leftovers(output)
+        failed = _measure_missing(sources, journal, engine, measures, output / "clips")
         wording = _rewrite(sources, journal, output, captions) if captions else {}
-        table = build_table(_all_rows(sources, journal, wording))
+        table = build_table(_all_rows(sources, chain(read_journal(journal), failed), wording))
         return _select_and_write(table, output, selection, clips_per_shard)
 
 
@@ -97,6 +104,7 @@ def reselect(
 ) -> Curated:
     """Select again from the manifest in `output`: nothing is measured, no model runs."""
     with only_run_in(output):
+        _remove_leftovers(output)
         table = read_manifest(output / "manifest.parquet")
         return _select_and_write(table, output, selection, clips_per_shard)
 
@@ -126,8 +134,12 @@ def _measure_missing(
     engine: Engine,
     settings: MeasureSettings,
     clip_folder: Path,
-) -> None:
-    _remove_leftovers(clip_folder)
+) -> list[tuple[str, list[Row]]]:
+    """Puts into the journal what is done; returns the failures that are not the video's fault.
+
+    They are not in the journal, so that the next run tries them again.
+    """
+    failed: list[tuple[str, list[Row]]] = []
     done = {key for key, _ in read_journal(journal)}
     todo = [source for source in sources if source.stamp() not in done]
     stage = partial(measure_source, settings=settings, clip_folder=clip_folder.resolve())
@@ -138,12 +150,28 @@ def _measure_missing(
         ) as bar,
     ):
         for source, rows in engine.map(stage, todo, _lost):
-            finished.append(source.stamp(), rows)
+            if rows[0].pop("again", False):
+                failed.append((source.stamp(), rows))
+            else:
+                finished.append(source.stamp(), rows)
             bar.update()
+    if failed:
+        first = failed[0][1][0]
+        logger.warning(
+            "%d of %d videos failed for reasons that may pass, the first, %s, because: %s; the "
+            "same command tries them again",
+            *(len(failed), len(sources), first["source"], first["error"]),
+        )
+    return failed
 
 
 def _lost(source: SourceVideo) -> list[Row]:
-    return [{"id": "", "source": source.name, "source_id": "", "error": WORKER_DIED}]
+    try:
+        with source.on_disk() as path:
+            source_id = content_id(path)
+    except OSError:
+        source_id = ""
+    return [{**failed_row(source, source_id, WORKER_DIED), "again": True}]
 
 
 def _rewrite(
@@ -160,20 +188,28 @@ def _rewrite(
         return rewrite_captions(with_clips, enhancer, settings, done)
 
 
-def _all_rows(sources: list[SourceVideo], journal: Path, wording: dict[str, str]) -> Iterator[Row]:
-    """What is in the journal about `sources`, with their captions as they are now."""
+def _all_rows(
+    sources: list[SourceVideo],
+    measured: Iterable[tuple[str, list[Row]]],
+    wording: dict[str, str],
+) -> Iterator[Row]:
+    """What is known about `sources`, with their captions as they are now."""
     by_stamp = {source.stamp(): source for source in sources}
-    for key, rows in read_journal(journal):
+    for key, rows in measured:
         if key in by_stamp:
             caption = by_stamp[key].caption
             texts = {"caption": caption, "rewritten_caption": wording.get(caption, "")}
             yield from ({"error": "", **row, **texts} for row in rows)
 
 
-def _remove_leftovers(clip_folder: Path) -> None:
+def _remove_leftovers(output: Path) -> None:
     """Half-written files of a run that was killed (`video.atomic_output` names them so)."""
-    for path in clip_folder.rglob(".????????-*"):
-        path.unlink(missing_ok=True)
+    for folder in (output, output / "clips", output / "shards"):
+        for path in folder.glob(LEFTOVERS):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
