@@ -36,6 +36,9 @@ clips), report.html, and selection.json (the thresholds, to be edited and given 
 Run the same command again after a stop: only what was in flight is done again.
 """
 
+# What has a meaning without a source.
+RESELECTING = {"output", "selection", "min", "max", "no_rule", "no_shards", "clips_per_shard"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird curate`."""
@@ -128,6 +131,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"got {args.clips_per_shard} clips per shard, expected at least 1")
     clips_per_shard = None if args.no_shards else args.clips_per_shard
     if args.source is None:
+        _check_unused(args)
         result = reselect(args.output, selection, clips_per_shard)
     else:
         from ..curation.sources import list_sources
@@ -153,6 +157,19 @@ def run(args: argparse.Namespace) -> None:
     written = ["manifest.parquet", "report.html", *([] if args.no_shards else ["shards"])]
     for name in written:
         print(f"wrote {args.output / name}")
+
+
+def _check_unused(args: argparse.Namespace) -> None:
+    """Nothing is measured or rewritten without a source: what is for that must not be ignored."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    defaults = vars(parser.parse_args(["-o", str(args.output)]))
+    unused = [
+        name for name in defaults.keys() - RESELECTING if getattr(args, name) != defaults[name]
+    ]
+    if unused:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unused))
+        raise InputError(f"got {flags} without a SOURCE, which selects again only: give the SOURCE")
 
 
 def _check_apart(source: Path, output: Path) -> None:

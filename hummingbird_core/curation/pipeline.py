@@ -28,15 +28,16 @@ import psutil
 from tqdm import tqdm
 
 from ..engines import Engine
-from ..errors import OutputError
+from ..errors import InputError, OutputError
 from ..journal import Journal, read_journal
 from ..video import atomic_output
 from .captions import CaptionSettings, open_enhancer, rewrite_captions
 from .measuring import MeasureSettings, Row, content_id, failed_row, measure_source
 from .report import write_report
-from .selection import SelectionSettings, select
+from .selection import SelectionSettings, check_rules, select
 from .shards import CLIPS_PER_SHARD, write_shards
 from .sources import SourceVideo, require_parquet
+from .stages import number_columns
 from .table import build_table, read_manifest, write_manifest
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ def curate(
         HummingbirdError: the captions cannot be rewritten, or the selection does not fit.
     """
     require_parquet()
+    if not measures.detectors:  # whose columns are known only when they have been at work
+        check_rules(selection, number_columns(learned=bool(measures.dover)))
     with only_run_in(output):
         journal = output / "journal" / f"measured-{measures.key()}.jsonl"
         _remove_leftovers(output)
@@ -102,10 +105,17 @@ def curate(
 def reselect(
     output: Path, selection: SelectionSettings, clips_per_shard: int | None = CLIPS_PER_SHARD
 ) -> Curated:
-    """Select again from the manifest in `output`: nothing is measured, no model runs."""
+    """Select again from the manifest in `output`: nothing is measured, no model runs.
+
+    Raises:
+        InputError: there is no manifest, or a rule does not fit it.
+    """
+    manifest = output / "manifest.parquet"
+    if not manifest.is_file():  # a lock would make the folder, of a name that was mistyped
+        raise InputError(f"there is no {manifest}: curate a SOURCE into this folder first")
     with only_run_in(output):
         _remove_leftovers(output)
-        table = read_manifest(output / "manifest.parquet")
+        table = read_manifest(manifest)
         return _select_and_write(table, output, selection, clips_per_shard)
 
 

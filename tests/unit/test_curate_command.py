@@ -31,6 +31,8 @@ def test_a_folder_and_other_thresholds_later(tmp_path, capsys):
     [
         (["missing"], "expected a folder"),
         ([], "curate a SOURCE"),
+        (["--captions", "server", "--engine", "ray"], "--captions, --engine without a SOURCE"),
+        (["--detector", "a:b", "--max-seconds", "3"], "--detector, --max-seconds without"),
         (["in", "--workers", "-1"], "workers"),
         (["in", "--max-seconds", "0"], "0.0 s"),
         (["in", "--max-height", "1"], "height"),
@@ -51,7 +53,15 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, expecte
     assert code == 2
     assert err.count("\n") == 1
     assert expected in err
-    assert not (tmp_path / "out" / "manifest.parquet").exists()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("rule", ["blurr=0.5", "overall=q0.2"])
+def test_a_rule_about_nothing_is_found_out_before_measuring(tmp_path, capsys, rule):
+    write_clip(tmp_path / "in" / "a.mp4", scene(1, 18, 48, 64))
+    error = error_of(capsys, "curate", tmp_path / "in", "-o", tmp_path / "out", "--max", rule)
+    assert rule.partition("=")[0] in error
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("source", ["out/shards", "out/shards/clips-000000.tar", "out/in.csv"])

@@ -81,16 +81,31 @@ def test_a_moving_object_is_not_the_camera():
 
 
 @pytest.mark.parametrize("level", [0, 128])
-def test_nothing_to_follow_is_no_motion(level):
+def test_where_there_is_nothing_to_follow_nothing_is_measured(level):
     frames = np.full((5, HEIGHT, WIDTH, 3), level, np.uint8)
-    assert set(camera_motion(frames, FPS).values()) == {0.0}
+    assert camera_motion(frames, FPS) == {}
 
 
-@pytest.mark.parametrize("size", [(16, 16), (32, 200), (200, 32)])
+def test_a_zoom_with_a_plain_middle_is_no_dolly_zoom():
+    frames = zoom_of(1.015, 72)
+    assert camera_motion(frames, FPS)["camera_zoom"] > 10
+    frames[:, 12:-12, 21:-21] = 128  # leaves less than six blocks to follow inside
+    motion = camera_motion(frames, FPS)
+    assert motion["camera_zoom"] > 10
+    assert motion.get("dolly_zoom", 0.0) < 5
+
+
+def zoom_of(growth: float, height: int) -> np.ndarray:
+    """The middle rows of a zoom."""
+    top = (HEIGHT - height) // 2
+    return video(zooms=[growth**t for t in range(FRAMES)])[:, top : top + height].copy()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (32, 200), (200, 32), (8, 8)])
 def test_any_size(size):
     frames = scene(1, 4, *size)
     assert all(np.isfinite(value) for value in camera_motion(frames, FPS).values())
-    assert overlay_share(frames, FPS)["overlay"] == 0
+    assert overlay_share(frames, FPS) == ({} if min(size) < 16 else {"overlay": 0.0})
 
 
 def with_text(frames) -> np.ndarray:

@@ -38,7 +38,7 @@ from hummingbird_core.curation.measuring import (
     max_frames,
 )
 from hummingbird_core.curation.pipeline import curate, only_run_in, reselect
-from hummingbird_core.curation.selection import Limit, Rule
+from hummingbird_core.curation.selection import Limit, Rule, SelectionSettings
 from hummingbird_core.curation.sources import list_sources
 from hummingbird_core.errors import InputError, OutputError
 from hummingbird_core.video import read_video
@@ -87,6 +87,13 @@ def test_odd_but_good_videos(tmp_path):
     assert rows["one.mp4"]["reason"].startswith("num_frames 1 is below 16")
     assert (rows["rotated.mp4"]["width"], rows["rotated.mp4"]["height"]) == (48, 64)
     assert rows["variable.mp4"]["kept"]
+
+
+def test_nothing_but_black_videos_is_no_error(tmp_path):
+    add_video(tmp_path / "in" / "a.mp4", np.zeros_like(scene(1, **SMALL)))
+    result = run(tmp_path / "in", tmp_path / "out", selection=SelectionSettings())
+    assert (result.clips, result.kept) == (1, 0)
+    assert rows_of(tmp_path / "out")[0]["dropped_by"].startswith("black_fraction")
 
 
 def test_clips_captions_shards_and_report(tmp_path):
