@@ -179,7 +179,7 @@ def _lost(source: SourceVideo) -> list[Row]:
     try:
         with source.on_disk() as path:
             source_id = content_id(path)
-    except OSError:
+    except OSError:  # it went away meanwhile
         source_id = ""
     return [{**failed_row(source, source_id, WORKER_DIED), "again": True}]
 
