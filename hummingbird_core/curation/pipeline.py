@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -235,10 +236,18 @@ def only_run_in(folder: Path) -> Iterator[None]:
         if lock.exists() and not _is_running(lock):
             lock.unlink()  # left by a run that was killed
         with lock.open("x", encoding="utf-8") as file:
-            json.dump({"pid": os.getpid(), "started": psutil.Process().create_time()}, file)
+            json.dump(
+                {
+                    "host": socket.gethostname(),
+                    "pid": os.getpid(),
+                    "started": psutil.Process().create_time(),
+                },
+                file,
+            )
     except FileExistsError as error:
         raise OutputError(
-            f"another run is at work in {folder}: wait for it, or choose another folder"
+            f"another run is at work in {folder}: wait for it, or choose another folder; if it ran "
+            f"on another machine and was killed, delete {lock}"
         ) from error
     except OSError as error:
         raise OutputError(
@@ -253,6 +262,8 @@ def only_run_in(folder: Path) -> Iterator[None]:
 def _is_running(lock: Path) -> bool:
     try:
         holder = json.loads(lock.read_text(encoding="utf-8"))
+        if holder["host"] != socket.gethostname():  # of that machine nothing can be told here
+            return True
         # A process id is used again some day; with its time of birth it is not.
         return psutil.Process(holder["pid"]).create_time() == holder["started"]
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):

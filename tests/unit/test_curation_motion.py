@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -139,3 +141,13 @@ def test_detectors_are_found_by_name():
 def test_a_detector_that_is_not_there(name):
     with pytest.raises(InputError, match="MODULE:FUNCTION"):
         load_detector(name)
+
+
+@pytest.mark.parametrize("stage", [camera_motion, overlay_share])
+def test_a_large_clip_is_not_copied(stage):
+    frames = np.repeat(scene(1, 1, 360, 640), 24, axis=0)
+    tracemalloc.start()
+    stage(frames, FPS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * frames.nbytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import socket
 import subprocess
 import tarfile
 import time
@@ -176,10 +177,16 @@ def test_two_runs_in_one_folder_are_refused(tmp_path):
         only_run_in(tmp_path),
     ):
         pass
-    (tmp_path / "running.json").write_text('{"pid": 1, "started": 0}')  # of a run that was killed
+    lock = tmp_path / "running.json"
+    killed = {"host": socket.gethostname(), "pid": 1, "started": 0}
+    lock.write_text(json.dumps(killed))
     with only_run_in(tmp_path):
         pass
-    assert not (tmp_path / "running.json").exists()
+    assert not lock.exists()
+    lock.write_text(json.dumps({**killed, "host": "another"}))  # which a shared folder is used by
+    with pytest.raises(OutputError, match=r"delete .*running\.json"), only_run_in(tmp_path):
+        pass
+    assert lock.exists()
 
 
 # engines and kills
