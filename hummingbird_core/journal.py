@@ -7,6 +7,7 @@ there: a kill in the middle of a write leaves a torn line, which the next start 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from types import TracebackType
 from typing import Any
 
 from .errors import OutputError
+
+logger = logging.getLogger(__name__)
 
 
 class Journal:
@@ -44,7 +47,11 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        try:
+            self._file.close()  # writes once more what could not be written
+        except OSError as failure:
+            if error is None:
+                raise _not_writable(self.path, failure) from failure
 
     def append(self, key: str, value: Any) -> None:
         """Add one result; it is with the operating system before this returns."""
@@ -57,14 +64,23 @@ class Journal:
 
 
 def read_journal(path: Path) -> Iterator[tuple[str, Any]]:
-    """All (key, value) of a journal in the order of writing, one at a time; none without a file."""
+    """All (key, value) of a journal in the order of writing, one at a time; none without a file.
+
+    A damaged line costs itself only: it is left out with a warning, and what it was about counts
+    as not done.
+    """
     if not path.exists():
         return
     with path.open("rb") as file:
-        for line in file:
+        for number, line in enumerate(file, start=1):
             if line.endswith(b"\n"):
-                entry = json.loads(line)
-                yield entry["key"], entry["value"]
+                try:
+                    entry = json.loads(line)
+                    key, value = entry["key"], entry["value"]
+                except (ValueError, KeyError, TypeError):
+                    logger.warning("line %d of %s is damaged and left out", number, path)
+                else:
+                    yield key, value
 
 
 def _cut_torn_line(path: Path) -> None:

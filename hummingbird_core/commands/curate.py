@@ -36,6 +36,9 @@ clips), report.html, and selection.json (the thresholds, to be edited and given 
 Run the same command again after a stop: only what was in flight is done again.
 """
 
+# What has a meaning without a source.
+RESELECTING = {"output", "selection", "min", "max", "no_rule", "no_shards", "clips_per_shard"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird curate`."""
@@ -128,16 +131,13 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"got {args.clips_per_shard} clips per shard, expected at least 1")
     clips_per_shard = None if args.no_shards else args.clips_per_shard
     if args.source is None:
+        _check_unused(args)
         result = reselect(args.output, selection, clips_per_shard)
     else:
         from ..curation.sources import list_sources
         from ..devices import visible_gpus
 
-        if args.output.resolve().is_relative_to(args.source.resolve()):
-            raise InputError(
-                f"the output {args.output} is inside the source, where a second run would curate "
-                "its clips: choose a folder elsewhere"
-            )
+        _check_apart(args.source, args.output)
         sources = list_sources(
             args.source, video_column=args.video_column, caption_column=args.caption_column
         )
@@ -159,18 +159,47 @@ def run(args: argparse.Namespace) -> None:
         print(f"wrote {args.output / name}")
 
 
-def _measures(args: argparse.Namespace) -> MeasureSettings:
-    from ..curation.measuring import MeasureSettings, score_stages
+def _check_unused(args: argparse.Namespace) -> None:
+    """Nothing is measured or rewritten without a source: what is for that must not be ignored."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    defaults = vars(parser.parse_args(["-o", str(args.output)]))
+    unused = [
+        name for name in defaults.keys() - RESELECTING if getattr(args, name) != defaults[name]
+    ]
+    if unused:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unused))
+        raise InputError(f"got {flags} without a SOURCE, which selects again only: give the SOURCE")
 
-    if args.dover and not args.dover.is_file():
-        raise InputError(f"there is no file {args.dover}: give DOVER's weights with --dover")
+
+def _check_apart(source: Path, output: Path) -> None:
+    if output.resolve().is_relative_to(source.resolve()):
+        raise InputError(
+            f"the output {output} is inside the source, where a second run would curate its "
+            "clips: choose a folder elsewhere"
+        )
+    if source.resolve().is_relative_to(output.resolve()):
+        raise InputError(
+            f"the source {source} is inside the output {output}, where shards and manifests of an "
+            "earlier run are replaced: choose another folder for the output"
+        )
+
+
+def _measures(args: argparse.Namespace) -> MeasureSettings:
+    """Finds out now, not in the workers, that weights are damaged or a detector is not there."""
+    from ..curation.measuring import MeasureSettings
+    from ..curation.stages import score_stages
+    from ..vqa import load_dover
+
     settings = MeasureSettings(
         max_seconds=args.max_seconds,
         max_height=args.max_height,
         dover=str(args.dover.resolve()) if args.dover else None,
         detectors=tuple(args.detector),
     )
-    score_stages(settings)  # finds out now, not in the workers, that a detector is not there
+    score_stages(settings.dover, settings.detectors)
+    if settings.dover:
+        load_dover(settings.dover)
     return settings
 
 

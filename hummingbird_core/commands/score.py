@@ -40,13 +40,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="for DOVER: cpu, cuda ... (default: cpu)")
     parser.add_argument(
         "--seed",
-        type=lambda text: text if text == RANDOM else int(text),
+        type=_seed,
         help=f"of DOVER's fragments; {RANDOM!r}: others each time, as in the original "
         "(default: the authors')",
     )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="everything, as one JSON list")
     how.add_argument("--csv", action="store_true", help="everything, one line a file")
+
+
+def _seed(text: str) -> int | str:
+    try:
+        return text if text == RANDOM else int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, expected a whole number or {RANDOM!r}"
+        ) from error
 
 
 def run(args: argparse.Namespace) -> int:

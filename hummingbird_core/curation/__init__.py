@@ -3,7 +3,7 @@
 Read in this order:
 
 1. `sources`     what goes in: a folder, a CSV, a parquet file, WebDataset shards
-2. `measuring`   one video -> its clips, each with measured columns (`segments`, `camera`,
+2. `measuring`   one video -> its clips, each with measured columns (`stages`, `segments`, `camera`,
                  `overlays`, `duplicates` hold the single stages)
 3. `captions`    caption -> rewritten caption
 4. `selection`   the only place that says what is kept, from the columns and a small config

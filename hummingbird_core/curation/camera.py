@@ -14,11 +14,12 @@ from einops import rearrange
 
 from .shrinking import gray_frames
 
+CAMERA_COLUMNS = ("camera_speed", "camera_shake", "camera_zoom", "dolly_zoom")
 LONG_SIDE = 128  # pixels that are looked at
 BLOCK, STRIDE = 32, 16
 TEXTURE = 3.0  # standard deviation of a block's pixels, of 255; below it nothing can be followed
 MIN_PEAK = 0.1  # of the phase correlation; below it the block has changed rather than moved
-MIN_BLOCKS = 6  # that can be followed; with fewer the camera counts as standing still
+MIN_BLOCKS = 6  # that can be followed; with fewer there is no telling
 FIT_ROUNDS = 4
 RESIDUAL = 0.5  # pixels; a block that misses the fit by more loses its weight
 
@@ -41,7 +42,9 @@ class _Blocks:
 
 
 def camera_motion(frames: np.ndarray, fps: float) -> dict[str, float]:
-    """Columns of a clip; all 0 for a camera that stands still, or too small a picture.
+    """Columns of a clip; what cannot be told is left out: all of them for too small a picture.
+
+    Between two frames that cannot be followed the camera counts as standing still.
 
     Args:
         frames: uint8 [T,H,W,3], T >= 2.
@@ -54,25 +57,39 @@ def camera_motion(frames: np.ndarray, fps: float) -> dict[str, float]:
         camera_zoom: absolute mean growth of the picture, in % a second.
         dolly_zoom: absolute difference of that growth between the outer and the inner part, in %
             a second: a dolly zoom keeps the subject's size while its surroundings grow or shrink.
+            Only frames in which both parts can be followed count.
     """
     gray = gray_frames(frames, LONG_SIDE)
     if min(gray.shape[1:]) < BLOCK:  # a strip or an icon
-        return dict.fromkeys(("camera_speed", "camera_shake", "camera_zoom", "dolly_zoom"), 0.0)
+        return {}
     blocks = _follow_blocks(gray)
-    every = _fit_similarity(blocks)  # [T-1, 3]
     extent = np.abs(blocks.centres).max(axis=0).clip(min=1)
     outside = np.abs(blocks.centres / extent).max(axis=1) > 0.6
-    inner = _fit_similarity(blocks, ~outside)
-    outer = _fit_similarity(blocks, outside)
-    translation = every[:, :2] * 100 / blocks.diagonal
+    return {
+        **_whole_motion(_fit_similarity(blocks), blocks.diagonal, fps),
+        **_dolly_zoom(_fit_similarity(blocks, ~outside), _fit_similarity(blocks, outside), fps),
+    }
+
+
+def _whole_motion(fit: np.ndarray, diagonal: float, fps: float) -> dict[str, float]:
+    """Columns of the camera as a whole, from [T-1, 3] as `_fit_similarity` gives it."""
+    if np.isnan(fit).all():
+        return {}
+    motion = np.nan_to_num(fit)
+    translation = motion[:, :2] * 100 / diagonal
     jumps = np.linalg.norm(np.diff(translation, axis=0), axis=1)
-    growth = 100 * fps * np.array([every[:, 2].mean(), (outer[:, 2] - inner[:, 2]).mean()])
     return {
         "camera_speed": float(np.linalg.norm(translation, axis=1).mean() * fps),
-        "camera_shake": float(jumps.mean()) if len(jumps) else 0.0,
-        "camera_zoom": float(abs(growth[0])),
-        "dolly_zoom": float(abs(growth[1])),
+        **({"camera_shake": float(jumps.mean())} if len(jumps) else {}),
+        "camera_zoom": float(abs(100 * fps * motion[:, 2].mean())),
     }
+
+
+def _dolly_zoom(inner: np.ndarray, outer: np.ndarray, fps: float) -> dict[str, float]:
+    """From the fits of both parts, [T-1, 3] each."""
+    differences = outer[:, 2] - inner[:, 2]
+    known = differences[~np.isnan(differences)]
+    return {"dolly_zoom": float(abs(100 * fps * known.mean()))} if len(known) else {}
 
 
 def _follow_blocks(gray: np.ndarray) -> _Blocks:
@@ -122,7 +139,7 @@ def _fit_similarity(blocks: _Blocks, chosen: np.ndarray | None = None) -> np.nda
     """[T-1, 3]: translation in x and y (pixels) and relative growth between neighbouring frames.
 
     Iteratively reweighted least squares of moved = (tx, ty) + s (x, y) + r (-y, x), all pairs of
-    frames at once; 0 where too few blocks could be followed.
+    frames at once; NaN where too few blocks could be followed.
     """
     part = slice(None) if chosen is None else chosen
     known = np.count_nonzero(blocks.weights[:, part], axis=1) >= MIN_BLOCKS
@@ -140,6 +157,6 @@ def _fit_similarity(blocks: _Blocks, chosen: np.ndarray | None = None) -> np.nda
         normal = (system.T * trust[:, None]) @ system + 1e-9 * np.eye(4)  # [T-1, 4, 4]
         fit = np.linalg.solve(normal, ((trust * target) @ system)[..., None])[..., 0]
         error = rearrange(target - fit @ system.T, "t (k n) -> t n k", k=2)
-    motion = np.zeros((len(known), 3))
+    motion = np.full((len(known), 3), np.nan)
     motion[known] = fit[:, :3]
     return motion

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -58,25 +58,39 @@ def near_duplicates(items: Iterable[tuple[int, str]], max_distance: int) -> dict
     Returns:
         row of a copy -> row of the one that stays.
     """
-    # Pigeonhole: hashes that differ in at most d bits agree in one of d + 1 bands at least, so
-    # only clips that share a band are compared.
-    bands = max_distance + 1
-    edges = [HASH_BITS * i // bands for i in range(bands + 1)]
-    seen: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+    # Pigeonhole: of hashes that differ in at most d bits, cut into d // 2 + 1 bands, one band
+    # differs in a bit at most. So only clips are compared that share a band up to one bit.
+    count = max_distance // 2 + 1
+    edges = [HASH_BITS * i // count for i in range(count + 1)]
+    bands = [_Band(low, high) for low, high in itertools.pairwise(edges)]
     copies: dict[int, int] = {}
     for row, text in items:
         value = int(text, 16)
-        keys = [
-            (low, (value >> low) & ((1 << (high - low)) - 1))
-            for low, high in itertools.pairwise(edges)
-        ]
-        original = _first_near(value, (seen[key] for key in keys), max_distance)
+        candidates = itertools.chain.from_iterable(band.near(value) for band in bands)
+        original = _first_near(value, candidates, max_distance)
         if original is not None:
             copies[row] = original
             continue
-        for key in keys:
-            seen[key].append((row, value))
+        for band in bands:
+            band.add(row, value)
     return copies
+
+
+class _Band:
+    """Some bits of all hashes, `low` to `high`, and which hashes have them."""
+
+    def __init__(self, low: int, high: int) -> None:
+        self.low, self.mask = low, (1 << (high - low)) - 1
+        self.flips = [0, *(1 << bit for bit in range(high - low))]
+        self.groups: dict[int, list[tuple[int, int]]] = defaultdict(list)
+
+    def add(self, row: int, value: int) -> None:
+        self.groups[value >> self.low & self.mask].append((row, value))
+
+    def near(self, value: int) -> Iterator[list[tuple[int, int]]]:
+        """Groups of (row, hash) whose bits here differ from those of `value` in one at most."""
+        own = value >> self.low & self.mask
+        return (self.groups[own ^ flip] for flip in self.flips if own ^ flip in self.groups)
 
 
 def _first_near(

@@ -1,17 +1,14 @@
-"""One video in, its clips with measured columns out: the work that is spread over processes.
-
-A score stage is a function `(frames uint8 [T,H,W,3], fps) -> columns`. It only adds columns and
-never decides what is kept; a threshold that changes later needs none of this again.
-"""
+"""One video in, its clips with measured columns out: the work that is spread over processes."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import cache, partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +18,21 @@ from ..errors import InputError
 from ..files import sha256_of_file
 from ..video import atomic_output, write_video
 from ..video_reader import VideoStream, open_video
-from .camera import camera_motion
-from .duplicates import perceptual_hash
-from .overlays import load_detector, overlay_share
 from .segments import Clip, split_into_clips
 from .shrinking import fit_height
 from .sources import SourceVideo, as_unicode
+from .stages import fingerprints, score_stages
 
-ScoreStage = Callable[[np.ndarray, float], dict[str, Any]]
 Row = dict[str, Any]
 
-VERSION = 2  # of the measures; raised when one changes, so that old results are not mixed with new
+VERSION = 3  # of the measures; raised when one changes, so that old results are not mixed with new
 THUMBNAIL_HEIGHT = 72  # pixels
 # With another number of threads x264 writes other bytes, so that two machines would not make the
 # same shards.
 CLIP_ENCODER = ("-threads", "1")
 MAX_CLIP_BYTES = 2**30  # of pixels; a file may claim a thousand frames a second
+MAX_CLIPS = 10_000  # of a video: 14 hours in clips of 5 s; a small file may claim far more
+MAX_FRAMES = 1_000_000  # 9 hours at 30 frames a second
 MIN_FRAMES = 3  # fewer have no change of motion to measure
 
 
@@ -62,10 +58,17 @@ class MeasureSettings:
             raise InputError(f"got clips of {self.max_seconds} s, expected more than 0, at most 60")
         if self.max_height < 16:
             raise InputError(f"got a height of {self.max_height}, expected at least 16 pixels")
+        if self.dover and not Path(self.dover).is_file():
+            raise InputError(f"there is no file {self.dover}: give DOVER's weights with --dover")
 
     def key(self) -> str:
-        """Eight letters that differ whenever the measured columns may differ."""
-        text = json.dumps([VERSION, asdict(self)], sort_keys=True)
+        """Eight letters that differ whenever the measured columns may differ.
+
+        Of a detector counts the file that it is in, not what that imports.
+        """
+        files = fingerprints(self.dover, self.detectors)
+        measured = [VERSION, self.max_seconds, self.max_height, self.detectors, files]
+        text = json.dumps(measured)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -73,20 +76,33 @@ def measure_source(source: SourceVideo, settings: MeasureSettings, clip_folder: 
     """All clips of a video, measured and written to `clip_folder`; never raises.
 
     Returns:
-        One row for each clip; for a video that cannot be used a single row with its `error`.
+        One row for each clip; for a video that cannot be used a single row with its `error`, and
+        with `again` where that is not the video's fault: another time it may work.
     """
-    row: Row = {"source": source.name, "source_id": ""}
-    rows: list[Row] = []
+    source_id = ""
     try:
         with _one_core(), source.on_disk() as path:
-            row["source_id"] = sha256_of_file(path)[:16]
-            for columns in _measure_clips(path, row["source_id"], settings, clip_folder):
-                rows.append({**row, **columns})
-    # Whatever a hostile file breaks, in our code or in a library, costs this file only.
+            source_id = content_id(path)
+            with _all_or_none(clip_folder) as folder:
+                clips = _measure_clips(path, source_id, settings, folder)
+                row = {"source": source.name, "source_id": source_id}
+                return [{**row, **columns} for columns in clips]
+    except InputError as error:  # only another file would help
+        return [failed_row(source, source_id, reason_of(error))]
+    # A full disk, a package that is missing, too little memory; or what a hostile file breaks in
+    # our code or in a library: that costs this file only.
     except Exception as error:
-        _discard_clips(rows, clip_folder)
-        return [{**row, "id": row["source_id"], "error": reason_of(error)}]
-    return rows
+        return [{**failed_row(source, source_id, reason_of(error)), "again": True}]
+
+
+def failed_row(source: SourceVideo, source_id: str, reason: str) -> Row:
+    """The row of a video that could not be used."""
+    return {"id": source_id, "source": source.name, "source_id": source_id, "error": reason}
+
+
+def content_id(path: Path) -> str:
+    """16 letters that are the same for files of the same bytes."""
+    return sha256_of_file(path)[:16]
 
 
 def reason_of(error: Exception) -> str:
@@ -104,12 +120,28 @@ def _measure_clips(
     path: Path, source_id: str, settings: MeasureSettings, folder: Path
 ) -> Iterator[Row]:
     with open_video(path) as video:
-        frames = (fit_height(frame, settings.max_height) for frame in video.frames)
-        for clip in split_into_clips(frames, video.fps, max_frames(video, settings)):
-            clip_id = f"{source_id}-{clip.start:06d}-{len(clip.frames):04d}"
+        frames = (fit_height(frame, settings.max_height) for frame in _limited(video.frames))
+        clips = split_into_clips(frames, video.fps, max_frames(video, settings))
+        for number, clip in enumerate(clips):
+            if number == MAX_CLIPS:
+                raise InputError(
+                    f"got a video of more than {MAX_CLIPS} clips: cut it into shorter ones"
+                )
+            count, height = clip.frames.shape[:2]
+            # With the height, because the same clip shrunk otherwise is another file.
+            clip_id = f"{source_id}-{clip.start:06d}-{count:04d}-{height:04d}"
             write_video(clip_path(folder, clip_id), clip.frames, clip.fps, encoder=CLIP_ENCODER)
             _write_thumbnail(clip_path(folder, clip_id).with_suffix(".jpg"), clip.frames)
             yield {"id": clip_id, **_score(clip, settings), **_describe(clip)}
+
+
+def _limited(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for number, frame in enumerate(frames):
+        if number == MAX_FRAMES:
+            raise InputError(
+                f"got a video of more than {MAX_FRAMES} frames: cut it into shorter ones"
+            )
+        yield frame
 
 
 def max_frames(video: VideoStream, settings: MeasureSettings) -> int:
@@ -137,34 +169,9 @@ def _score(clip: Clip, settings: MeasureSettings) -> Row:
     if len(clip.frames) < MIN_FRAMES:
         return {}
     columns: Row = {}
-    for stage in score_stages(settings):
+    for stage in score_stages(settings.dover, settings.detectors):
         columns |= stage(clip.frames, clip.fps)
     return columns
-
-
-def score_stages(settings: MeasureSettings) -> list[ScoreStage]:
-    """All stages that measure a clip, in order."""
-    from ..vqa import measure
-
-    stages: list[ScoreStage] = [measure, camera_motion, overlay_share, perceptual_hash]
-    if settings.dover:
-        stages.append(partial(_learned_scores, weights=settings.dover))
-    return stages + [load_detector(name) for name in settings.detectors]
-
-
-def _learned_scores(frames: np.ndarray, fps: float, weights: str) -> dict[str, float | None]:
-    from ..vqa import score_video
-
-    score = score_video(frames, fps, dover=_load_dover(weights))
-    return {name: getattr(score, name) for name in ("technical", "aesthetic", "overall")}
-
-
-@cache  # once in each process
-def _load_dover(weights: str) -> Any:
-    from ..devices import best_device
-    from ..vqa import load_dover
-
-    return load_dover(weights, device=best_device())
 
 
 @contextmanager
@@ -180,6 +187,24 @@ def _one_core() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def _all_or_none(folder: Path) -> Iterator[Path]:
+    """A folder whose clips move into `folder` when all went well, and are gone if not.
+
+    So a video that fails half-way leaves nothing, and takes nothing from earlier runs with other
+    settings, which may have made the same clips.
+    """
+    staging = folder / f".{uuid.uuid4().hex[:8]}-clips"
+    try:
+        yield staging
+        for file in staging.glob("*/*"):
+            target = folder / file.relative_to(staging)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
 def _write_thumbnail(path: Path, frames: np.ndarray) -> None:
     from PIL import Image
 
@@ -187,10 +212,3 @@ def _write_thumbnail(path: Path, frames: np.ndarray) -> None:
     middle.thumbnail((4 * THUMBNAIL_HEIGHT, THUMBNAIL_HEIGHT))
     with atomic_output(path) as temporary:
         middle.save(temporary, format="JPEG", quality=80)
-
-
-def _discard_clips(rows: list[Row], folder: Path) -> None:
-    for row in rows:
-        clip = clip_path(folder, row["id"])
-        clip.unlink(missing_ok=True)
-        clip.with_suffix(".jpg").unlink(missing_ok=True)

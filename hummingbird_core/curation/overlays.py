@@ -29,6 +29,8 @@ Detector = Callable[[np.ndarray, float], dict[str, float]]
 def overlay_share(frames: np.ndarray, fps: float) -> dict[str, float]:
     """`overlay`: share (0 to 1) of 16x16 cells with still edges in moving surroundings.
 
+    Nothing for a picture that is smaller than a cell.
+
     Args:
         frames: uint8 [T,H,W,3], T >= 2.
         fps: frames per second; not used, every stage is called alike.
@@ -37,7 +39,7 @@ def overlay_share(frames: np.ndarray, fps: float) -> dict[str, float]:
     gray = gray_frames(frames[chosen], LONG_SIDE)
     height, width = (side // CELL * CELL for side in gray.shape[1:])
     if not height or not width:
-        return {"overlay": 0.0}
+        return {}
     edges = (_steps(gray).min(axis=0) > EDGE) & (gray.std(axis=0) < STILL)
     moving = np.median(np.abs(np.diff(gray, axis=0)), axis=0) > MOVING
     has_edges = _per_cell(edges[:height, :width]) > MIN_EDGES

@@ -13,11 +13,15 @@ The output folder:
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Iterator
+import shutil
+import socket
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,20 +29,24 @@ import psutil
 from tqdm import tqdm
 
 from ..engines import Engine
-from ..errors import OutputError
+from ..errors import InputError, OutputError
 from ..journal import Journal, read_journal
 from ..video import atomic_output
 from .captions import CaptionSettings, open_enhancer, rewrite_captions
-from .measuring import MeasureSettings, Row, measure_source
+from .measuring import MeasureSettings, Row, content_id, failed_row, measure_source
 from .report import write_report
-from .selection import SelectionSettings, select
+from .selection import SelectionSettings, check_rules, select
 from .shards import CLIPS_PER_SHARD, write_shards
 from .sources import SourceVideo, require_parquet
+from .stages import number_columns
 from .table import build_table, read_manifest, write_manifest
 
 if TYPE_CHECKING:
     import pyarrow
 
+logger = logging.getLogger(__name__)
+
+LEFTOVERS = f".{'[0-9a-f]' * 8}-*"
 WORKER_DIED = "the process that measured it died, twice: out of memory, or a fault in a library"
 
 
@@ -84,20 +92,31 @@ def curate(
         HummingbirdError: the captions cannot be rewritten, or the selection does not fit.
     """
     require_parquet()
+    if not measures.detectors:  # whose columns are known only when they have been at work
+        check_rules(selection, number_columns(learned=bool(measures.dover)))
     with only_run_in(output):
         journal = output / "journal" / f"measured-{measures.key()}.jsonl"
-        _measure_missing(sources, journal, engine, measures, output / "clips")
+        _remove_leftovers(output)
+        failed = _measure_missing(sources, journal, engine, measures, output / "clips")
         wording = _rewrite(sources, journal, output, captions) if captions else {}
-        table = build_table(_all_rows(sources, journal, wording))
+        table = build_table(_all_rows(sources, chain(read_journal(journal), failed), wording))
         return _select_and_write(table, output, selection, clips_per_shard)
 
 
 def reselect(
     output: Path, selection: SelectionSettings, clips_per_shard: int | None = CLIPS_PER_SHARD
 ) -> Curated:
-    """Select again from the manifest in `output`: nothing is measured, no model runs."""
+    """Select again from the manifest in `output`: nothing is measured, no model runs.
+
+    Raises:
+        InputError: there is no manifest, or a rule does not fit it.
+    """
+    manifest = output / "manifest.parquet"
+    if not manifest.is_file():  # a lock would make the folder, of a name that was mistyped
+        raise InputError(f"there is no {manifest}: curate a SOURCE into this folder first")
     with only_run_in(output):
-        table = read_manifest(output / "manifest.parquet")
+        _remove_leftovers(output)
+        table = read_manifest(manifest)
         return _select_and_write(table, output, selection, clips_per_shard)
 
 
@@ -126,8 +145,12 @@ def _measure_missing(
     engine: Engine,
     settings: MeasureSettings,
     clip_folder: Path,
-) -> None:
-    _remove_leftovers(clip_folder)
+) -> list[tuple[str, list[Row]]]:
+    """Puts into the journal what is done; returns the failures that are not the video's fault.
+
+    They are not in the journal, so that the next run tries them again.
+    """
+    failed: list[tuple[str, list[Row]]] = []
     done = {key for key, _ in read_journal(journal)}
     todo = [source for source in sources if source.stamp() not in done]
     stage = partial(measure_source, settings=settings, clip_folder=clip_folder.resolve())
@@ -138,12 +161,28 @@ def _measure_missing(
         ) as bar,
     ):
         for source, rows in engine.map(stage, todo, _lost):
-            finished.append(source.stamp(), rows)
+            if rows[0].pop("again", False):
+                failed.append((source.stamp(), rows))
+            else:
+                finished.append(source.stamp(), rows)
             bar.update()
+    if failed:
+        first = failed[0][1][0]
+        logger.warning(
+            "%d of %d videos failed for reasons that may pass, the first, %s, because: %s; the "
+            "same command tries them again",
+            *(len(failed), len(sources), first["source"], first["error"]),
+        )
+    return failed
 
 
 def _lost(source: SourceVideo) -> list[Row]:
-    return [{"id": "", "source": source.name, "source_id": "", "error": WORKER_DIED}]
+    try:
+        with source.on_disk() as path:
+            source_id = content_id(path)
+    except OSError:  # it went away meanwhile
+        source_id = ""
+    return [{**failed_row(source, source_id, WORKER_DIED), "again": True}]
 
 
 def _rewrite(
@@ -160,20 +199,28 @@ def _rewrite(
         return rewrite_captions(with_clips, enhancer, settings, done)
 
 
-def _all_rows(sources: list[SourceVideo], journal: Path, wording: dict[str, str]) -> Iterator[Row]:
-    """What is in the journal about `sources`, with their captions as they are now."""
+def _all_rows(
+    sources: list[SourceVideo],
+    measured: Iterable[tuple[str, list[Row]]],
+    wording: dict[str, str],
+) -> Iterator[Row]:
+    """What is known about `sources`, with their captions as they are now."""
     by_stamp = {source.stamp(): source for source in sources}
-    for key, rows in read_journal(journal):
+    for key, rows in measured:
         if key in by_stamp:
             caption = by_stamp[key].caption
             texts = {"caption": caption, "rewritten_caption": wording.get(caption, "")}
             yield from ({"error": "", **row, **texts} for row in rows)
 
 
-def _remove_leftovers(clip_folder: Path) -> None:
+def _remove_leftovers(output: Path) -> None:
     """Half-written files of a run that was killed (`video.atomic_output` names them so)."""
-    for path in clip_folder.rglob(".????????-*"):
-        path.unlink(missing_ok=True)
+    for folder in (output, output / "clips", output / "shards"):
+        for path in folder.glob(LEFTOVERS):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -189,10 +236,18 @@ def only_run_in(folder: Path) -> Iterator[None]:
         if lock.exists() and not _is_running(lock):
             lock.unlink()  # left by a run that was killed
         with lock.open("x", encoding="utf-8") as file:
-            json.dump({"pid": os.getpid(), "started": psutil.Process().create_time()}, file)
+            json.dump(
+                {
+                    "host": socket.gethostname(),
+                    "pid": os.getpid(),
+                    "started": psutil.Process().create_time(),
+                },
+                file,
+            )
     except FileExistsError as error:
         raise OutputError(
-            f"another run is at work in {folder}: wait for it, or choose another folder"
+            f"another run is at work in {folder}: wait for it, or choose another folder; if it ran "
+            f"on another machine and was killed, delete {lock}"
         ) from error
     except OSError as error:
         raise OutputError(
@@ -207,6 +262,8 @@ def only_run_in(folder: Path) -> Iterator[None]:
 def _is_running(lock: Path) -> bool:
     try:
         holder = json.loads(lock.read_text(encoding="utf-8"))
+        if holder["host"] != socket.gethostname():  # of that machine nothing can be told here
+            return True
         # A process id is used again some day; with its time of birth it is not.
         return psutil.Process(holder["pid"]).create_time() == holder["started"]
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):

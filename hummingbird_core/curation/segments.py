@@ -62,11 +62,20 @@ def split_into_clips(frames: Iterable[np.ndarray], fps: float, max_frames: int) 
         if not kind and len(gathered) == max_frames:
             kind = "length"
         if kind and gathered:
-            yield Clip(np.stack(gathered), fps, start, boundary)
-            gathered, start, boundary = [], index, kind
+            yield Clip(_stacked(gathered), fps, start, boundary)
+            start, boundary = index, kind
         gathered.append(frame)
     if gathered:
-        yield Clip(np.stack(gathered), fps, start, boundary)
+        yield Clip(_stacked(gathered), fps, start, boundary)
+
+
+def _stacked(frames: list[np.ndarray]) -> np.ndarray:
+    """Empties `frames` while it copies them, so that the clip is never there twice."""
+    clip = np.empty((len(frames), *frames[0].shape), frames[0].dtype)
+    while frames:
+        frame = frames.pop()
+        clip[len(frames)] = frame
+    return clip
 
 
 def mark_boundaries(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, str]]:

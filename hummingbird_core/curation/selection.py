@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ import numpy as np
 from ..errors import InputError
 from ..vqa import Thresholds
 from .duplicates import MAX_DISTANCE, near_duplicates
+from .stages import number_columns
 from .table import measured_columns
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Limit:
         return cls(value, quantile)
 
     def __str__(self) -> str:
-        return f"q{self.value:g}" if self.quantile else f"{self.value:g}"
+        return f"{'q' if self.quantile else ''}{self.value!r}"  # every digit: it is read again
 
     def of(self, values: np.ndarray) -> float:
         """The limit as a number; `values` are a column, NaN where it was not measured."""
@@ -99,10 +100,13 @@ class SelectionSettings:
 
     def __post_init__(self) -> None:
         distance = self.duplicate_distance
-        if distance is not None and not 0 <= distance <= MAX_DISTANCE:
+        is_whole = isinstance(distance, int) and not isinstance(distance, bool)
+        if distance is not None and not (is_whole and 0 <= distance <= MAX_DISTANCE):
             raise InputError(
-                f"got duplicate distance {distance}, expected 0 to {MAX_DISTANCE} bits"
+                f"got duplicate distance {distance!r}, expected 0 to {MAX_DISTANCE} bits, or none"
             )
+        if not isinstance(self.best_by, str | None):
+            raise InputError(f"got best_by {self.best_by!r}, expected the name of a column")
 
     def to_json(self) -> str:
         """As `read_selection` reads it."""
@@ -188,6 +192,21 @@ def _parse_rule(column: str, limits: Any) -> Rule:
     return Rule(minimum, maximum)
 
 
+def check_rules(settings: SelectionSettings, columns: Collection[str]) -> None:
+    """Whether all that is selected by is in `columns`, those of the stages.
+
+    Raises:
+        InputError: it is not.
+    """
+    wanted = [*settings.rules, *([settings.best_by] if settings.best_by else [])]
+    missing = [name for name in wanted if name not in columns]
+    if missing:
+        raise InputError(
+            f"got a rule for {missing[0]!r}, which is not measured, expected one of "
+            f"{', '.join(columns)}; technical, aesthetic and overall need --dover"
+        )
+
+
 def select(table: pyarrow.Table, settings: SelectionSettings) -> pyarrow.Table:
     """`table` with the columns `kept`, `dropped_by` (rules, separated by spaces) and `reason`.
 
@@ -196,7 +215,10 @@ def select(table: pyarrow.Table, settings: SelectionSettings) -> pyarrow.Table:
     """
     import pyarrow as pa
 
-    _check_columns(table, settings)
+    if table["hash"].null_count < len(table):  # else no clip could be measured at all
+        # A column of ours that no clip has, as none shows anything, is no mistake in the rules.
+        known = dict.fromkeys([*number_columns(learned=False), *measured_columns(table)])
+        check_rules(settings, list(known))
     reasons: list[list[tuple[str, str]]] = [[] for _ in range(len(table))]
     for index, error in enumerate(table["error"].to_pylist()):
         if error:
@@ -233,17 +255,6 @@ def column_values(table: pyarrow.Table, column: str) -> np.ndarray:
     return table[column].to_numpy(zero_copy_only=False).astype(np.float64)
 
 
-def _check_columns(table: pyarrow.Table, settings: SelectionSettings) -> None:
-    measured = measured_columns(table)
-    wanted = [*settings.rules, *([settings.best_by] if settings.best_by else [])]
-    missing = [name for name in wanted if name not in measured]
-    if missing and table["hash"].null_count < len(table):  # else no clip could be measured at all
-        raise InputError(
-            f"got a rule for {missing[0]!r}, which was not measured, expected one of "
-            f"{', '.join(measured)}; technical, aesthetic and overall need --dover"
-        )
-
-
 def _violations(
     table: pyarrow.Table, column: str, rule: Rule, usable: np.ndarray
 ) -> list[tuple[int, str]]:
@@ -262,9 +273,17 @@ def _violations(
 def _drop_unmeasured(
     table: pyarrow.Table, settings: SelectionSettings, reasons: list[list[tuple[str, str]]]
 ) -> None:
-    """Only where nothing else is wrong: a black clip has no blur, but blur is not its fault."""
-    for column in settings.rules:
-        for index in np.flatnonzero(np.isnan(column_values(table, column))):
+    """Only where nothing else is wrong: a black clip has no blur, but blur is not its fault.
+
+    The default rules are about faults, and as for `vqa.faults` what cannot be told of a clip, such
+    as blocks in a tiny picture, is none; unless nothing was measured of it.
+    """
+    is_measured = np.array(table["hash"].is_valid())
+    for column, rule in settings.rules.items():
+        missing = np.isnan(column_values(table, column))
+        if rule == DEFAULT_RULES.get(column):
+            missing &= ~is_measured
+        for index in np.flatnonzero(missing):
             if not reasons[index]:
                 reasons[index].append((column, f"{column} was not measured"))
 

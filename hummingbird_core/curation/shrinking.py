@@ -13,15 +13,11 @@ def gray_frames(frames: np.ndarray, long_side: int) -> np.ndarray:
 
     Shrunk by area; frames smaller than that keep their size.
     """
-    import torch
-    from torch.nn.functional import interpolate
-
-    gray = frames @ LUMA
-    height, width = gray.shape[1:]
+    height, width = frames.shape[1:3]
     factor = min(1.0, long_side / max(height, width))
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
-    shrunk = interpolate(torch.from_numpy(gray)[:, None], size=size, mode="area")
-    return shrunk[:, 0].numpy()
+    # One by one: as floats a clip is four times as large, and the workers are many.
+    return np.stack([_small_gray(frame, size) for frame in frames])
 
 
 def fit_height(frame: np.ndarray, max_height: int) -> np.ndarray:
@@ -42,9 +38,13 @@ def fit_height(frame: np.ndarray, max_height: int) -> np.ndarray:
 
 def square_gray(frame: np.ndarray, side: int) -> np.ndarray:
     """One frame (uint8 [H,W,3]) as float32 [side,side], shrunk by area without its proportions."""
+    return _small_gray(frame, (side, side))
+
+
+def _small_gray(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     import torch
     from torch.nn.functional import interpolate
 
     gray = torch.from_numpy(frame @ LUMA)
-    small = interpolate(gray[None, None], size=(side, side), mode="area")
+    small = interpolate(gray[None, None], size=size, mode="area")
     return rearrange(small, "1 1 h w -> h w").numpy()

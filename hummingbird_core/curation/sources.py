@@ -10,7 +10,7 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -37,6 +37,7 @@ class SourceVideo:
         caption: its text, "" when there is none.
         offset: where it begins in `path`, a tar file; None when `path` is the video itself.
         size: bytes in the tar file; 0 when `path` is the video itself.
+        error: why there is no video, known already from listing; "" otherwise.
     """
 
     name: str
@@ -44,10 +45,17 @@ class SourceVideo:
     caption: str = ""
     offset: int | None = None
     size: int = 0
+    error: str = ""
 
     @contextmanager
     def on_disk(self) -> Iterator[Path]:
-        """The video as a file of its own; a tar member is copied out for as long as it is used."""
+        """The video as a file of its own; a tar member is copied out for as long as it is used.
+
+        Raises:
+            InputError: listing found no video there.
+        """
+        if self.error:
+            raise InputError(self.error)
         if self.offset is None:
             yield Path(self.path)
             return
@@ -117,15 +125,17 @@ def _list_folder(folder: Path, suffixes: Collection[str]) -> Iterator[SourceVide
         if path.suffix.lower() in suffixes and path.is_file():
             yield SourceVideo(name, str(path.resolve()), _caption_beside(path))
         elif path.suffix.lower() == ".tar" and path.is_file():
-            yield from _list_tar(path, name, suffixes)
+            try:
+                yield from _list_tar(path, name, suffixes)
+            except InputError as error:  # costs the rest of this shard only
+                yield SourceVideo(name, str(path.resolve()), error=str(error))
 
 
 def _caption_beside(video: Path) -> str:
     for suffix in CAPTION_SUFFIXES:
-        try:
-            return _caption_in(video.with_suffix(suffix).read_bytes(), suffix)
-        except OSError:
-            continue
+        with suppress(OSError):
+            if caption := _caption_in(video.with_suffix(suffix).read_bytes(), suffix):
+                return caption
     return ""
 
 
@@ -149,9 +159,14 @@ def clean_caption(text: Any) -> str:
 
 
 def _list_tar(archive: Path, name: str, suffixes: Collection[str]) -> Iterator[SourceVideo]:
-    """WebDataset: members that share a name up to the first dot of the last part are one sample."""
+    """WebDataset: members that share a name up to the first dot of the last part are one sample.
+
+    Raises:
+        InputError: the file is damaged; what could be listed has been given before.
+    """
     captions: dict[str, str] = {}
     videos: list[tuple[str, str, int, int]] = []
+    damage: Exception | None = None
     try:
         with tarfile.open(archive, "r:") as tar:
             for member in tar:
@@ -162,13 +177,17 @@ def _list_tar(archive: Path, name: str, suffixes: Collection[str]) -> Iterator[S
                     )
                 elif suffix in CAPTION_SUFFIXES and member.isreg() and key not in captions:
                     file = tar.extractfile(member)
-                    captions[key] = _caption_in(file.read(), suffix) if file else ""
+                    if caption := _caption_in(file.read(), suffix) if file else "":
+                        captions[key] = caption
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise InputError(
-            f"cannot read {archive} as a tar file: {error}; compressed tars must be unpacked first"
-        ) from error
+        damage = error
     for key, full_name, offset, size in videos:
         yield SourceVideo(full_name, str(archive.resolve()), captions.get(key, ""), offset, size)
+    if damage:
+        raise InputError(
+            f"cannot read {archive.name} as a tar file: {damage}; get it again, or unpack it if it "
+            "is compressed"
+        ) from damage
 
 
 def _sample_key(member: str) -> tuple[str, str]:
@@ -183,17 +202,22 @@ def _list_table(
     video_column: str | None,
     caption_column: str | None,
 ) -> Iterator[SourceVideo]:
+    videos = (video_column,) if video_column else VIDEO_COLUMNS
+    captions = (caption_column,) if caption_column else CAPTION_COLUMNS
     for number, row in enumerate(rows, start=1):
-        videos = (video_column,) if video_column else VIDEO_COLUMNS
         video = _first(row, videos)
-        if video is None:
+        if video is not None:
+            path = (table.parent / str(video)).resolve()
+            caption = clean_caption(_first(row, captions))
+            yield SourceVideo(as_unicode(str(video)), str(path), caption)
+        elif number == 1 and not set(row) & set(videos):
             raise InputError(
                 f"got row {number} of {table.name} with {', '.join(map(str, row))}, "
                 f"expected a path in one of {', '.join(videos)}: name it with --video-column"
             )
-        captions = (caption_column,) if caption_column else CAPTION_COLUMNS
-        path = (table.parent / str(video)).resolve()
-        yield SourceVideo(as_unicode(str(video)), str(path), clean_caption(_first(row, captions)))
+        else:
+            reason = f"got row {number} of {table.name} without a path, expected one: fill it in"
+            yield SourceVideo(f"{table.name} row {number}", str(table.resolve()), error=reason)
 
 
 def _first(row: Mapping[str, Any], names: Iterable[str]) -> Any:

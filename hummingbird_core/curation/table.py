@@ -26,7 +26,8 @@ TEXT_COLUMNS = (
 )
 VERDICT_COLUMNS = ("kept", "dropped_by", "reason")  # made by the selection
 WHOLE_COLUMNS = ("start_frame", "num_frames", "width", "height")
-FIRST_COLUMNS = (*TEXT_COLUMNS, *WHOLE_COLUMNS, "fps", "seconds")  # the rest goes by the alphabet
+NUMBER_COLUMNS = (*WHOLE_COLUMNS, "fps", "seconds")  # that every clip has
+FIRST_COLUMNS = (*TEXT_COLUMNS, *NUMBER_COLUMNS)  # the rest goes by the alphabet
 BATCH = 1000  # rows that are Python objects at a time
 
 

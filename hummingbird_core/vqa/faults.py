@@ -31,7 +31,7 @@ class Thresholds:
     blockiness: float = 0.2
     """blocky: more than this."""
     freeze_seconds: float = 0.4
-    """frozen: a freeze of at least this long, or all frames the same."""
+    """frozen: a longer freeze, or all frames the same."""
     static_fraction: float = 0.995
     """static: more than this."""
     flicker: float = 0.006
@@ -65,7 +65,7 @@ def faults(score: Score | Mapping[str, float], thresholds: Thresholds | None = N
         "overexposed": above("bright_clipped", limits.overexposed),
         "blurred": above("blur", limits.blur),
         "blocky": above("blockiness", limits.blockiness),
-        "frozen": known.get("longest_freeze", 0.0) >= limits.freeze_seconds or is_all_frozen,
+        "frozen": above("longest_freeze", limits.freeze_seconds) or is_all_frozen,
         "static": above("static_fraction", limits.static_fraction),
         "flicker": above("flicker", limits.flicker),
         "jerky": known.get("motion_smoothness", 1.0) < limits.motion_smoothness,

@@ -41,20 +41,22 @@ def is_flat(frame: np.ndarray, y: np.ndarray) -> bool:
     return bool(frame.std(axis=(0, 1), dtype=np.float32).max() < FLAT_DEVIATION)
 
 
-def blur(y: np.ndarray) -> float:
+def blur(y: np.ndarray) -> float | None:
     """How blurred luma `[H, W]` is: 0 sharp, 1 blurred (Crete et al., "The blur effect", 2007).
 
     A blurred picture loses little when it is blurred again. With D the absolute difference of
     neighbours and D' the same after a 9-pixel average, the blur along one axis is
-    `1 - sum max(0, D - D') / sum D`; the worse axis counts. A picture without any detail has 0.
+    `1 - sum max(0, D - D') / sum D`; the worse axis counts. None for a picture without any detail,
+    or smaller than the filter.
     """
-    return max(_blur_along(y, axis) for axis in (0, 1))
+    found = [_blur_along(y, axis) for axis in (0, 1)]
+    return max((value for value in found if value is not None), default=None)
 
 
-def _blur_along(y: np.ndarray, axis: int) -> float:
+def _blur_along(y: np.ndarray, axis: int) -> float | None:
     length = y.shape[axis]
     if length <= BLUR_FILTER:
-        return 0.0
+        return None
     y = np.moveaxis(y, axis, 0)
     sums = np.cumsum(np.pad(y, ((1, 0), (0, 0))), axis=0, dtype=np.float64)
     smooth = (sums[BLUR_FILTER:] - sums[:-BLUR_FILTER]) / BLUR_FILTER
@@ -62,25 +64,26 @@ def _blur_along(y: np.ndarray, axis: int) -> float:
     sharp = np.abs(np.diff(y[half:-half], axis=0))
     lost = np.maximum(0, sharp - np.abs(np.diff(smooth, axis=0)))
     total = float(sharp.sum())
-    return 1 - float(lost.sum()) / total if total > sharp.size * 1e-3 else 0.0
+    return 1 - float(lost.sum()) / total if total > sharp.size * 1e-3 else None
 
 
-def blockiness(y: np.ndarray) -> float:
+def blockiness(y: np.ndarray) -> float | None:
     """How much luma `[H, W]` shows the edges of 8 x 8 coding blocks: 0 not at all, no upper end.
 
     After Wang, Sheikh & Bovik 2002: the mean absolute difference of neighbours is taken for each
     of the 8 places in a block, so that a crop does not hide the grid, as the median over the
     blocks, so that single edges of the scene do not count. A grid makes one place stand out:
-    `(largest - second largest) / (median + 0.1)` of the 8; the smaller of both axes.
+    `(largest - second largest) / (median + 0.1)` of the 8; the smaller of both axes. None for a
+    picture of less than 8 blocks along an axis.
     """
+    if min(y.shape) <= FEWEST_BLOCKS * BLOCK:
+        return None
     return min(_blockiness_along(y, axis) for axis in (0, 1))
 
 
 def _blockiness_along(y: np.ndarray, axis: int) -> float:
     steps = np.abs(np.diff(y, axis=axis)).mean(axis=1 - axis)
     count = len(steps) // BLOCK
-    if count < FEWEST_BLOCKS:
-        return 0.0
     places = np.sort(np.median(steps[: count * BLOCK].reshape(count, BLOCK), axis=0))
     return float((places[-1] - places[-2]) / (np.median(places) + BLOCK_FLOOR))
 

@@ -31,8 +31,9 @@ class FrameSeries:
         self._add("bright_clipped", (y >= CLIPPED[1]).mean())
         is_blank = black or flat
         if self._count % self._every == 0 and not is_blank:
-            self._looks["blur"].append(blur(y))
-            self._looks["blockiness"].append(blockiness(y))
+            for name, value in (("blur", blur(y)), ("blockiness", blockiness(y))):
+                if value is not None:
+                    self._looks[name].append(value)
         self._count += 1
         return not is_blank
 

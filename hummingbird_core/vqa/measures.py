@@ -37,8 +37,9 @@ def measure(frames: Iterable[np.ndarray], fps: float = 8.0) -> dict[str, float]:
     cuts: number of pairs of frames that share neither content nor colours.
 
     Motion is that of the luma: what has only another colour than its ground is not seen moving.
-    What cannot be told is left out: everything from `frozen_fraction` on for a single frame, blur,
-    blockiness and static_fraction for a video that is black or flat throughout.
+    What cannot be told is left out: everything from `frozen_fraction` on for a single frame; blur,
+    blockiness, static_fraction, motion and motion_smoothness for a video that is black or flat
+    throughout; blockiness for less than 65 rows or columns, and blur for less than 10 of both.
 
     Args:
         frames: `[H, W, 3]` each, uint8, or floats of 0..1.

@@ -39,9 +39,9 @@ class MotionSeries:
         self._residuals: list[float] = []  # one for each pair of frames, as the next two
         self._colours: list[float] = []
         self._frozen: list[bool] = []
-        self._speeds: list[float] = []
+        self._speeds: list[float | None] = []
         self._turns: list[tuple[float, float]] = []  # change of velocity, and room for it
-        self._reversals: list[float] = []
+        self._reversals: list[float | None] = []
         self._still: list[float] = []
 
     def add(self, frame: np.ndarray, y: np.ndarray, is_visible: bool) -> None:
@@ -81,7 +81,10 @@ class MotionSeries:
             self._anchor = new
 
     def results(self) -> dict[str, float]:
-        """Nothing for a video of one frame; see `measure` for the formulas."""
+        """Nothing for a video of one frame; see `measure` for the formulas.
+
+        What no pair of frames shows is left out; a pair that does not show it counts as 0.
+        """
         if self._last is None or self._anchor is None or not self._residuals:
             return {}
         is_short = self._count <= self._half_second
@@ -89,15 +92,17 @@ class MotionSeries:
         found = {
             "frozen_fraction": float(np.mean(self._frozen)),
             "longest_freeze": _longest_run(self._frozen) / self._fps,
-            "motion": float(np.mean(self._speeds)) * self._fps / max(self._last.small.shape),
             "cuts": float(sum(self._is_cut(pair) for pair in range(len(self._residuals)))),
         }
+        if (speed := _mean(self._speeds)) is not None:
+            found["motion"] = speed * self._fps / max(self._last.small.shape)
         if still:
             found["static_fraction"] = float(np.mean(still))
-        if self._turns:
-            changes, room = np.sum(self._turns, axis=0)
-            found["motion_smoothness"] = 1 - float(changes / room) if room else 1.0
-            found["flicker"] = float(np.mean(self._reversals))
+        changes, room = np.sum([(0.0, 0.0), *self._turns], axis=0)
+        if room:
+            found["motion_smoothness"] = 1 - float(changes / room)
+        if (reversal := _mean(self._reversals)) is not None:
+            found["flicker"] = reversal
         return found
 
     def _is_cut(self, pair: int) -> bool:
@@ -125,10 +130,17 @@ def _is_frozen(held: _Frame, new: _Frame) -> bool:
     )
 
 
-def _speed(motion: BlockMotion) -> float:
+def _mean(values: list[float | None]) -> float | None:
+    """The mean, None counting as 0; None where nothing is known."""
+    if all(value is None for value in values):
+        return None
+    return float(np.mean([value or 0.0 for value in values]))
+
+
+def _speed(motion: BlockMotion) -> float | None:
     """Mean length of the vectors that mean something, pixels of the thumbnail a frame."""
     seen = motion.is_textured & motion.is_explained
-    return float(motion.vectors[seen].norm(dim=1).mean()) if seen.any() else 0.0
+    return float(motion.vectors[seen].norm(dim=1).mean()) if seen.any() else None
 
 
 def _turn(first: BlockMotion, second: BlockMotion) -> tuple[float, float]:
@@ -140,12 +152,12 @@ def _turn(first: BlockMotion, second: BlockMotion) -> tuple[float, float]:
     return float(change.sum()), float(room.sum())
 
 
-def _reversal(first: BlockMotion, second: BlockMotion) -> float:
+def _reversal(first: BlockMotion, second: BlockMotion) -> float | None:
     """How much brightness comes and goes, as a share of white: mean of the smaller change."""
     seen = first.is_explained & second.is_explained
     one, two = first.brightening[seen], second.brightening[seen]
     swing = torch.minimum(one.abs(), two.abs()) * (one * two < 0)
-    return float(swing.mean()) / 255 if seen.any() else 0.0
+    return float(swing.mean()) / 255 if seen.any() else None
 
 
 def _still_share(before: _Frame, after: _Frame) -> list[float]:

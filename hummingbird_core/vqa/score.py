@@ -20,7 +20,7 @@ class Score:
     """How good a video is. What is not known is None, never 0.
 
     `technical`, `aesthetic` and `overall` are DOVER's, 0..100, higher is better; None without its
-    weights. The others are explained in `measure`; those of motion are None for a single frame.
+    weights. The others are explained in `measure`, which also says when they are None.
     """
 
     technical: float | None = None

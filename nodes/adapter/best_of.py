@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -32,8 +33,8 @@ class Take:
 
     @property
     def rank(self) -> tuple[int, float]:
-        """Higher is better: first fewer faults, then the metric."""
-        return -len(faults(self.score)), self.value
+        """Higher is better: first fewer faults, then the metric, if it could be measured."""
+        return -len(faults(self.score)), -math.inf if math.isnan(self.value) else self.value
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from native import settings
 
@@ -32,3 +34,12 @@ def test_the_first_video_without_faults_that_reaches_the_threshold_is_the_last(
     last = faultless[0] if faultless else SEEDS[-1]
     assert sorted(takes(1e-6)) == SEEDS[: SEEDS.index(last) + 1]
     assert sorted(takes(1e9)) == SEEDS  # never reached
+
+
+def test_what_could_not_be_measured_ranks_last_of_equal_faults(adapter):
+    """A single frame, or a plain one, has no motion to be smooth."""
+
+    def take(value):
+        return adapter.best_of.Take(3, adapter.best_of.Score(), value, torch.zeros(1))
+
+    assert take(math.nan).rank < take(0.0).rank

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tarfile
+
 import pytest
-from command_line import run
+from command_line import error_of, run
 from planted_faults import scene, write_clip
 
 pytest.importorskip("pyarrow", reason="needs the extra curate")
@@ -29,6 +31,8 @@ def test_a_folder_and_other_thresholds_later(tmp_path, capsys):
     [
         (["missing"], "expected a folder"),
         ([], "curate a SOURCE"),
+        (["--captions", "server", "--engine", "ray"], "--captions, --engine without a SOURCE"),
+        (["--detector", "a:b", "--max-seconds", "3"], "--detector, --max-seconds without"),
         (["in", "--workers", "-1"], "workers"),
         (["in", "--max-seconds", "0"], "0.0 s"),
         (["in", "--max-height", "1"], "height"),
@@ -49,4 +53,27 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, expecte
     assert code == 2
     assert err.count("\n") == 1
     assert expected in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("rule", ["blurr=0.5", "overall=q0.2"])
+def test_a_rule_about_nothing_is_found_out_before_measuring(tmp_path, capsys, rule):
+    write_clip(tmp_path / "in" / "a.mp4", scene(1, 18, 48, 64))
+    error = error_of(capsys, "curate", tmp_path / "in", "-o", tmp_path / "out", "--max", rule)
+    assert rule.partition("=")[0] in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("source", ["out/shards", "out/shards/clips-000000.tar", "out/in.csv"])
+def test_a_source_inside_the_output_is_left_alone(tmp_path, capsys, source):
+    """Its shards have the names of those that an earlier selection would have left."""
+    shards = tmp_path / "out" / "shards"
+    shards.mkdir(parents=True)
+    (tmp_path / "out" / "in.csv").write_text("path\nshards/a.mp4\n")
+    write_clip(shards / "a.mp4", scene(1, 18, 48, 64))
+    with tarfile.open(shards / "clips-000000.tar", "w") as tar:
+        tar.add(shards / "a.mp4", "a.mp4")
+    error = error_of(capsys, "curate", tmp_path / source, "-o", tmp_path / "out", "--workers", "1")
+    assert "inside the output" in error
+    assert (shards / "clips-000000.tar").exists()
     assert not (tmp_path / "out" / "manifest.parquet").exists()

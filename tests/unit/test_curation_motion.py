@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -81,16 +83,31 @@ def test_a_moving_object_is_not_the_camera():
 
 
 @pytest.mark.parametrize("level", [0, 128])
-def test_nothing_to_follow_is_no_motion(level):
+def test_where_there_is_nothing_to_follow_nothing_is_measured(level):
     frames = np.full((5, HEIGHT, WIDTH, 3), level, np.uint8)
-    assert set(camera_motion(frames, FPS).values()) == {0.0}
+    assert camera_motion(frames, FPS) == {}
 
 
-@pytest.mark.parametrize("size", [(16, 16), (32, 200), (200, 32)])
+def test_a_zoom_with_a_plain_middle_is_no_dolly_zoom():
+    frames = zoom_of(1.015, 72)
+    assert camera_motion(frames, FPS)["camera_zoom"] > 10
+    frames[:, 12:-12, 21:-21] = 128  # leaves less than six blocks to follow inside
+    motion = camera_motion(frames, FPS)
+    assert motion["camera_zoom"] > 10
+    assert motion.get("dolly_zoom", 0.0) < 5
+
+
+def zoom_of(growth: float, height: int) -> np.ndarray:
+    """The middle rows of a zoom."""
+    top = (HEIGHT - height) // 2
+    return video(zooms=[growth**t for t in range(FRAMES)])[:, top : top + height].copy()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (32, 200), (200, 32), (8, 8)])
 def test_any_size(size):
     frames = scene(1, 4, *size)
     assert all(np.isfinite(value) for value in camera_motion(frames, FPS).values())
-    assert overlay_share(frames, FPS)["overlay"] == 0
+    assert overlay_share(frames, FPS) == ({} if min(size) < 16 else {"overlay": 0.0})
 
 
 def with_text(frames) -> np.ndarray:
@@ -124,3 +141,13 @@ def test_detectors_are_found_by_name():
 def test_a_detector_that_is_not_there(name):
     with pytest.raises(InputError, match="MODULE:FUNCTION"):
         load_detector(name)
+
+
+@pytest.mark.parametrize("stage", [camera_motion, overlay_share])
+def test_a_large_clip_is_not_copied(stage):
+    frames = np.repeat(scene(1, 1, 360, 640), 24, axis=0)
+    tracemalloc.start()
+    stage(frames, FPS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * frames.nbytes

@@ -5,28 +5,39 @@ from __future__ import annotations
 import json
 import random
 import re
-import struct
+import socket
 import subprocess
 import tarfile
 import time
-import wave
 from dataclasses import replace
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 from command_line import CLI
 from command_line import run as run_command
-from planted_faults import FPS, scene, write_clip
+from planted_faults import scene
 
 pytest.importorskip("pyarrow", reason="needs the extra curate")
 
-import pyarrow.parquet
+from curating import (
+    KEEP_ALL,
+    MEASURES,
+    SMALL,
+    InlineEngine,
+    add_hostile,
+    add_video,
+    rotate,
+    rows_of,
+    run,
+)
 
 from hummingbird_core import curation
 from hummingbird_core.curation.captions import CaptionSettings
-from hummingbird_core.curation.measuring import MeasureSettings, max_frames
+from hummingbird_core.curation.measuring import (
+    MeasureSettings,
+    max_frames,
+)
 from hummingbird_core.curation.pipeline import curate, only_run_in, reselect
 from hummingbird_core.curation.selection import Limit, Rule, SelectionSettings
 from hummingbird_core.curation.sources import list_sources
@@ -35,79 +46,6 @@ from hummingbird_core.video import read_video
 from hummingbird_core.video_reader import VideoStream
 
 CURATION = Path(curation.__file__).parent
-SMALL = {"frames": 18, "height": 48, "width": 64}
-MEASURES = MeasureSettings(max_seconds=1.0)
-KEEP_ALL = SelectionSettings(rules={"num_frames": Rule(minimum=Limit(16))})
-
-
-class InlineEngine:
-    """The stages in this process: fast, and a third engine that they need not know of."""
-
-    def map(self, stage, items, lost):
-        for item in items:
-            yield item, stage(item)
-
-
-def rows_of(output) -> list[dict]:
-    return pyarrow.parquet.read_table(output / "manifest.parquet").to_pylist()
-
-
-def run(videos, output, engine=None, selection=KEEP_ALL, **more):
-    return curate(
-        list_sources(videos), output, engine or InlineEngine(), MEASURES, selection, **more
-    )
-
-
-def add_video(path, frames, caption="", **encoder) -> None:
-    """An mp4; `encoder` holds parameters for ffmpeg."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if caption:
-        path.with_suffix(".txt").write_text(caption, encoding="utf-8")
-    if not encoder:
-        write_clip(path, frames)
-        return
-    height, width = frames.shape[1:3]
-    writer = imageio_ffmpeg.write_frames(
-        path, (width, height), fps=FPS, macro_block_size=1, ffmpeg_log_level="quiet", **encoder
-    )
-    writer.send(None)
-    for frame in frames:
-        writer.send(np.ascontiguousarray(frame))
-    writer.close()
-
-
-def rotate(path) -> None:
-    """Write a rotation by 90 degrees into the track header (ISO/IEC 14496-12, 8.3.2)."""
-    data = bytearray(path.read_bytes())
-    matrix = data.index(b"tkhd") + 4 + 40
-    one = 1 << 16
-    data[matrix : matrix + 36] = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, 1 << 30)
-    path.write_bytes(data)
-
-
-def add_hostile(folder) -> dict[str, str]:
-    """Files that are no usable videos -> a word of the reason that the manifest has to give."""
-    good = write_clip(folder / "good.mp4", scene(1, **SMALL)).read_bytes()
-    (folder / "empty.mp4").write_bytes(b"")
-    (folder / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
-    (folder / "truncated.mp4").write_bytes(good[: len(good) * 2 // 3])
-    (folder / "playlist.mp4").write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n")
-    (folder / "concat.mkv").write_text("ffconcat version 1.0\nfile good.mp4\n")
-    with wave.open(str(folder / "audio.avi"), "wb") as audio:
-        audio.setparams((1, 2, 8000, 0, "NONE", ""))
-        audio.writeframes(bytes(8000))
-    (folder / "-i -y 'quoted\" $(name).mp4").write_bytes(b"no video")
-    (folder / "gone.mp4").write_bytes(b"x")
-    return {
-        "empty.mp4": "empty",
-        "noise.mp4": "noise.mp4",
-        "truncated.mp4": "truncated",
-        "playlist.mp4": "playlist.mp4",
-        "concat.mkv": "concat.mkv",
-        "audio.avi": "audio.avi",
-        "-i -y 'quoted\" $(name).mp4": "quoted",
-        "gone.mp4": "gone.mp4",
-    }
 
 
 def test_a_bad_video_costs_itself_only_and_has_its_reason(tmp_path):
@@ -150,6 +88,13 @@ def test_odd_but_good_videos(tmp_path):
     assert rows["one.mp4"]["reason"].startswith("num_frames 1 is below 16")
     assert (rows["rotated.mp4"]["width"], rows["rotated.mp4"]["height"]) == (48, 64)
     assert rows["variable.mp4"]["kept"]
+
+
+def test_nothing_but_black_videos_is_no_error(tmp_path):
+    add_video(tmp_path / "in" / "a.mp4", np.zeros_like(scene(1, **SMALL)))
+    result = run(tmp_path / "in", tmp_path / "out", selection=SelectionSettings())
+    assert (result.clips, result.kept) == (1, 0)
+    assert rows_of(tmp_path / "out")[0]["dropped_by"].startswith("black_fraction")
 
 
 def test_clips_captions_shards_and_report(tmp_path):
@@ -225,20 +170,6 @@ def test_rewritten_captions_are_in_manifest_and_shards(tmp_path, monkeypatch):
         assert shard.extractfile(f"{row['id']}.txt").read().decode() == row["rewritten_caption"]
 
 
-def watermark(frames: np.ndarray, fps: float) -> dict[str, float]:
-    return {"watermark": float(frames[0, 0, 0, 0])}
-
-
-def test_a_detector_of_the_users_own_adds_columns(tmp_path):
-    add_video(tmp_path / "in" / "a.mp4", scene(1, **SMALL))
-    measures = replace(MEASURES, detectors=(f"{__name__}:watermark",))
-    rules = SelectionSettings({"watermark": Rule(maximum=Limit(-1))})
-    sources = list_sources(tmp_path / "in")
-    result = curate(sources, tmp_path / "out", InlineEngine(), measures, rules)
-    assert (result.clips, result.kept) == (1, 0)
-    assert rows_of(tmp_path / "out")[0]["dropped_by"] == "watermark"
-
-
 def test_two_runs_in_one_folder_are_refused(tmp_path):
     with (
         only_run_in(tmp_path),
@@ -246,10 +177,16 @@ def test_two_runs_in_one_folder_are_refused(tmp_path):
         only_run_in(tmp_path),
     ):
         pass
-    (tmp_path / "running.json").write_text('{"pid": 1, "started": 0}')  # of a run that was killed
+    lock = tmp_path / "running.json"
+    killed = {"host": socket.gethostname(), "pid": 1, "started": 0}
+    lock.write_text(json.dumps(killed))
     with only_run_in(tmp_path):
         pass
-    assert not (tmp_path / "running.json").exists()
+    assert not lock.exists()
+    lock.write_text(json.dumps({**killed, "host": "another"}))  # which a shared folder is used by
+    with pytest.raises(OutputError, match=r"delete .*running\.json"), only_run_in(tmp_path):
+        pass
+    assert lock.exists()
 
 
 # engines and kills

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 from planted_faults import faulty, scene
@@ -75,3 +77,19 @@ def test_the_memory_is_that_of_one_clip():
     clips = split_into_clips(endless(), FPS, 10)
     next(clips)
     assert taken <= 13
+
+
+def test_the_frames_of_a_clip_are_not_there_twice():
+    """What holds frames while the stages look at the clip is the search for the next cut."""
+    alive: set[int] = set()
+
+    def watched():
+        for index in range(40):
+            frame = scene(1, **SMALL)[0]
+            alive.add(index)
+            weakref.finalize(frame, alive.discard, index)
+            yield frame
+
+    clips = split_into_clips(watched(), FPS, 30)
+    next(clips)
+    assert len(alive) <= 5

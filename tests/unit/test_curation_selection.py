@@ -102,6 +102,28 @@ def test_a_rule_about_nothing():
         select(build_table([row(1, blur=1.0)]), SelectionSettings({"overall": Rule(Limit(1))}))
 
 
+def test_a_rule_about_what_no_clip_shows_is_no_mistake():
+    table = build_table([row(1, black_fraction=1.0)])  # all of them are black, without a blur
+    assert select(table, SelectionSettings())["dropped_by"].to_pylist() == ["black_fraction"]
+
+
+def test_a_default_rule_takes_what_cannot_be_told_for_no_fault():
+    clip = {"num_frames": 16, "contrast": 0.2}  # so small that it has no blocks
+    table = build_table([row(1, **clip), row(2, **clip, hash=None)])
+    reasons = select(table, SelectionSettings())["reason"].to_pylist()
+    assert reasons == ["", "black_fraction was not measured"]
+    strict = SelectionSettings({"blockiness": Rule(maximum=Limit(0.1))})
+    assert verdicts([row(1, **clip)], strict) == [("blockiness", "blockiness was not measured")]
+
+
+def test_a_freeze_at_the_limit_is_the_same_to_scores_and_selection():
+    for frames, bad in ((4, False), (5, True)):
+        freeze = {"longest_freeze": frames / 10, "frozen_fraction": 0.5}
+        rules = SelectionSettings({"longest_freeze": DEFAULT_RULES["longest_freeze"]})
+        assert faults(freeze) == (["frozen"] if bad else [])
+        assert [bool(by) for by, _ in verdicts([row(1, **freeze)], rules)] == [bad]
+
+
 def test_nothing_but_failures_is_no_error():
     table = build_table([{"id": "", "source": "a.mp4", "error": "it is empty"}])
     assert select(table, SelectionSettings())["dropped_by"].to_pylist() == ["error"]
@@ -114,7 +136,7 @@ def test_clips_too_short_to_measure():
 
 def test_settings_come_back_from_their_file(tmp_path):
     path = tmp_path / "selection.json"
-    rules = {"blur": Rule(Limit(0.1), Limit(0.9, quantile=True))}
+    rules = {"blur": Rule(Limit(0.12345678901), Limit(1 / 3, quantile=True))}
     settings = SelectionSettings(rules, duplicate_distance=None, best_by="overall")
     path.write_text(settings.to_json(), encoding="utf-8")
     assert read_selection(path) == settings
@@ -165,6 +187,9 @@ def test_a_file_changes_the_defaults_and_lifts_them(tmp_path):
         '{"rules": {"blur": {"max": "q3"}}}',
         '{"duplicate_distance": 99}',
         '{"duplicate_distance": "few"}',
+        '{"duplicate_distance": 1.5}',
+        '{"duplicate_distance": true}',
+        '{"best_by": ["blur"]}',
         '{"unknown": 1}',
     ],
 )

@@ -28,13 +28,18 @@ def make_folder(folder):
 
 
 def make_tar(path):
+    members = {}
+    for name, caption in CLIPS.items():
+        members |= {name: name, f"{name.rpartition('.')[0]}.txt": caption}
+    return write_tar(path, members)
+
+
+def write_tar(path, members):
     with tarfile.open(path, "w") as tar:
-        for name, caption in CLIPS.items():
-            stem = name.rpartition(".")[0]
-            for member, data in ((name, name.encode()), (f"{stem}.txt", caption.encode())):
-                info = tarfile.TarInfo(member)
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
+        for name, text in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text.encode())
+            tar.addfile(info, io.BytesIO(text.encode()))
     return path
 
 
@@ -95,6 +100,39 @@ def test_webdataset_shards(tmp_path, as_folder):
     tar = make_tar(tmp_path / "shard-0.tar")
     found = contents(list_sources(tmp_path if as_folder else tar))
     assert found == {f"shard-0.tar/{name}": value for name, value in EXPECTED.items()}
+
+
+def test_a_json_without_a_caption_does_not_hide_the_text(tmp_path):
+    members = {"a.json": '{"width": 3}', "a.mp4": "x", "a.txt": "a fox"}
+    (source,) = list_sources(write_tar(tmp_path / "shard.tar", members))
+    assert source.caption == "a fox"
+    (tmp_path / "sub").mkdir()
+    for name, text in (("a.mp4", "x"), ("a.txt", ""), ("a.json", '{"text": "a fox"}')):
+        (tmp_path / "sub" / name).write_text(text)
+    (source,) = list_sources(tmp_path / "sub")
+    assert source.caption == "a fox"
+
+
+def test_a_truncated_shard_costs_the_rest_of_itself_only(tmp_path):
+    make_tar(tmp_path / "shard-0.tar")
+    whole = make_tar(tmp_path / "shard-1.tar").read_bytes()
+    (tmp_path / "shard-1.tar").write_bytes(whole[: 3 * 512])  # a video and its bytes are there
+    *whole, damaged, rest = list_sources(tmp_path)
+    assert list(contents(whole)) == [f"shard-0.tar/{name}" for name in EXPECTED]
+    assert contents([rest]) == {"shard-1.tar/a.mp4": ("", b"a.mp4")}
+    assert damaged.name == "shard-1.tar"
+    with pytest.raises(InputError, match="get it again"), damaged.on_disk():
+        pass
+
+
+def test_a_row_without_a_path_costs_itself_only(tmp_path):
+    make_folder(tmp_path)
+    (tmp_path / "clips.csv").write_text("path,caption\n,no path\na.mp4,a fox\n")
+    good, bad = list_sources(tmp_path / "clips.csv")
+    assert contents([good]) == {"a.mp4": ("a fox", b"a.mp4")}
+    assert bad.name == "clips.csv row 1"
+    with pytest.raises(InputError, match=r"row 1 of clips\.csv without"), bad.on_disk():
+        pass
 
 
 def test_a_hostile_member_name_stays_inside(tmp_path):

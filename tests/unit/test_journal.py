@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from hummingbird_core.errors import OutputError
@@ -55,3 +57,23 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         Journal(tmp_path / "file" / "journal.jsonl")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, as Linux has it")
+def test_a_full_disk_is_one_error():
+    """Closing tries to write again what was not written; that must not replace the error."""
+    with (
+        pytest.raises(OutputError, match=r"/dev/full: No space left"),
+        Journal(Path("/dev/full")) as journal,
+    ):
+        journal.append("a", 1)
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe\n", b"{}\n", b"[1]\n", b"\x00\x00\n", b'"text"\n'])
+def test_a_damaged_line_costs_itself_only(tmp_path, caplog, damage):
+    path = tmp_path / "journal.jsonl"
+    write(path, ENTRIES[:1])
+    path.write_bytes(path.read_bytes() + damage)
+    write(path, ENTRIES[1:])
+    assert list(read_journal(path)) == ENTRIES
+    assert "line 2" in caplog.text

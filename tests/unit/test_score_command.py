@@ -87,3 +87,9 @@ def test_fragments_are_the_same_each_time_unless_asked_otherwise(clips, capsys, 
 def test_wrong_weights_stop_before_the_first_video(clips, capsys, tmp_path):
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
     assert "DOVER" in error_of(capsys, "score", clips[0], "--dover", tmp_path / "other.pth")
+
+
+def test_a_seed_that_is_no_number_is_told_what_to_be(clips, capsys):
+    assert "'abc', expected a whole number or 'random'" in error_of(
+        capsys, "score", clips[0], "--seed", "abc"
+    )

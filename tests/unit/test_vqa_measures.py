@@ -259,7 +259,23 @@ def test_blur_and_blockiness_of_single_frames():
     blocks = luma(blocky(pan()[:1])[0])
     assert blockiness(y) < 0.2 < blockiness(blocks)
     assert blockiness(blocks[3:, 5:]) > 0.2  # a crop does not hide the grid
-    assert blur(np.full((40, 40), 9, np.float32)) == 0
+    assert blur(np.full((40, 40), 9, np.float32)) is None
+
+
+@pytest.mark.parametrize("level", [0, 128])
+def test_what_a_blank_video_does_not_show_is_absent(level):
+    found = measure(np.full((16, HEIGHT, WIDTH, 3), level, np.uint8), FPS)
+    hidden = {"blur", "blockiness", "motion", "motion_smoothness", "static_fraction"}
+    assert not hidden & found.keys()
+    assert found["flicker"] == 0  # its brightness is known, and does not change
+
+
+def test_what_a_small_video_does_not_show_is_absent():
+    noise = np.random.default_rng(0).integers(0, 256, (4, 65, 65, 3), dtype=np.uint8)
+    assert {"blur", "blockiness"} <= measure(noise, FPS).keys()
+    assert "blockiness" not in measure(noise[:, :64], FPS)
+    assert "blur" in measure(noise[:, :9], FPS)
+    assert "blur" not in measure(noise[:, :9, :9], FPS)
 
 
 def test_share_of_nan_is_exact():
