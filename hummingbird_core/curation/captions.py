@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ..errors import HummingbirdError, InputError
 from ..journal import Journal, read_journal
 from ..prompts import Enhancer, create_enhancer
+from ..prompts.chat_enhancer import LEFT_ALONE
 from ..prompts.server import DEFAULT_URL, ServerUnavailableError
 from ..tokenizer import ClipTokenizer
 
@@ -113,12 +114,19 @@ def rewrite_captions(
 
 def _ask(enhancer: Enhancer, seed: int, caption: str) -> str | ServerUnavailableError:
     try:
-        return enhancer.enhance(caption, seed).text
+        enhanced = enhancer.enhance(caption, seed)
     except ServerUnavailableError as error:
         return error
     except InputError as error:
-        logger.warning("caption %.60r stays as it is: %s", caption, error)
-        return ""
+        return _stays(caption, error)
+    if LEFT_ALONE in enhanced.notes:
+        return _stays(caption, LEFT_ALONE)
+    return enhanced.text
+
+
+def _stays(caption: str, reason: object) -> str:
+    logger.warning("caption %.60r stays as it is: %s", caption, reason)
+    return ""
 
 
 class _Patience:

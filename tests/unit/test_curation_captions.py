@@ -86,6 +86,15 @@ def test_a_caption_that_cannot_be_rewritten_stays_as_it_is(tmp_path):
     assert done == {"x" * 10_001: "", "a red fox": BETTER}
 
 
+def test_a_model_that_refuses_leaves_the_caption_as_it_is(tmp_path, caplog):
+    with chat_server(says("I'm sorry, but I can't write about a red fox.")) as server:
+        done = rewrite_captions(
+            ["a red fox"], enhancer(server.url), settings(), tmp_path / "journal", no_wait
+        )
+    assert done == {"a red fox": ""}
+    assert "stays as it is" in caplog.text
+
+
 def test_the_key_changes_with_the_wording_only():
     assert settings().key() == settings(parallel=4, failure_budget=1).key()
     assert (

@@ -232,6 +232,59 @@ def test_an_answer_without_a_prompt_is_empty(answer):
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [
+        "I'm sorry, but I can't create a prompt about two dogs fighting.",
+        "I\u2019m sorry, but I can\u2019t assist with that request.",
+        '"I am very sorry, I cannot do this."',
+        "**I can't help with that.**\n\nA fox in the snow is fine.",
+        "I cannot fulfil this request: it shows two dogs fighting.",
+        "I won't write that.",
+        "I do not feel comfortable with two dogs fighting.",
+        "I'm unable to write about two dogs fighting.",
+        "I'm not able to do that.",
+        "I'm afraid I can't do that.",
+        "I must respectfully decline.",
+        "Sorry, two dogs fighting is something I can't describe.",
+        "Sure! I'm sorry, but I can't.",
+        "Unfortunately, I can't create a prompt about two dogs fighting.",
+        "As an AI language model, I can't describe violence.",
+        "As a prompt-writing assistant, I don't do fights.",
+        "My apologies, but two dogs fighting is not something to show.",
+        "I apologize, but two dogs fighting is violent.",
+        "This request violates the content policy.",
+        "Your prompt goes against my guidelines.",
+        "It is against my guidelines to show two dogs fighting.",
+        "<think>Two dogs fight.</think>I\u2019m sorry, I can\u2019t.",
+        "Es tut mir leid, aber ich kann das nicht.",
+        "Lo siento, pero no puedo ayudar con eso.",
+        "抱歉\N{FULLWIDTH COMMA}我无法满足这个要求。",
+    ],
+)
+def test_a_refusal_is_no_prompt(answer):
+    assert clean_answer(answer) == ""
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a sorry-looking dog in the rain",
+        "Sorry-looking dogs in the rain, soft light",
+        "I am a robot that walks through the rain",
+        "I can fly: clouds below, a bird's view",
+        "a robot that can't stop dancing",
+        "a sign that says 'I'm sorry', neon light",
+        "As an AI robot wakes up, its eyes glow",
+        "The request of a knight before his king, torchlight",
+        "no one on the beach, I see waves",
+        "This is a fox that does not move, soft light",
+    ],
+)
+def test_what_only_sounds_like_a_refusal_is_kept(prompt):
+    assert clean_answer(prompt) == prompt
+
+
+@pytest.mark.parametrize(
     "prompt",
     [
         "Here comes a train, steam rising",
