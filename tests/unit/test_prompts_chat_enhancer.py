@@ -79,6 +79,15 @@ def test_a_lost_subject_is_asked_for_again():
     assert result.notes == ()
 
 
+@pytest.mark.parametrize(
+    "prompt", ["At night, a red fox runs", "Cinematic, 4k, a red fox in the snow"]
+)
+def test_a_subject_that_does_not_come_first_is_kept_as_well(prompt):
+    result, script = enhance(prompt, "a wolf at night, cinematic", "a wolf at night, cinematic")
+    assert "red, fox" in script.questions[1]
+    assert result.text == f"{prompt}, a wolf at night, cinematic"
+
+
 def test_a_subject_lost_twice_is_put_first():
     result, _ = enhance("a red fox.", "a wolf in the snow", "a wolf, soft light")
     assert result.text == "a red fox, a wolf, soft light"

@@ -121,6 +121,50 @@ def test_the_subject_is_the_opening_noun_phrase(prompt, words):
 
 
 @pytest.mark.parametrize(
+    ("prompt", "subject"),
+    [
+        ("At night, a red fox runs through snow", ["red", "fox"]),
+        ("In the middle of a forest, an old deer drinks", ["old", "deer"]),
+        ("Cinematic, 4k, a knight on a horse", ["knight"]),
+        ("Cyberpunk, neon, a samurai walks in the rain", ["samurai"]),
+        ("Shot on 35mm film: a couple dances", ["couple"]),
+        ("Studio Ghibli style, a girl on a bicycle", ["girl"]),
+        ("Anime style. Close-up of a cat by the window", ["cat"]),
+        ("Slow motion, close-up of a hummingbird", ["hummingbird"]),
+        ("The camera pans slowly, a lion lies in the grass", ["lion"]),
+        ("Slowly, a turtle crosses the beach", ["turtle"]),
+        ("Running through the snow, a fox looks back", ["fox"]),
+        ("Covered in mud, two dogs play", ["two", "dogs"]),
+        ("Early morning, a fisherman on the lake", ["fisherman"]),
+        ("Golden hour, a couple walks along the beach", ["couple"]),
+        ("It is night. A red fox runs", ["red", "fox"]),
+        ("There is a fox in the snow", ["fox"]),
+        ("A small, red fox in the snow", ["small", "red", "fox"]),
+        ("Red, blue and green balloons in the sky", ["red", "blue", "green", "balloons"]),
+        ("Black and white, high quality - a violinist plays", ["violinist"]),
+        ("4k cinematic film", ["cinematic", "film"]),
+    ],
+)
+def test_a_subject_that_does_not_come_first_is_among_the_words(prompt, subject):
+    assert lost_words(subject, " ".join(subject_words(prompt))) == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("Cinematic, 4k, a knight on a horse, rain", ["knight"]),
+        ("fox, 4k, cinematic", ["fox"]),
+        ("a red fox runs, autumn leaves, soft light", ["red", "fox", "runs"]),
+        ("a knight in anime style, rain", ["knight"]),
+        ("a drone over a field, soft light", ["drone"]),
+        ("a blue light over the sea, soft focus", ["blue", "light"]),
+    ],
+)
+def test_the_look_and_what_comes_after_are_not_the_subject(prompt, words):
+    assert subject_words(prompt) == words
+
+
+@pytest.mark.parametrize(
     ("word", "text"),
     [
         ("dogs", "a dog"),
