@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from .animation import open_animation
 from .errors import HummingbirdError, InputError
 from .ffmpeg import ffmpeg
-from .video import read_video
+from .video import read_metadata, read_video, recorded_fps
 from .video_damage import is_cut_off, is_part_missing
 
 MAX_PIXELS = 8192 * 8192  # in a frame; a file that claims more is an attack on our memory
@@ -70,8 +71,12 @@ def open_video(
     path = Path(path)
     if every < 1:
         raise InputError(f"got every={every}, expected 1 or more")
-    is_small_format = path.is_dir() or path.suffix.lower() in (".gif", ".webp")
-    opened = _open_small(path) if is_small_format else _open_with_ffmpeg(path)
+    if path.is_dir():
+        opened = _open_folder(path)
+    elif path.suffix.lower() in (".gif", ".webp"):
+        opened = _open_animation(path)
+    else:
+        opened = _open_with_ffmpeg(path)
     with opened as video:
         yield VideoStream(
             frames=islice(video.frames, 0, max_frames and max_frames * every, every),
@@ -83,11 +88,20 @@ def open_video(
 
 
 @contextmanager
-def _open_small(path: Path) -> Iterator[VideoStream]:
-    """What Pillow reads is short, so it is read at once."""
+def _open_folder(path: Path) -> Iterator[VideoStream]:
+    """Frames that were written one by one are not many, so they are read at once."""
     video = read_video(path)
     count, height, width = video.frames.shape[:3]
     yield VideoStream(iter(video.frames), video.fps, width, height, count / video.fps)
+
+
+@contextmanager
+def _open_animation(path: Path) -> Iterator[VideoStream]:
+    _check_file(path)
+    with open_animation(path, recorded_fps(read_metadata(path))) as video:
+        _check_header(path, video.width, video.height, video.fps)
+        duration = video.count / video.fps
+        yield VideoStream(video.frames, video.fps, video.width, video.height, duration)
 
 
 @contextmanager

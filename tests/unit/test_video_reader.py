@@ -9,9 +9,10 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.video import read_video, write_video
+from hummingbird_core.video import read_metadata, read_video, write_video
 from hummingbird_core.video_reader import open_video
 
 
@@ -73,6 +74,49 @@ def test_other_formats(tmp_path, suffix):
     with open_video(path) as video:
         assert np.stack(list(video.frames)).shape == frames.shape
     assert video.fps == 10
+
+
+def still_for_long(path: Path, milliseconds: int = 655_350) -> Path:
+    """Two pictures in two kilobytes, shown for 10 ms and for eleven minutes."""
+    pictures = [Image.new("RGB", (640, 480), colour) for colour in ("red", "blue")]
+    pictures[0].save(
+        path, save_all=True, append_images=pictures[1:], duration=[10, milliseconds], loop=0
+    )
+    assert path.stat().st_size < 4000
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_a_picture_of_an_animation_lasts_a_minute_at_most(tmp_path, suffix):
+    with open_video(still_for_long(tmp_path / f"long{suffix}")) as video:
+        assert (video.fps, video.duration) == (100, 60.01)
+        frames = [frame[0, 0].argmax() for frame in video.frames]
+    assert frames == [0] + [2] * 6000
+
+
+def test_an_animation_too_large_for_memory_is_refused_when_read_at_once(tmp_path):
+    with pytest.raises(InputError, match="6001 frames of 640x480"):
+        read_video(still_for_long(tmp_path / "long.gif"))
+    assert len(read_video(still_for_long(tmp_path / "short.gif", 100)).frames) == 11
+
+
+def test_an_animation_with_a_hostile_size_is_refused(tmp_path):
+    path = still_for_long(tmp_path / "huge.gif")
+    data = bytearray(path.read_bytes())
+    data[6:10] = b"\xff\xff\xff\xff"  # 65535 x 65535
+    path.write_bytes(data)
+    for read in (read_video, read_metadata):
+        with pytest.raises(InputError, match=r"huge\.gif"):
+            read(path)
+    with pytest.raises(InputError, match=r"huge\.gif"), open_video(path):
+        pass
+
+
+def test_what_goes_wrong_outside_is_not_the_animations_fault(tmp_path):
+    path = still_for_long(tmp_path / "long.gif")
+    with pytest.raises(ValueError, match="mine") as caught, open_video(path):
+        raise ValueError("mine")
+    assert not isinstance(caught.value, InputError)
 
 
 def broken_file(kind: str, clip: Path, folder: Path) -> Path:
