@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ..errors import HummingbirdError, InputError
 from ..journal import Journal, read_journal
 from ..prompts import Enhancer, create_enhancer
-from ..prompts.chat_enhancer import LEFT_ALONE
+from ..prompts.chat_enhancer import CLIP_PROMPTS, LEFT_ALONE, system_prompt
 from ..prompts.server import DEFAULT_URL, RequestRefusedError, ServerUnavailableError
 from ..tokenizer import ClipTokenizer
 
@@ -60,6 +60,8 @@ class CaptionSettings:
     def key(self) -> str:
         """Eight letters that differ whenever the wording may differ."""
         wording = {name: asdict(self)[name] for name in ("source", "model", "url", "seed")}
+        if self.source != "builtin":  # users may edit the files of the system prompts
+            wording["system"] = [system_prompt(name) for name in CLIP_PROMPTS]
         return hashlib.sha256(json.dumps(wording).encode()).hexdigest()[:8]
 
 

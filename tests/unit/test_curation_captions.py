@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 
 import pytest
@@ -15,6 +16,7 @@ from hummingbird_core.curation.captions import (
 from hummingbird_core.errors import HummingbirdError, InputError
 from hummingbird_core.journal import read_journal
 from hummingbird_core.prompts import ChatEnhancer
+from hummingbird_core.prompts.chat_enhancer import SYSTEM_PROMPTS
 from hummingbird_core.prompts.server import ServerChat, ServerError
 from hummingbird_core.tokenizer import ClipTokenizer
 
@@ -166,6 +168,18 @@ def test_the_key_changes_with_the_wording_only():
     assert (
         len({settings(**{name: "x"}).key() for name in ("model", "url")} | {settings().key()}) == 3
     )
+
+
+def test_an_edited_system_prompt_is_another_wording(tmp_path, monkeypatch):
+    before = {source: settings(source=source).key() for source in ("server", "local", "builtin")}
+    shutil.copytree(SYSTEM_PROMPTS, tmp_path / "system")
+    monkeypatch.setattr(
+        "hummingbird_core.prompts.chat_enhancer.SYSTEM_PROMPTS", tmp_path / "system"
+    )
+    assert settings().key() == before["server"]
+    (tmp_path / "system" / "video.txt").write_text("Write it as a haiku.")
+    changed = {source for source in before if settings(source=source).key() != before[source]}
+    assert changed == {"server", "local"}
 
 
 def test_bad_settings():
