@@ -90,15 +90,25 @@ _ENTRIES = (
 )
 CATALOG = {entry.name: entry for entry in _ENTRIES}
 
+DOVER_LICENCE = "CC BY-NC: DOVER's weights are for non-commercial use only"
+DOVER_PAGE = "https://github.com/VQAssessment/DOVER"
+# Their authors offer them on a page, not where files have a stated SHA-256.
+BY_HAND = {
+    "dover": "DOVER.pth or DOVER-Mobile.pth, for the learned scores: get it by hand from "
+    f"{DOVER_PAGE}; licence: {DOVER_LICENCE}"
+}
+
 
 def plan_download(name: str, folder: str | Path = ".") -> DownloadPlan:
     """What `download` would do; needs no network.
 
     Raises:
-        InputError: the catalog has no such name.
+        InputError: the catalog has no such name, or it is to be got by hand.
     """
     from huggingface_hub import hf_hub_url
 
+    if name in BY_HAND:
+        raise InputError(f"{name} is {BY_HAND[name]}")
     if name not in CATALOG:
         raise InputError(f"got {name!r}, expected one of {', '.join(CATALOG)}: choose one")
     entry = CATALOG[name]

@@ -13,7 +13,6 @@ complete: it is written to a temporary sibling and renamed.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import os
@@ -28,13 +27,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from einops import rearrange
 
+from .animation import EXIF_IMAGE_DESCRIPTION, image_errors, open_animation, write_animation
 from .errors import HummingbirdError, InputError, OutputError
 from .ffmpeg import ffmpeg
 from .mp4_comment import mp4_comment
 
 SUFFIXES = (".mp4", ".gif", ".webp", ".png")
 DEFAULT_FPS = 8.0  # of a frame folder that does not say; the models' own rate
-_EXIF_IMAGE_DESCRIPTION = 0x010E
+MAX_ANIMATION_BYTES = 4 << 30  # of decoded frames; a GIF of a few kilobytes can claim far more
 _FRAME_NAME = re.compile(r"\d{5,}\.png")
 
 
@@ -72,7 +72,7 @@ def write_video(
         elif target.suffix.lower() == ".mp4":
             _write_mp4(temporary, frames, fps, comment, encoder)
         else:
-            _write_animation(temporary, frames, fps, comment)
+            write_animation(temporary, frames, fps, comment)
     return target
 
 
@@ -134,13 +134,14 @@ def read_video(path: str | Path) -> VideoFile:
     except (OSError, RuntimeError, SyntaxError) as error:  # Pillow raises SyntaxError for bad PNGs
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"cannot read {path} as a video: {reason}") from error
-    return VideoFile(frames, fps or _recorded_fps(metadata) or DEFAULT_FPS, metadata)
+    return VideoFile(frames, fps or recorded_fps(metadata) or DEFAULT_FPS, metadata)
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """The settings inside a video or contact sheet, without decoding it; {} when there are none.
 
     A comment of another program is returned as {"comment": text}.
+    Raises InputError for a damaged picture.
     """
     path = Path(path)
     text = _read_comment(path)
@@ -178,7 +179,8 @@ def atomic_output(path: Path) -> Iterator[Path]:
         ) from error
 
 
-def _recorded_fps(metadata: dict[str, Any]) -> float | None:
+def recorded_fps(metadata: dict[str, Any]) -> float | None:
+    """The frame rate that `write_video` stored; None if there is none that can be."""
     fps = metadata.get("fps")
     return float(fps) if isinstance(fps, int | float) and 0 < fps <= 1000 else None
 
@@ -254,36 +256,15 @@ def _read_with_ffmpeg(path: Path) -> tuple[np.ndarray, float]:
 # GIF and WebP
 
 
-def _write_animation(path: Path, frames: np.ndarray, fps: float, comment: str) -> None:
-    from PIL import Image
-
-    images = [Image.fromarray(frame) for frame in frames]
-    # GIF counts hundredths of a second: rounding the times, not the durations, keeps the pace.
-    times = [round(100 * i / fps) * 10 for i in range(len(frames) + 1)]
-    durations = [after - before for before, after in itertools.pairwise(times)]
-    exif = Image.Exif()
-    exif[_EXIF_IMAGE_DESCRIPTION] = comment
-    settings: dict[str, Any] = (
-        {"comment": comment.encode()}
-        if path.suffix.lower() == ".gif"
-        else {"exif": exif, "quality": 90}
-    )
-    images[0].save(
-        path, save_all=True, append_images=images[1:], duration=durations, loop=0, **settings
-    )
-
-
 def _read_animation(path: Path) -> tuple[np.ndarray, float]:
-    from PIL import Image, ImageSequence
-
-    with Image.open(path) as image:
-        frames, durations = [], []
-        for frame in ImageSequence.Iterator(image):
-            frames.append(np.asarray(frame.convert("RGB")))
-            durations.append(frame.info.get("duration") or 100)  # browsers show 0 as 100 ms
-    fps = _recorded_fps(read_metadata(path)) or 1000 / min(durations)
-    repeats = [max(1, round(duration * fps / 1000)) for duration in durations]
-    return np.repeat(np.stack(frames), repeats, axis=0), fps
+    with open_animation(path, recorded_fps(read_metadata(path))) as video:
+        size = video.count * video.height * video.width * 3
+        if size > MAX_ANIMATION_BYTES:
+            raise InputError(
+                f"{path} is {video.count} frames of {video.width}x{video.height}, expected at most "
+                f"{MAX_ANIMATION_BYTES >> 30} GiB of frames: make it shorter or smaller"
+            )
+        return np.stack(list(video.frames)), video.fps
 
 
 # PNG
@@ -342,7 +323,7 @@ def _read_comment(path: Path) -> str | None:
         return None
     from PIL import Image
 
-    with Image.open(file) as image:
+    with image_errors(path), Image.open(file) as image:
         comment = image.info.get("Comment") or image.info.get("comment")
-        comment = comment or image.getexif().get(_EXIF_IMAGE_DESCRIPTION)
+        comment = comment or image.getexif().get(EXIF_IMAGE_DESCRIPTION)
     return comment.decode("utf-8", errors="replace") if isinstance(comment, bytes) else comment

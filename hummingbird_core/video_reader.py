@@ -9,8 +9,6 @@ Of a video with a variable frame rate come the very frames that are stored, and 
 
 from __future__ import annotations
 
-import os
-import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,17 +17,21 @@ from pathlib import Path
 
 import numpy as np
 
+from .animation import open_animation
 from .errors import HummingbirdError, InputError
 from .ffmpeg import ffmpeg
-from .video import read_video
+from .video import read_metadata, read_video, recorded_fps
+from .video_damage import is_cut_off, is_part_missing
 
 MAX_PIXELS = 8192 * 8192  # in a frame; a file that claims more is an attack on our memory
 MAX_FPS = 1000.0
-_ISO_SUFFIXES = (".mp4", ".m4v", ".mov")
 # Others, like a playlist with the name of a video, could make ffmpeg open further files.
 _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf,mpegvideo,ogg,gif,webp_pipe"
 )
+# Absolute paths are given with these, so that no name can look like an option or a protocol; and
+# only files are opened, because a playlist that calls itself a video may name addresses.
+_SAFE = ["-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS]
 # Left alone, ffmpeg would repeat frames to make a variable rate constant, and that looks frozen.
 _EVERY_FRAME_ONCE = ["-fps_mode", "passthrough"]
 _NO_VIDEO = "does not contain any stream"  # ffmpeg's words for a file with sound only
@@ -69,8 +71,12 @@ def open_video(
     path = Path(path)
     if every < 1:
         raise InputError(f"got every={every}, expected 1 or more")
-    is_small_format = path.is_dir() or path.suffix.lower() in (".gif", ".webp")
-    opened = _open_small(path) if is_small_format else _open_with_ffmpeg(path)
+    if path.is_dir():
+        opened = _open_folder(path)
+    elif path.suffix.lower() in (".gif", ".webp"):
+        opened = _open_animation(path)
+    else:
+        opened = _open_with_ffmpeg(path)
     with opened as video:
         yield VideoStream(
             frames=islice(video.frames, 0, max_frames and max_frames * every, every),
@@ -82,22 +88,29 @@ def open_video(
 
 
 @contextmanager
-def _open_small(path: Path) -> Iterator[VideoStream]:
-    """What Pillow reads is short, so it is read at once."""
+def _open_folder(path: Path) -> Iterator[VideoStream]:
+    """Frames that were written one by one are not many, so they are read at once."""
     video = read_video(path)
     count, height, width = video.frames.shape[:3]
     yield VideoStream(iter(video.frames), video.fps, width, height, count / video.fps)
 
 
 @contextmanager
+def _open_animation(path: Path) -> Iterator[VideoStream]:
+    _check_file(path)
+    with open_animation(path, recorded_fps(read_metadata(path))) as video:
+        _check_header(path, video.width, video.height, video.fps)
+        duration = video.count / video.fps
+        yield VideoStream(video.frames, video.fps, video.width, video.height, duration)
+
+
+@contextmanager
 def _open_with_ffmpeg(path: Path) -> Iterator[VideoStream]:
     _check_file(path)
-    # Absolute, so that no name can look like an option or a protocol; and only files are opened,
-    # because a playlist that calls itself a video may name addresses in the network.
     reader = ffmpeg().read_frames(
         str(path.absolute()),
         pix_fmt="rgb24",
-        input_params=["-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS],
+        input_params=_SAFE,
         output_params=_EVERY_FRAME_ONCE,
     )
     with closing(reader):
@@ -105,18 +118,32 @@ def _open_with_ffmpeg(path: Path) -> Iterator[VideoStream]:
             info = next(reader)
         width, height = info["size"]
         _check_header(path, width, height, info["fps"])
+        fps, duration = float(info["fps"]), info["duration"] or None
         frames = _decoded(path, reader, height, width)
-        yield VideoStream(frames, float(info["fps"]), width, height, info["duration"] or None)
+        yield VideoStream(_complete(path, frames, fps, duration), fps, width, height, duration)
+
+
+def _complete(
+    path: Path, frames: Iterator[np.ndarray], fps: float, duration: float | None
+) -> Iterator[np.ndarray]:
+    """The frames; at their end, an error if they are not all that the file should hold."""
+    count = 0
+    for frame in frames:
+        count += 1
+        yield frame
+    if not count:
+        raise InputError(f"{path.name} holds no frame that can be decoded: get the file again")
+    if duration and is_part_missing(path, count, fps, duration, _SAFE):
+        raise InputError(
+            f"{path.name} is truncated or damaged: {count / fps:.3g} s of {duration:.3g} s can be "
+            "decoded, get it again"
+        )
 
 
 def _decoded(path: Path, reader: Iterator[bytes], height: int, width: int) -> Iterator[np.ndarray]:
-    is_empty = True
     with _one_line_errors(path):
         for data in reader:
-            is_empty = False
             yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
-    if is_empty:
-        raise InputError(f"{path.name} holds no frame that can be decoded: get the file again")
 
 
 @contextmanager
@@ -140,7 +167,7 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path.name} is not there: expected a video file, check {path}")
     if not path.stat().st_size:
         raise InputError(f"{path.name} is empty: expected a video file, get it again")
-    if path.suffix.lower() in _ISO_SUFFIXES and _is_cut_off(path):
+    if is_cut_off(path):
         raise InputError(
             f"{path.name} is truncated or no video: parts of it lie beyond its end, get it again"
         )
@@ -153,23 +180,3 @@ def _check_header(path: Path, width: int, height: int, fps: float) -> None:
         )
     if not 0 < fps <= MAX_FPS:
         raise InputError(f"{path.name} has {fps:g} frames a second, expected 0 to {MAX_FPS:g}")
-
-
-def _is_cut_off(path: Path) -> bool:
-    """Whether a top-level box goes on after the end of the file (ISO/IEC 14496-12, 4.2).
-
-    ffmpeg decodes what is left of such a file without a word.
-    """
-    end = path.stat().st_size
-    with path.open("rb") as file:
-        while file.tell() + 8 <= end:
-            start = file.tell()
-            size = struct.unpack(">I4s", file.read(8))[0]
-            if size == 1:  # a 64-bit size follows
-                size = int.from_bytes(file.read(8), "big")
-            if size == 0:  # goes on to the end
-                return False
-            if size < 8 or start + size > end:
-                return True
-            file.seek(start + size, os.SEEK_SET)
-    return False

@@ -42,13 +42,17 @@ def fails(status: int, message: str = "", **how: Any) -> Reply:
 
 
 class ChatServer(ThreadingHTTPServer):
-    """Sends `replies` in order, the last one for ever; keeps what it was asked."""
+    """Sends `replies` in order, the last one for ever; keeps what it was asked.
+
+    Questions that hold a key of `special` get the reply there.
+    """
 
     def __init__(self, replies: list[Reply], models: tuple[str, ...] = ("tiny",)):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.replies, self.models = replies, models
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.special: dict[str, Reply] = {}
 
     @property
     def url(self) -> str:
@@ -75,8 +79,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(fails(404, "no such page"))
             return
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.requests.append(json.loads(body))
+        request = json.loads(body)
+        self.server.requests.append(request)
         self.server.keys.append(self.headers.get("Authorization"))
+        question = request["messages"][-1]["content"]
+        special = [reply for text, reply in self.server.special.items() if text in question]
+        if special:
+            self._send(special[0])
+            return
         replies = self.server.replies
         self._send(replies.pop(0) if len(replies) > 1 else replies[0])
 

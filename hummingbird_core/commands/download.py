@@ -29,11 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """List the catalog, or fetch one entry after showing its size and licence."""
-    from ..download import CATALOG, download, plan_download
+    from ..download import BY_HAND, CATALOG, download, plan_download
 
     if args.name is None:
         for name in CATALOG:
             print(plan_download(name).describe())
+        for name, how in BY_HAND.items():
+            print(f"{name}: {how}")
         return
     plan = plan_download(args.name, args.to)
     if not args.accept_licence:

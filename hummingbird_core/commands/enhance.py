@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import InputError
 from .jobs import VideoSettings, read_prompt_file
 
 if TYPE_CHECKING:
@@ -48,6 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what rewrites the prompt (default: builtin)",
     )
     parser.add_argument("--model", help="the language model: a folder, a hub id or a server's name")
+    parser.add_argument(
+        "--system",
+        metavar="FILE",
+        type=Path,
+        help="your own system prompt for it; $words and $vocabulary are filled in",
+    )
     parser.add_argument("--url", help="of the server (default: that of Ollama on this computer)")
     parser.add_argument(
         "--for",
@@ -67,8 +74,10 @@ def run(args: argparse.Namespace) -> None:
 
     requests = _requests(args)
     tokenizer = tokenizer_of(args.video_model)
-    url = args.url or DEFAULT_URL
-    with create_enhancer(args.source, tokenizer, model=args.model, url=url) as enhancer:
+    url, system = args.url or DEFAULT_URL, _system(args.system)
+    with create_enhancer(
+        args.source, tokenizer, model=args.model, url=url, system=system
+    ) as enhancer:
         for settings, origin in requests:
             result = enhancer.enhance(settings.prompt, settings.seed)
             warn(result, f"{origin}: " if origin else "")
@@ -79,6 +88,20 @@ def _requests(args: argparse.Namespace) -> list[tuple[VideoSettings, str]]:
     if args.prompts is None:
         return [(VideoSettings(args.prompt, seed=args.seed), "")]
     return read_prompt_file(args.prompts, VideoSettings("", seed=args.seed))
+
+
+def _system(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"cannot read the system prompt {path}: {error}; check --system"
+        ) from error
+    if not text:
+        raise InputError(f"got an empty system prompt {path}, expected instructions: fill it in")
+    return text
 
 
 def tokenizer_of(model: str | None) -> Tokenizer:

@@ -20,7 +20,8 @@ examples:
   hummingbird score clip.mp4 --dover DOVER.pth      technical, aesthetic and overall, 0 to 100
 
 Without --dover nothing learned is used, and those three are absent. DOVER's weights are for
-non-commercial use only (CC BY-NC): get DOVER.pth or DOVER-Mobile.pth from its authors yourself.
+non-commercial use only (CC BY-NC): get DOVER.pth or DOVER-Mobile.pth from its authors yourself,
+at https://github.com/VQAssessment/DOVER.
 A file that cannot be read is reported and does not stop the others; the exit code is then 2.
 """
 
@@ -50,8 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _seed(text: str) -> int | str:
+    if text == RANDOM:
+        return text
     try:
-        return text if text == RANDOM else int(text)
+        return int(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(
             f"got {text!r}, expected a whole number or {RANDOM!r}"
@@ -90,9 +93,11 @@ def _rows(args: argparse.Namespace) -> Iterator[Row]:
 
 def _load_dover(args: argparse.Namespace) -> Any:
     from ..devices import check_device
-    from ..vqa import load_dover
+    from ..vqa import WEIGHTS_LICENCE, load_dover
 
-    return load_dover(args.dover, device=check_device(args.device))
+    model = load_dover(args.dover, device=check_device(args.device))
+    print(WEIGHTS_LICENCE, file=sys.stderr)
+    return model
 
 
 def _print_csv(rows: list[Row]) -> None:

@@ -18,12 +18,16 @@ from tqdm import tqdm
 from ..errors import HummingbirdError, InputError
 from ..journal import Journal, read_journal
 from ..prompts import Enhancer, create_enhancer
-from ..prompts.server import DEFAULT_URL, ServerUnavailableError
+from ..prompts.chat_enhancer import CLIP_PROMPTS, LEFT_ALONE, system_prompt
+from ..prompts.server import DEFAULT_URL, RequestRefusedError, ServerUnavailableError
 from ..tokenizer import ClipTokenizer
 
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 120.0  # seconds until a silent server is asked again
+SERVER_ERROR = 500  # this reply may be about one request only; other failures are the server's
+# Rounds in a row that may fail when only captions are left that may be what fails.
+LAST_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class CaptionSettings:
         url: of the server.
         seed: of the wording.
         parallel: requests at a time; a local model gets one.
-        failure_budget: unanswered requests, in all, after which to give up.
+        failure_budget: unanswered requests in a row, with pauses, after which to give up.
     """
 
     source: str
@@ -56,6 +60,8 @@ class CaptionSettings:
     def key(self) -> str:
         """Eight letters that differ whenever the wording may differ."""
         wording = {name: asdict(self)[name] for name in ("source", "model", "url", "seed")}
+        if self.source != "builtin":  # users may edit the files of the system prompts
+            wording["system"] = [system_prompt(name) for name in CLIP_PROMPTS]
         return hashlib.sha256(json.dumps(wording).encode()).hexdigest()[:8]
 
 
@@ -73,7 +79,9 @@ def rewrite_captions(
 ) -> dict[str, str]:
     """New wording of each caption; what is in `journal` already is not asked for again.
 
-    While the server does not answer, the work pauses, longer each time, and goes on by itself.
+    While the server does not answer, the work pauses, longer each time, and goes on by itself. A
+    caption that the server has no answer to while it has for others stays as it is; it is not in
+    the journal, so that the next run asks again.
 
     Args:
         captions: may repeat; empty ones are left out.
@@ -86,11 +94,12 @@ def rewrite_captions(
         caption -> its new wording, "" where the model can make nothing of it.
 
     Raises:
-        HummingbirdError: the failure budget is spent, or the server refuses (a wrong key ...).
+        HummingbirdError: the failure budget is spent, or the server refuses all requests (a wrong
+            key ...).
     """
     wanted = {caption for caption in captions if caption}
     done = {key: text for key, text in read_journal(journal) if key in wanted}
-    todo = deque(sorted(wanted - done.keys()))
+    work = _Work(wanted - done.keys(), settings.failure_budget, any(done.values()))
     threads = settings.parallel if settings.source == "server" else 1
     patience = _Patience(settings.failure_budget, wait)
     with (
@@ -98,49 +107,115 @@ def rewrite_captions(
         ThreadPoolExecutor(threads) as pool,
         tqdm(total=len(wanted), initial=len(done), desc="captions", disable=None) as bar,
     ):
-        while todo:
-            batch = [todo.popleft() for _ in range(min(len(todo), 4 * threads))]
+        while not work.is_over(patience.failures):
+            patience.pause()
+            batch = work.take(1 if patience.failures else 4 * threads)
             answers = list(pool.map(partial(_ask, enhancer, settings.seed), batch))
             for caption, answer in zip(batch, answers, strict=True):
                 if isinstance(answer, str):
                     finished.append(caption, answer)
                     done[caption] = answer
                     bar.update()
-            todo.extend(caption for caption in batch if caption not in done)
-            patience.after([answer for answer in answers if not isinstance(answer, str)])
-    return done
+            work.after(batch, answers)
+            patience.after(answers)
+    return {caption: done.get(caption, "") for caption in wanted}
 
 
-def _ask(enhancer: Enhancer, seed: int, caption: str) -> str | ServerUnavailableError:
+Answer = str | RequestRefusedError | ServerUnavailableError
+
+
+def _ask(enhancer: Enhancer, seed: int, caption: str) -> Answer:
     try:
-        return enhancer.enhance(caption, seed).text
+        enhanced = enhancer.enhance(caption, seed)
     except ServerUnavailableError as error:
         return error
-    except InputError as error:
+    except (InputError, RequestRefusedError) as error:
         logger.warning("caption %.60r stays as it is: %s", caption, error)
+        return "" if isinstance(error, InputError) else error
+    if LEFT_ALONE in enhanced.notes:
+        logger.warning("caption %.60r stays as it is: %s", caption, LEFT_ALONE)
         return ""
+    return enhanced.text
+
+
+class _Work:
+    """The captions that are still to be asked for, and whose fault it is that some are.
+
+    Args:
+        captions: all of them.
+        failure_budget: after how many failures to give up.
+        has_worked: the server has answered such requests, in this run or an earlier one.
+    """
+
+    def __init__(self, captions: set[str], failure_budget: int, has_worked: bool) -> None:
+        self.todo = deque(sorted(captions))
+        self.budget = failure_budget
+        self.has_worked = has_worked
+        self.suspects: set[str] = set()  # that failed where the server itself seems to be well
+        self.refusals: list[RequestRefusedError] = []
+
+    def take(self, count: int) -> list[str]:
+        """The next captions, at most `count`."""
+        return [self.todo.popleft() for _ in range(min(len(self.todo), count))]
+
+    def after(self, batch: list[str], answers: list[Answer]) -> None:
+        """Put at the end of the queue what may be answered another time.
+
+        Raises:
+            RequestRefusedError: the server refuses everything: it cannot be for the texts.
+        """
+        self.has_worked |= any(isinstance(answer, str) and answer for answer in answers)
+        server_is_well = not all(isinstance(answer, ServerUnavailableError) for answer in answers)
+        for caption, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, RequestRefusedError):
+                self.refusals.append(answer)
+            elif isinstance(answer, ServerUnavailableError):
+                self.todo.append(caption)
+                if server_is_well or answer.status == SERVER_ERROR:
+                    self.suspects.add(caption)
+        is_enough = not self.todo or len(self.refusals) > self.budget
+        if self.refusals and is_enough and not self.has_worked:
+            raise self.refusals[-1]
+
+    def is_over(self, failures: int) -> bool:
+        """Whether nothing is left, or only what fails again and again with a server that works."""
+        tries = min(LAST_TRIES, self.budget)
+        if self.todo and not (
+            self.has_worked and failures >= tries and self.suspects.issuperset(self.todo)
+        ):
+            return False
+        for caption in self.todo:
+            logger.warning("caption %.60r stays as it is: no answer to it came", caption)
+        return True
 
 
 class _Patience:
     """Waits longer each time that a server fails, and gives up when the budget is spent."""
 
     def __init__(self, failure_budget: int, wait: Callable[[float], None]) -> None:
-        self.failures = 0
+        self.failures = 0  # rounds in a row without any answer
         self.budget = failure_budget
         self.wait = wait
-        self.pause = FIRST_PAUSE
+        self.last: ServerUnavailableError | None = None  # of the latest round
 
-    def after(self, errors: list[ServerUnavailableError]) -> None:
-        """Called after each round of requests with what was not answered."""
-        if not errors:
-            self.pause = FIRST_PAUSE
-            return
-        self.failures += len(errors)
+    def after(self, answers: list[Answer]) -> None:
+        """Called after each round of requests.
+
+        Raises:
+            HummingbirdError: it was one failed round too many.
+        """
+        errors = [answer for answer in answers if isinstance(answer, ServerUnavailableError)]
+        self.last = errors[-1] if errors else None
+        self.failures = self.failures + 1 if len(errors) == len(answers) else 0
         if self.failures > self.budget:
             raise HummingbirdError(
-                f"{self.failures} requests for captions were not answered, the last because: "
-                f"{errors[-1]}; what is done is kept: run the same command again to go on"
+                f"{self.failures} requests for captions in a row were not answered, the last "
+                f"because: {self.last}; what is done is kept: run the same command again to go on"
             )
-        logger.warning("%s; asking again in %.0f s", errors[-1], self.pause)
-        self.wait(self.pause)
-        self.pause = min(2 * self.pause, LONGEST_PAUSE)
+
+    def pause(self) -> None:
+        """Called before the next round: time for the server, if it failed in the latest."""
+        if self.last:
+            pause = min(FIRST_PAUSE * 2 ** max(self.failures - 1, 0), LONGEST_PAUSE)
+            logger.warning("%s; asking again in %.0f s", self.last, pause)
+            self.wait(pause)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from .refusals import is_refusal
 from .words import APOSTROPHES
 
 TAGS = r"think|thinking|thought|reasoning|reflection"
@@ -39,13 +40,16 @@ QUOTES = (
 def clean_answer(answer: str) -> str:
     """The prompt in one line, without thoughts, greeting, list marks, quotes and explanation.
 
-    Empty if there is none, as in an answer that was cut off while the model was thinking.
+    Empty if there is none: the model refused, or was cut off while it was thinking.
     """
     text = THOUGHT.sub("", CHANNEL.sub("", answer))
     text = CONTROL.sub("", END_OF_THOUGHT.sub("", text))
-    text = MARKDOWN.sub("", text).strip()
+    said = text = MARKDOWN.sub("", text).strip()
     for preamble in PREAMBLES:
         text = re.sub(rf"\A{preamble}", "", text, flags=re.I)
+    # Both, for "Sure! I'm sorry, but" and because "I can't" is a preamble's "I can" as well.
+    if is_refusal(said) or is_refusal(text):
+        return ""
     return _unquote(" ".join(_prompt_of(text.strip()).split()))
 
 

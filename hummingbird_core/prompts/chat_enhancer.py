@@ -24,6 +24,7 @@ from .window import FittedText, fit_window, window_size
 from .words import strip_end
 
 SYSTEM_PROMPTS = Path(__file__).parent / "system"
+CLIP_PROMPTS = ("video", "translate")  # those in use with CLIP's tokenizer
 WORDS_PER_TOKEN = 0.6  # of English prompts with their punctuation, on the safe side
 OWN_WORDS_FIRST = "The language model lost the subject twice: your own words were put first."
 LEFT_ALONE = "The language model gave no usable answer twice: the prompt was left as it was."

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_URL = "http://localhost:11434/v1"  # Ollama's
 KEY_VARIABLE = "HUMMINGBIRD_API_KEY"
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses after which to try again
+REFUSED = (400, 413, 422)  # HTTP statuses of a request that the server takes exception to
 LONGEST_WAIT = 30.0  # seconds that a server may ask us to wait before the next try
 LONGEST_ANSWER = 4 << 20  # bytes; a chat answer has a few thousand
 SEEDS = 1 << 31  # some servers keep the seed as a signed integer of 32 bits
@@ -35,9 +36,15 @@ class ServerError(HummingbirdError, OSError):
     """A language model's server refused the request: asking again would not help."""
 
 
+class RequestRefusedError(ServerError):
+    """A server refused this text (a content filter, the model's context); it may take another."""
+
+
 class ServerUnavailableError(ServerError):
     """A server did not answer, or only with errors that may pass; it may work later."""
 
+    status: int = 0
+    """The HTTP status; 0 if there was no reply."""
     wait: float = 0.0
     """Seconds that the server asked to wait."""
 
@@ -93,6 +100,7 @@ class ServerChat(Chat):
 
         Raises:
             ServerUnavailableError: no answer after all attempts.
+            RequestRefusedError: the server answers, but not to this.
             ServerError: the server refused, or does not speak this protocol.
         """
         messages = [
@@ -188,8 +196,13 @@ class ServerChat(Chat):
         got = f"got HTTP {error.code} from {self._url}" + (f" ({said})" if said else "")
         if error.code in TRANSIENT:
             unavailable = ServerUnavailableError(f"{got}, expected an answer: try again later")
+            unavailable.status = error.code
             unavailable.wait = _seconds(error.headers.get("Retry-After"))
             return unavailable
+        if error.code in REFUSED:
+            return RequestRefusedError(
+                f"{got}, expected an answer: shorten or reword the text, or check --model"
+            )
         advice = {
             401: f"expected a valid key: set {KEY_VARIABLE}",
             403: f"expected a key with access to the model: check {KEY_VARIABLE}",

@@ -23,6 +23,7 @@ def create_enhancer(
     model: str | None = None,
     url: str = DEFAULT_URL,
     cache_dir: Path | None = None,
+    system: str | None = None,
 ) -> Enhancer:
     """An enhancer, ready for use in a `with` block; a local model is loaded when it is needed.
 
@@ -34,14 +35,20 @@ def create_enhancer(
         model: the language model: a folder or hub id ("local"), or its name on the server.
         url: of the server.
         cache_dir: where answers of language models are kept; default: the user's cache folder.
+        system: the system prompt, as `ChatEnhancer` takes it.
 
     Raises:
-        InputError: an unknown source, or "local" without a model.
+        InputError: an unknown source, "local" without a model, or "builtin" with a system prompt.
     """
     if source == "builtin":
+        if system is not None:
+            raise InputError(
+                "got a system prompt for the built-in expander, which is no language model: choose "
+                "source local or server"
+            )
         return BuiltinEnhancer(tokenizer)
     chat = CachedChat(_chat(source, model, url), cache_dir or default_cache_dir() / "prompts")
-    return ChatEnhancer(chat, tokenizer)
+    return ChatEnhancer(chat, tokenizer, system=system)
 
 
 def _chat(source: str, model: str | None, url: str) -> Chat:

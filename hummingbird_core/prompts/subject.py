@@ -1,8 +1,9 @@
 """What a prompt is about, and whether a rewritten prompt is still about it.
 
 There is no grammar here, only word lists, so both answers err on the safe side: a verb is taken as
-part of the subject ("fox runs"), and "mice" is not known to be mouse. A false alarm costs one more
-question to the language model; a lost subject would cost the video.
+part of the subject ("fox runs"), so is what stands before it ("at night, a fox"), and "mice" is not
+known to be mouse. A false alarm costs one more question to the language model; a lost subject would
+cost the video.
 """
 
 from __future__ import annotations
@@ -19,13 +20,34 @@ FRAMING = re.compile(  # "a video of", "close-up of": how it is shown, not what
     re.IGNORECASE,
 )
 # What stands between the words of a subject, and what ends it.
-FILLERS = word_set("a an the of and or some one this my your his her its their our")
+ARTICLES = word_set("a an the")
+FILLERS = ARTICLES | word_set("of and or some one this my your his her its their our there")
 ENDINGS = word_set(
     "in on at by with from to into onto over under through across along around behind beside "
     "between near against during before after inside outside above below toward towards for up "
-    "down off out is are was were be being been has have had that which who whose while as when "
-    "where"
+    "down off out beneath atop amid amidst among beyond within is are was were be being been has "
+    "have had that which who whose while as when where"
 )
+# What opens a clause that is not about the subject yet, like all that can end one.
+LEAD_INS = ENDINGS | word_set(
+    "it it's once then now today tonight meanwhile until since despite if"
+)
+# A clause of these words says how everything looks: other words for it are as good.
+LOOK = word_set(
+    "cinematic cinematography photorealistic realistic hyperrealistic realism ultra super "
+    "very high low best quality resolution definition hd uhd fhd hdr 2k 4k 8k 720p 1080p 4k60 "
+    "60fps masterpiece award winning professional epic dramatic beautiful stunning detailed "
+    "detail details highly sharp focus bokeh depth shallow grain grainy film films movie 16mm "
+    "35mm 70mm imax vhs vintage retro noir fantasy dark bright soft warm cool natural "
+    "lighting volumetric black white monochrome sepia color colour colors colours colorful "
+    "colourful vivid vibrant photo photograph photography video footage clip scene shot shots "
+    "view angle wide close closeup medium long full extreme tracking aerial macro handheld "
+    "static dolly overhead pov slow motion timelapse time lapse lens camera style styled look "
+    "aesthetic anime manga cartoon animation animated 3d cgi render rendered rendering pixar "
+    "ghibli unreal engine octane cyberpunk steampunk watercolor watercolour oil painting "
+    "sketch illustration"
+)
+LOOK_HEADS = word_set("style look aesthetic quality lighting shot footage hour")
 PHRASE_END = re.compile(rf"[(){CLAUSE_ENDS}{SENTENCE_ENDS}]|\s[{DASHES}]\s")
 SUFFIXES = ("ing", "ies", "ed", "es", "s")
 SHORTEST_STEM = 3
@@ -33,19 +55,47 @@ LONGEST_NOUN = 6  # letters of a word in -ing that is more likely a noun: ring, 
 
 
 def subject_words(prompt: str) -> list[str]:
-    """The words of the noun phrase that an English prompt opens with, in lower case.
+    """The words, in lower case, of the noun phrase that an English prompt opens with.
 
-    `"a video of two old dogs playing in the park"` gives `["two", "old", "dogs"]`.
+    Clauses before it about the look are passed over, others are taken in as well.
+    `"4k, at night, two old dogs playing in the park"` gives `["night", "two", "old", "dogs"]`.
     """
-    text = FRAMING.sub("", prompt.lower(), count=1)
-    first_phrase = next((p for p in PHRASE_END.split(text) if WORD.search(p)), "")
+    clauses = [clause for clause in PHRASE_END.split(prompt.lower()) if WORD.search(clause)]
     words: list[str] = []
-    for word in WORD.findall(first_phrase):
+    for clause in [clause for clause in clauses if not _is_about_look(clause)] or clauses:
+        text = FRAMING.sub("", clause, count=1)
+        phrase = _noun_phrase(text)
+        words += phrase
+        if phrase and not _leads_in(text, phrase):
+            break
+    return words
+
+
+def _noun_phrase(clause: str) -> list[str]:
+    words: list[str] = []
+    for word in WORD.findall(clause):
         if words and (word in ENDINGS or _is_participle(word)):
             break
         if word not in FILLERS and word not in ENDINGS:
             words.append(word)
     return words
+
+
+def _is_about_look(clause: str) -> bool:
+    """`cinematic`, `shot on 35mm film`, `film noir style`, `the camera pans`."""
+    words, phrase = WORD.findall(clause), _noun_phrase(clause)
+    if words[0] not in ARTICLES and phrase and phrase[-1] in LOOK_HEADS:
+        return True
+    return words[:2] == ["the", "camera"] or (LOOK | FILLERS | ENDINGS).issuperset(words)
+
+
+def _leads_in(clause: str, phrase: list[str]) -> bool:
+    """Whether the subject is still to come: `at night`, `slowly`, `running uphill`, `a small`."""
+    words = WORD.findall(clause)
+    if words[0] in LEAD_INS or all(map(_is_modifier, phrase)):
+        return True
+    longest = 1 if ARTICLES.intersection(words) else 2  # "early morning, a fisherman"
+    return sum(word not in FILLERS for word in words) <= longest
 
 
 def lost_words(words: Iterable[str], text: str) -> list[str]:
@@ -56,6 +106,10 @@ def lost_words(words: Iterable[str], text: str) -> list[str]:
 
 def _is_participle(word: str) -> bool:
     return word.endswith("ing") and len(word) > LONGEST_NOUN
+
+
+def _is_modifier(word: str) -> bool:
+    return _is_participle(word) or word.endswith(("ed", "ly"))
 
 
 def _stem(word: str) -> str:

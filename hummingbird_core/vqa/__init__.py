@@ -6,7 +6,8 @@ measure(frames, fps)                                 # the weight-free ones as a
 faults(score)                                        # what is wrong, by name
 """
 
-from .dover import DOVER, WEIGHTS_LICENCE, DOVERScore, load_dover
+from ..download import DOVER_LICENCE as WEIGHTS_LICENCE
+from .dover import DOVER, DOVERScore, load_dover
 from .faults import Thresholds, faults
 from .measures import measure
 from .score import Score, score_file, score_video

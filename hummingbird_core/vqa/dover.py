@@ -24,8 +24,6 @@ from .convnext3d import ConvNeXt3D, ConvNeXtConfig
 from .swin3d import Swin3D, SwinConfig
 from .views import DEFAULT_SEED, dover_views
 
-WEIGHTS_LICENCE = "CC BY-NC: DOVER's weights are for non-commercial use only"
-
 # How the authors bring raw scores to one scale, (score - mean) / deviation, and weigh them.
 TECHNICAL_SCALE = (0.1107, 0.07355)
 AESTHETIC_SCALE = (-0.08285, 0.03774)
@@ -154,9 +152,9 @@ class Head(nn.Module):
 
 
 def load_dover(path: str | Path, *, device: torch.device | str = "cpu") -> DOVER:
-    """DOVER or DOVER-Mobile from a file of weights that the user got from its authors.
+    """DOVER or DOVER-Mobile from a file of weights that the user got from `download.DOVER_PAGE`.
 
-    Which of the two it is, is read from the file. See `WEIGHTS_LICENCE`.
+    Which of the two it is, is read from the file. See `download.DOVER_LICENCE`.
 
     Args:
         path: the released `.pth`, or safetensors with the same keys. Nothing in it is executed.

@@ -67,5 +67,13 @@ def test_download_asks_for_the_licence_first(capsys, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_download_says_where_dover_is_and_that_it_is_non_commercial(capsys):
+    _, out, _ = run(capsys, "download")
+    assert re.search(
+        r"dover: DOVER\.pth .* https://github\.com/\S+; licence: .*non-commercial", out
+    )
+    assert "by hand from https://github.com/" in error_of(capsys, "download", "dover")
+
+
 def test_download_of_an_unknown_name(capsys):
     assert "expected one of hummingbird-0.7b" in error_of(capsys, "download", "hummingbird-7b")

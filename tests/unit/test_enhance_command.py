@@ -76,6 +76,25 @@ def test_for_the_built_in_model_nothing_is_added(capsys, caplog):
     assert "knows none of the words" in caplog.text
 
 
+def test_a_system_prompt_of_ones_own(capsys, tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_text("Answer in $words words, as a pirate.\n")
+    with chat_server(says(GOOD)) as server:
+        arguments = ("a red fox", "--source", "server", "--url", server.url)
+        _, out, _ = run(capsys, "enhance", *arguments, "--system", path)
+    assert out == f"{GOOD}\n"
+    assert server.requests[0]["messages"][0]["content"] == "Answer in 45 words, as a pirate."
+
+
+def test_a_system_prompt_that_cannot_be_used(capsys, tmp_path):
+    (tmp_path / "empty.txt").write_text(" \n")
+    server = ("a red fox", "--source", "server")
+    assert "check --system" in error_of(capsys, *server, "--system", tmp_path / "gone.txt")
+    assert "empty" in error_of(capsys, *server, "--system", tmp_path / "empty.txt")
+    (tmp_path / "mine.txt").write_text("As a pirate.")
+    assert "no language model" in error_of(capsys, "a fox", "--system", tmp_path / "mine.txt")
+
+
 def test_a_server_rewrites(capsys):
     with chat_server(says(f"Sure! Here is the prompt:\n\n{GOOD}")) as server:
         code, out, _ = run(

@@ -79,6 +79,15 @@ def test_a_lost_subject_is_asked_for_again():
     assert result.notes == ()
 
 
+@pytest.mark.parametrize(
+    "prompt", ["At night, a red fox runs", "Cinematic, 4k, a red fox in the snow"]
+)
+def test_a_subject_that_does_not_come_first_is_kept_as_well(prompt):
+    result, script = enhance(prompt, "a wolf at night, cinematic", "a wolf at night, cinematic")
+    assert "red, fox" in script.questions[1]
+    assert result.text == f"{prompt}, a wolf at night, cinematic"
+
+
 def test_a_subject_lost_twice_is_put_first():
     result, _ = enhance("a red fox.", "a wolf in the snow", "a wolf, soft light")
     assert result.text == "a red fox, a wolf, soft light"
@@ -92,10 +101,20 @@ def test_a_subject_beyond_the_window_counts_as_lost():
     assert result.text.startswith("a red fox, soft light")
 
 
-@pytest.mark.parametrize("nothing", ["", "<think>hm", '""'])
+REFUSAL = "I'm sorry, but I can't create a prompt about two dogs fighting."
+
+
+@pytest.mark.parametrize("nothing", ["", "<think>hm", '""', REFUSAL])
 def test_a_model_that_says_nothing_leaves_the_prompt_alone(nothing):
     result, _ = enhance("a red fox", nothing, nothing)
     assert result.text == "a red fox"
+    assert "no usable answer" in result.notes[0]
+
+
+def test_a_refusal_is_not_taken_for_its_words():
+    result, script = enhance("two dogs fighting", REFUSAL, REFUSAL)
+    assert result.text == "two dogs fighting"
+    assert "held no prompt" in script.questions[1]
     assert "no usable answer" in result.notes[0]
 
 
@@ -116,8 +135,9 @@ def test_the_subject_of_the_translation_is_kept():
     assert result.text == "A fox in the snow, a wolf"
 
 
-def test_without_a_translation_the_prompt_itself_is_used():
-    result, _ = enhance("雪の中のキツネ", "", "fox", "fox")
+@pytest.mark.parametrize("nothing", ["", "申し訳ありませんが、できません。"])
+def test_without_a_translation_the_prompt_itself_is_used(nothing):
+    result, _ = enhance("雪の中のキツネ", nothing, "fox", "fox")
     assert result.text == "雪の中のキツネ, fox"
     assert "no translation" in result.notes[0]
 

@@ -12,6 +12,7 @@ from chat_server import Reply, chat_server, fails, says
 from hummingbird_core.errors import InputError
 from hummingbird_core.prompts.server import (
     KEY_VARIABLE,
+    RequestRefusedError,
     ServerChat,
     ServerError,
     ServerUnavailableError,
@@ -105,6 +106,16 @@ def test_a_refusal_is_not_repeated_and_says_what_to_do(status, advice):
         client(server).answer("", "?", 0)
     assert "because of this" in str(caught.value)
     assert not isinstance(caught.value, ServerUnavailableError)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refusal_of_one_text_is_told_apart_and_not_repeated(status):
+    with (
+        chat_server(fails(status, "content filter")) as server,
+        pytest.raises(RequestRefusedError, match=r"content filter.*reword"),
+    ):
+        client(server).answer("", "?", 0)
     assert len(server.requests) == 1
 
 

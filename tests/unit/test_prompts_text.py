@@ -121,6 +121,50 @@ def test_the_subject_is_the_opening_noun_phrase(prompt, words):
 
 
 @pytest.mark.parametrize(
+    ("prompt", "subject"),
+    [
+        ("At night, a red fox runs through snow", ["red", "fox"]),
+        ("In the middle of a forest, an old deer drinks", ["old", "deer"]),
+        ("Cinematic, 4k, a knight on a horse", ["knight"]),
+        ("Cyberpunk, neon, a samurai walks in the rain", ["samurai"]),
+        ("Shot on 35mm film: a couple dances", ["couple"]),
+        ("Studio Ghibli style, a girl on a bicycle", ["girl"]),
+        ("Anime style. Close-up of a cat by the window", ["cat"]),
+        ("Slow motion, close-up of a hummingbird", ["hummingbird"]),
+        ("The camera pans slowly, a lion lies in the grass", ["lion"]),
+        ("Slowly, a turtle crosses the beach", ["turtle"]),
+        ("Running through the snow, a fox looks back", ["fox"]),
+        ("Covered in mud, two dogs play", ["two", "dogs"]),
+        ("Early morning, a fisherman on the lake", ["fisherman"]),
+        ("Golden hour, a couple walks along the beach", ["couple"]),
+        ("It is night. A red fox runs", ["red", "fox"]),
+        ("There is a fox in the snow", ["fox"]),
+        ("A small, red fox in the snow", ["small", "red", "fox"]),
+        ("Red, blue and green balloons in the sky", ["red", "blue", "green", "balloons"]),
+        ("Black and white, high quality - a violinist plays", ["violinist"]),
+        ("4k cinematic film", ["cinematic", "film"]),
+    ],
+)
+def test_a_subject_that_does_not_come_first_is_among_the_words(prompt, subject):
+    assert lost_words(subject, " ".join(subject_words(prompt))) == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("Cinematic, 4k, a knight on a horse, rain", ["knight"]),
+        ("fox, 4k, cinematic", ["fox"]),
+        ("a red fox runs, autumn leaves, soft light", ["red", "fox", "runs"]),
+        ("a knight in anime style, rain", ["knight"]),
+        ("a drone over a field, soft light", ["drone"]),
+        ("a blue light over the sea, soft focus", ["blue", "light"]),
+    ],
+)
+def test_the_look_and_what_comes_after_are_not_the_subject(prompt, words):
+    assert subject_words(prompt) == words
+
+
+@pytest.mark.parametrize(
     ("word", "text"),
     [
         ("dogs", "a dog"),
@@ -229,6 +273,59 @@ def test_the_prompt_is_found_in_an_answer(answer):
 @pytest.mark.parametrize("answer", ["", " \n", "<think>I think and think", '""', "```\n```"])
 def test_an_answer_without_a_prompt_is_empty(answer):
     assert clean_answer(answer) == ""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I'm sorry, but I can't create a prompt about two dogs fighting.",
+        "I\u2019m sorry, but I can\u2019t assist with that request.",
+        '"I am very sorry, I cannot do this."',
+        "**I can't help with that.**\n\nA fox in the snow is fine.",
+        "I cannot fulfil this request: it shows two dogs fighting.",
+        "I won't write that.",
+        "I do not feel comfortable with two dogs fighting.",
+        "I'm unable to write about two dogs fighting.",
+        "I'm not able to do that.",
+        "I'm afraid I can't do that.",
+        "I must respectfully decline.",
+        "Sorry, two dogs fighting is something I can't describe.",
+        "Sure! I'm sorry, but I can't.",
+        "Unfortunately, I can't create a prompt about two dogs fighting.",
+        "As an AI language model, I can't describe violence.",
+        "As a prompt-writing assistant, I don't do fights.",
+        "My apologies, but two dogs fighting is not something to show.",
+        "I apologize, but two dogs fighting is violent.",
+        "This request violates the content policy.",
+        "Your prompt goes against my guidelines.",
+        "It is against my guidelines to show two dogs fighting.",
+        "<think>Two dogs fight.</think>I\u2019m sorry, I can\u2019t.",
+        "Es tut mir leid, aber ich kann das nicht.",
+        "Lo siento, pero no puedo ayudar con eso.",
+        "抱歉\N{FULLWIDTH COMMA}我无法满足这个要求。",
+    ],
+)
+def test_a_refusal_is_no_prompt(answer):
+    assert clean_answer(answer) == ""
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a sorry-looking dog in the rain",
+        "Sorry-looking dogs in the rain, soft light",
+        "I am a robot that walks through the rain",
+        "I can fly: clouds below, a bird's view",
+        "a robot that can't stop dancing",
+        "a sign that says 'I'm sorry', neon light",
+        "As an AI robot wakes up, its eyes glow",
+        "The request of a knight before his king, torchlight",
+        "no one on the beach, I see waves",
+        "This is a fox that does not move, soft light",
+    ],
+)
+def test_what_only_sounds_like_a_refusal_is_kept(prompt):
+    assert clean_answer(prompt) == prompt
 
 
 @pytest.mark.parametrize(

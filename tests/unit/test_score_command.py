@@ -63,8 +63,9 @@ def test_csv_has_the_same_columns_for_all(clips, capsys):
 def test_learned_scores_with_a_file_of_weights(clips, capsys, tmp_path):
     torch.manual_seed(0)
     torch.save(DOVER.from_preset("dover-mobile").state_dict(), tmp_path / "mobile.pth")
-    code, out, _ = run(capsys, "score", clips[0], "--dover", tmp_path / "mobile.pth", "--json")
+    code, out, err = run(capsys, "score", clips[0], "--dover", tmp_path / "mobile.pth", "--json")
     assert code == 0
+    assert "non-commercial use only" in err
     assert 0 <= json.loads(out)[0]["overall"] <= 100
 
 
@@ -82,6 +83,11 @@ def test_fragments_are_the_same_each_time_unless_asked_otherwise(clips, capsys, 
         _, out, _ = run(capsys, "score", *arguments)
         technical.append(json.loads(out)[0]["technical"])
     assert technical[0] == technical[1] != technical[2]
+
+
+def test_a_seed_that_is_none(clips, capsys):
+    said = error_of(capsys, "score", clips[0], "--seed", "abc")
+    assert "got 'abc', expected a whole number or 'random'" in said
 
 
 def test_wrong_weights_stop_before_the_first_video(clips, capsys, tmp_path):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.video import read_video, write_video
+from hummingbird_core.video import read_metadata, read_video, write_video
 from hummingbird_core.video_reader import open_video
 
 
@@ -76,6 +76,49 @@ def test_other_formats(tmp_path, suffix):
     assert video.fps == 10
 
 
+def still_for_long(path: Path, milliseconds: int = 655_350) -> Path:
+    """Two pictures in two kilobytes, shown for 10 ms and for eleven minutes."""
+    pictures = [Image.new("RGB", (640, 480), colour) for colour in ("red", "blue")]
+    pictures[0].save(
+        path, save_all=True, append_images=pictures[1:], duration=[10, milliseconds], loop=0
+    )
+    assert path.stat().st_size < 4000
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_a_picture_of_an_animation_lasts_a_minute_at_most(tmp_path, suffix):
+    with open_video(still_for_long(tmp_path / f"long{suffix}")) as video:
+        assert (video.fps, video.duration) == (100, 60.01)
+        frames = [frame[0, 0].argmax() for frame in video.frames]
+    assert frames == [0] + [2] * 6000
+
+
+def test_an_animation_too_large_for_memory_is_refused_when_read_at_once(tmp_path):
+    with pytest.raises(InputError, match="6001 frames of 640x480"):
+        read_video(still_for_long(tmp_path / "long.gif"))
+    assert len(read_video(still_for_long(tmp_path / "short.gif", 100)).frames) == 11
+
+
+def test_an_animation_with_a_hostile_size_is_refused(tmp_path):
+    path = still_for_long(tmp_path / "huge.gif")
+    data = bytearray(path.read_bytes())
+    data[6:10] = b"\xff\xff\xff\xff"  # 65535 x 65535
+    path.write_bytes(data)
+    for read in (read_video, read_metadata):
+        with pytest.raises(InputError, match=r"huge\.gif"):
+            read(path)
+    with pytest.raises(InputError, match=r"huge\.gif"), open_video(path):
+        pass
+
+
+def test_what_goes_wrong_outside_is_not_the_animations_fault(tmp_path):
+    path = still_for_long(tmp_path / "long.gif")
+    with pytest.raises(ValueError, match="mine") as caught, open_video(path):
+        raise ValueError("mine")
+    assert not isinstance(caught.value, InputError)
+
+
 def broken_file(kind: str, clip: Path, folder: Path) -> Path:
     path = folder / f"{kind}.mp4"
     if kind == "sound":
@@ -111,16 +154,50 @@ def test_broken_files_are_named_in_one_line(kind, reason, clip, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_turns_to_noise_ends_or_is_refused(clip, tmp_path):
-    data = bytearray(clip.read_bytes())
+def with_sound(clip: Path, path: Path, seconds: int) -> Path:
+    """The two seconds of `clip` in another format, with a tone of another length."""
+    ffmpeg("-i", clip, "-f", "lavfi", "-i", f"sine=d={seconds}", "-map", "0", "-map", "1", path)
+    return path
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".avi", ".flv"])
+def test_a_file_whose_second_half_is_missing_is_refused(clip, tmp_path, suffix, damage):
+    whole, path = clip, tmp_path / f"half{suffix}"
+    if suffix != clip.suffix:  # of the mp4, the index must stay whole: it is at the beginning
+        whole = with_sound(clip, tmp_path / f"whole{suffix}", 2)
+    data = whole.read_bytes()
     half = len(data) // 2
-    data[half:] = np.random.default_rng(0).bytes(len(data) - half)
-    (tmp_path / "noise.mp4").write_bytes(data)
-    count = 0
-    with suppress(InputError), open_video(tmp_path / "noise.mp4") as video:
-        for _ in video.frames:
-            count += 1
-    assert count <= 50
+    noise = np.random.default_rng(0).bytes(len(data) - half)
+    path.write_bytes(data[:half] + (noise if damage == "noise" else b""))
+    with (
+        pytest.raises(InputError, match=r"half\.\w+ is truncated or") as caught,
+        open_video(path) as video,
+    ):
+        list(video.frames)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seconds", [1, 5])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".avi", ".flv"])
+def test_sound_of_another_length_is_no_damage(clip, tmp_path, suffix, seconds):
+    with open_video(with_sound(clip, tmp_path / f"sound{suffix}", seconds)) as video:
+        assert len(list(video.frames)) == 50
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_a_variable_rate_is_no_damage(clip, tmp_path, suffix):
+    path = tmp_path / f"variable{suffix}"
+    ffmpeg("-i", clip, "-vf", "select='lt(n,20)+not(mod(n,10))'", "-fps_mode", "vfr", path)
+    with open_video(path) as video:
+        assert len(list(video.frames)) == 23
+
+
+def test_what_is_not_read_to_its_end_is_not_checked(clip, tmp_path):
+    data = with_sound(clip, tmp_path / "whole.mkv", 2).read_bytes()
+    (tmp_path / "half.mkv").write_bytes(data[: len(data) // 2])
+    with open_video(tmp_path / "half.mkv", max_frames=5) as video:
+        assert len(list(video.frames)) == 5
 
 
 def test_a_step_of_zero_is_refused(clip):
