@@ -114,7 +114,7 @@ class ServerChat(Chat):
         except (KeyError, IndexError, TypeError) as error:
             raise ServerError(
                 f"got an answer without choices from {self._url}, expected OpenAI's chat format: "
-                f"check --url ({_short(json.dumps(reply))})"
+                f"check the address ({_short(json.dumps(reply))})"
             ) from error
 
     def _only_model(self) -> str:
@@ -125,7 +125,7 @@ class ServerChat(Chat):
             return names[0]
         raise InputError(
             f"got no model, expected one of those on {self._url}: "
-            f"{_short(', '.join(names)) or 'it lists none'}; choose with --model"
+            f"{_short(', '.join(names)) or 'it lists none'}; choose one by its name"
         )
 
     def _ask(self, path: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -149,7 +149,7 @@ class ServerChat(Chat):
         except (OSError, http.client.HTTPException) as error:
             raise ServerUnavailableError(
                 f"got no answer from {self._url} ({self._reason(error)}), expected a language "
-                "model's server: start it, or give its address with --url"
+                "model's server: start it, or give its address"
             ) from error
         return self._parse(body)
 
@@ -175,7 +175,7 @@ class ServerChat(Chat):
         if not isinstance(reply, dict):
             raise ServerError(
                 f"got {_short(body.decode('utf-8', 'replace'))!r} from {self._url}, expected "
-                "OpenAI's chat format: check --url, which often ends in /v1"
+                "OpenAI's chat format: check the address, which often ends in /v1"
             )
         return reply
 
@@ -193,9 +193,10 @@ class ServerChat(Chat):
         advice = {
             401: f"expected a valid key: set {KEY_VARIABLE}",
             403: f"expected a key with access to the model: check {KEY_VARIABLE}",
-            404: f"expected the model {self._model!r} at this address: check --model and --url",
+            404: f"expected the model {self._model!r} at this address: check both",
         }
-        return ServerError(f"{got}, {advice.get(error.code, 'expected an answer: check --url')}")
+        usual = "expected an answer: check the address"
+        return ServerError(f"{got}, {advice.get(error.code, usual)}")
 
     def _reason(self, error: Exception) -> str:
         cause = error.reason if isinstance(error, urllib.error.URLError) else error

@@ -51,7 +51,7 @@ def _chat(source: str, model: str | None, url: str) -> Chat:
         raise InputError(f"got source {source!r}, expected one of {', '.join(SOURCES)}: choose one")
     if model is None:
         raise InputError(
-            "got no language model, expected a folder or the id of a downloaded model: add --model"
+            "got no language model, expected a folder or the id of a downloaded model: name one"
         )
     from .local_model import LocalChat
 

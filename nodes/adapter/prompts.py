@@ -13,6 +13,7 @@ from ...hummingbird_core.prompts import (
     create_enhancer,
 )
 from ...hummingbird_core.prompts.chat import MAX_ANSWER_TOKENS, TEMPERATURE
+from ...hummingbird_core.prompts.enhancer import check_request
 from .errors import naming
 from .text import tokenizer_of
 
@@ -37,6 +38,8 @@ def enhance(
         InputError: names the input to change.
     """
     tokenizer = tokenizer_of(clip)
+    with naming("prompt"):
+        check_request(prompt, seed)
     if source == COMFYUI:
         chat = FunctionChat(_generator(llm), type(llm).__name__, COMFYUI)
         return ChatEnhancer(chat, tokenizer).enhance(prompt, seed)

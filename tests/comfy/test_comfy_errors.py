@@ -38,10 +38,17 @@ def test_wrong_inputs_are_named(adapter, nano, positive):
     ("source", "named"), [("local", "language_model"), ("server", "url or language_model")]
 )
 def test_sources_of_prompts_name_their_inputs(adapter, nano, source, named):
-    """Without a model, and at a port where nobody listens."""
+    """Without a model, and at a port where nobody listens; a node has no flags to point to."""
     arguments = (nano.clip, "a cat", source, "", "http://127.0.0.1:9/v1", 0, None)
-    with pytest.raises(adapter.core_errors.HummingbirdError, match=f"input {named}: got no"):
+    with pytest.raises(adapter.core_errors.HummingbirdError, match=f"input {named}: got no") as e:
         adapter.prompts.enhance(*arguments)
+    assert "--" not in str(e.value)
+
+
+@pytest.mark.parametrize("source", ["builtin", "local", "server", "comfyui"])
+def test_an_empty_prompt_is_named_whatever_the_source(adapter, nano, source):
+    with pytest.raises(adapter.core_errors.InputError, match="input prompt: got an empty"):
+        adapter.prompts.enhance(nano.clip, " ", source, "", "http://127.0.0.1:9/v1", 0, None)
 
 
 def test_a_file_that_is_none_is_named(adapter, nano, tmp_path, monkeypatch):

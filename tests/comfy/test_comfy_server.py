@@ -167,7 +167,7 @@ def test_doctor_and_the_licence_of_a_download(server):
     refused = node(
         "HummingbirdDownload", checkpoint="hummingbird-0.7b", accept_licence=False, convert=False
     )
-    with pytest.raises(PromptError, match="accept the licence"):
+    with pytest.raises(PromptError, match=r"input accept_licence: .* accept the licence"):
         server.run({"download": refused})
 
 
