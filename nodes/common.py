@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..hummingbird_core.sampling import CONSISTENCY_GRID, MAX_SEED
 from .adapter.files import dover_names
 from .adapter.sampling import VideoSettings
+from .adapter.unet import DEFAULT_FPS, DEFAULT_GUIDANCE
 
 CATEGORY = "Hummingbird"
 MOST_PIXELS, MOST_FRAMES = 4096, 4096
@@ -61,7 +62,7 @@ def seed_input(
     )
 
 
-def fps_input(default: float = 8.0, smallest: float = 0.1, hint: str = "") -> io.Input:
+def fps_input(default: float = DEFAULT_FPS, smallest: float = 0.1, hint: str = "") -> io.Input:
     return io.Float.Input(
         "fps",
         default=default,
@@ -89,7 +90,7 @@ def sampling_inputs() -> list[io.Input]:
         steps_input(),
         io.Float.Input(
             "guidance",
-            default=7.5,
+            default=DEFAULT_GUIDANCE,
             min=0.0,
             max=100.0,
             step=0.1,

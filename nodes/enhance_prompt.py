@@ -60,6 +60,7 @@ class EnhancePrompt(io.ComfyNode):
                     display_name="report", tooltip="Tokens, what was cut, and remarks."
                 ),
             ],
+            is_output_node=True,
         )
 
     @classmethod

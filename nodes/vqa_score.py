@@ -46,6 +46,7 @@ class VQAScore(io.ComfyNode):
                 io.Float.Output(display_name="motion_smoothness", tooltip="Needs no weights."),
                 io.String.Output(display_name="report", tooltip="All measures and faults."),
             ],
+            is_output_node=True,
         )
 
     @classmethod

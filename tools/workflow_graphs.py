@@ -170,8 +170,7 @@ def best_of_n() -> Graph:
         "load": base["load"],
         "prompt": base["prompt"],
         "best": best,
-        "video": node("CreateVideo", images=["best", 0], fps=8.0),
-        "save": _save(["video", 0]),
+        "save": _save(["best", 5]),
     }
 
 
@@ -180,6 +179,7 @@ def many_prompts() -> Graph:
     return {
         **text_to_video(NANO, ["prompts", 0], NANO_SIZE),
         "prompts": node("HummingbirdPromptList", prompts=lines),
+        "score": node("HummingbirdVQAScore", images=["decode", 0], fps=8.0, dover="none"),
     }
 
 
@@ -249,7 +249,7 @@ WORKFLOWS = {
         _note(
             "Many prompts at once",
             "One prompt a line; everything behind the list runs once for each, and as many videos "
-            "are saved.",
+            "are saved. **VQA Score** says how good each is.",
             "Runs with the built-in model.",
         ),
     ),

@@ -60,7 +60,8 @@ def frame_rate(latent: Latent, fps: float) -> float:
     return fps or float(latent.get("frame_rate", DEFAULT_FPS))
 
 
-def video_of(images: Tensor, fps: float) -> VideoFromComponents:
-    """A VIDEO of an IMAGE."""
+def videos_of(images: Tensor, latent: Latent, fps: float) -> list[VideoFromComponents]:
+    """A VIDEO for each of the batch, of what `decode` made of it."""
     rate = Fraction(fps).limit_denominator(1001)
-    return VideoFromComponents(VideoComponents(images=images, frame_rate=rate))
+    clips = images.chunk(len(latent["samples"]))
+    return [VideoFromComponents(VideoComponents(images=clip, frame_rate=rate)) for clip in clips]

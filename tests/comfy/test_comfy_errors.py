@@ -103,6 +103,17 @@ def test_a_flat_video_is_explained(adapter):
     assert adapter.frames.flat_warning(rnd("image", (2, 9, 9, 3)), latent) is None
 
 
+def test_decode_says_why_a_video_is_flat_and_takes_it_back(node_classes, adapter, nano):
+    """ComfyUI tells the page of a run only if there is something to show: also of a good one."""
+    decode, latent = node_classes["HummingbirdDecode"], {"samples": rnd("z", (1, 4, 2, 8, 8))}
+    assert decode.execute(latent, nano.vae, 0.0).ui == {"text": ("",)}
+    path = adapter.core_model_files.find_model("nano")
+    vae = adapter.checkpoint.load_models(path, "fp32").vae
+    vae.first_stage_model.decoder.conv_out.weight.zero_()
+    (text,) = decode.execute(latent, vae, 0.0).ui["text"]
+    assert "one flat colour" in text
+
+
 def test_a_single_picture_is_scored_too(adapter):
     """As a video that stands still: no other node may fail for it."""
     picture = rnd("image", (1, 64, 64, 4)).sigmoid()
