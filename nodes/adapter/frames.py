@@ -12,6 +12,7 @@ from torch import Tensor
 from ...hummingbird_core.errors import InputError
 from ...hummingbird_core.vae import check_finite
 from .autoencoder import FrameWiseAutoencoder
+from .errors import absent
 from .sampling import Latent, check_video_latent
 from .unet import DEFAULT_FPS
 
@@ -35,6 +36,8 @@ def decode(vae: comfy.sd.VAE, latent: Latent) -> Tensor:
 
 def check_vae(vae: comfy.sd.VAE | None) -> None:
     """Raises InputError unless it is one of ours."""
+    if vae is None:
+        raise absent("vae")
     network = getattr(vae, "first_stage_model", None)
     if not isinstance(network, FrameWiseAutoencoder):
         raise InputError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from comfy_graphs import PROMPT
@@ -59,6 +61,25 @@ def test_a_file_that_is_none_is_named(adapter, nano, tmp_path, monkeypatch):
         adapter.scoring.rating("notes.safetensors")
     with pytest.raises(adapter.core_errors.CheckpointError, match="input lora: "):
         adapter.lora.apply_lora(nano.model, path, 1.0)
+
+
+def test_what_a_checkpoint_lacks_is_said_by_the_loader_and_where_it_is_missed(
+    node_classes, adapter, nano, tmp_path, monkeypatch
+):
+    """A U-Net alone, as in models/diffusion_models."""
+    unet = nano.model.model.diffusion_model.state_dict()
+    path = tmp_path / "unet.safetensors"
+    save_file({f"model.diffusion_model.{key}": value for key, value in unet.items()}, path)
+    load = node_classes["HummingbirdLoad"]
+    monkeypatch.setattr(sys.modules[load.__module__], "checkpoint_path", lambda _: path)
+    loaded = load.execute("unet.safetensors", "fp32")
+    _, clip, vae = loaded.args
+    (text,) = loaded.ui["text"]
+    assert text.startswith("This file holds no CLIP and no VAE:")
+    with pytest.raises(adapter.core_errors.InputError, match=r"input clip: .* holds none"):
+        adapter.text.tokenize(clip, "a red circle")
+    with pytest.raises(adapter.core_errors.InputError, match=r"input vae: .* holds none"):
+        adapter.frames.decode(vae, {"samples": torch.zeros(1, 4, 2, 8, 8)})
 
 
 def test_a_list_without_prompts_is_named(node_classes, adapter):

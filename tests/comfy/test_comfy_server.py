@@ -203,6 +203,7 @@ def test_doctor_and_the_licence_of_a_download(server):
     report = server.run({"doctor": node("HummingbirdDoctor")})["doctor"]["text"][0]
     assert "comfyui" in report
     assert str(server.folder) not in report
+    assert "files in checkpoints and diffusion models: 0" in report
     refused = node(
         "HummingbirdDownload", checkpoint="hummingbird-0.7b", accept_licence=False, convert=False
     )
