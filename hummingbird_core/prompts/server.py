@@ -18,7 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from .. import __version__
 from ..errors import HummingbirdError, InputError
-from .chat import MAX_ANSWER_TOKENS, TEMPERATURE, Chat
+from .chat import MAX_ANSWER_TOKENS, TEMPERATURE, Chat, Check, never_stop
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ class ServerChat(Chat):
         timeout: seconds for one answer.
         attempts: how often to ask in all, when the server does not answer or is overloaded.
         backoff: seconds before the second attempt; doubled before each one that follows.
+        check: called before each attempt.
 
     Raises:
         InputError: the URL or the key has not the form of one.
@@ -69,6 +70,7 @@ class ServerChat(Chat):
         timeout: float = 120.0,
         attempts: int = 3,
         backoff: float = 1.0,
+        check: Check = never_stop,
     ):
         self._url = _check_url(url)
         self._key = _key_from_environment()
@@ -76,6 +78,7 @@ class ServerChat(Chat):
         self._timeout = timeout
         self._attempts = attempts
         self._backoff = backoff
+        self._check = check
         self._opener = _opener(self._url)
 
     @property
@@ -142,6 +145,7 @@ class ServerChat(Chat):
         return self._ask_once(path, request)
 
     def _ask_once(self, path: str, request: dict[str, Any] | None) -> dict[str, Any]:
+        self._check()
         try:
             body = self._exchange(path, request)
         except urllib.error.HTTPError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..tokenizer import Tokenizer
 from .cache import CachedChat, default_cache_dir
-from .chat import Chat
+from .chat import Chat, Check, never_stop
 from .chat_enhancer import ChatEnhancer
 from .enhancer import Enhancer
 from .expander import BuiltinEnhancer
@@ -23,6 +23,7 @@ def create_enhancer(
     model: str | None = None,
     url: str = DEFAULT_URL,
     cache_dir: Path | None = None,
+    check: Check = never_stop,
 ) -> Enhancer:
     """An enhancer, ready for use in a `with` block; a local model is loaded when it is needed.
 
@@ -34,19 +35,22 @@ def create_enhancer(
         model: the language model: a folder or hub id ("local"), or its name on the server.
         url: of the server.
         cache_dir: where answers of language models are kept; default: the user's cache folder.
+        check: called while a language model is at work: "local" after each token, "server" before
+            each attempt. Whatever it raises stops the work.
 
     Raises:
         InputError: an unknown source, or "local" without a model.
     """
     if source == "builtin":
         return BuiltinEnhancer(tokenizer)
-    chat = CachedChat(_chat(source, model, url), cache_dir or default_cache_dir() / "prompts")
+    chat = _chat(source, model, url, check)
+    chat = CachedChat(chat, cache_dir or default_cache_dir() / "prompts")
     return ChatEnhancer(chat, tokenizer)
 
 
-def _chat(source: str, model: str | None, url: str) -> Chat:
+def _chat(source: str, model: str | None, url: str, check: Check) -> Chat:
     if source == "server":
-        return ServerChat(url, model)
+        return ServerChat(url, model, check=check)
     if source != "local":
         raise InputError(f"got source {source!r}, expected one of {', '.join(SOURCES)}: choose one")
     if model is None:
@@ -55,4 +59,4 @@ def _chat(source: str, model: str | None, url: str) -> Chat:
         )
     from .local_model import LocalChat
 
-    return LocalChat(model)
+    return LocalChat(model, check=check)

@@ -226,3 +226,13 @@ def test_a_name_is_asked_for_when_it_matters(models):
 def test_an_answer_without_words_is_empty():
     with chat_server(says(None)) as server:
         assert client(server).answer("", "?", 0) == ""
+
+
+def test_no_attempt_is_made_once_the_check_raises():
+    def check() -> None:
+        if server.requests:
+            raise KeyboardInterrupt
+
+    with chat_server(fails(503)) as server, pytest.raises(KeyboardInterrupt):
+        client(server, check=check).answer("", "?", 0)
+    assert len(server.requests) == 1
