@@ -23,7 +23,12 @@ class Decode(io.ComfyNode):
             inputs=[
                 io.Latent.Input("samples", tooltip="From Sample Video or any sampler."),
                 io.Vae.Input("vae", tooltip="The VAE of Load Hummingbird."),
-                fps_input(0.0, 0.0, "0: the rate that Sample Video made the motion for."),
+                fps_input(
+                    0.0,
+                    0.0,
+                    "0: the rate that Sample Video made the motion for; after another sampler 8, "
+                    "whatever LTXVConditioning says.",
+                ),
             ],
             outputs=[
                 io.Image.Output(

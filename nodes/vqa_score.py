@@ -25,7 +25,8 @@ class VQAScore(io.ComfyNode):
             display_name="VQA Score",
             category=CATEGORY,
             description="Measures flicker, motion, blur and faults of a video, and with DOVER's "
-            "weights its technical and aesthetic quality. The frames pass through unchanged.",
+            "weights its technical and aesthetic quality. The frames pass through unchanged; "
+            "it may also be the end of a graph.",
             inputs=[
                 io.Image.Input("images", tooltip="The frames of one video."),
                 fps_input(hint="Of this video."),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hummingbird_core.vqa import Score, faults
+from tools.comfy_install import left_out_of_the_pack
 from tools.pack_texts import HEADINGS, help_page, with_tables
 from tools.workflow_graphs import WORKFLOWS, numbered
 
@@ -190,9 +191,7 @@ def test_requirements_leave_alone_what_comfyui_has():
 
 def _published() -> list[Path]:
     """The Python files that .comfyignore leaves in the published pack."""
-    text = (ROOT / ".comfyignore").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    left_out = {line: set(ROOT.glob(line.rstrip("/"))) for line in lines}
+    left_out = left_out_of_the_pack()
     assert all(left_out.values()), "a line that is about nothing"
     places = set().union(*left_out.values())
     names = ["__init__.py", "nodes", "hummingbird_core"]
