@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from . import __version__
-from .errors import HummingbirdError
+from .errors import HummingbirdError, MissingPackageError
 
 # What to type -> (module in hummingbird_core, what it does).
 COMMANDS = {
@@ -80,6 +80,18 @@ def _command_name(arguments: list[str]) -> str | None:
 
 
 def _run(name: str, arguments: list[str]) -> int:
+    try:
+        return _run_module(name, arguments)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith(f"{__package__}."):
+            raise
+        raise MissingPackageError(
+            f"the ComfyUI pack leaves out what `hummingbird {name}` needs: pip install the "
+            "repository for it"
+        ) from error
+
+
+def _run_module(name: str, arguments: list[str]) -> int:
     module_name, summary = COMMANDS[name]
     module = importlib.import_module(f".{module_name}", package=__package__)
     parser = _Parser(

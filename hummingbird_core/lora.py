@@ -272,15 +272,13 @@ def _check_finite(lora: LoRA, file: Path) -> None:
 
 
 def _warn_of_untrained_guidance(lora: LoRA, unet: HummingbirdUNet) -> None:
-    left_out = any(GUIDANCE_LAYER in entry for entry in lora.unused)
+    left_out = [entry for entry in lora.unused if GUIDANCE_LAYER in entry]
     if left_out:
-        lora.warnings.append(
-            f"its part for {GUIDANCE_LAYER} is not used, see .unused for the reason"
-        )
+        lora.warnings.append(f"its part for the guidance scale is not used: {left_out[0]}")
     elif GUIDANCE_LAYER in lora.weights and unet.config.preset in TEACHER_PRESETS:
         lora.warnings.append(
-            f"it changes {GUIDANCE_LAYER}, whose base weight no teacher checkpoint holds: unless "
-            "you loaded a trained one, the output is random; use a U-Net without guidance_embedding"
+            f"it changes {GUIDANCE_LAYER}, whose base weight no released teacher holds: unless you "
+            "loaded a trained one, the output is random; take a teacher without that layer"
         )
 
 

@@ -58,6 +58,7 @@ class BestOfN(io.ComfyNode):
                 io.Int.Output(display_name="best_seed", tooltip="Its seed, for Sample Video."),
                 io.Float.Output(display_name="score", tooltip="Its value of the metric."),
                 io.String.Output(display_name="report", tooltip="All seeds, best first."),
+                io.Video.Output(display_name="video", tooltip="The best, for Save Video."),
             ],
         )
 
@@ -93,5 +94,6 @@ class BestOfN(io.ComfyNode):
             takes.best.seed,
             takes.best.value,
             takes.report,
+            takes.video,
             ui={**preview, "hummingbird_scores": takes.shown, "text": (takes.report,)},
         )

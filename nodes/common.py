@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..hummingbird_core.sampling import CONSISTENCY_GRID, MAX_SEED
 from .adapter.files import dover_names
 from .adapter.sampling import VideoSettings
+from .adapter.unet import DEFAULT_FPS, DEFAULT_GUIDANCE
 
 CATEGORY = "Hummingbird"
 MOST_PIXELS, MOST_FRAMES = 4096, 4096
@@ -49,7 +50,8 @@ def strength_input() -> io.Input:
         min=0.02,
         max=1.0,
         step=0.01,
-        tooltip="How much of the given video is replaced: 1 keeps nothing, 0.3 changes details.",
+        tooltip="How much of the given video is replaced: 1 keeps nothing, 0.3 changes details. "
+        "The fast models then take fewer steps if need be: at 0.3 at most 15.",
     )
 
 
@@ -61,7 +63,7 @@ def seed_input(
     )
 
 
-def fps_input(default: float = 8.0, smallest: float = 0.1, hint: str = "") -> io.Input:
+def fps_input(default: float = DEFAULT_FPS, smallest: float = 0.1, hint: str = "") -> io.Input:
     return io.Float.Input(
         "fps",
         default=default,
@@ -76,8 +78,9 @@ def dover_input() -> io.Input:
     return io.Combo.Input(
         "dover",
         options=dover_names(),
-        tooltip="DOVER's weights in models/vqa (their licence is non-commercial). none: only the "
-        "measures that need no weights.",
+        tooltip="DOVER's weights in models/vqa: DOVER.pth or DOVER-Mobile.pth from its authors, "
+        "VQAssessment/DOVER on GitHub (for non-commercial use). none: only the measures that need "
+        "no weights.",
     )
 
 
@@ -89,13 +92,17 @@ def sampling_inputs() -> list[io.Input]:
         steps_input(),
         io.Float.Input(
             "guidance",
-            default=7.5,
+            default=DEFAULT_GUIDANCE,
             min=0.0,
             max=100.0,
             step=0.1,
-            tooltip="How closely to follow the prompt. Students were trained on 5 to 15.",
+            tooltip="How closely to follow the prompt. Students were trained on 5 to 15. Takes the "
+            "place of what FluxGuidance says.",
         ),
-        fps_input(hint="The rate that the motion is made for."),
+        fps_input(
+            hint="The rate that the motion is made for. Takes the place of what LTXVConditioning "
+            "says."
+        ),
         seed_input(),
     ]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .adapter.frames import decode, flat_warning, frame_rate, video_of
+from .adapter.frames import decode, flat_warning, frame_rate, videos_of
 from .common import CATEGORY, fps_input
 
 
@@ -23,14 +23,23 @@ class Decode(io.ComfyNode):
             inputs=[
                 io.Latent.Input("samples", tooltip="From Sample Video or any sampler."),
                 io.Vae.Input("vae", tooltip="The VAE of Load Hummingbird."),
-                fps_input(0.0, 0.0, "0: the rate that Sample Video made the motion for."),
+                fps_input(
+                    0.0,
+                    0.0,
+                    "0: the rate that Sample Video made the motion for; after another sampler 8, "
+                    "whatever LTXVConditioning says.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
                     display_name="images",
                     tooltip="All frames; of a batch, one video after the other.",
                 ),
-                io.Video.Output(display_name="video", tooltip="For Save Video."),
+                io.Video.Output(
+                    display_name="video",
+                    is_output_list=True,
+                    tooltip="For Save Video; of a batch, a video each.",
+                ),
             ],
         )
 
@@ -40,6 +49,6 @@ class Decode(io.ComfyNode):
         warning = flat_warning(images, samples)
         return io.NodeOutput(
             images,
-            video_of(images, frame_rate(samples, fps)),
-            ui={"text": (warning,)} if warning else None,
+            videos_of(images, samples, frame_rate(samples, fps)),
+            ui={"text": (warning or "",)},  # also if there is none: an earlier one must go
         )

@@ -25,7 +25,6 @@ class EncodePrompt(io.ComfyNode):
                 io.String.Input(
                     "prompt",
                     multiline=True,
-                    dynamic_prompts=True,
                     default="a red circle moves right",
                     tooltip="What to show, in plain words. Empty: for the negative input of a "
                     "teacher.",

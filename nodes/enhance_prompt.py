@@ -41,7 +41,7 @@ class EnhancePrompt(io.ComfyNode):
                     "language_model",
                     default="",
                     tooltip="local: folder or id of a downloaded model; server: its name there, "
-                    "empty for the server's first.",
+                    "empty if there is only one.",
                 ),
                 io.String.Input(
                     "url", default=DEFAULT_URL, tooltip="server: its OpenAI-compatible address."
@@ -60,6 +60,7 @@ class EnhancePrompt(io.ComfyNode):
                     display_name="report", tooltip="Tokens, what was cut, and remarks."
                 ),
             ],
+            is_output_node=True,
         )
 
     @classmethod

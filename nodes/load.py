@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .adapter.checkpoint import WEIGHT_DTYPES, load_models
+from .adapter.checkpoint import WEIGHT_DTYPES, describe_lacks, load_models
 from .adapter.errors import naming
 from .adapter.files import checkpoint_names, checkpoint_path
 from .common import CATEGORY
@@ -50,4 +50,6 @@ class LoadHummingbird(io.ComfyNode):
         path = checkpoint_path(checkpoint)
         with naming("checkpoint"):
             models = load_models(path, weight_dtype)
-        return io.NodeOutput(models.model, models.clip, models.vae)
+        return io.NodeOutput(
+            models.model, models.clip, models.vae, ui={"text": (describe_lacks(models),)}
+        )

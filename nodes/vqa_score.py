@@ -25,7 +25,8 @@ class VQAScore(io.ComfyNode):
             display_name="VQA Score",
             category=CATEGORY,
             description="Measures flicker, motion, blur and faults of a video, and with DOVER's "
-            "weights its technical and aesthetic quality. The frames pass through unchanged.",
+            "weights its technical and aesthetic quality. The frames pass through unchanged; "
+            "it may also be the end of a graph.",
             inputs=[
                 io.Image.Input("images", tooltip="The frames of one video."),
                 fps_input(hint="Of this video."),
@@ -46,6 +47,7 @@ class VQAScore(io.ComfyNode):
                 io.Float.Output(display_name="motion_smoothness", tooltip="Needs no weights."),
                 io.String.Output(display_name="report", tooltip="All measures and faults."),
             ],
+            is_output_node=True,
         )
 
     @classmethod

@@ -32,10 +32,16 @@ def reason_to_skip() -> str | None:
     return None
 
 
+def left_out_of_the_pack() -> dict[str, set[Path]]:
+    """The files and folders that each line of `.comfyignore` is about."""
+    lines = (ROOT / ".comfyignore").read_text(encoding="utf-8").splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    return {pattern: set(ROOT.glob(pattern.rstrip("/"))) for pattern in patterns}
+
+
 def install_pack(folder: Path) -> None:
     """The pack as it is published: what `.comfyignore` leaves of it, in a folder of its own."""
-    lines = (ROOT / ".comfyignore").read_text(encoding="utf-8").splitlines()
-    left_out = {ROOT / line for line in lines if line and not line.startswith("#")}
+    left_out = set().union(*left_out_of_the_pack().values())
 
     def ignored(parent: str, names: list[str]) -> set[str]:
         return {name for name in names if name == "__pycache__" or Path(parent, name) in left_out}

@@ -13,7 +13,7 @@ Graph = dict[str, dict[str, Any]]
 NANO = "nano (built in)"
 BIG = "hummingbird-0.7b.safetensors"  # what Download Hummingbird writes
 LORA = "unet_lora.pt"
-NANO_PROMPT = "a red circle moves right"
+NANO_PROMPT = "a hummingbird flies right over a meadow"
 BIG_PROMPT = "a hummingbird hovers in front of a red flower, soft morning light, slow motion"
 NANO_SIZE = {"width": 64, "height": 64, "frames": 16, "steps": 4}
 BIG_SIZE = {"width": 512, "height": 320, "frames": 26, "steps": 8}
@@ -170,16 +170,16 @@ def best_of_n() -> Graph:
         "load": base["load"],
         "prompt": base["prompt"],
         "best": best,
-        "video": node("CreateVideo", images=["best", 0], fps=8.0),
-        "save": _save(["video", 0]),
+        "save": _save(["best", 5]),
     }
 
 
 def many_prompts() -> Graph:
-    lines = "a red circle moves right\na blue square moves up\na green triangle moves left"
+    lines = f"{NANO_PROMPT}\na red circle moves right\na blue square moves up"
     return {
         **text_to_video(NANO, ["prompts", 0], NANO_SIZE),
         "prompts": node("HummingbirdPromptList", prompts=lines),
+        "score": node("HummingbirdVQAScore", images=["decode", 0], fps=8.0, dover="none"),
     }
 
 
@@ -193,7 +193,9 @@ WORKFLOWS = {
         _note(
             "Text to video, built-in model",
             "Press Run: no download, no GPU, no network. The built-in model makes 64x64 videos of "
-            "one world: a *colour* *shape* that moves *left, right, up* or *down*.",
+            "one world: a *hummingbird, cat, fox, panda, frog, fish, rocket, car, mushroom* or "
+            "*octopus*, or a *colour* *shape*, that moves *left, right, up* or *down*, the former "
+            "also *over a meadow, over the sea, in the desert* or *at night*.",
             "Another seed gives another video.",
         ),
     ),
@@ -240,8 +242,9 @@ WORKFLOWS = {
             "Best of N",
             "Four seeds, each sampled, decoded and scored; the best goes on. The node shows all "
             "scores and a contact sheet, best first.",
-            "Runs with the built-in model. With DOVER's weights in `models/vqa`, choose them at "
-            "**dover**.",
+            "Runs with the built-in model. With DOVER's weights (`DOVER.pth` or "
+            "`DOVER-Mobile.pth`, from VQAssessment/DOVER on GitHub) in `models/vqa`, choose them "
+            "at **dover**.",
         ),
     ),
     "many-prompts": Workflow(
@@ -249,7 +252,7 @@ WORKFLOWS = {
         _note(
             "Many prompts at once",
             "One prompt a line; everything behind the list runs once for each, and as many videos "
-            "are saved.",
+            "are saved. **VQA Score** says how good each is.",
             "Runs with the built-in model.",
         ),
     ),

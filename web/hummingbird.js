@@ -5,7 +5,7 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { nodeOf } from "./graph.js";
-import { show } from "./panel.js";
+import { clear, show } from "./panel.js";
 import "./preview.js";
 import { showTerms } from "./terms.js";
 import { loadTexts } from "./texts.js";
@@ -32,6 +32,7 @@ app.registerExtension({
       earlier?.call(this, output);
       const view = viewOf(output);
       if (view) show(this, view);
+      else clear(this);
     };
     if (WIDE.has(node.comfyClass)) node.setSize([Math.max(node.size[0], WIDTH), node.size[1]]);
     if (node.comfyClass === DOWNLOAD) showTerms(node);
@@ -40,10 +41,10 @@ app.registerExtension({
 
 /** What to show of a node's output; its images are shown by ComfyUI itself. */
 function viewOf(output) {
-  const report = output?.text?.join("\n");
+  const report = output?.text?.filter(Boolean).join("\n");
   if (output?.hummingbird_prompt) return promptView(output.hummingbird_prompt[0], report);
   if (output?.hummingbird_scores) return scoresView(output.hummingbird_scores);
-  return report ? textView(report) : null;
+  return report ? textView(report) : null; // a node with nothing to say sends an empty text
 }
 
 function showProgress({ detail }) {

@@ -11,6 +11,12 @@ export function show(node, view) {
   panel.firstChild.replaceChildren(view);
 }
 
+/** Take away what a node showed before; a panel that was never made is not made for that. */
+export function clear(node) {
+  const panel = node.widgets?.find((widget) => widget.name === NAME)?.element;
+  panel?.firstChild.replaceChildren();
+}
+
 function panelOf(node) {
   const existing = node.widgets?.find((widget) => widget.name === NAME);
   return existing ? existing.element : addPanel(node);

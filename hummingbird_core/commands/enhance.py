@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
+from ..errors import HummingbirdError, InputError
 from .jobs import VideoSettings, read_prompt_file
 
 if TYPE_CHECKING:
@@ -73,11 +75,15 @@ def run(args: argparse.Namespace) -> None:
     from ..prompts.server import DEFAULT_URL
 
     requests = _requests(args)
+    check_requests(requests)
     tokenizer = tokenizer_of(args.video_model)
     url, system = args.url or DEFAULT_URL, _system(args.system)
-    with create_enhancer(
-        args.source, tokenizer, model=args.model, url=url, system=system
-    ) as enhancer:
+    with (
+        naming_options(args.source),
+        create_enhancer(
+            args.source, tokenizer, model=args.model, url=url, system=system
+        ) as enhancer,
+    ):
         for settings, origin in requests:
             result = enhancer.enhance(settings.prompt, settings.seed)
             warn(result, f"{origin}: " if origin else "")
@@ -102,6 +108,30 @@ def _system(path: Path | None) -> str | None:
     if not text:
         raise InputError(f"got an empty system prompt {path}, expected instructions: fill it in")
     return text
+
+
+def check_requests(requests: Iterable[tuple[VideoSettings, str]]) -> None:
+    """Raise InputError, with its origin, for the first prompt that no source can use."""
+    from ..prompts.enhancer import check_request
+
+    for settings, origin in requests:
+        try:
+            check_request(settings.prompt, settings.seed)
+        except InputError as error:
+            raise InputError(f"{origin}: {error}" if origin else str(error)) from error
+
+
+@contextmanager
+def naming_options(source: str, prefix: str = "--") -> Iterator[None]:
+    """Puts the options that errors of a language model are about behind their messages."""
+    names = {"local": ("model",), "server": ("model", "url")}.get(source, ())
+    try:
+        yield
+    except HummingbirdError as error:
+        if not names:
+            raise
+        options = ", ".join(f"{prefix}{name}" for name in names)
+        raise type(error)(f"{error} ({options})") from error
 
 
 def tokenizer_of(model: str | None) -> Tokenizer:

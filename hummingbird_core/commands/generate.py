@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .enhance import tokenizer_of, warn
+from .enhance import check_requests, naming_options, tokenizer_of, warn
 from .jobs import Job, VideoSettings, describe, file_name, read_prompt_file
 from .making import make_missing
 from .options import (
@@ -125,8 +125,12 @@ def _enhanced_jobs(
     from ..prompts.server import DEFAULT_URL
 
     tokenizer, url = tokenizer_of(args.model), args.enhance_url or DEFAULT_URL
+    check_requests((settings, origin) for settings, _, origin in requests)
     jobs = []
-    with create_enhancer(args.enhance, tokenizer, model=args.enhance_model, url=url) as enhancer:
+    with (
+        naming_options(args.enhance, "--enhance-"),
+        create_enhancer(args.enhance, tokenizer, model=args.enhance_model, url=url) as enhancer,
+    ):
         for settings, output, origin in requests:
             better = enhancer.enhance(settings.prompt, settings.seed)
             warn(better, f"{origin}: " if origin else "")

@@ -12,6 +12,14 @@ TEMPERATURE = 0.7
 MAX_ANSWER_TOKENS = 2048
 
 
+# Called again and again while an answer is awaited; whatever it raises ends the waiting.
+Check = Callable[[], None]
+
+
+def never_stop() -> None:
+    """The check of who waits for every answer."""
+
+
 class Chat(ABC):
     """A language model that answers one question at a time and remembers nothing.
 

@@ -11,7 +11,7 @@ import torch
 from ..devices import best_device, check_device
 from ..errors import CheckpointError
 from ..local_models import load_local
-from .chat import MAX_ANSWER_TOKENS, TEMPERATURE, Chat
+from .chat import MAX_ANSWER_TOKENS, TEMPERATURE, Chat, Check, never_stop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -26,6 +26,7 @@ class LocalChat(Chat):
         name: a folder, or the hub id of a model that is in the hub's local cache.
         device: default: the best there is.
         max_new_tokens: the longest answer.
+        check: called after each token.
 
     Raises:
         InputError: there is no such device.
@@ -39,10 +40,12 @@ class LocalChat(Chat):
         *,
         device: torch.device | str | None = None,
         max_new_tokens: int = MAX_ANSWER_TOKENS,
+        check: Check = never_stop,
     ):
         self._name = str(name)
         self._device = best_device() if device is None else check_device(device)
         self._max_new_tokens = max_new_tokens
+        self._check = check
         self._loaded: tuple[PreTrainedTokenizerBase, PreTrainedModel] | None = None
 
     @property
@@ -80,9 +83,15 @@ class LocalChat(Chat):
                 temperature=TEMPERATURE,
                 max_new_tokens=self._max_new_tokens,
                 pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
+                stopping_criteria=[self._goes_on],
             )
         new = ids[0, inputs["input_ids"].shape[1] :]
         return tokenizer.decode(new, skip_special_tokens=True)
+
+    def _goes_on(self, ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        """A criterion for transformers that stops no answer: `[B]`; the check may raise."""
+        self._check()
+        return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
 
     def close(self) -> None:
         """Frees the model, so that the video model has the memory."""

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from .. import __version__
 from ..errors import HummingbirdError, InputError
-from .chat import MAX_ANSWER_TOKENS, TEMPERATURE, Chat
+from .chat import MAX_ANSWER_TOKENS, TEMPERATURE, Chat, Check, never_stop
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class ServerChat(Chat):
         timeout: seconds for one answer.
         attempts: how often to ask in all, when the server does not answer or is overloaded.
         backoff: seconds before the second attempt; doubled before each one that follows.
+        check: called before each attempt.
 
     Raises:
         InputError: the URL or the key has not the form of one.
@@ -76,6 +77,7 @@ class ServerChat(Chat):
         timeout: float = 120.0,
         attempts: int = 3,
         backoff: float = 1.0,
+        check: Check = never_stop,
     ):
         self._url = _check_url(url)
         self._key = _key_from_environment()
@@ -83,6 +85,7 @@ class ServerChat(Chat):
         self._timeout = timeout
         self._attempts = attempts
         self._backoff = backoff
+        self._check = check
         self._opener = _opener(self._url)
 
     @property
@@ -122,7 +125,7 @@ class ServerChat(Chat):
         except (KeyError, IndexError, TypeError) as error:
             raise ServerError(
                 f"got an answer without choices from {self._url}, expected OpenAI's chat format: "
-                f"check --url ({_short(json.dumps(reply))})"
+                f"check the address ({_short(json.dumps(reply))})"
             ) from error
 
     def _only_model(self) -> str:
@@ -133,7 +136,7 @@ class ServerChat(Chat):
             return names[0]
         raise InputError(
             f"got no model, expected one of those on {self._url}: "
-            f"{_short(', '.join(names)) or 'it lists none'}; choose with --model"
+            f"{_short(', '.join(names)) or 'it lists none'}; choose one by its name"
         )
 
     def _ask(self, path: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -150,6 +153,7 @@ class ServerChat(Chat):
         return self._ask_once(path, request)
 
     def _ask_once(self, path: str, request: dict[str, Any] | None) -> dict[str, Any]:
+        self._check()
         try:
             body = self._exchange(path, request)
         except urllib.error.HTTPError as error:
@@ -157,7 +161,7 @@ class ServerChat(Chat):
         except (OSError, http.client.HTTPException) as error:
             raise ServerUnavailableError(
                 f"got no answer from {self._url} ({self._reason(error)}), expected a language "
-                "model's server: start it, or give its address with --url"
+                "model's server: start it, or give its address"
             ) from error
         return self._parse(body)
 
@@ -183,7 +187,7 @@ class ServerChat(Chat):
         if not isinstance(reply, dict):
             raise ServerError(
                 f"got {_short(body.decode('utf-8', 'replace'))!r} from {self._url}, expected "
-                "OpenAI's chat format: check --url, which often ends in /v1"
+                "OpenAI's chat format: check the address, which often ends in /v1"
             )
         return reply
 
@@ -206,9 +210,10 @@ class ServerChat(Chat):
         advice = {
             401: f"expected a valid key: set {KEY_VARIABLE}",
             403: f"expected a key with access to the model: check {KEY_VARIABLE}",
-            404: f"expected the model {self._model!r} at this address: check --model and --url",
+            404: f"expected the model {self._model!r} at this address: check both",
         }
-        return ServerError(f"{got}, {advice.get(error.code, 'expected an answer: check --url')}")
+        usual = "expected an answer: check the address"
+        return ServerError(f"{got}, {advice.get(error.code, usual)}")
 
     def _reason(self, error: Exception) -> str:
         cause = error.reason if isinstance(error, urllib.error.URLError) else error

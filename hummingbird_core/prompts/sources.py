@@ -7,7 +7,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..tokenizer import Tokenizer
 from .cache import CachedChat, default_cache_dir
-from .chat import Chat
+from .chat import Chat, Check, never_stop
 from .chat_enhancer import ChatEnhancer
 from .enhancer import Enhancer
 from .expander import BuiltinEnhancer
@@ -24,6 +24,7 @@ def create_enhancer(
     url: str = DEFAULT_URL,
     cache_dir: Path | None = None,
     system: str | None = None,
+    check: Check = never_stop,
 ) -> Enhancer:
     """An enhancer, ready for use in a `with` block; a local model is loaded when it is needed.
 
@@ -36,6 +37,8 @@ def create_enhancer(
         url: of the server.
         cache_dir: where answers of language models are kept; default: the user's cache folder.
         system: the system prompt, as `ChatEnhancer` takes it.
+        check: called while a language model is at work: "local" after each token, "server" before
+            each attempt. Whatever it raises stops the work.
 
     Raises:
         InputError: an unknown source, "local" without a model, or "builtin" with a system prompt.
@@ -47,19 +50,20 @@ def create_enhancer(
                 "source local or server"
             )
         return BuiltinEnhancer(tokenizer)
-    chat = CachedChat(_chat(source, model, url), cache_dir or default_cache_dir() / "prompts")
+    chat = _chat(source, model, url, check)
+    chat = CachedChat(chat, cache_dir or default_cache_dir() / "prompts")
     return ChatEnhancer(chat, tokenizer, system=system)
 
 
-def _chat(source: str, model: str | None, url: str) -> Chat:
+def _chat(source: str, model: str | None, url: str, check: Check) -> Chat:
     if source == "server":
-        return ServerChat(url, model)
+        return ServerChat(url, model, check=check)
     if source != "local":
         raise InputError(f"got source {source!r}, expected one of {', '.join(SOURCES)}: choose one")
     if model is None:
         raise InputError(
-            "got no language model, expected a folder or the id of a downloaded model: add --model"
+            "got no language model, expected a folder or the id of a downloaded model: name one"
         )
     from .local_model import LocalChat
 
-    return LocalChat(model)
+    return LocalChat(model, check=check)

@@ -9,4 +9,5 @@ ComfyUI is patched: our classes are the ones it would have had, had it known the
     context_windows   how long videos are cut for the model, in place of ComfyUI's own way
     frames       LATENT to IMAGE and VIDEO; `scoring` of frames
     lora, prompts, downloads, report, files   what single nodes need
+    page, errors   what users are told: while a node runs, and when it can't
 """

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_patcher
 import comfy.sd
+from comfy_api.input_impl import VideoFromComponents
 from torch import Tensor
 
 from ...hummingbird_core.errors import InputError
 from ...hummingbird_core.vqa import Score, faults
 from .files import NO_DOVER
-from .frames import check_vae, decode
+from .frames import check_vae, decode, videos_of
+from .page import say
 from .sampling import Conditioning, Latent, VideoSettings, sample_video
 from .scoring import number, rating, sheet_row, shown_score
 
@@ -45,6 +47,7 @@ class Takes:
     metric: str
     images: Tensor
     latent: Latent
+    video: VideoFromComponents
 
     @property
     def best(self) -> Take:
@@ -69,7 +72,7 @@ def best_of(
     positive: Conditioning,
     vae: comfy.sd.VAE,
     settings: VideoSettings,
-    seeds: Iterable[int],
+    seeds: Sequence[int],
     *,
     negative: Conditioning | None = None,
     metric: str = "auto",
@@ -85,7 +88,8 @@ def best_of(
     metric = _metric(metric, dover)
     rate = rating(dover)
     takes: list[Take] = []
-    for seed in seeds:
+    for index, seed in enumerate(seeds, start=1):
+        say(f"seed {seed}: {index} of {len(seeds)}")
         latent = sample_video(model, positive, settings, seed, negative=negative)
         images = decode(vae, latent)
         score = rate(images, settings.fps)
@@ -96,7 +100,10 @@ def best_of(
         if threshold > 0 and take.value >= threshold and not faults(score):
             break
     takes.sort(key=lambda take: take.rank, reverse=True)
-    return Takes(takes, metric, *best)
+    say(f"best: seed {takes[0].seed}")
+    images, latent = best
+    (video,) = videos_of(images, latent, settings.fps)
+    return Takes(takes, metric, images, latent, video)
 
 
 def _metric(metric: str, dover: str) -> str:

@@ -62,6 +62,13 @@ def load_models(path: Path, weight_dtype: str = "auto") -> NativeModels:
     )
 
 
+def describe_lacks(models: NativeModels) -> str:
+    """What a file does not hold, and where to take it from; empty if it holds all."""
+    parts = {"CLIP": models.clip, "VAE": models.vae}
+    lacks = " and no ".join(name for name, part in parts.items() if part is None)
+    return f"This file holds no {lacks}: take it from another Load Hummingbird." if lacks else ""
+
+
 def load_model(
     path: Path, weight_dtype: str = "auto", disable_dynamic: bool = False
 ) -> comfy.model_patcher.ModelPatcher:

@@ -9,7 +9,7 @@ import comfy.utils
 
 from ...hummingbird_core.checkpoints import convert_checkpoint
 from ...hummingbird_core.download import CATALOG, download
-from ...hummingbird_core.errors import DownloadError, MissingPackageError
+from ...hummingbird_core.errors import DownloadError, InputError, MissingPackageError
 from .files import download_folder
 
 
@@ -37,6 +37,8 @@ def fetch(name: str, accept_licence: bool, convert: bool) -> Path:
         return converted
     try:
         path = download(name, folder, accept_licence=accept_licence, progress=_Progress())
+    except InputError as error:
+        raise InputError(f"input accept_licence: {error}") from error
     except DownloadError as error:
         # The core takes whatever stops the transfer for a fault of the network.
         interrupt = error.__cause__

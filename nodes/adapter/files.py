@@ -21,7 +21,12 @@ folder_paths.add_model_folder_path(DOVER_FOLDER, str(Path(folder_paths.models_di
 
 def checkpoint_names() -> list[str]:
     """The built-in models, then every file that may be a checkpoint."""
-    return [*BUILT_IN_LABELS, *_names(CHECKPOINT_FOLDERS)]
+    return [*BUILT_IN_LABELS, *checkpoint_files()]
+
+
+def checkpoint_files() -> list[str]:
+    """Every file that may be a checkpoint."""
+    return _names(CHECKPOINT_FOLDERS)
 
 
 def checkpoint_path(name: str) -> Path:

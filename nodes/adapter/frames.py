@@ -12,6 +12,7 @@ from torch import Tensor
 from ...hummingbird_core.errors import InputError
 from ...hummingbird_core.vae import check_finite
 from .autoencoder import FrameWiseAutoencoder
+from .errors import absent
 from .sampling import Latent, check_video_latent
 from .unet import DEFAULT_FPS
 
@@ -35,6 +36,8 @@ def decode(vae: comfy.sd.VAE, latent: Latent) -> Tensor:
 
 def check_vae(vae: comfy.sd.VAE | None) -> None:
     """Raises InputError unless it is one of ours."""
+    if vae is None:
+        raise absent("vae")
     network = getattr(vae, "first_stage_model", None)
     if not isinstance(network, FrameWiseAutoencoder):
         raise InputError(
@@ -60,7 +63,8 @@ def frame_rate(latent: Latent, fps: float) -> float:
     return fps or float(latent.get("frame_rate", DEFAULT_FPS))
 
 
-def video_of(images: Tensor, fps: float) -> VideoFromComponents:
-    """A VIDEO of an IMAGE."""
+def videos_of(images: Tensor, latent: Latent, fps: float) -> list[VideoFromComponents]:
+    """A VIDEO for each of the batch, of what `decode` made of it."""
     rate = Fraction(fps).limit_denominator(1001)
-    return VideoFromComponents(VideoComponents(images=images, frame_rate=rate))
+    clips = images.chunk(len(latent["samples"]))
+    return [VideoFromComponents(VideoComponents(images=clip, frame_rate=rate)) for clip in clips]

@@ -16,10 +16,10 @@ import comfy.model_patcher
 import torch
 from comfy.cli_args import LatentPreviewMethod, args
 from comfy.patcher_extension import WrappersMP
-from comfy_execution.progress import get_progress_state
-from comfy_execution.utils import get_executing_context
 from PIL import Image
 from torch import Tensor
+
+from .page import send
 
 EVENT = "hummingbird_preview"  # web/hummingbird.js listens to it
 FRAME_MILLISECONDS = 125  # whatever the video's rate: a preview is for a first look
@@ -84,17 +84,6 @@ def animated_webp(frames: Tensor) -> bytes:
 
 
 def _send(frames: Tensor) -> None:
-    """To the page of the user whose prompt runs, for the node that samples."""
-    context = get_executing_context()
-    if context is None:  # not in a server
-        return
-    from server import PromptServer  # only servers have imported it
-
-    node = get_progress_state().dynprompt.get_display_node_id(context.node_id)
     picture = base64.b64encode(animated_webp(frames)).decode()
     height, width = frames.shape[1:3]
-    PromptServer.instance.send_sync(
-        EVENT,
-        {"node": node, "width": width, "height": height, "webp": picture},
-        PromptServer.instance.client_id,
-    )
+    send(EVENT, {"width": width, "height": height, "webp": picture})

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from threading import Event, Thread
+
+import comfy.model_management
 import comfy.sd
+import comfy.utils
 
 from ...hummingbird_core.errors import InputError, MissingPackageError
 from ...hummingbird_core.prompts import (
@@ -12,7 +18,8 @@ from ...hummingbird_core.prompts import (
     FunctionChat,
     create_enhancer,
 )
-from ...hummingbird_core.prompts.chat import MAX_ANSWER_TOKENS, TEMPERATURE
+from ...hummingbird_core.prompts.chat import MAX_ANSWER_TOKENS, TEMPERATURE, Check
+from ...hummingbird_core.prompts.enhancer import check_request
 from .errors import naming
 from .text import tokenizer_of
 
@@ -20,6 +27,8 @@ COMFYUI = "comfyui"
 ENHANCER_SOURCES = (*SOURCES, COMFYUI)
 # That the errors of a source are about.
 INPUTS_OF = {"builtin": "prompt", "local": "language_model", "server": "url or language_model"}
+
+POLL_SECONDS = 0.1
 
 
 def enhance(
@@ -37,18 +46,65 @@ def enhance(
         InputError: names the input to change.
     """
     tokenizer = tokenizer_of(clip)
+    with naming("prompt"):
+        check_request(prompt, seed)
     if source == COMFYUI:
         chat = FunctionChat(_generator(llm), type(llm).__name__, COMFYUI)
         return ChatEnhancer(chat, tokenizer).enhance(prompt, seed)
     model = language_model.strip() or None
-    with (
-        naming(INPUTS_OF[source]),
-        create_enhancer(source, tokenizer, model=model, url=url) as enhancer,
-    ):
-        return enhancer.enhance(prompt, seed)
+
+    def ask(check: Check) -> EnhancedPrompt:
+        with create_enhancer(source, tokenizer, model=model, url=url, check=check) as enhancer:
+            return enhancer.enhance(prompt, seed)
+
+    with naming(INPUTS_OF[source]):
+        if source == "server":
+            return _interruptible(ask)
+        if source == "local":  # transformers knows nothing of what ComfyUI holds
+            comfy.model_management.unload_all_models()
+        return ask(_token_counter())
 
 
-def _generator(llm: comfy.sd.CLIP | None):
+def _token_counter() -> Check:
+    """Moves ComfyUI's bar by a token, and raises if the user interrupts."""
+    bar = comfy.utils.ProgressBar(MAX_ANSWER_TOKENS)
+
+    def count() -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar.update(1)
+
+    return count
+
+
+class _AbandonedError(Exception):
+    """Ends the work of a thread whose result nobody waits for."""
+
+
+def _interruptible(work: Callable[[Check], EnhancedPrompt]) -> EnhancedPrompt:
+    """What `work` returns or raises; it waits for a server and is left alone at an interrupt."""
+    future: Future[EnhancedPrompt] = Future()
+    abandoned = Event()
+
+    def check() -> None:
+        if abandoned.is_set():
+            raise _AbandonedError
+
+    def run() -> None:
+        try:
+            future.set_result(work(check))
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    try:
+        while not wait([future], timeout=POLL_SECONDS).done:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+    finally:
+        abandoned.set()
+    return future.result()
+
+
+def _generator(llm: comfy.sd.CLIP | None) -> Callable[[str, str, int], str]:
     """A function (system, question, seed) -> answer."""
     if llm is None:
         raise InputError(

@@ -7,7 +7,7 @@ import comfyui_version
 
 from ...hummingbird_core.commands.report import gibibytes, report_lines
 from ...hummingbird_core.doctor import diagnose, for_people
-from .files import CHECKPOINT_FOLDERS, checkpoint_names, lora_names
+from .files import CHECKPOINT_FOLDERS, checkpoint_files, lora_names
 
 
 def doctor_report() -> str:
@@ -20,7 +20,7 @@ def doctor_report() -> str:
         "memory": gibibytes(management.get_total_memory(device)),
         "free": gibibytes(management.get_free_memory(device)),
         "mode": management.vram_state.name,
-        f"files in {' and '.join(CHECKPOINT_FOLDERS)}": len(checkpoint_names()),
+        f"files in {' and '.join(CHECKPOINT_FOLDERS)}": len(checkpoint_files()),
         "files in loras": len(lora_names()),
     }
     return "\n".join(report_lines({"comfyui": comfyui, **for_people(diagnose())}))

@@ -60,10 +60,18 @@ def consistency_sampler() -> comfy.samplers.KSAMPLER:
 def sigmas_from(steps: int, strength: float) -> Tensor:
     """Sigmas of `steps` consistency steps that start at `strength` of the noise; 1 is pure noise.
 
-    As in ComfyUI's `denoise`, the last `steps` of a longer schedule. `[steps + 1]`, ends with 0.
+    As in ComfyUI's `denoise`, the last `steps` of a longer schedule, or fewer where the grid of
+    noise levels has fewer below `strength`. `[steps + 1]`, ends with 0.
     """
-    steps_in_all = min(CONSISTENCY_GRID, int(steps / strength))
+    steps_in_all, steps = _last_part(steps, strength, CONSISTENCY_GRID)
     return consistency_sigmas(steps_in_all)[-(steps + 1) :]
+
+
+def _last_part(steps: int, strength: float, longest: int) -> tuple[int, int]:
+    """How long the whole schedule is, and how many steps at its end are taken."""
+    if steps <= longest * strength:
+        return int(steps / strength), steps
+    return longest, max(1, round(longest * strength))
 
 
 def empty_video(width: int, height: int, frames: int, batch_size: int = 1) -> Latent:
@@ -194,8 +202,8 @@ def _teacher_run(model: comfy.model_patcher.ModelPatcher, settings: VideoSetting
 def _ddim_sigmas(model: comfy.model_patcher.ModelPatcher, settings: VideoSettings) -> Tensor:
     """Of the last `settings.steps` of a schedule that is longer where the strength is below 1."""
     table = model.get_model_object("model_sampling").sigmas.cpu()
-    steps_in_all = min(TRAIN_TIMESTEPS // 2, int(settings.steps / settings.strength))
-    timesteps = ddim_timesteps(steps_in_all)[-settings.steps :].tolist()
+    steps_in_all, steps = _last_part(settings.steps, settings.strength, TRAIN_TIMESTEPS // 2)
+    timesteps = ddim_timesteps(steps_in_all)[-steps:].tolist()
     last = max(timesteps[-1] - TRAIN_TIMESTEPS // steps_in_all, 0)
     return table[[*timesteps, last]]
 
@@ -245,6 +253,11 @@ def _check(
     )
     if not 0 < settings.strength <= 1:
         raise InputError(f"input strength: got {settings.strength}, expected above 0, at most 1")
+    if latent is None and settings.strength < 1:
+        raise InputError(
+            f"input latent: got nothing, expected a video, of which strength {settings.strength:g} "
+            "replaces a part: connect VAE Encode, or set strength to 1"
+        )
     if latent is not None:
         check_video_latent(latent, config.in_channels, "latent")
 

@@ -28,6 +28,7 @@ from ...hummingbird_core.tokenizer import (
     Tokenizer,
     WordTokenizer,
 )
+from .errors import absent
 
 CLIP_NAME = "h"  # as ComfyUI calls ViT-H: the key of its tokens
 UNUSED = ("visual.", "attn_mask", "logit_scale", "text_projection")
@@ -168,17 +169,19 @@ def _comfy_names(weights: Mapping[str, Tensor], config: TextConfig) -> dict[str,
     return state_dict
 
 
-def tokenizer_of(clip: comfy.sd.CLIP) -> Tokenizer:
+def tokenizer_of(clip: comfy.sd.CLIP | None) -> Tokenizer:
     """The tokenizer of one of our CLIPs.
 
     Raises:
-        InputError: the CLIP is not one of ours.
+        InputError: the CLIP is not one of ours, or the checkpoint held none.
     """
+    if clip is None:
+        raise absent("clip")
     core = getattr(getattr(clip, "tokenizer", None), "core", None)
     if not isinstance(core, Tokenizer):
         raise InputError(
-            "input clip: got none, or a text encoder of another model, expected Hummingbird's: "
-            "connect the CLIP of Load Hummingbird"
+            "input clip: got a text encoder of another model, expected Hummingbird's: connect the "
+            "CLIP of Load Hummingbird"
         )
     return core
 

@@ -39,6 +39,7 @@ CHOOSE = """(checkpoint) => {
   widget.value = checkpoint;
   widget.callback(checkpoint, app.canvas, node);
 }"""
+EXECUTED = "(text) => app.graph._nodes[0].onExecuted({ text: [text] })"
 PROGRESS = """async (value) => {
   const { api } = await import("/scripts/api.js");
   const { id } = app.graph._nodes.find((node) => node.type === "HummingbirdDownload");
@@ -137,6 +138,15 @@ def test_a_long_report_scrolls_and_its_button_stays_in_sight(page, screenshot):
         page.locator(f".hummingbird-{name}").bounding_box() for name in ("panel", "copy")
     )
     assert button["y"] + button["height"] <= panel["y"] + panel["height"]
+
+
+def test_a_warning_goes_when_the_next_run_is_fine(page):
+    _add(page, "HummingbirdDecode")
+    report = page.locator(".hummingbird-report")
+    page.evaluate(EXECUTED, "one flat colour")
+    report.get_by_text("one flat colour").wait_for()
+    page.evaluate(EXECUTED, "")
+    report.wait_for(state="detached")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

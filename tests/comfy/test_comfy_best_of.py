@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from native import settings
 
@@ -21,19 +22,59 @@ def test_the_best_of_all_seeds_comes_first(adapter, nano, positive):
     assert found.report.count("motion_smoothness") == len(SEEDS)
 
 
-def test_the_first_video_without_faults_that_reaches_the_threshold_is_the_last(
-    adapter, nano, positive
-):
-    def takes(threshold):
-        arguments = nano.model, positive, nano.vae, settings(adapter), SEEDS
-        found = adapter.best_of.best_of(*arguments, threshold=threshold).takes
-        return {take.seed: take for take in found}
+@pytest.fixture
+def found(adapter, nano, positive, monkeypatch):
+    """A function (scores of the videos in turn, settings) -> what is found of SEEDS.
 
-    every = takes(0.0)
-    faultless = [seed for seed in SEEDS if not adapter.best_of.faults(every[seed].score)]
-    last = faultless[0] if faultless else SEEDS[-1]
-    assert sorted(takes(1e-6)) == SEEDS[: SEEDS.index(last) + 1]
-    assert sorted(takes(1e9)) == SEEDS  # never reached
+    The scores are given, so that it does not matter what the built-in model can do.
+    """
+
+    def find(scores: list, **changes):
+        given = (adapter.best_of.Score(**measures) for measures in scores)
+        monkeypatch.setattr(adapter.best_of, "rating", lambda dover: lambda *_: next(given))
+        arguments = nano.model, positive, nano.vae, settings(adapter, frames=2, steps=1), SEEDS
+        return adapter.best_of.best_of(*arguments, **changes)
+
+    return find
+
+
+def good(smoothness: float) -> dict[str, float]:
+    return {"motion_smoothness": smoothness}
+
+
+def faulty(smoothness: float) -> dict[str, float]:
+    return {"motion_smoothness": smoothness, "flicker": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("scores", "tried"),
+    [
+        ([good(0.8), good(0.95), good(0.99)], [3, 4]),  # the second reaches it
+        ([faulty(0.99), good(0.95), good(0.9)], [3, 4]),  # so does the first, but with a fault
+        ([good(0.8), good(0.8), good(0.8)], [3, 4, 5]),  # none does
+    ],
+)
+def test_the_first_video_without_faults_that_reaches_the_threshold_is_the_last(
+    found, scores, tried
+):
+    assert sorted(take.seed for take in found(scores, threshold=0.9).takes) == tried
+
+
+def test_without_a_threshold_all_are_tried(found):
+    assert len(found([good(1.0)] * 3).takes) == 3
+
+
+def test_fewer_faults_win_over_the_metric(found):
+    result = found([faulty(0.99), good(0.75), good(0.8)])
+    assert [take.seed for take in result.takes] == [5, 4, 3]
+    assert "seed 3: motion_smoothness 0.99, faults: flicker" in result.report
+
+
+def test_the_video_is_that_of_the_best_at_its_rate(found):
+    result = found([good(0.8), good(0.9), good(0.7)])
+    parts = result.video.get_components()
+    assert torch.equal(parts.images, result.images)
+    assert parts.frame_rate == 8
 
 
 def test_what_could_not_be_measured_ranks_last_of_equal_faults(adapter):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from comfy_graphs import PROMPT
@@ -38,10 +40,17 @@ def test_wrong_inputs_are_named(adapter, nano, positive):
     ("source", "named"), [("local", "language_model"), ("server", "url or language_model")]
 )
 def test_sources_of_prompts_name_their_inputs(adapter, nano, source, named):
-    """Without a model, and at a port where nobody listens."""
+    """Without a model, and at a port where nobody listens; a node has no flags to point to."""
     arguments = (nano.clip, "a cat", source, "", "http://127.0.0.1:9/v1", 0, None)
-    with pytest.raises(adapter.core_errors.HummingbirdError, match=f"input {named}: got no"):
+    with pytest.raises(adapter.core_errors.HummingbirdError, match=f"input {named}: got no") as e:
         adapter.prompts.enhance(*arguments)
+    assert "--" not in str(e.value)
+
+
+@pytest.mark.parametrize("source", ["builtin", "local", "server", "comfyui"])
+def test_an_empty_prompt_is_named_whatever_the_source(adapter, nano, source):
+    with pytest.raises(adapter.core_errors.InputError, match="input prompt: got an empty"):
+        adapter.prompts.enhance(nano.clip, " ", source, "", "http://127.0.0.1:9/v1", 0, None)
 
 
 def test_a_file_that_is_none_is_named(adapter, nano, tmp_path, monkeypatch):
@@ -52,6 +61,25 @@ def test_a_file_that_is_none_is_named(adapter, nano, tmp_path, monkeypatch):
         adapter.scoring.rating("notes.safetensors")
     with pytest.raises(adapter.core_errors.CheckpointError, match="input lora: "):
         adapter.lora.apply_lora(nano.model, path, 1.0)
+
+
+def test_what_a_checkpoint_lacks_is_said_by_the_loader_and_where_it_is_missed(
+    node_classes, adapter, nano, tmp_path, monkeypatch
+):
+    """A U-Net alone, as in models/diffusion_models."""
+    unet = nano.model.model.diffusion_model.state_dict()
+    path = tmp_path / "unet.safetensors"
+    save_file({f"model.diffusion_model.{key}": value for key, value in unet.items()}, path)
+    load = node_classes["HummingbirdLoad"]
+    monkeypatch.setattr(sys.modules[load.__module__], "checkpoint_path", lambda _: path)
+    loaded = load.execute("unet.safetensors", "fp32")
+    _, clip, vae = loaded.args
+    (text,) = loaded.ui["text"]
+    assert text.startswith("This file holds no CLIP and no VAE:")
+    with pytest.raises(adapter.core_errors.InputError, match=r"input clip: .* holds none"):
+        adapter.text.tokenize(clip, "a red circle")
+    with pytest.raises(adapter.core_errors.InputError, match=r"input vae: .* holds none"):
+        adapter.frames.decode(vae, {"samples": torch.zeros(1, 4, 2, 8, 8)})
 
 
 def test_a_list_without_prompts_is_named(node_classes, adapter):
@@ -94,6 +122,17 @@ def test_a_flat_video_is_explained(adapter):
         torch.zeros(2, 9, 9, 3), latent
     )
     assert adapter.frames.flat_warning(rnd("image", (2, 9, 9, 3)), latent) is None
+
+
+def test_decode_says_why_a_video_is_flat_and_takes_it_back(node_classes, adapter, nano):
+    """ComfyUI tells the page of a run only if there is something to show: also of a good one."""
+    decode, latent = node_classes["HummingbirdDecode"], {"samples": rnd("z", (1, 4, 2, 8, 8))}
+    assert decode.execute(latent, nano.vae, 0.0).ui == {"text": ("",)}
+    path = adapter.core_model_files.find_model("nano")
+    vae = adapter.checkpoint.load_models(path, "fp32").vae
+    vae.first_stage_model.decoder.conv_out.weight.zero_()
+    (text,) = decode.execute(latent, vae, 0.0).ui["text"]
+    assert "one flat colour" in text
 
 
 def test_a_single_picture_is_scored_too(adapter):

@@ -96,6 +96,25 @@ def test_videos_can_be_saved_by_core_nodes(server):
         assert image.n_frames == FRAMES
 
 
+def test_a_batch_is_saved_as_a_video_each(server):
+    import av
+
+    graph = {
+        **base(),
+        "sample": sample_video(steps=1, latent=["empty", 0]),
+        "decode": node("HummingbirdDecode", samples=["sample", 0], vae=["load", 2], fps=0.0),
+        "save": node(
+            "SaveVideo", video=["decode", 1], filename_prefix="two", format="auto", codec="auto"
+        ),
+    }
+    graph["empty"]["inputs"]["batch_size"] = 2
+    files = server.output_files(server.run(graph), "save")
+    assert len(files) == 2
+    for file in files:
+        with av.open(str(file)) as video:
+            assert sum(1 for _ in video.decode(video.streams.video[0])) == FRAMES
+
+
 def test_many_prompts_make_many_videos(server):
     graph = {
         **base(),
@@ -129,15 +148,35 @@ def test_enhancing_scoring_and_the_best_of_several_seeds(server):
             **{k: v for k, v in sample_video(steps=1)["inputs"].items() if k != "strength"},
         ),
         "score": node("HummingbirdVQAScore", images=["best", 0], fps=8.0, dover="none"),
-        "save": node("SaveImage", images=["score", 0], filename_prefix="best"),
+        "save": node(
+            "SaveVideo", video=["best", 5], filename_prefix="best", format="auto", codec="auto"
+        ),
     }
     graph["positive"]["inputs"]["prompt"] = ["enhance", 0]
     outputs = server.run(graph)
-    assert len(server.output_files(outputs, "save")) == FRAMES
+    assert len(server.output_files(outputs, "save")) == 1
     assert "red circle" in outputs["enhance"]["hummingbird_prompt"][0]["prompt"]
     assert sorted(take["seed"] for take in outputs["best"]["hummingbird_scores"]) == [5, 6]
     assert "motion_smoothness" in outputs["score"]["hummingbird_scores"][0]["measures"]
     assert len(server.output_files(outputs, "best")) == 1  # the contact sheet
+
+
+def test_a_score_or_a_better_prompt_may_be_the_end_of_a_graph(server):
+    score = node("HummingbirdVQAScore", images=["frames", 0], fps=8.0, dover="none")
+    enhance = node(
+        "HummingbirdEnhancePrompt",
+        clip=["load", 1],
+        prompt="a blue square",
+        source="builtin",
+        language_model="",
+        url="http://localhost:11434/v1",
+        seed=0,
+    )
+    frames = node("EmptyImage", width=64, height=64, batch_size=4, color=255)
+    graph = {"load": base()["load"], "frames": frames, "score": score, "enhance": enhance}
+    outputs = server.run(graph)
+    assert "flat" in outputs["score"]["hummingbird_scores"][0]["faults"]
+    assert outputs["enhance"]["text"][0].startswith("a blue square")
 
 
 def test_dovers_scores_are_numbers_for_other_nodes(server):
@@ -164,10 +203,11 @@ def test_doctor_and_the_licence_of_a_download(server):
     report = server.run({"doctor": node("HummingbirdDoctor")})["doctor"]["text"][0]
     assert "comfyui" in report
     assert str(server.folder) not in report
+    assert "files in checkpoints and diffusion models: 0" in report
     refused = node(
         "HummingbirdDownload", checkpoint="hummingbird-0.7b", accept_licence=False, convert=False
     )
-    with pytest.raises(PromptError, match="accept the licence"):
+    with pytest.raises(PromptError, match=r"input accept_licence: .* accept the licence"):
         server.run({"download": refused})
 
 

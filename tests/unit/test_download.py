@@ -5,84 +5,25 @@ The client runs in a process of its own, because huggingface_hub reads its setti
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from hub_server import Hub, running_hub
 
 from hummingbird_core.download import CATALOG, plan_download
 from hummingbird_core.errors import InputError
 
 CONTENT = os.urandom(24 << 20)  # more than twice what the hub's client writes at once
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-FILE = "/amd/AMD-Hummingbird-T2V/resolve/{}/07B_merged_all.pt"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class Hub(ThreadingHTTPServer):
-    """Serves one file; `break_at` cuts the next transfer off there and then goes out of service."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.sha256, self.break_at, self.is_down = SHA256, 0, False
-        self.ranges: list[str | None] = []  # of every GET
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_HEAD(self):
-        self._send_headers(CONTENT)
-
-    def do_GET(self):
-        requested = self.headers.get("Range")
-        self.server.ranges.append(requested)
-        start = int(requested.removeprefix("bytes=").rstrip("-")) if requested else 0
-        self._send_headers(CONTENT[start:], start)
-        if self.server.break_at:
-            self.wfile.write(CONTENT[start : self.server.break_at])
-            self.server.break_at, self.server.is_down = 0, True
-            self.close_connection = True
-        elif not self.server.is_down:
-            self.wfile.write(CONTENT[start:])
-
-    def _send_headers(self, body: bytes, start: int = 0):
-        if self.path not in (FILE.format("main"), FILE.format(COMMIT)):
-            self.send_error(404)
-            return
-        if self.server.is_down:
-            self.send_error(503)
-            return
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body)))
-        if start:
-            end = len(CONTENT) - 1
-            self.send_header("Content-Range", f"bytes {start}-{end}/{len(CONTENT)}")
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", f'"{self.server.sha256}"')
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    server = Hub()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with running_hub(CONTENT) as server:
+        yield server
 
 
 def download(folder: Path, endpoint: str, name: str = "hummingbird-0.7b", **settings: str) -> str:

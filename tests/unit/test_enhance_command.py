@@ -109,6 +109,7 @@ def test_a_server_that_refuses_is_one_line(capsys):
             capsys, "a fox", "--source", "server", "--url", server.url, "--model", "big"
         )
     assert "no model 'big'" in line
+    assert line.endswith("check both (--model, --url)\n")
 
 
 def test_results_before_a_failure_are_printed_and_come_from_the_cache_next_time(capsys, tmp_path):
@@ -130,7 +131,7 @@ def test_results_before_a_failure_are_printed_and_come_from_the_cache_next_time(
         (["a fox", "--seed", "-1"], "got seed -1"),
         (["a fox", "--seed", "x"], "--seed"),
         (["a fox", "--source", "magic"], "--source"),
-        (["a fox", "--source", "local"], "add --model"),
+        (["a fox", "--source", "local"], "name one (--model)"),
         (["a fox", "--source", "local", "--model", "no/such"], "hf download no/such"),
         (["a fox", "--source", "server", "--url", "ftp://x"], "server URL"),
         (["a fox", "--for", "no-such-model"], "no-such-model"),
@@ -140,6 +141,16 @@ def test_results_before_a_failure_are_printed_and_come_from_the_cache_next_time(
 )
 def test_bad_input_is_one_line(capsys, arguments, expected):
     assert expected in error_of(capsys, *arguments)
+
+
+def test_a_bad_prompt_is_named_before_any_model_is_asked(capsys, tmp_path):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text(f"a fox\n{'a ' * 6000}\n")
+    with chat_server(says(GOOD)) as server:
+        line = error_of(capsys, "--prompts", prompts, "--source", "server", "--url", server.url)
+    assert "prompts.txt line 2: got a prompt of" in line
+    assert "--url" not in line
+    assert not server.requests
 
 
 def test_help_shows_examples(capsys):

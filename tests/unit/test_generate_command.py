@@ -186,6 +186,13 @@ def test_an_enhanced_prompt_keeps_the_original(capsys, tmp_path):
     assert found["enhancer"] == {"source": "builtin", "model": None, "seed": 0}
 
 
+def test_a_language_model_that_is_missing_is_named_as_its_option_is(capsys, tmp_path):
+    arguments = ["generate", PROMPT, "-o", tmp_path / "a.mp4", "--enhance", "local"]
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert "name one (--enhance-model)" in err
+
+
 def test_a_batch_resumes_where_it_stopped(capsys, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text(

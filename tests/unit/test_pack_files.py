@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from hummingbird_core.vqa import Score, faults
+from tools.comfy_install import left_out_of_the_pack
 from tools.pack_texts import HEADINGS, help_page, with_tables
 from tools.workflow_graphs import WORKFLOWS, numbered
 
@@ -187,12 +191,12 @@ def test_requirements_leave_alone_what_comfyui_has():
 
 def _published() -> list[Path]:
     """The Python files that .comfyignore leaves in the published pack."""
-    text = (ROOT / ".comfyignore").read_text(encoding="utf-8")
-    ignored = [line for line in text.splitlines() if line and not line.startswith("#")]
-    assert all((ROOT / line).exists() for line in ignored)
+    left_out = left_out_of_the_pack()
+    assert all(left_out.values()), "a line that is about nothing"
+    places = set().union(*left_out.values())
     names = ["__init__.py", "nodes", "hummingbird_core"]
     files = [file for name in names for file in _python_files(ROOT / name)]
-    return [f for f in files if not f.relative_to(ROOT).as_posix().startswith(tuple(ignored))]
+    return [file for file in files if not places & {file, *file.parents}]
 
 
 def _python_files(path: Path) -> list[Path]:
@@ -216,3 +220,46 @@ def test_nodes_need_nothing_that_is_not_published():
         for module in re.findall(r"^from \.+(hummingbird_core[.\w]*) import", text, re.MULTILINE):
             file = module.replace(".", "/")
             assert {f"{file}.py", f"{file}/__init__.py"} & published, (path, module)
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory) -> Path:
+    """A folder with the published Python files of the core."""
+    folder = tmp_path_factory.mktemp("pack")
+    for file in _published():
+        copy = folder / file.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("command", ["curate --help", "train lora clips", "evaluate nano"])
+def test_a_command_that_is_not_published_says_so_in_a_line(pack, command):
+    done = _in(pack, command)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("hummingbird: error: the ComfyUI pack leaves out")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["generate", "enhance", "score", "convert", "download", "info"])
+def test_the_other_commands_work_in_the_published_pack(pack, command):
+    done = _in(pack, f"{command} --help")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def _in(pack: Path, command: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command in the pack alone: not in this repository, where pip may have put a link."""
+    code = (
+        "import sys; "
+        "sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()];"
+        "from hummingbird_core.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, "-c", code, *command.split()],
+        cwd=pack,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -138,3 +138,16 @@ def test_leaving_the_block_frees_the_model(folder):
         enhancer.enhance("a fox")
         assert chat._loaded is not None
     assert chat._loaded is None
+
+
+def test_an_answer_can_be_stopped_after_any_token(folder):
+    calls = []
+
+    def check() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        LocalChat(folder, device="cpu", max_new_tokens=24, check=check).answer("", "a fox", 0)
+    assert len(calls) == 3

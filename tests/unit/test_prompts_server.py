@@ -96,7 +96,7 @@ def test_a_malformed_key_is_refused_without_being_shown(monkeypatch):
 
 @pytest.mark.parametrize(
     ("status", "advice"),
-    [(401, "set HUMMINGBIRD_API_KEY"), (403, "check HUMMINGBIRD_API_KEY"), (404, "--model")],
+    [(401, "set HUMMINGBIRD_API_KEY"), (403, "check HUMMINGBIRD_API_KEY"), (404, "check both")],
 )
 def test_a_refusal_is_not_repeated_and_says_what_to_do(status, advice):
     with (
@@ -133,7 +133,7 @@ def test_a_redirect_is_not_followed():
     "body", [b"<html>hello</html>", b"", b"[]", b"null", b'{"choices": []}', b'{"choices": 3}']
 )
 def test_a_server_of_another_kind_is_recognised(body):
-    with chat_server(Reply(body)) as server, pytest.raises(ServerError, match="--url"):
+    with chat_server(Reply(body)) as server, pytest.raises(ServerError, match="check the address"):
         client(server).answer("", "?", 0)
 
 
@@ -211,7 +211,7 @@ def test_no_server_says_how_to_start_one():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    with pytest.raises(ServerUnavailableError, match="start it, or give its address with --url"):
+    with pytest.raises(ServerUnavailableError, match="start it, or give its address"):
         ServerChat(url, "tiny", backoff=0.01).answer("", "?", 0)
 
 
@@ -237,3 +237,13 @@ def test_a_name_is_asked_for_when_it_matters(models):
 def test_an_answer_without_words_is_empty():
     with chat_server(says(None)) as server:
         assert client(server).answer("", "?", 0) == ""
+
+
+def test_no_attempt_is_made_once_the_check_raises():
+    def check() -> None:
+        if server.requests:
+            raise KeyboardInterrupt
+
+    with chat_server(fails(503)) as server, pytest.raises(KeyboardInterrupt):
+        client(server, check=check).answer("", "?", 0)
+    assert len(server.requests) == 1
