@@ -39,6 +39,7 @@ class DataSettings:
         num_frames: of a clip; of several lengths, each step takes one at random.
         height, width: pixels, multiples of 8.
         max_stride: frame strides are drawn from 1 to this.
+        fps: frame rate to take clips at, in place of a random stride; default: none.
         caption_dropout: share of clips whose caption is left out.
         max_frames: of a longer video the first so many are used.
         max_gigabytes: (10^9 bytes) of latents that are kept; clips beyond are left out.
@@ -48,6 +49,7 @@ class DataSettings:
     height: int = FULL_SIZE.height
     width: int = FULL_SIZE.width
     max_stride: int = MAX_STRIDE
+    fps: float | None = None
     caption_dropout: float = 0.0
     max_frames: int = FrameSettings.max_frames
     max_gigabytes: float = MAX_GIGABYTES
@@ -69,7 +71,7 @@ class DataSettings:
 
     def clips(self, num_frames: int, seed: int) -> ClipSettings:
         """How clips of one of the lengths are taken out of videos."""
-        return ClipSettings(num_frames, self.max_stride, self.caption_dropout, seed)
+        return ClipSettings(num_frames, self.max_stride, self.caption_dropout, seed, self.fps)
 
 
 @dataclass(frozen=True)

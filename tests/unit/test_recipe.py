@@ -53,6 +53,7 @@ def test_stage_2_is_the_papers():
     assert rewards["video"].processes == (3,)
     assert recipe.objectives.consistency.processes == (0, 1, 2)
     assert recipe.data.num_frames == (26,)
+    assert recipe.data.clips(26, seed=0).fps == 8
 
 
 def test_values_beside_the_file(tmp_path):
@@ -113,6 +114,7 @@ def test_bad_recipes(tmp_path, text, message):
         ("data.num_frames=[16, 0]", "got num_frames 0, expected at least 1"),
         ("data.height=63", "got clips of height 63, expected a multiple of 8: try 64"),
         ("data.caption_dropout=3", "got caption_dropout 3.0, expected 0 to 1"),
+        ("data.fps=0", "got fps 0.0, expected more than 0, or null"),
         ("data.max_frames=20", "got max_frames 20, expected at least 26"),
         ("data.max_gigabytes=0", "got max_gigabytes 0.0, expected more than 0"),
         ("student.dropout=2", "got dropout 2.0, expected 0 to below 1"),

@@ -98,7 +98,7 @@ class CachedClips:
     def _draw(self, number: int) -> Drawn:
         clip = self.clips[clip_index(number, len(self.clips), self.settings.seed)]
         rng = clip_random(number, self.settings.seed)
-        window = draw_window(clip.num_frames, self.settings, rng)
+        window = draw_window(clip.num_frames, clip.fps, self.settings, rng)
         last = window.start + window.stride * (self.settings.num_frames - 1)
         mean, std = clip.read(window.start, last, window.stride)
         generator = torch.Generator().manual_seed(rng.getrandbits(32))
@@ -147,7 +147,7 @@ class VideoClips:
         frames = read_frames(video, self.frames)
         if reason := too_short(video.name, len(frames.pixels), self.settings):
             raise InputError(reason)
-        window = draw_window(len(frames.pixels), self.settings, rng)
+        window = draw_window(len(frames.pixels), frames.fps, self.settings, rng)
         pixels = frames.pixels[window.start :: window.stride][: self.settings.num_frames]
         generator = torch.Generator(self.vae.device).manual_seed(rng.getrandbits(32))
         with torch.no_grad():
