@@ -27,12 +27,14 @@ class RunRecord:
     Attributes:
         folder: of the run.
         state: file of what was trained; while there is none, nothing was begun.
+        origins: of this start, from `origins_of`.
     """
 
     folder: Path
     state: Path
+    origins: Mapping[str, str]
 
-    def check(self, recipe: Recipe, origins: Mapping[str, str]) -> None:
+    def check(self, recipe: Recipe) -> None:
         """Says what of the recipe is new to a run that goes on.
 
         Raises:
@@ -40,7 +42,7 @@ class RunRecord:
         """
         if not self.state.exists():
             return
-        self._check_origins(origins)
+        self._check_origins()
         path = self.folder / RECIPE
         if path.exists() and (changed := changed_keys(read_recipe(path), recipe)):
             logger.warning(
@@ -49,7 +51,7 @@ class RunRecord:
                 ", ".join(changed),
             )
 
-    def keep(self, recipe: Recipe, origins: Mapping[str, str]) -> None:
+    def keep(self, recipe: Recipe) -> None:
         """Writes both files; those of a run that goes on stay as they are."""
         self.folder.mkdir(parents=True, exist_ok=True)
         is_new = not self.state.exists()
@@ -57,14 +59,14 @@ class RunRecord:
             write_recipe(recipe, self.folder / RECIPE)
         if is_new or not (self.folder / ORIGINS).exists():
             with complete_or_absent(self.folder / ORIGINS) as file:
-                file.write(json.dumps(dict(origins), indent=1).encode())
+                file.write(json.dumps(dict(self.origins), indent=1).encode())
 
-    def _check_origins(self, origins: Mapping[str, str]) -> None:
+    def _check_origins(self) -> None:
         path = self.folder / ORIGINS
         if not path.exists():
             return
         kept = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(name for name, value in origins.items() if kept.get(name) != value)
+        changed = sorted(name for name, value in self.origins.items() if kept.get(name) != value)
         if changed:
             name = changed[0]
             raise InputError(

@@ -141,10 +141,9 @@ def train_student(
     _check_world(teacher, data, recipe)
     _check_guidance(student, recipe)
     is_main = connect().is_main_process
-    record = RunRecord(folder, state_path(folder, name))
-    origins = origins_of(teacher.file, origin, data if is_world(data) else Path(data).absolute())
+    record = _record(name, origin, teacher, data, folder)
     if is_main:
-        record.check(recipe, origins)
+        record.check(recipe)
     for module in (teacher.unet, teacher.vae, teacher.text_encoder):
         freeze(module, recipe.training.precision)
     models = Models(
@@ -166,9 +165,17 @@ def train_student(
         judging=judging,
     )
     if is_main:
-        record.keep(recipe, origins)
+        record.keep(recipe)
     loss = DistillationLoss(clips, models, objectives, recipe.noise)
     return whole_weights(train(name, student, loss, recipe.training, folder, validation))
+
+
+def _record(
+    name: str, origin: str | Path, teacher: Teacher, data: str | Path, folder: Path
+) -> RunRecord:
+    source = data if is_world(data) else Path(data).absolute()
+    origins = origins_of(teacher.file, origin, source)
+    return RunRecord(folder, state_path(folder, name), origins)
 
 
 def make_objectives(recipe: Recipe, vae: AutoencoderKL) -> dict[str, Objective]:

@@ -45,11 +45,11 @@ def test_another_student_is_not_trained_further(begun):
 
 def test_another_teacher_or_source_is_refused(begun):
     origins = origins_of(find_model("nano-teacher"), "hummingbird-nano", "nano")
-    record = RunRecord(begun, state_path(begun, "tune"))
-    record.check(recipe(), origins)
+    state = state_path(begun, "tune")
+    RunRecord(begun, state, origins).check(recipe())
     for name in ("teacher", "data"):
         with pytest.raises(InputError, match=f"got another {name} for the run in"):
-            record.check(recipe(), {**origins, name: "other"})
+            RunRecord(begun, state, {**origins, name: "other"}).check(recipe())
 
 
 def test_a_copy_of_the_teacher_is_the_same_teacher(tmp_path):
