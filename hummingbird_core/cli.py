@@ -36,6 +36,7 @@ COMMANDS = {
     "train rank-blocks": ("commands.train_rank_blocks", "find out which blocks matter least"),
     "train distil": ("commands.train_distil", "stage 1: a student learns its teacher's noise"),
     "train tune": ("commands.train_tune", "stage 2: few steps, and rewards"),
+    "train recipe": ("commands.train_recipe", "print a recipe of the package, comments and all"),
     "train decoder": ("commands.train_decoder", "make a smaller, faster VAE decoder"),
     "train lora": ("commands.train_lora", "teach a model a style or a subject"),
     "evaluate nano": ("evaluation.nano", "measure the built-in model on held-out prompts"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CheckpointError
+from .model_files import in_hub_cache
 
 
 def load_local(loader: Any, name: str, kind: str, **options: Any) -> Any:
@@ -22,14 +23,21 @@ def load_local(loader: Any, name: str, kind: str, **options: Any) -> Any:
     """
     from safetensors import SafetensorError
 
+    # As a folder: of a hub id, `AutoModel` asks the network for an adapter in any case.
+    folder = Path(name) if Path(name).exists() else in_hub_cache(name)
+    if folder is None:
+        raise CheckpointError(_absent(name, kind, "it is not on this computer"))
     try:
         return loader.from_pretrained(
-            name, local_files_only=True, trust_remote_code=False, **options
+            str(folder), local_files_only=True, trust_remote_code=False, **options
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        is_here = Path(name).exists() or not isinstance(error, OSError)
-        reason = str(error).strip().partition("\n")[0] if is_here else "it is not on this computer"
-        raise CheckpointError(
-            f"got no {kind} from {name!r} ({reason}), expected a folder, or a hub id that "
-            f"was downloaded, with safetensors: try `hf download {name}`"
-        ) from error
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(_absent(name, kind, reason)) from error
+
+
+def _absent(name: str, kind: str, reason: str) -> str:
+    return (
+        f"got no {kind} from {name!r} ({reason}), expected a folder, or a hub id that was "
+        f"downloaded, with safetensors: try `hf download {name}`"
+    )

@@ -31,7 +31,7 @@ def find_model(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.exists():
         return path
-    cached = _in_hub_cache(name) if HUB_ID.fullmatch(name) else None
+    cached = in_hub_cache(name) if HUB_ID.fullmatch(name) else None
     if cached:
         return cached
     raise CheckpointError(
@@ -40,7 +40,8 @@ def find_model(name_or_path: str | Path) -> Path:
     )
 
 
-def _in_hub_cache(hub_id: str) -> Path | None:
+def in_hub_cache(hub_id: str) -> Path | None:
+    """The folder of a hub id ("owner/name") in the hub's local cache; None if it is not there."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

@@ -14,7 +14,7 @@ examples:
   the built-in one, minutes on two cores (make it again whenever the built-in VAE changes):
     hummingbird train decoder -o hummingbird_core/assets/nano/nano-decoder.safetensors
   for a released model; not run yet:
-    hummingbird train decoder --model hummingbird-07b.safetensors --videos curated/videos \\
+    hummingbird train decoder --model hummingbird-07b.safetensors --videos curated/clips \\
         --divisor 4 --layers 1 --steps 20000 --batch 16 -o fast-decoder.safetensors
 """
 
@@ -24,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("--model", default="nano", help="whose decoder (default: nano)")
     parser.add_argument(
-        "--videos", type=Path, help="a folder (default: the built-in model's world)"
+        "--videos",
+        type=Path,
+        metavar="FOLDER",
+        help="of videos, one in twenty of which is only measured with (default: the built-in "
+        "model's world)",
     )
     parser.add_argument("--divisor", type=int, default=4, help="of all widths (default: 4)")
     parser.add_argument("--layers", type=int, default=0, help="blocks a level, less one")
@@ -33,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=float, default=3e-3, help="default: 0.003")
     parser.add_argument("--folder", type=Path, default=Path("runs/decoder"), help="keeps the state")
     parser.add_argument("-o", "--output", type=Path, required=True, help="FILE.safetensors")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -41,25 +46,33 @@ def run(args: argparse.Namespace) -> None:
 
     from ..checkpoints import load_checkpoint
     from ..errors import InputError
+    from ..files import check_destination
     from ..model_files import BUILT_IN, find_model
-    from ..training.data.single_frames import VideoFrames
+    from ..training.data.single_frames import open_frames
     from ..training.nano.world import single_frames
     from ..training.preparing import freeze
     from ..training.processes import connect
     from ..training.pruning.decoder import prune_decoder
-    from ..training.pruning.decoder_distillation import distil_decoder, psnr_against, save_decoder
+    from ..training.pruning.decoder_distillation import (
+        distil_decoder,
+        held_out_pictures,
+        psnr_against,
+        save_decoder,
+    )
 
+    check_destination(args.output, overwrite=args.overwrite)
     full = load_checkpoint(find_model(args.model), dtype=torch.float32).vae
     if full is None:
         raise InputError(f"got {args.model} without a VAE: give a whole model")
-    frames = VideoFrames(args.videos) if args.videos else single_frames
+    frames, others = open_frames(args.videos) if args.videos else (single_frames, single_frames)
+    pictures = held_out_pictures(others)  # what can't be read shows before training
     settings = _settings(args)
     small = prune_decoder(full, args.divisor, args.layers)
     freeze(full, settings.precision)
     small = distil_decoder(full, small, frames, settings, args.folder)
     if not connect().is_main_process:
         return
-    quality = psnr_against(full, small, frames)
+    quality = psnr_against(full, small, pictures)
     # Decoders of models that are not ours stay under the licence of what they were made from.
     licence = "Apache-2.0" if args.model in BUILT_IN else "that of the model it was made from"
     save_decoder(args.output, small, psnr=quality, licence=licence)

@@ -27,12 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird train distil`."""
     parser.epilog = EPILOG
     student = "a preset (hummingbird-0.9b, hummingbird-0.7b, hummingbird-nano), or a U-Net's file"
-    add_stage(parser, "nano-distil", student)
+    add_stage(parser, student)
 
 
 def run(args: argparse.Namespace) -> None:
     """Train, and say what was written."""
-    recipe = stage_recipe(args)
+    recipe = stage_recipe(args, "distil")
     from ..training.distil import distil
     from ..training.processes import connect
 

@@ -26,7 +26,7 @@ GIVEN = {  # option -> type and help; without it, the model's usual value
     "rank": (int, "of the LoRA: more can hold more, and overfits sooner (default: 16)"),
     "steps": (int, "default: 500"),
     "learning_rate": (float, "default: 2e-4, for the built-in model 2e-3"),
-    "batch": (int, "clips of a step (default: 4)"),
+    "batch": (int, "clips of a step; of fewer, each comes more often (default: 4)"),
     "num_frames": (int, "of a clip (default: 16)"),
     "height": (int, "pixels, a multiple of 8 (default: the model's)"),
     "width": (int, "pixels, likewise"),

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..training.recipe_files import recipe_names
+
 if TYPE_CHECKING:
     from ..training.recipe import Recipe
 
@@ -17,8 +19,8 @@ SHORT = {  # option -> recipe key
 }
 
 
-def add_stage(parser: argparse.ArgumentParser, recipe: str, student: str) -> None:
-    """Options of a distillation stage; `recipe` is the default one, `student` says what it is."""
+def add_stage(parser: argparse.ArgumentParser, student: str) -> None:
+    """Options of a distillation stage; `student` says what it can be."""
     parser.add_argument(
         "--teacher",
         required=True,
@@ -43,12 +45,15 @@ def add_stage(parser: argparse.ArgumentParser, recipe: str, student: str) -> Non
         help="keeps the clips' latents, made at the first start (default: in the output); runs on "
         "the same clips can share it",
     )
-    _add_recipe(parser, recipe)
+    _add_recipe(parser)
 
 
-def _add_recipe(parser: argparse.ArgumentParser, default: str) -> None:
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--recipe", default=default, metavar="NAME", help=f"or a YAML file (default: {default})"
+        "--recipe",
+        metavar="NAME",
+        help=f"one of {', '.join(recipe_names())}, which `hummingbird train recipe NAME` prints; "
+        "or a YAML file (default: this stage's, of nano or 0.7b as the teacher is)",
     )
     group = parser.add_argument_group("instead of the recipe's values")
     for option in SHORT:
@@ -62,10 +67,20 @@ def _add_recipe(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
-def stage_recipe(args: argparse.Namespace) -> Recipe:
-    """The recipe that was asked for, with its changes."""
+def stage_recipe(args: argparse.Namespace, stage: str) -> Recipe:
+    """The recipe that was asked for, or the stage's usual one, with its changes."""
     from ..training.recipe import read_recipe
 
     given = {key: getattr(args, option) for option, key in SHORT.items()}
     changes = [f"{key}={value}" for key, value in given.items() if value is not None]
-    return read_recipe(args.recipe, [*changes, *args.set])
+    return read_recipe(args.recipe or _usual_recipe(args.teacher, stage), [*changes, *args.set])
+
+
+def _usual_recipe(teacher: str, stage: str) -> str:
+    from ..checkpoint_layout import model_configs, split_parts
+    from ..tensor_files import open_tensors
+    from ..training.stage import find_teacher, has_nano_latents
+
+    file = open_tensors(find_teacher(teacher))
+    is_nano = has_nano_latents(model_configs(file, split_parts(file.tensors)).vae)
+    return f"nano-{stage}" if is_nano else f"{stage}-0.7b"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,7 +180,7 @@ def _report(
     ranking.save(budget=args.budget, maps=lacks)
     mapping = map_without(pipe.unet.config, set(maps["proposed map"].blocks))
     written = [args.output.with_name(args.output.name + "-map.json"), _named(args, ".md")]
-    texts = [json.dumps(mapping, indent=1), f"{_title(args, ranking)}\n\n{table}"]
+    texts = [json.dumps(mapping, indent=1), f"{title(ranking.settings)}\n\n{table}"]
     for path, text in zip(written, texts, strict=True):
         with atomic_output(path) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
@@ -188,17 +189,18 @@ def _report(
         print(f"wrote {path}")
 
 
-def _title(args: argparse.Namespace, ranking: Ranking) -> str:
-    settings = ranking.settings
+def title(settings: Mapping[str, Any]) -> str:
+    """What was measured, in a sentence."""
     timesteps = ", ".join(map(str, settings["timesteps"]))
     text = (
         f"{settings['teacher']}: {settings['clips']} clips of {settings['frames']} frames at "
         f"t = {timesteps}"
     )
-    if settings["metric"] == "shapes":
+    if settings["metric"] == "nano":
         text += (
-            f"; score: share of colours, shapes and directions right in {settings['prompts']} "
-            f"held-out prompts, {settings['steps']} steps, guidance {settings['guidance']}"
+            f"; score: share of what {settings['prompts']} held-out prompts for shapes and as many "
+            f"for pictures ask for that the videos show, {settings['steps']} steps, guidance "
+            f"{settings['guidance']:g}"
         )
     elif settings["metric"] != "none":
         text += f"; score: {settings['metric']}"

@@ -25,7 +25,7 @@ if it trains a LoRA, lora.safetensors (for ComfyUI) and lora-peft/, and student.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird train tune`."""
     parser.epilog = EPILOG
-    add_stage(parser, "nano-tune", "the file that stage 1 wrote, or another with a U-Net")
+    add_stage(parser, "the file that stage 1 wrote, or another with a U-Net")
     parser.add_argument(
         "--merge", action="store_true", help="also write the student with its LoRA merged"
     )
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train, and say what was written."""
-    recipe = stage_recipe(args)
+    recipe = stage_recipe(args, "tune")
     from ..training.processes import connect
     from ..training.tune import tune
 

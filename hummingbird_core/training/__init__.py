@@ -7,6 +7,7 @@ Read in this order:
 2. `noise`, `guidance`, `on_policy`, `step`   noisy clips, and what teacher and student say of them
 3. `distances`, `objectives`              what of that a student is trained for
 4. `recipe`, `stage`                      a stage as a YAML file, and what runs it
+   (`recipe_files`, `run_record`, `validation`, `judging` serve it)
 5. `distil`, `tune`                       stage 1 and stage 2
 
 `data/` gives clips, `nano/` makes the built-in model and its world, `pruning/` makes students and

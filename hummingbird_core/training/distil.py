@@ -48,9 +48,8 @@ def distil(
             "out, or use `hummingbird train tune`"
         )
     models = load_teacher(teacher)
-    trained = train_student(
-        "distil", load_student(student, models, recipe), models, data, recipe, folder, latents
-    )
+    fresh = load_student(student, models, recipe)
+    trained = train_student("distil", fresh, student, models, data, recipe, folder, latents)
     destination = folder / "student.safetensors"
     if connect().is_main_process:
         # A sharded student can't be read as a whole: the weights go into a fresh one.

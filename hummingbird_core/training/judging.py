@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..devices import DTYPES
 from ..files import complete_or_absent
-from .objectives import RewardFeedback
+from .objectives import Objective, RewardFeedback
+from .preparing import freeze
+from .processes import connect
 from .progress import read_losses
 from .rewards.base import Reward
 from .rewards.held_out import RewardLog, Verdict, judge
 from .rewards.loading import load_reward
 from .rewards.shape_judge import ShapeJudge
 
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+TRIED_SIZE = 64  # pixels of a side
 SHAPE_READER = "shape_reader"  # the judge of the built-in model's world, which is no reward
 
 
@@ -41,6 +49,14 @@ class Judging:
             scores = torch.tensor(line["reward"]), torch.tensor(line["held_out"])
             self.log.verdicts.append(Verdict(line["step"], *scores))
 
+    def try_on(self, prompts: list[str]) -> None:
+        """Asks everyone about black videos: what they can't read shows before training."""
+        if not prompts:
+            return
+        black = -torch.ones(len(prompts), 3, 2, TRIED_SIZE, TRIED_SIZE, device=connect().device)
+        for reward in (*(r.reward for r in self.rewards), self.held_out):
+            judge(reward, black, prompts)
+
     def add(self, step: int, videos: Tensor, prompts: list[str]) -> None:
         """Scores videos `[N, 3, T, H, W]` in -1..1 of the same N prompts as ever."""
         self.log.verdicts = [v for v in self.log.verdicts if v.step < step]
@@ -52,6 +68,26 @@ class Judging:
         )
         with complete_or_absent(self.path) as file:
             file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
+
+
+def make_judging(recipe: Recipe, objectives: Mapping[str, Objective], path: Path) -> Judging | None:
+    """What follows the rewards with a held-out judge; None if the recipe names none.
+
+    Raises:
+        InputError: a validation prompt is none that rewards and judge can read.
+    """
+    settings = recipe.validation
+    rewards = [term for term in objectives.values() if isinstance(term, RewardFeedback)]
+    if settings.judge is None or not rewards:
+        return None
+    held_out = load_judge(settings.judge, settings.judge_weights)
+    if isinstance(held_out, nn.Module):
+        freeze(held_out, recipe.training.precision)
+    judging = Judging(path, rewards, held_out)
+    precision = recipe.training.precision
+    with torch.autocast(connect().device.type, DTYPES[precision], enabled=precision != "fp32"):
+        judging.try_on(list(settings.prompts))
+    return judging
 
 
 def load_judge(kind: str, weights: str | None) -> Reward:

@@ -6,6 +6,7 @@ are stage 2 (T2V-Turbo, arXiv 2405.18750).
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .checks import check_field
 from .distances import HUBER_C, noise_error, pseudo_huber, x0_weight
 from .noise import LAST_STEP
 from .rewards.base import Reward
@@ -42,8 +44,8 @@ class Objective(ABC):
     processes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise InputError(f"got every {self.every}, expected at least 1, which is each step")
+        check_field(self, "every", "at least 1, which is each step", self.every >= 1)
+        check_field(self, "weight", "0 or more", 0 <= self.weight < math.inf)
 
     @abstractmethod
     def loss(self, step: Step) -> Tensor:
@@ -166,14 +168,23 @@ def weighted_terms(objectives: Mapping[str, Objective], step: Step) -> dict[str,
     }
 
 
-def check_objectives(objectives: Mapping[str, Objective], processes: int) -> None:
-    """Raises InputError if a step, or a process, would have nothing to do."""
+def check_objectives(
+    objectives: Mapping[str, Objective], processes: int, sharding: str = "none"
+) -> None:
+    """Raises InputError if a step, or a process, would have nothing to do, or wait for ever."""
     if not any(objective.every == 1 for objective in objectives.values()):
         raise InputError(
             f"got objectives {', '.join(objectives) or 'none'}, expected one for every step: "
             "give one of them every: 1"
         )
     for name, objective in objectives.items():
+        if objective.processes and sharding != "none":
+            # Objectives differ in how often they call the student, and each call gathers its
+            # weights from all processes.
+            raise InputError(
+                f"got processes for {name} with sharding {sharding}, expected the same work in all "
+                "of them: leave `processes` empty, or set training.sharding to none"
+            )
         absent = [number for number in objective.processes if not 0 <= number < processes]
         if absent:
             raise InputError(

@@ -17,7 +17,9 @@ def freeze(module: nn.Module, precision: str) -> None:
 
     A teacher left in training mode would teach its own dropout.
     """
-    module.eval().requires_grad_(False).to(connect().device, DTYPES[precision])
+    module.eval().requires_grad_(False)
+    # Not diffusers' own `to`, which warns of layers to keep in fp32, and then names none.
+    nn.Module.to(module, connect().device, DTYPES[precision])
 
 
 def set_dropout(module: nn.Module, probability: float) -> None:

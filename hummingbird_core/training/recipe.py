@@ -9,19 +9,24 @@ values can be given beside the file, as `training.steps=100`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..files import complete_or_absent
-from .data.clip_order import MAX_STRIDE
+from ..settings import FULL_SIZE
+from .checks import check_field
+from .data.clip_order import MAX_STRIDE, ClipSettings
+from .data.clip_reading import FrameSettings
+from .data.latent_cache import MAX_GIGABYTES
 from .mappings import build
 from .noise import LAST_STEP, NoiseSettings
 from .objectives import Consistency, FeatureKD, Objective, OutputKD
+from .recipe_files import recipe_text
 from .train_settings import TrainSettings
 from .validation import ValidationSettings
 
@@ -34,14 +39,39 @@ class DataSettings:
         num_frames: of a clip; of several lengths, each step takes one at random.
         height, width: pixels, multiples of 8.
         max_stride: frame strides are drawn from 1 to this.
+        fps: frame rate to take clips at, in place of a random stride; default: none.
         caption_dropout: share of clips whose caption is left out.
+        max_frames: of a longer video the first so many are used.
+        max_gigabytes: (10^9 bytes) of latents that are kept; clips beyond are left out.
     """
 
     num_frames: tuple[int, ...] = (16,)
-    height: int = 320
-    width: int = 512
+    height: int = FULL_SIZE.height
+    width: int = FULL_SIZE.width
     max_stride: int = MAX_STRIDE
+    fps: float | None = None
     caption_dropout: float = 0.0
+    max_frames: int = FrameSettings.max_frames
+    max_gigabytes: float = MAX_GIGABYTES
+
+    def __post_init__(self) -> None:
+        check_field(self, "num_frames", "at least one length", bool(self.num_frames))
+        # What is made of these values refuses those that can't be.
+        for length in self.num_frames:
+            self.clips(length, seed=0)
+        _ = self.frames
+        longest = max(self.num_frames)
+        check_field(self, "max_frames", f"at least {longest}, a clip", self.max_frames >= longest)
+        check_field(self, "max_gigabytes", "more than 0", self.max_gigabytes > 0)
+
+    @property
+    def frames(self) -> FrameSettings:
+        """How frames are prepared."""
+        return FrameSettings(self.height, self.width, self.max_frames)
+
+    def clips(self, num_frames: int, seed: int) -> ClipSettings:
+        """How clips of one of the lengths are taken out of videos."""
+        return ClipSettings(num_frames, self.max_stride, self.caption_dropout, seed, self.fps)
 
 
 @dataclass(frozen=True)
@@ -55,6 +85,9 @@ class StudentSettings:
 
     dropout: float = 0.0
     gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        check_field(self, "dropout", "0 to below 1", 0 <= self.dropout < 1)
 
 
 @dataclass(frozen=True)
@@ -70,6 +103,11 @@ class LoRASettings:
     rank: int = 64
     alpha: float = 64.0
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_field(self, "rank", "at least 1", self.rank >= 1)
+        check_field(self, "alpha", "more than 0", 0 < self.alpha < math.inf)
+        check_field(self, "dropout", "0 to below 1", 0 <= self.dropout < 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +133,11 @@ class RewardSettings:
     captions: str = ""
 
     def __post_init__(self) -> None:
+        check_field(self, "weight", "0 or more", 0 <= self.weight < math.inf)
+        for name in ("every", "chunk"):
+            check_field(self, name, "at least 1", getattr(self, name) >= 1)
+        is_timestep = 0 <= self.max_timestep <= LAST_STEP
+        check_field(self, "max_timestep", f"0 to {LAST_STEP}", is_timestep)
         try:
             re.compile(self.captions)
         except re.error as error:
@@ -138,29 +181,32 @@ class Recipe:
     lora: LoRASettings | None = None
     validation: ValidationSettings = field(default_factory=ValidationSettings)
 
+    def __post_init__(self) -> None:
+        held_out = (self.validation.judge, self.validation.judge_weights)
+        for name, reward in self.objectives.rewards.items():
+            if (reward.kind, reward.weights) == held_out:
+                raise InputError(
+                    f"got {reward.kind} as the reward {name} and as validation.judge, expected a "
+                    "judge that training does not follow: name another, or set it to null"
+                )
+
 
 def read_recipe(name_or_path: str | Path, changes: Sequence[str] = ()) -> Recipe:
     """Reads a recipe.
 
     Args:
-        name_or_path: one of `recipe_names()`, or a YAML file.
+        name_or_path: one of `recipe_files.recipe_names()`, or a YAML file.
         changes: values beside the file, as "training.steps=100".
 
     Raises:
         InputError: there is no such recipe; or a key is unknown, or missing, or has a value of the
             wrong kind.
     """
-    text, origin = _find(name_or_path)
+    text, origin = recipe_text(name_or_path)
     values = _parse(text, origin)
     for change in changes:
         _apply(values, change)
     return build(Recipe, values, origin)
-
-
-def recipe_names() -> list[str]:
-    """The recipes in the package."""
-    files = resources.files(__package__).joinpath("recipes").iterdir()
-    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
@@ -175,22 +221,6 @@ def changed_keys(old: Recipe, new: Recipe) -> list[str]:
     """Where two recipes differ, as "training.steps"."""
     before, after = _flat(asdict(old)), _flat(asdict(new))
     return sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
-
-
-def _find(name_or_path: str | Path) -> tuple[str, str]:
-    """The text of a recipe, and what to call it."""
-    name = str(name_or_path)
-    if name in recipe_names():
-        built_in = resources.files(__package__).joinpath("recipes") / f"{name}.yaml"
-        return built_in.read_text(encoding="utf-8"), f"recipe {name}"
-    path = Path(name_or_path)
-    try:
-        return path.read_text(encoding="utf-8-sig"), path.name  # Windows editors add a mark
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"got recipe {name!r}, expected a YAML file or one of {', '.join(recipe_names())}: "
-            "choose one"
-        ) from error
 
 
 def _parse(text: str, origin: str) -> dict[str, Any]:

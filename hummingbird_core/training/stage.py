@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +16,9 @@ from ..model_files import find_model
 from ..text_encoder import TextEncoder
 from ..unet import PRESETS, HummingbirdUNet, UNetConfig
 from .data.batch import ClipSource, batch_of
-from .data.clip_order import ClipSettings
-from .data.clip_reading import FrameSettings
 from .data.clip_sources import Mixture, open_clips
-from .judging import Judging, load_judge
+from .judging import make_judging
+from .nano.latents import SCALING_FACTOR
 from .nano.world_clips import WorldClips
 from .noise import NoiseSettings
 from .objectives import Objective, RewardFeedback, check_objectives, weighted_terms
@@ -28,17 +26,16 @@ from .parts import Part
 from .preparing import freeze, set_dropout
 from .processes import connect, one_by_one
 from .pruning.block_map import BlockMap, map_to, prune, read_map
-from .recipe import Recipe, RewardSettings, changed_keys, read_recipe, write_recipe
+from .recipe import Recipe, RewardSettings
 from .rewards.loading import load_reward
+from .run_record import RunRecord, origins_of
 from .step import Models, draw_step
 from .trainer import train
-from .training_state import whole_weights
+from .training_state import state_path, whole_weights
 from .validation import Validation
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
-
-logger = logging.getLogger(__name__)
 
 NANO_WORLD = "nano"  # in place of a data source: the built-in model's world
 
@@ -72,17 +69,23 @@ class DistillationLoss:
         return weighted_terms(self.objectives, step)
 
 
+def find_teacher(name_or_path: str | Path) -> Path:
+    """The file of a teacher; raises CheckpointError if there is none."""
+    path = find_model(name_or_path)
+    if path.is_dir():
+        raise CheckpointError(
+            f"got folder {path}, expected the teacher's file: name the file in it"
+        )
+    return path
+
+
 def load_teacher(name_or_path: str | Path) -> Teacher:
     """Loads a teacher, with the VAE and the text encoder that its student will share.
 
     Raises:
         CheckpointError: there is no such file, or it lacks one of the three.
     """
-    path = find_model(name_or_path)
-    if path.is_dir():
-        raise CheckpointError(
-            f"got folder {path}, expected the teacher's file: name the file in it"
-        )
+    path = find_teacher(name_or_path)
     checkpoint = load_checkpoint(path, dtype=torch.float32)
     if checkpoint.vae is None or checkpoint.text_encoder is None:
         raise CheckpointError(
@@ -113,6 +116,7 @@ def load_student(name_or_path: str | Path, teacher: Teacher, recipe: Recipe) -> 
 def train_student(
     name: str,
     student: HummingbirdUNet,
+    origin: str | Path,
     teacher: Teacher,
     data: str | Path,
     recipe: Recipe,
@@ -124,6 +128,7 @@ def train_student(
     Args:
         name: of the stage, for its files.
         student: what of it needs gradients is trained.
+        origin: the preset or file that the student was made of.
         teacher: from `load_teacher`; frozen here.
         data: source of clips, see `clip_index.list_clips`, or "nano".
         recipe: objectives and settings.
@@ -133,17 +138,21 @@ def train_student(
     Returns:
         the trained weights by name, on the CPU; in other processes than the main one, nothing.
     """
-    keep_recipe(recipe, folder)
+    _check_world(teacher, data, recipe)
+    _check_guidance(student, recipe)
+    is_main = connect().is_main_process
+    record = _record(name, origin, teacher, data, folder)
+    if is_main:
+        record.check(recipe)
     for module in (teacher.unet, teacher.vae, teacher.text_encoder):
         freeze(module, recipe.training.precision)
-    _check_guidance(student, recipe)
     models = Models(
         student, teacher.unet, teacher.text_encoder, _kept_blocks(student, teacher, recipe)
     )
     objectives = make_objectives(recipe, teacher.vae)
-    check_objectives(objectives, connect().num_processes)
+    check_objectives(objectives, connect().num_processes, recipe.training.sharding)
+    judging = make_judging(recipe, objectives, folder / "judge.jsonl")
     clips = one_by_one(lambda: open_data(data, teacher.vae, recipe, latents or folder / "latents"))
-    loss = DistillationLoss(clips, models, objectives, recipe.noise)
     validation = Validation(
         student,
         teacher.vae,
@@ -152,26 +161,21 @@ def train_student(
         recipe.noise,
         recipe.data,
         folder / "validation",
-        writes=connect().is_main_process,
-        judging=make_judging(recipe, objectives, folder / "judge.jsonl"),
+        writes=is_main,
+        judging=judging,
     )
-    trained = train(name, student, loss, recipe.training, folder, validation)
-    return whole_weights(trained)
+    if is_main:
+        record.keep(recipe)
+    loss = DistillationLoss(clips, models, objectives, recipe.noise)
+    return whole_weights(train(name, student, loss, recipe.training, folder, validation))
 
 
-def keep_recipe(recipe: Recipe, folder: Path) -> None:
-    """Writes the recipe into the folder of its run; says what changed since an earlier start."""
-    path = folder / "recipe.yaml"
-    if not connect().is_main_process:
-        return
-    if path.exists() and (changed := changed_keys(read_recipe(path), recipe)):
-        logger.warning(
-            "the run in %s began with another %s: it goes on, but not as if begun like this",
-            folder,
-            ", ".join(changed),
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_recipe(recipe, path)
+def _record(
+    name: str, origin: str | Path, teacher: Teacher, data: str | Path, folder: Path
+) -> RunRecord:
+    source = data if is_world(data) else Path(data).absolute()
+    origins = origins_of(teacher.file, origin, source)
+    return RunRecord(folder, state_path(folder, name), origins)
 
 
 def make_objectives(recipe: Recipe, vae: AutoencoderKL) -> dict[str, Objective]:
@@ -183,31 +187,45 @@ def make_objectives(recipe: Recipe, vae: AutoencoderKL) -> dict[str, Objective]:
     return {**recipe.objectives.without_rewards(), **rewards}
 
 
-def make_judging(recipe: Recipe, objectives: Mapping[str, Objective], path: Path) -> Judging | None:
-    """What follows the rewards with a held-out judge; None if the recipe names none."""
-    kind = recipe.validation.judge
-    rewards = [term for term in objectives.values() if isinstance(term, RewardFeedback)]
-    if kind is None or not rewards:
-        return None
-    held_out = load_judge(kind, recipe.validation.judge_weights)
-    if isinstance(held_out, nn.Module):
-        freeze(held_out, recipe.training.precision)
-    return Judging(path, rewards, held_out)
-
-
 def open_data(data: str | Path, vae: AutoencoderKL, recipe: Recipe, cache: Path) -> ClipSource:
     """The clips to train on, their latents made now if they are not in `cache`."""
     settings, seed = recipe.data, recipe.training.seed
 
     def clips_of(length: int) -> ClipSource:
-        if str(data) == NANO_WORLD:
+        if is_world(data):
             return WorldClips(length, seed, settings.caption_dropout)
-        frames = FrameSettings(settings.height, settings.width)
-        clips = ClipSettings(length, settings.max_stride, settings.caption_dropout, seed)
-        return open_clips(data, vae, cache, frames, clips)
+        clips = settings.clips(length, seed)
+        limit = settings.max_gigabytes
+        return open_clips(data, vae, cache, settings.frames, clips, max_gigabytes=limit)
 
     sources = [clips_of(length) for length in settings.num_frames]
     return Mixture([(source, 1.0) for source in sources], seed) if len(sources) > 1 else sources[0]
+
+
+def is_world(data: str | Path) -> bool:
+    """Whether `data` stands for clips of the built-in model's world."""
+    return str(data) == NANO_WORLD
+
+
+def has_nano_latents(vae: Mapping[str, Any]) -> bool:
+    """Whether the latents of a VAE of this config are those of the built-in model: pictures."""
+    return vae.get("scaling_factor") == SCALING_FACTOR
+
+
+def _check_world(teacher: Teacher, data: str | Path, recipe: Recipe) -> None:
+    """Raises InputError if a teacher is to learn with latents that only the nano family has."""
+    if has_nano_latents(teacher.vae.config):
+        return
+    if is_world(data):
+        raise InputError(
+            f"got data nano for {teacher.file.name}, expected clips of your own: the VAE of this "
+            "teacher has other latents than the built-in model's world"
+        )
+    if recipe.noise.picture_range:
+        raise InputError(
+            f"got noise.picture_range for {teacher.file.name}, expected it of the nano family "
+            "only, whose latents are pictures: set it to false, or choose another recipe"
+        )
 
 
 def _check_guidance(student: HummingbirdUNet, recipe: Recipe) -> None:

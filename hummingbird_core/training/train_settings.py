@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import InputError
+from .checks import check_field
 
 LAST_RATE = 0.05  # of the peak learning rate, where the cosine ends
 
@@ -31,7 +32,7 @@ class TrainSettings:
         precision: of the computation; trained weights stay fp32.
         sharding: "none", or "fsdp2" to spread weights and optimizer over the processes.
         save_every: steps between states on the disk.
-        validate_every: steps between validations; 0 for none.
+        validate_every: steps between validations, beside those at start and end; 0 for none.
         seed: of everything random.
     """
 
@@ -54,16 +55,16 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "save_every"):
-            self._check(name, getattr(self, name) >= 1, "at least 1")
+            check_field(self, name, "at least 1", getattr(self, name) >= 1)
         for name in ("warmup", "micro_batch", "validate_every", "clip_norm", "weight_decay"):
-            self._check(name, 0 <= getattr(self, name) < math.inf, "0 or more")
-        self._check("learning_rate", 0 < self.learning_rate < math.inf, "more than 0, such as 1e-5")
-        self._check("ema_decay", 0 <= self.ema_decay < 1, "0 to below 1, such as 0.999")
-        self._check("betas", all(0 <= beta < 1 for beta in self.betas), "two numbers from 0 to 1")
-
-    def _check(self, name: str, is_good: bool, expected: str) -> None:
-        if not is_good:
-            raise InputError(f"got {name} {getattr(self, name)}, expected {expected}: change it")
+            check_field(self, name, "0 or more", 0 <= getattr(self, name) < math.inf)
+        check_field(
+            self, "learning_rate", "more than 0, such as 1e-5", 0 < self.learning_rate < math.inf
+        )
+        check_field(self, "ema_decay", "0 to below 1, such as 0.999", 0 <= self.ema_decay < 1)
+        check_field(
+            self, "betas", "two numbers from 0 to 1", all(0 <= beta < 1 for beta in self.betas)
+        )
 
     def rate(self, step: int) -> float:
         """Learning rate at `step`."""

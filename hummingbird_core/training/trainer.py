@@ -27,7 +27,7 @@ from .processes import distribute, make_accelerator, without_exchange
 from .progress import progress
 from .stopping import deferred_ctrl_c
 from .train_settings import TrainSettings
-from .training_state import TrainingState
+from .training_state import TrainingState, state_path
 
 Model = TypeVar("Model", bound=nn.Module)
 # The named terms of a part's loss, each a mean over its clips; their sum is minimised.
@@ -55,8 +55,8 @@ def train(
             the part, or from torch's global generators, which are seeded for each part.
         settings: steps, learning rate, precision and so on.
         folder: gets `NAME.state.pt`, `NAME.losses.jsonl` and TensorBoard's files.
-        validate: called every `settings.validate_every` steps, while `model` is in eval mode and
-            has the averaged weights.
+        validate: called before the first step, every `settings.validate_every` steps and after the
+            last one, while `model` is in eval mode and has the averaged weights.
 
     Returns:
         `model` on the training device, in eval mode, with the averaged weights if there are any.
@@ -88,7 +88,7 @@ class Trainer(Generic[Model]):
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
         self.ema = EMA(model, settings.ema_decay) if settings.ema_decay else None
         self.state = TrainingState(
-            folder / f"{name}.state.pt", model, optimizer, self.ema, self.accelerator.scaler
+            state_path(folder, name), model, optimizer, self.ema, self.accelerator.scaler
         )
 
     def run(self, validate: Validate | None = None) -> Model:
@@ -102,6 +102,8 @@ class Trainer(Generic[Model]):
             deferred_ctrl_c() as stop,
             progress(self.folder, self.name, first, steps, enabled=self._is_main) as reporter,
         ):
+            if first == 0:
+                self._validate(validate, 0)
             for step in range(first, steps):
                 numbers = self._step(step, stop)
                 is_stopping = numbers.pop(STOPPING) > 0
@@ -118,11 +120,12 @@ class Trainer(Generic[Model]):
     def _after(self, done: int, is_stopping: bool, validate: Validate | None) -> None:
         """What is due when so many steps are done."""
         settings = self.settings
-        if is_stopping or done == settings.steps or done % settings.save_every == 0:
+        is_last = done == settings.steps
+        if is_stopping or is_last or done % settings.save_every == 0:
             self.state.save(done, writes=self._is_main)
-        if is_stopping and done < settings.steps:
+        if is_stopping and not is_last:
             raise KeyboardInterrupt
-        if validate and settings.validate_every and done % settings.validate_every == 0:
+        if settings.validate_every and (is_last or done % settings.validate_every == 0):
             self._validate(validate, done)
 
     def _step(self, step: int, stop: Event) -> dict[str, float]:
@@ -191,12 +194,16 @@ class Trainer(Generic[Model]):
             "learning rate, or use bf16 or fp32"
         )
 
-    def _validate(self, validate: Validate, done: int) -> None:
+    def _validate(self, validate: Validate | None, done: int) -> None:
+        if validate is None or not self.settings.validate_every:
+            return
         self.model.eval()
         average = self.ema.in_model() if self.ema else nullcontext()
         with average, torch.no_grad(), self.accelerator.autocast():
             self.enclosed(lambda: validate(done))
         self.model.train()
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()  # what is reported is what steps need
 
     @property
     def _is_main(self) -> bool:

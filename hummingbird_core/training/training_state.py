@@ -91,7 +91,11 @@ class TrainingState:
             set_model_state_dict(self.model, state["ema"] or state["model"], options=SCATTERED)
             self.ema.restart()
         set_model_state_dict(self.model, state["model"], options=SCATTERED)
+        groups = self.optimizer.param_groups
+        asked = [{k: v for k, v in group.items() if k != "params"} for group in groups]
         set_optimizer_state_dict(self.model, self.optimizer, state["optimizer"], options=SCATTERED)
+        for group, options in zip(self.optimizer.param_groups, asked, strict=True):
+            group.update(options)  # betas and weight decay are those of this start
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         return state["step"]
@@ -127,6 +131,11 @@ class TrainingState:
                 f"{name}), expected that of this one: choose another folder"
             )
         return state
+
+
+def state_path(folder: Path, name: str) -> Path:
+    """Where the run `name` in `folder` keeps its state."""
+    return folder / f"{name}.state.pt"
 
 
 def whole_weights(model: nn.Module) -> dict[str, Tensor]:

@@ -66,9 +66,8 @@ def tune(
         KeyboardInterrupt: Ctrl-C; the state was saved.
     """
     models = load_teacher(teacher)
-    trained = train_student(
-        "tune", _new_student(student, models, recipe), models, data, recipe, folder, latents
-    )
+    fresh = _new_student(student, models, recipe)
+    trained = train_student("tune", fresh, student, models, data, recipe, folder, latents)
     files = Tuned(
         lora=folder / "lora.safetensors" if recipe.lora else None,
         peft=folder / "lora-peft" if recipe.lora else None,

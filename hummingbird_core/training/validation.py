@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,18 @@ from torch import Tensor
 
 from ..ddim import sample_ddim
 from ..pipeline import HummingbirdPipeline, to_uint8
-from ..sampling import guidance_scale_embedding, initial_noise, step_noises
+from ..sampling import (
+    CONSISTENCY_GRID,
+    MAX_SEED,
+    TRAIN_TIMESTEPS,
+    guidance_scale_embedding,
+    initial_noise,
+    step_noises,
+)
 from ..text_encoder import TextEncoder
 from ..unet import HummingbirdUNet
 from ..video import write_video
+from .checks import check_field
 from .judging import Judging
 from .noise import NoiseSettings
 
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ValidationSettings:
-    """Which videos to make, every `training.validate_every` steps.
+    """Which videos to make at the start, every `training.validate_every` steps and at the end.
 
     Args:
         prompts: one video each.
@@ -50,6 +59,17 @@ class ValidationSettings:
     seed: int = 0
     judge: str | None = None
     judge_weights: str | None = None
+
+    def __post_init__(self) -> None:
+        is_text = all(prompt.strip() for prompt in self.prompts)
+        check_field(self, "prompts", "text in each", is_text)
+        check_field(self, "fps", "more than 0", self.fps > 0)
+        is_scale = 0 <= self.guidance_scale < math.inf
+        check_field(self, "guidance_scale", "0 or more", is_scale)
+        check_field(self, "seed", "0 to 2**64 - 1", 0 <= self.seed <= MAX_SEED)
+        most = CONSISTENCY_GRID if self.sampler == "consistency" else TRAIN_TIMESTEPS // 2
+        is_possible = 1 <= self.num_inference_steps <= most
+        check_field(self, "num_inference_steps", f"1 to {most}", is_possible)
 
 
 @dataclass(frozen=True)

@@ -282,6 +282,15 @@ def test_roles_that_cannot_be(objectives, processes, message):
         check_objectives(objectives, processes)
 
 
+def test_roles_are_refused_where_weights_are_sharded():
+    """Consistency asks the student twice, the others once: the collectives would not match."""
+    objectives = {"consistency": Consistency(processes=(0,)), "output_kd": OutputKD(processes=(1,))}
+    check_objectives(objectives, 2, "none")
+    with pytest.raises(InputError, match="got processes for consistency with sharding fsdp2"):
+        check_objectives(objectives, 2, "fsdp2")
+    check_objectives({"consistency": Consistency()}, 2, "fsdp2")
+
+
 def test_the_originals_roles(vae):
     """Three processes distil and climb the image reward, one climbs the video reward."""
     first = {"processes": (0, 1, 2)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from hummingbird_core.lora import load_lora
 from hummingbird_core.lora_training import inject_lora, lora_from_peft, new_lora
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.training.data.batch import ClipBatch
+from hummingbird_core.training.data.latent_cache import CachedClip
 from hummingbird_core.training.noise import grid_timesteps
 from hummingbird_core.training.parts import Part
 from hummingbird_core.training.personal.losses import (
@@ -28,7 +30,13 @@ from hummingbird_core.training.personal.losses import (
     TeacherLoss,
     without_lora,
 )
-from hummingbird_core.training.personal.personalise import PersonalSettings, personalise, run_key
+from hummingbird_core.training.personal.personalise import (
+    PersonalSettings,
+    open_style,
+    personalise,
+    read_style,
+    run_key,
+)
 from hummingbird_core.video import write_video
 
 FRAMES = 4
@@ -180,13 +188,34 @@ def test_stopped_and_gone_on_equals_in_one_go(style, tmp_path):
         personalise(style, pipe(), output, TINY)
 
 
-def test_other_settings_or_models_are_another_run_and_more_steps_are_not():
+def test_another_run_is_told_from_a_longer_one():
     student = nano("hummingbird-nano")
-    key = run_key(student, TINY)
-    assert key == run_key(student, replace(TINY, steps=99))
-    assert key != run_key(student, replace(TINY, trigger="other"))
+    clip = CachedClip("a.mp4", "zorblax a bar", Path("ab/abc.safetensors"), 6, 8.0)
+    key = run_key(student, TINY, [clip])
+    assert key == run_key(student, replace(TINY, steps=99), [clip])
+    assert key == run_key(student, TINY, [replace(clip, path=Path("elsewhere/abc.safetensors"))])
+    others = [
+        [],
+        [replace(clip, name="b.mp4")],
+        [replace(clip, caption="zorblax a car")],
+        [replace(clip, path=Path("ab/abd.safetensors"))],
+    ]
+    assert all(key != run_key(student, TINY, other) for other in others)
+    assert key != run_key(student, replace(TINY, trigger="other"), [clip])
     student.out[2].weight.data.mul_(1.01)
-    assert key != run_key(student, TINY)
+    assert key != run_key(student, TINY, [clip])
+
+
+def test_other_clips_are_learned_anew(tmp_path):
+    """The old LoRA was written again, at once."""
+    source, output = tmp_path / "clips", tmp_path / "a.safetensors"
+    one_step = replace(TINY, steps=1)
+    loras = []
+    for grey in (0, 200):
+        write_video(source / "clip.mp4", np.full((6, 20, 20, 3), grey, np.uint8), 8)
+        loras.append(personalise(source, pipe(), output, one_step, overwrite=True).weights)
+    old, new = loras
+    assert not all(torch.equal(old[name].up, new[name].up) for name in old)
 
 
 def test_pictures_train_the_layers_of_single_frames(tmp_path):
@@ -202,11 +231,16 @@ def test_pictures_train_the_layers_of_single_frames(tmp_path):
     assert all("temopral" in name or ".2." in name or "init_attn" in name for name in left_out)
 
 
-def test_clips_and_pictures_take_turns(style, tmp_path):
+def test_clips_and_pictures_take_turns_and_the_batch_stays(style, tmp_path):
+    """One picture beside the clips made all batches as small as itself."""
     for path in style.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     Image.new("RGB", (30, 20)).save(tmp_path / "one.png")
-    lora = personalise(tmp_path, pipe(), tmp_path / "a.safetensors", TINY)
+    cached = read_style(tmp_path, pipe().vae, tmp_path / "latents", TINY)
+    films, pictures = open_style(cached, TINY, 0.0)
+    assert films.batch(0, size=3).latents.shape == (3, 4, FRAMES, 2, 2)
+    assert pictures.batch(0, size=3).latents.shape == (3, 4, 1, 2, 2)
+    lora = personalise(tmp_path, pipe(), tmp_path / "a.safetensors", replace(TINY, batch=3))
     assert TEMPORAL_LAYER in lora.weights
 
 

@@ -10,6 +10,7 @@ import torch
 from command_line import error_of, run
 
 from hummingbird_core.checkpoints import load_checkpoint
+from hummingbird_core.commands.train_rank_blocks import title
 from hummingbird_core.errors import InputError
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import predict_x0
@@ -323,3 +324,13 @@ def test_what_cannot_be_ranked(capsys, tmp_path, teacher):
     bare = ("train", "rank-blocks", tmp_path / "tiny.pt", *command[3:])
     assert "got no clips to measure on" in error_of(capsys, *bare)
     assert "without VAE or text encoder" in error_of(capsys, *bare, "--data", "videos")
+
+
+def test_the_title_says_what_was_measured():
+    settings = {"teacher": "nano-teacher", "clips": 8, "frames": 16, "timesteps": [999, 500]}
+    settings |= {"metric": "nano", "prompts": 12, "steps": 10, "guidance": 7.5}
+    text = "nano-teacher: 8 clips of 16 frames at t = 999, 500"
+    nano = title(settings)
+    assert nano.startswith(f"{text}; score: share of what 12 held-out prompts for shapes and")
+    assert title({**settings, "metric": "mine:score"}) == f"{text}; score: mine:score"
+    assert title({**settings, "metric": "none"}) == text

@@ -9,9 +9,9 @@ from hummingbird_core.training.recipe import (
     DataSettings,
     changed_keys,
     read_recipe,
-    recipe_names,
     write_recipe,
 )
+from hummingbird_core.training.recipe_files import recipe_names
 from hummingbird_core.training.train_settings import TrainSettings
 
 SMALL = "training: {steps: 5, learning_rate: 1e-3}\nobjectives: {output_kd: {}}\n"
@@ -53,15 +53,7 @@ def test_stage_2_is_the_papers():
     assert rewards["video"].processes == (3,)
     assert recipe.objectives.consistency.processes == (0, 1, 2)
     assert recipe.data.num_frames == (26,)
-
-
-def test_the_built_in_model_is_tuned_on_its_own_samples():
-    """Consistency distillation made its shapes worse, docs/what-nano-needed.md."""
-    recipe = read_recipe("nano-tune")
-    assert recipe.noise.samples == "student"
-    assert recipe.objectives.consistency is None
-    assert recipe.objectives.output_kd.weighting == "x0"
-    assert recipe.objectives.rewards["shapes"].max_timestep == 519
+    assert recipe.data.clips(26, seed=0).fps == 8
 
 
 def test_values_beside_the_file(tmp_path):
@@ -118,11 +110,39 @@ def test_bad_recipes(tmp_path, text, message):
         ("=3", "got '=3', expected KEY=VALUE"),
         ("training.steps=[", r"got 'training.steps=\[', whose value is no YAML"),
         ("training.step=3", "did you mean steps"),
+        ("data.num_frames=[]", r"got num_frames \(\), expected at least one length"),
+        ("data.num_frames=[16, 0]", "got num_frames 0, expected at least 1"),
+        ("data.height=63", "got clips of height 63, expected a multiple of 8: try 64"),
+        ("data.caption_dropout=3", "got caption_dropout 3.0, expected 0 to 1"),
+        ("data.fps=0", "got fps 0.0, expected more than 0, or null"),
+        ("data.max_frames=20", "got max_frames 20, expected at least 26"),
+        ("data.max_gigabytes=0", "got max_gigabytes 0.0, expected more than 0"),
+        ("student.dropout=2", "got dropout 2.0, expected 0 to below 1"),
+        ("lora.dropout=2", "got dropout 2.0, expected 0 to below 1"),
+        ("lora.rank=0", "got rank 0, expected at least 1"),
+        ("objectives.output_kd.weight=-1", "got weight -1.0, expected 0 or more"),
+        ("objectives.output_kd.every=0", "got every 0, expected at least 1"),
+        ("objectives.rewards.shapes.chunk=0", "got chunk 0, expected at least 1"),
+        ("objectives.rewards.shapes.max_timestep=-1", "got max_timestep -1, expected 0 to 999"),
+        ("objectives.rewards.shapes.captions=(", "expected a regular expression"),
+        ("validation.num_inference_steps=60", "got num_inference_steps 60, expected 1 to 50"),
+        ("validation.seed=-1", "got seed -1, expected 0 to"),
+        ("validation.fps=0", "got fps 0, expected more than 0"),
+        ("validation.guidance_scale=-1", "got guidance_scale -1.0, expected 0 or more"),
+        ("validation.prompts=['']", "expected text in each"),
     ],
 )
 def test_bad_changes(change, message):
     with pytest.raises(InputError, match=message):
-        read_recipe("nano-distil", [change])
+        read_recipe("nano-tune", [change])
+
+
+def test_a_judge_that_training_follows_is_none():
+    follows = "objectives.rewards.image.kind=pickscore"
+    with pytest.raises(InputError, match="got pickscore as the reward image and as"):
+        read_recipe("tune-0.7b", [follows])
+    read_recipe("tune-0.7b", [follows, "validation.judge=hpsv2"])
+    read_recipe("tune-0.7b", [follows, "validation.judge_weights=other"])
 
 
 def test_unknown_recipes():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 import torch
 from helpers import rnd
+from huggingface_hub import constants
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast, XCLIPConfig, XCLIPModel
 
@@ -142,6 +145,21 @@ def test_loads_from_a_folder(tmp_path):
     frames = rnd("small", (2, 3, 8, 32, 32)).tanh()
     expected = VideoTextReward(xclip(), tokenizer())(frames, CAPTIONS, seeded())
     torch.testing.assert_close(reward(frames, CAPTIONS, seeded()), expected)
+
+
+def test_a_model_that_is_not_here_is_not_looked_for_elsewhere(monkeypatch):
+    """`AutoModel` asked the hub for an adapter six times, local files only or not."""
+    asked = []
+
+    def offline(host, *_, **__):
+        asked.append(host)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", offline)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(CheckpointError, match="it is not on this computer"):
+        load_reward("video", "nobody/nothing")
+    assert not asked
 
 
 def test_another_kind_of_model_is_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from contextlib import redirect_stdout
 from importlib.util import find_spec
@@ -10,10 +11,14 @@ import pytest
 import torch
 from command_line import error_of, run
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from hummingbird_core.checkpoints import load_checkpoint
+from hummingbird_core.cli import main
+from hummingbird_core.commands.train_options import SHORT, stage_recipe
 from hummingbird_core.lora import load_lora, merge_lora
 from hummingbird_core.training.progress import read_losses
+from hummingbird_core.training.recipe import read_recipe
 from hummingbird_core.video import read_video
 
 SMALL = ("--steps", 2, "--batch", 2, "--set", "data.num_frames=2", "--set", "training.warmup=0")
@@ -32,8 +37,6 @@ def distilled(tmp_path_factory):
 
 
 def distil(folder, *more) -> None:
-    from hummingbird_core.cli import main
-
     arguments = ["train", "distil", *TEACHER, "--student", "hummingbird-nano", "-o", folder]
     assert main([str(a) for a in (*arguments, *SMALL, *VIDEO, *more)]) == 0
 
@@ -56,7 +59,8 @@ def test_stage_1_writes_a_student_and_what_happened(distilled):
     ] * 2
     if find_spec("tensorboard"):
         assert any((distilled / "tensorboard" / "distil").iterdir())
-    (video,) = (distilled / "validation").iterdir()
+    first, video = sorted((distilled / "validation").iterdir())
+    assert first.name == "000000-a-red-circle-moves-right.mp4"
     assert video.name == "000002-a-red-circle-moves-right.mp4"
     assert read_video(video).frames.shape == (2, 64, 64, 3)
     assert read_video(video).metadata["prompt"] == "a red circle moves right"
@@ -124,6 +128,7 @@ def test_stage_2_trains_all_weights_with_a_reward(capsys, tmp_path, distilled):
         (("--teacher", "nowhere"), "got model 'nowhere', expected"),
         (("--data", "nowhere"), "nowhere"),
         (("--set", "objectives.consistency.processes=[1]"), "got process 1 for consistency"),
+        (("--set", "validation.prompts=[a fox in the snow]"), "fox"),
     ],
 )
 def test_bad_input_is_one_line(capsys, tmp_path, more, message):
@@ -136,6 +141,29 @@ def test_a_lora_is_not_for_stage_1(capsys, tmp_path):
     assert "got a recipe with lora for stage 1" in error_of(
         capsys, *arguments, "--set", "lora.rank=2"
     )
+
+
+def test_the_recipe_goes_by_the_teacher(tmp_path):
+    """Without --recipe, VideoCrafter2 was distilled by the built-in model's."""
+    args = argparse.Namespace(teacher="nano-teacher", recipe=None, set=[], **dict.fromkeys(SHORT))
+    assert stage_recipe(args, "distil") == read_recipe("nano-distil")
+    args.teacher = tmp_path / "teacher.safetensors"
+    with safe_open(_built_in("nano-teacher"), "pt") as file:
+        metadata = file.metadata()
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    config = json.loads(metadata["hummingbird.config"])
+    config["vae"]["scaling_factor"] = 0.18215  # as VideoCrafter2's
+    save_file(tensors, args.teacher, {**metadata, "hummingbird.config": json.dumps(config)})
+    assert stage_recipe(args, "distil") == read_recipe("distil-0.7b")
+    assert stage_recipe(args, "tune") == read_recipe("tune-0.7b")
+
+
+def test_recipes_can_be_read_where_they_are_asked_for(capsys):
+    assert "# Stage 2 of the paper" in run(capsys, "train", "recipe", "tune-0.7b")[1]
+    assert "expected a YAML file or one of distil" in error_of(capsys, "train", "recipe", "tune")
+    with pytest.raises(SystemExit):
+        main(["train", "distil", "--help"])
+    assert "tune-0.7b" in capsys.readouterr().out
 
 
 def test_train_alone_lists_its_stages(capsys):

@@ -175,9 +175,28 @@ def test_validation_sees_the_average_without_dropout(tmp_path):
 
     fit(tmp_path, model, validate=validate, steps=5, validate_every=2, ema_decay=0.9)
     result = fit(tmp_path / "four", steps=4, ema_decay=0.9)
-    assert [entry[0] for entry in seen] == [2, 4]
-    torch.testing.assert_close(seen[1][1], result.weight.detach())
+    assert [entry[0] for entry in seen] == [0, 2, 4, 5]
+    assert not seen[0][1].any()
+    torch.testing.assert_close(seen[2][1], result.weight.detach())
     assert not any(is_training or has_grad for _, _, is_training, has_grad in seen)
+
+
+def test_a_resumed_run_validates_neither_start_nor_end_again(tmp_path):
+    seen = []
+    for steps in (4, 4, 6):
+        fit(tmp_path, validate=seen.append, steps=steps, validate_every=4)
+    assert seen == [0, 4, 6]
+    fit(tmp_path / "without", validate=seen.append, steps=1)
+    assert seen == [0, 4, 6]
+
+
+def test_validation_leaves_the_randomness_of_training_alone(tmp_path):
+    def run(name: str, **changes) -> list[float]:
+        model = nn.Sequential(nn.Dropout(0.5), linear())
+        fit(tmp_path / name, model, validate=lambda done: torch.rand(3), steps=4, **changes)
+        return losses(tmp_path / name)
+
+    assert run("with", validate_every=1) == run("without")
 
 
 def test_nan_ends_a_run_after_some_steps_and_leaves_the_weights(tmp_path):
@@ -278,6 +297,15 @@ def test_the_state_of_another_optimizer(tmp_path):
     torch.save({**state, "optimizer_name": "AdamW8bit"}, tmp_path / "fit.state.pt")
     with pytest.raises(CheckpointError, match="which AdamW8bit made, expected the state of AdamW:"):
         fit(tmp_path)
+
+
+def test_weight_decay_and_betas_are_those_of_the_last_start(tmp_path):
+    """The state of the optimizer brought its old ones back."""
+    changed = {"weight_decay": 0.5, "betas": (0.5, 0.6)}
+    fit(tmp_path, steps=1, learning_rate=1e-3)
+    fit(tmp_path, steps=2, learning_rate=1e-3, **changed)
+    (group,) = torch.load(tmp_path / "fit.state.pt", weights_only=True)["optimizer"]["param_groups"]
+    assert {key: group[key] for key in changed} == changed
 
 
 def test_a_damaged_state(tmp_path):

@@ -43,13 +43,24 @@ def test_processes_share_the_clips_of_a_step():
 def test_windows_lie_inside_and_all_strides_come():
     settings = ClipSettings(num_frames=16)
     for available, longest in ((16, 1), (31, 2), (90, 5), (91, 6), (400, 6)):
-        windows = [draw_window(available, settings, random.Random(i)) for i in range(300)]
+        windows = [draw_window(available, 24.0, settings, random.Random(i)) for i in range(300)]
         assert all(w.start >= 0 and w.start + 15 * w.stride < available for w in windows)
         assert {w.stride for w in windows} == set(range(1, longest + 1))
 
 
 def test_a_picture_is_a_window_of_one_frame():
-    assert draw_window(1, ClipSettings(num_frames=1), random.Random(0)).start == 0
+    assert draw_window(1, 8.0, ClipSettings(num_frames=1), random.Random(0)).start == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "available", "stride"), [(24, 400, 3), (30, 400, 4), (6, 400, 1), (24, 60, 2)]
+)
+def test_clips_can_be_taken_at_one_rate(source, available, stride):
+    """The last video is too short for 26 frames at a stride of 3."""
+    settings = ClipSettings(num_frames=26, fps=8)
+    windows = [draw_window(available, source, settings, random.Random(i)) for i in range(50)]
+    assert {window.stride for window in windows} == {stride}
+    assert all(0 <= w.start < available - 25 * stride for w in windows)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +76,7 @@ def test_the_model_is_told_whole_frames_a_second(fps, stride, told):
         lambda: ClipSettings(num_frames=0),
         lambda: ClipSettings(max_stride=0),
         lambda: ClipSettings(caption_dropout=1.5),
+        lambda: ClipSettings(fps=0.0),
         lambda: FrameSettings(height=20),
         lambda: FrameSettings(max_frames=0),
     ],

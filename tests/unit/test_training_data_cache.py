@@ -20,6 +20,8 @@ from hummingbird_core.training.data.clip_order import ClipSettings
 from hummingbird_core.training.data.clip_reading import FrameSettings, read_frames, to_video
 from hummingbird_core.training.data.clip_sources import CachedClips, Mixture, VideoClips, open_clips
 from hummingbird_core.training.data.latent_cache import cache_latents
+from hummingbird_core.training.recipe import read_recipe
+from hummingbird_core.training.stage import open_data
 from hummingbird_core.vae import encode_video
 
 SHORT = ClipSettings(num_frames=4, seed=3)
@@ -168,16 +170,27 @@ def test_captions_are_dropped_as_often_as_asked(cached):
     assert 0.4 < Counter(captions)[""] / len(captions) < 0.6
 
 
-def test_fewer_clips_than_a_step_takes(clips):
-    with pytest.raises(InputError, match="got 6 usable clips, expected at least the 8 of one step"):
-        clips.batch(0, size=4, world_size=2)
+def test_a_step_may_take_more_clips_than_there_are(clips):
+    captions = clips.batch(0, size=9, rank=1, world_size=2).captions
+    assert captions == clips.batch(0, size=18).captions[9:]
+    assert set(Counter(clips.batch(0, size=18).captions).values()) == {3}
+
+
+def test_limits_come_from_the_recipe(folder, vae, tmp_path):
+    small = ["data.height=16", "data.width=24", "data.num_frames=4"]
+    recipe = read_recipe("distil-0.7b", [*small, "data.max_frames=9"])
+    clips = open_data(folder, vae, recipe, tmp_path)
+    assert {clip.num_frames for clip in clips.clips} == {9}
+    recipe = read_recipe("distil-0.7b", [*small, "data.max_gigabytes=1e-9"])
+    with pytest.raises(InputError, match="without a usable clip"):
+        open_data(folder, vae, recipe, tmp_path)
 
 
 def test_nothing_usable(vae, tmp_path):
     add_clip(tmp_path / "videos" / "a.mp4", frames=3)
     with pytest.raises(InputError, match="without a usable clip"):
         open_clips(tmp_path / "videos", vae, tmp_path / "cache", SMALL, SHORT)
-    with pytest.raises(InputError, match="raise max_frames"):
+    with pytest.raises(InputError, match=r"raise data\.max_frames"):
         open_clips(tmp_path, vae, tmp_path / "cache", SMALL, ClipSettings(num_frames=41))
 
 

@@ -30,12 +30,15 @@ class ClipSettings:
             its video is long enough for.
         caption_dropout: share of clips without text, for classifier-free guidance.
         seed: of everything random.
+        fps: to take clips at, as nearly as whole strides and the video's length allow, in place of
+            a random stride.
     """
 
     num_frames: int = 16
     max_stride: int = MAX_STRIDE
     caption_dropout: float = 0.0
     seed: int = 0
+    fps: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("num_frames", "max_stride"):
@@ -43,6 +46,8 @@ class ClipSettings:
                 raise InputError(f"got {name} {getattr(self, name)}, expected at least 1")
         if not 0 <= self.caption_dropout <= 1:
             raise InputError(f"got caption_dropout {self.caption_dropout}, expected 0 to 1")
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise InputError(f"got fps {self.fps}, expected more than 0, or null for any rate")
 
 
 @dataclass(frozen=True)
@@ -80,11 +85,16 @@ def clip_random(number: int, seed: int) -> random.Random:
     return random.Random(f"clip {seed} {number}")
 
 
-def draw_window(available: int, settings: ClipSettings, rng: random.Random) -> Window:
-    """A random stride among those that `available` frames allow, and a random start."""
+def draw_window(
+    available: int, source_fps: float, settings: ClipSettings, rng: random.Random
+) -> Window:
+    """A random start among `available` frames, and a stride that they allow: random, or by fps."""
     steps = settings.num_frames - 1
     longest = (available - 1) // steps if steps else 1
-    stride = rng.randint(1, min(settings.max_stride, longest))
+    if settings.fps is None:
+        stride = rng.randint(1, min(settings.max_stride, longest))
+    else:
+        stride = min(max(1, round(source_fps / settings.fps)), longest)
     return Window(rng.randrange(available - steps * stride), stride)
 
 

@@ -26,7 +26,7 @@ from .clip_order import (
     numbers_of_step,
 )
 from .clip_reading import FrameSettings, read_frames, to_video
-from .latent_cache import CachedClip, cache_latents, report_skipped
+from .latent_cache import MAX_GIGABYTES, CachedClip, cache_latents, report_skipped
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
@@ -43,7 +43,7 @@ def open_clips(
     frames: FrameSettings,
     settings: ClipSettings,
     *,
-    max_gigabytes: float = 100.0,
+    max_gigabytes: float = MAX_GIGABYTES,
 ) -> CachedClips:
     """The clips of `source` with their latents in the folder `cache`: made now, read in training.
 
@@ -54,7 +54,7 @@ def open_clips(
     if settings.num_frames > frames.max_frames:
         raise InputError(
             f"got clips of {settings.num_frames} frames of videos cut to {frames.max_frames}: "
-            "raise max_frames"
+            "raise data.max_frames"
         )
     cached = cache_latents(list_clips(source), vae, cache, frames, max_gigabytes=max_gigabytes)
     clips = CachedClips.of(cached.clips, settings)
@@ -88,16 +88,17 @@ class CachedClips:
     def batch(self, step: int, *, size: int, rank: int = 0, world_size: int = 1) -> ClipBatch:
         """See `batch.ClipSource`.
 
+        Clips are an endless row: where a step takes more than there are, it begins a new epoch.
+
         Raises:
-            InputError: there are fewer clips than one step takes, or latents are damaged.
+            InputError: latents are damaged.
         """
-        check_enough(len(self.clips), size * world_size)
         return collate([self._draw(n) for n in numbers_of_step(step, size, rank, world_size)])
 
     def _draw(self, number: int) -> Drawn:
         clip = self.clips[clip_index(number, len(self.clips), self.settings.seed)]
         rng = clip_random(number, self.settings.seed)
-        window = draw_window(clip.num_frames, self.settings, rng)
+        window = draw_window(clip.num_frames, clip.fps, self.settings, rng)
         last = window.start + window.stride * (self.settings.num_frames - 1)
         mean, std = clip.read(window.start, last, window.stride)
         generator = torch.Generator().manual_seed(rng.getrandbits(32))
@@ -125,9 +126,8 @@ class VideoClips:
         """See `batch.ClipSource`.
 
         Raises:
-            InputError: there are fewer usable videos than one step takes.
+            InputError: none of the videos can be used.
         """
-        check_enough(len(self.videos) - len(self.skipped), size * world_size)
         return collate([self._draw(n) for n in numbers_of_step(step, size, rank, world_size)])
 
     def _draw(self, number: int) -> Drawn:
@@ -147,7 +147,7 @@ class VideoClips:
         frames = read_frames(video, self.frames)
         if reason := too_short(video.name, len(frames.pixels), self.settings):
             raise InputError(reason)
-        window = draw_window(len(frames.pixels), self.settings, rng)
+        window = draw_window(len(frames.pixels), frames.fps, self.settings, rng)
         pixels = frames.pixels[window.start :: window.stride][: self.settings.num_frames]
         generator = torch.Generator(self.vae.device).manual_seed(rng.getrandbits(32))
         with torch.no_grad():
@@ -179,15 +179,6 @@ def too_short(name: str, num_frames: int, settings: ClipSettings) -> str:
     if num_frames >= settings.num_frames:
         return ""
     return f"{name} has {num_frames} frames, expected at least {settings.num_frames}"
-
-
-def check_enough(count: int, needed: int) -> None:
-    """Raises InputError unless there are as many clips as a step takes."""
-    if count < needed:
-        raise InputError(
-            f"got {count} usable clips, expected at least the {needed} of one step: "
-            "add clips, or lower the batch size"
-        )
 
 
 def collate(drawn: Sequence[Drawn]) -> ClipBatch:

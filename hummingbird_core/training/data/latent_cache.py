@@ -46,7 +46,8 @@ VERSION = 1  # of the files; raised when their meaning changes
 JOURNAL = "clips.jsonl"
 CHUNK = 16  # frames that are floats at a time
 NAMED = 10  # skipped clips that a warning names
-FULL = "is left out: the cache is full, raise max_gigabytes"
+MAX_GIGABYTES = 100.0  # about 15,000 clips of 160 frames at full size
+FULL = "is left out: the cache is full, raise data.max_gigabytes"
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def cache_latents(
     folder: Path,
     settings: FrameSettings,
     *,
-    max_gigabytes: float = 100.0,
+    max_gigabytes: float = MAX_GIGABYTES,
 ) -> Cached:
     """Encodes what is not in the cache yet, with a progress bar; call again after any stop.
 

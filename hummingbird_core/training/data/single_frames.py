@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import math
 import random
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -17,27 +20,64 @@ from ...curation.sources import VIDEO_SUFFIXES
 from ...errors import InputError
 from ...video_reader import open_video
 
+logger = logging.getLogger(__name__)
+
 CROP = 256  # pixels of a side
 MOST_FRAMES = 160  # of a video, of which one is taken: all before it have to be decoded
+HELD_OUT = 20  # of so many videos, one is not trained on
 
 
+@dataclass(frozen=True)
 class VideoFrames:
-    """Random crops of random frames of the videos in a folder.
+    """Random crops of random frames of videos; in place of one that can't be read comes the next.
 
-    Raises:
-        InputError: there are none.
+    Attributes:
+        files: the videos.
+        skipped: by name, why a video could not be used, as far as this process has met them.
     """
 
-    def __init__(self, folder: Path):
-        files = (file for file in folder.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES)
-        self.files = sorted(files)
-        if not self.files:
-            raise InputError(f"got folder {folder} without videos, expected some: check --videos")
+    files: Sequence[Path]
+    skipped: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, seeds: Sequence[int]) -> Tensor:
-        """A picture for each seed, `[B, 3, CROP, CROP]` in -1..1; smaller frames are enlarged."""
-        randoms = map(random.Random, seeds)
-        return torch.stack([_crop(_frame(rng.choice(self.files), rng), rng) for rng in randoms])
+        """A picture for each seed, `[B, 3, CROP, CROP]` in -1..1; smaller frames are enlarged.
+
+        Raises:
+            InputError: none of the videos can be read.
+        """
+        return torch.stack([self._picture(seed) for seed in seeds])
+
+    def _picture(self, seed: int) -> Tensor:
+        first = random.Random(f"file {seed}").randrange(len(self.files))
+        for attempt in range(len(self.files)):
+            file = self.files[(first + attempt) % len(self.files)]
+            if str(file) in self.skipped:
+                continue
+            try:
+                rng = random.Random(seed)
+                return _crop(_frame(file, rng), rng)
+            except InputError as error:
+                self.skipped[str(file)] = str(error)
+                logger.warning("%s; %d videos left out so far", error, len(self.skipped))
+        raise InputError(f"got {len(self.files)} videos of which none can be used: give others")
+
+
+def open_frames(folder: Path) -> tuple[VideoFrames, VideoFrames]:
+    """The frames of the videos in a folder: those to train on, and those of videos held out.
+
+    Raises:
+        InputError: there are fewer than two videos.
+    """
+    files = [file for file in folder.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES]
+    if len(files) < 2:
+        raise InputError(
+            f"got folder {folder} with {len(files)} videos, expected some to train on and one to "
+            "measure with: check --videos"
+        )
+    names = {file: str(file.relative_to(folder)).encode() for file in files}
+    files.sort(key=lambda file: hashlib.sha256(names[file]).digest())  # no matter what they show
+    count = math.ceil(len(files) / HELD_OUT)
+    return VideoFrames(files[count:]), VideoFrames(files[:count])
 
 
 def _frame(file: Path, rng: random.Random) -> Tensor:
@@ -45,8 +85,10 @@ def _frame(file: Path, rng: random.Random) -> Tensor:
     with open_video(file) as video:
         count = int((video.duration or 0) * video.fps)
         until = 1 + rng.randrange(min(max(count, 1), MOST_FRAMES))
-        frame = deque(islice(video.frames, until), maxlen=1).pop()
-    return torch.from_numpy(np.array(frame)).permute(2, 0, 1) / 127.5 - 1
+        last = deque(islice(video.frames, until), maxlen=1)
+    if not last:
+        raise InputError(f"{file.name} holds no frame: get it again")
+    return torch.from_numpy(np.array(last.pop())).permute(2, 0, 1) / 127.5 - 1
 
 
 def _crop(frame: Tensor, rng: random.Random) -> Tensor:

@@ -58,7 +58,7 @@ class PersonalSettings:
         rank: of the LoRA.
         steps: optimizer steps.
         learning_rate: constant after a short warm-up.
-        batch: clips of a step; all there are, if these are fewer.
+        batch: clips of a step; where there are fewer, each comes several times, with other noise.
         num_frames: of a clip.
         height, width: pixels, multiples of 8.
         seed: of everything random.
@@ -117,12 +117,12 @@ def personalise(
         raise InputError(f"got output {output.name}, expected a name that ends in .safetensors")
     check_destination(output, overwrite=overwrite)
     folder = output.with_suffix(".run")
-    name = f"lora-{run_key(pipe.unet, settings)}"
     vae, text_encoder = _whole(pipe)
     clips = one_by_one(lambda: read_style(source, vae, folder / "latents", settings))
-    loss, batch = make_loss(pipe.unet, text_encoder, clips, settings)
+    name = f"lora-{run_key(pipe.unet, settings, clips)}"
+    loss = make_loss(pipe.unet, text_encoder, clips, settings)
     _add_lora(pipe.unet, settings, only_pictures=all(clip.num_frames == 1 for clip in clips))
-    lora = lora_from_peft(train(name, pipe.unet, loss, _train_settings(settings, batch), folder))
+    lora = lora_from_peft(train(name, pipe.unet, loss, _train_settings(settings), folder))
     if connect().is_main_process:
         save_lora(lora, output, overwrite=overwrite)
     return lora
@@ -168,18 +168,17 @@ def make_loss(
     encoder: TextEncoder,
     clips: Sequence[CachedClip],
     settings: PersonalSettings,
-) -> tuple[Loss, int]:
-    """What to train the LoRA of `unet` on, and with how many clips a step."""
+) -> Loss:
+    """What to train the LoRA of `unet` on."""
     is_student = unet.config.guidance_embedding
     sources = open_style(clips, settings, 0.0 if is_student else CAPTION_DROPOUT)
     mixture = Mixture([(source, len(source.clips)) for source in sources], settings.seed)
     encoder.to(connect().device)
     captions = Captions.of(encoder, [clip.caption for clip in clips], settings.trigger)
     encoder.to("cpu")
-    batch = min(settings.batch, *(len(source.clips) for source in sources))
     if is_student:
-        return StudentLoss(unet, mixture, captions, settings.num_frames), batch
-    return TeacherLoss(unet, mixture, captions), batch
+        return StudentLoss(unet, mixture, captions, settings.num_frames)
+    return TeacherLoss(unet, mixture, captions)
 
 
 def open_style(
@@ -230,19 +229,21 @@ def _is_temporal(layer: str, unet: HummingbirdUNet) -> bool:
     return any(isinstance(parent, (TemporalConvBlock, TemporalTransformer)) for parent in parents)
 
 
-def run_key(unet: HummingbirdUNet, settings: PersonalSettings) -> str:
+def run_key(unet: HummingbirdUNet, settings: PersonalSettings, clips: Sequence[CachedClip]) -> str:
     """Differs whenever another run is asked for; more steps only prolong one."""
     digest = hashlib.sha256(json.dumps(asdict(replace(settings, steps=1))).encode())
     digest.update(unet.get_parameter("out.2.weight").detach().numpy().tobytes())  # which model
+    # The latents' file is called after the pixels.
+    digest.update(json.dumps([(c.name, c.caption, c.path.stem) for c in clips]).encode())
     return digest.hexdigest()[:8]
 
 
-def _train_settings(settings: PersonalSettings, batch: int) -> TrainSettings:
+def _train_settings(settings: PersonalSettings) -> TrainSettings:
     return TrainSettings(
         steps=settings.steps,
         learning_rate=settings.learning_rate,
         warmup=10,
-        batch=batch,
+        batch=settings.batch,
         precision=_precision(),
         seed=settings.seed,
     )

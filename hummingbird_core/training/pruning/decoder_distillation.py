@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...checkpoints import LICENCE_KEY
 from ...fast_decoders import PRUNED_KEY, PrunedDecoderConfig
-from ...files import complete_or_absent
+from ...files import check_destination, complete_or_absent
 from ..nano.autoencoder import perturbed
 from ..parts import Part
 from ..train_settings import TrainSettings
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
 
 Frames = Callable[[Sequence[int]], Tensor]  # seeds -> a picture for each, [B, 3, H, W] in -1..1
-Perceptual = Callable[[Tensor, Tensor], Tensor]  # (decoded, target) -> a scalar
 # Deviation of the noise on the latents is drawn up to this share of theirs: the U-Net's latents
 # are not as clean as the encoder's.
 LATENT_NOISE = 0.1
@@ -39,10 +38,10 @@ def distil_decoder(
     frames: Frames,
     settings: TrainSettings,
     folder: Path,
-    *,
-    perceptual: Perceptual | None = None,
 ) -> AutoencoderKL:
     """Trains `small` in place and returns it, with its averaged weights.
+
+    Absolute and squared error alone leave natural textures a little blurred.
 
     Args:
         full: frozen, on the training device; encodes the frames, and decodes them into what is to
@@ -51,8 +50,6 @@ def distil_decoder(
         frames: gives training pictures.
         settings: of the training; a batch is one of frames.
         folder: keeps the state, so that a stopped run goes on.
-        perceptual: a further term of the loss. Absolute and squared error alone leave natural
-            textures blurred, shapes of one colour have none; LPIPS is usual.
     """
 
     def loss(part: Part) -> dict[str, Tensor]:
@@ -60,10 +57,8 @@ def distil_decoder(
             latents = _latents(full, frames(part.clip_seeds))
             latents = perturbed(latents, LATENT_NOISE * latents.std(), part)
             target = full.decode(latents).sample
-        decoded = small.decode(latents).sample
-        error = decoded - target
-        terms = {"l1": error.abs().mean(), "l2": error.square().mean()}
-        return terms if perceptual is None else {**terms, "perceptual": perceptual(decoded, target)}
+        error = small.decode(latents).sample - target
+        return {"l1": error.abs().mean(), "l2": error.square().mean()}
 
     return train("decoder", small, loss, settings, folder)
 
@@ -72,20 +67,25 @@ def _latents(vae: Any, frames: Tensor) -> Tensor:
     return vae.encode(frames.to(vae.device)).latent_dist.mean
 
 
+def held_out_pictures(frames: Frames, count: int = HELD_OUT_FRAMES) -> Tensor:
+    """Pictures that no step trains on, `[count, 3, H, W]` in -1..1."""
+    return frames(range(HELD_OUT_SEED, HELD_OUT_SEED + count))
+
+
 @torch.no_grad()
-def psnr_against(full: Any, small: Any, frames: Frames, count: int = HELD_OUT_FRAMES) -> float:
-    """How close `small` decodes to `full` on pictures that were not trained on, in dB.
+def psnr_against(full: Any, small: Any, pictures: Tensor) -> float:
+    """How close `small` decodes to `full` on pictures `[B, 3, H, W]` in -1..1, in dB.
 
     10 log10(peak^2 / mean squared error), with the peak of 2 that frames in -1..1 have.
     """
-    latents = _latents(full, frames(range(HELD_OUT_SEED, HELD_OUT_SEED + count)))
+    latents = _latents(full, pictures)
     pairs = [(full.decode(z).sample, small.decode(z).sample) for z in latents.split(8)]
     error = torch.stack([(a.clamp(-1, 1) - b.clamp(-1, 1)).square().mean() for a, b in pairs])
     return 10 * math.log10(4 / error.mean().item())
 
 
 def save_decoder(path: Path, small: Any, *, psnr: float, licence: str) -> None:
-    """Writes a file that `load_fast_decoder` reads, in fp16."""
+    """Writes a file that `load_fast_decoder` reads, in fp16; an older one is replaced."""
     config: Any = small.config
     names = PrunedDecoderConfig.__dataclass_fields__
     shape = PrunedDecoderConfig(**{name: config[name] for name in names})
@@ -94,6 +94,7 @@ def save_decoder(path: Path, small: Any, *, psnr: float, licence: str) -> None:
         "hummingbird.psnr": f"{psnr:.2f}",
         LICENCE_KEY: licence,
     }
+    check_destination(path, overwrite=True)
     tensors = {key: value.half().cpu().contiguous() for key, value in small.state_dict().items()}
     with complete_or_absent(path) as file:
         file.write(save(tensors, metadata=metadata))

@@ -6,17 +6,13 @@ projections multiply from the right; otherwise both differ in names only.
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ...checkpoints import read_tensors
 from ...errors import CheckpointError
 from ...state_dicts import check_fit
 
@@ -48,25 +44,6 @@ _RENAMES = (
     (r"\.attn\.", ".self_attn."),
 )
 _TRANSPOSED = ("visual.proj", "text_projection")
-
-
-def convert_hps(source: str | Path, folder: str | Path) -> None:
-    """Writes `config.json` and safetensors, which `CLIPModel.from_pretrained(folder)` loads.
-
-    Args:
-        source: the released file, `HPS_v2.1_compressed.pt`; nothing in it is executed.
-        folder: made if it is not there; older files of these names are replaced.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, unsafe, or not such a model.
-    """
-    model = clip_from_open_clip(read_tensors(source))
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        model.save_pretrained(temporary)
-        for file in Path(temporary).iterdir():
-            os.replace(file, folder / file.name)
 
 
 def clip_from_open_clip(weights: Mapping[str, Tensor]) -> CLIPModel:

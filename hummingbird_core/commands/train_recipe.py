@@ -1,0 +1,25 @@
+"""`hummingbird train recipe`: a recipe of the package, to read or to start one's own from."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..training.recipe_files import recipe_names, recipe_text
+
+EPILOG = """\
+examples:
+  hummingbird train recipe tune-0.7b
+  hummingbird train recipe nano-distil > mine.yaml
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `hummingbird train recipe`."""
+    parser.epilog = EPILOG
+    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(recipe_names())}")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print it, with the comments that say why."""
+    text, _ = recipe_text(args.name)
+    print(text, end="")

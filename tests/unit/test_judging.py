@@ -1,0 +1,93 @@
+"""Scores of validation videos: what is kept of them, over a resume too, and who may judge."""
+
+from __future__ import annotations
+
+import json
+import logging
+from itertools import islice
+
+import pytest
+import torch
+
+pytest.importorskip("accelerate", reason="needs the extra train")
+
+from hummingbird_core.errors import InputError
+from hummingbird_core.training.judging import Judging, load_judge, make_judging
+from hummingbird_core.training.nano.autoencoder import build_vae
+from hummingbird_core.training.nano.shapes import random_shape
+from hummingbird_core.training.nano.world import samples
+from hummingbird_core.training.objectives import RewardFeedback
+from hummingbird_core.training.progress import read_losses
+from hummingbird_core.training.recipe import read_recipe
+from hummingbird_core.training.rewards.shape_judge import ShapeJudge
+from hummingbird_core.training.rewards.shapes import ShapesReward
+from hummingbird_core.training.stage import make_objectives
+
+
+@pytest.fixture(scope="module")
+def drawn() -> tuple[torch.Tensor, list[str]]:
+    """Four clips of shapes `[4, 3, T, H, W]` that show what their captions say."""
+    scenes = list(islice(samples(3, random_shape), 4))
+    frames = torch.stack([scene.render() for scene, _ in scenes]) * 2 - 1
+    return frames, [caption for _, caption in scenes]
+
+
+def judging(path) -> Judging:
+    rewards = [RewardFeedback(reward=ShapesReward(), vae=build_vae(), weight=2.0)]
+    return Judging(path, rewards, ShapeJudge())
+
+
+def test_a_resumed_run_goes_on_with_the_scores_of_the_steps_before(drawn, tmp_path):
+    videos, prompts = drawn
+    path = tmp_path / "judge.jsonl"
+    first = judging(path)
+    first.add(0, torch.zeros_like(videos), prompts)
+    first.add(100, videos, prompts)
+    first.add(200, videos, prompts)
+    resumed = judging(path)
+    assert [v.step for v in resumed.log.verdicts] == [0, 100, 200]
+    resumed.add(200, torch.zeros_like(videos), prompts)  # the state was that of step 150
+    lines = read_losses(path)
+    assert [line["step"] for line in lines] == [0, 100, 200]
+    assert lines[1]["held_out"] == pytest.approx([1.0] * 4)
+    assert lines[2] == {**lines[0], "step": 200}
+    assert sum(lines[1]["reward"]) > sum(lines[0]["reward"])
+
+
+def test_rewards_count_by_their_weights(drawn, tmp_path):
+    videos, prompts = drawn
+    one = judging(tmp_path / "one.jsonl")
+    one.add(0, videos, prompts)
+    (verdict,) = one.log.verdicts
+    frames = ShapesReward().frames_needed(videos.shape[2], torch.Generator())
+    expected = 2.0 * ShapesReward()(videos[:, :, frames], prompts, torch.Generator())
+    torch.testing.assert_close(verdict.reward, expected)
+
+
+def test_a_fall_since_the_start_is_told_after_a_resume(drawn, tmp_path, caplog):
+    videos, prompts = drawn
+    path = tmp_path / "judge.jsonl"
+    line = {"step": 0, "reward": [0.0, 0.1, 0.0, 0.1], "held_out": [1.0, 1.0, 1.0, 1.0]}
+    path.write_text(json.dumps(line) + "\n")
+    with caplog.at_level(logging.WARNING):
+        judging(path).add(100, videos.flip(2), prompts)  # all move the wrong way
+    assert "reward hacking at step 100: since step 0" in caplog.text
+
+
+def test_the_judge_of_a_recipe(tmp_path):
+    recipe = read_recipe("nano-tune")
+    objectives = make_objectives(recipe, build_vae())
+    made = make_judging(recipe, objectives, tmp_path / "judge.jsonl")
+    assert made is not None
+    assert isinstance(made.held_out, ShapeJudge)
+    without = read_recipe("nano-tune", ["validation.judge=null"])
+    assert make_judging(without, objectives, tmp_path / "judge.jsonl") is None
+    assert make_judging(recipe, {}, tmp_path / "judge.jsonl") is None
+    assert load_judge("shapes", None).name == "shapes"
+
+
+def test_prompts_that_nobody_can_read_show_before_training(tmp_path):
+    recipe = read_recipe("nano-tune", ["validation.prompts=[a hummingbird over a meadow]"])
+    objectives = make_objectives(recipe, build_vae())
+    with pytest.raises(InputError, match="got the caption 'a hummingbird over a meadow'"):
+        make_judging(recipe, objectives, tmp_path / "judge.jsonl")
