@@ -21,7 +21,7 @@ from torch import Tensor
 from .checkpoint_layout import CONFIG_KEY, ModelConfigs, Part, Parts, model_configs, split_parts
 from .download import CATALOG
 from .errors import CheckpointError, InputError, OutputError
-from .files import check_destination, sha256_of_file
+from .files import check_destination, sha256_of_file, weights_files
 from .tensor_files import Progress, TensorFile, open_tensors, stored_dtype, write_safetensors
 from .unet import HummingbirdUNet, UNetConfig
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from .text_encoder import TextEncoder
 
 CUSTOM_PRESET = "custom"  # a U-Net of none of the known shapes
-SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 PRESET_KEY = "hummingbird.preset"
 TOKENIZER_KEY = "hummingbird.tokenizer"
 LICENCE_KEY = "hummingbird.licence"
@@ -98,7 +97,7 @@ def load_checkpoint(
 def _checkpoint_file(path: Path) -> Path:
     if not path.is_dir():
         return path
-    found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+    found = weights_files(path)
     if len(found) != 1:
         names = ", ".join(file.name for file in found[:5]) or "none"
         raise CheckpointError(

@@ -11,6 +11,7 @@ from ..errors import InputError
 from .enhance import tokenizer_of, warn
 from .jobs import Job, VideoSettings, describe, file_name, read_prompt_file
 from .making import make_missing
+from .model import ModelSettings
 from .options import (
     ENGINE_DEFAULTS,
     add_engine,
@@ -96,10 +97,11 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--engine goes with --prompts: it is for many videos")
     journal = (args.output or Path("videos")) / "journal.jsonl"
     engine = device_engine(args) if args.engine else None
-    return make_missing(_plan(args), model_settings(args), args.overwrite, engine, journal)
+    model = model_settings(args)
+    return make_missing(_plan(args, model), model, args.overwrite, engine, journal)
 
 
-def _plan(args: argparse.Namespace) -> list[Job]:
+def _plan(args: argparse.Namespace, model: ModelSettings) -> list[Job]:
     settings = video_settings(args, args.prompt)
     if args.prompts is None:
         if args.format:
@@ -112,13 +114,16 @@ def _plan(args: argparse.Namespace) -> list[Job]:
             (one, folder / f"{file_name(index, one.prompt)}{suffix}", origin)
             for index, (one, origin) in enumerate(read_prompt_file(args.prompts, settings), start=1)
         ]
+    record = model.record()
     if args.enhance is None:
-        return [_job(args, *request) for request in requests]
-    return _enhanced_jobs(args, requests)
+        return [_job(args, record, *request) for request in requests]
+    return _enhanced_jobs(args, record, requests)
 
 
 def _enhanced_jobs(
-    args: argparse.Namespace, requests: list[tuple[VideoSettings, Path, str]]
+    args: argparse.Namespace,
+    model: dict[str, Any],
+    requests: list[tuple[VideoSettings, Path, str]],
 ) -> list[Job]:
     """Jobs with better prompts; a language model is gone again before the video model comes."""
     from ..prompts import create_enhancer
@@ -131,23 +136,22 @@ def _enhanced_jobs(
             better = enhancer.enhance(settings.prompt, settings.seed)
             warn(better, f"{origin}: " if origin else "")
             settings = replace(settings, prompt=better.text)
-            jobs.append(_job(args, settings, output, origin, better.record()))
+            jobs.append(_job(args, {**model, **better.record()}, settings, output, origin))
     return jobs
 
 
 def _job(
     args: argparse.Namespace,
+    made_by: dict[str, Any],
     settings: VideoSettings,
     output: Path,
     origin: str,
-    origin_of_prompt: dict[str, Any] | None = None,
 ) -> Job:
     wanted = [output.with_suffix(f".{kind}") for kind in ("gif", "webp", "png") if vars(args)[kind]]
     sheet = output.with_name(f"{output.stem}-contact-sheet.png")
-    record = describe(settings, **model_settings(args).record(), **(origin_of_prompt or {}))
     return Job(
         settings,
-        record,
+        describe(settings, **made_by),
         videos=tuple(dict.fromkeys([output, *wanted])),
         contact_sheet=sheet if args.contact_sheet else None,
         json=output.with_suffix(".json") if args.json else None,

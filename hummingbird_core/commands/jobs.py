@@ -12,6 +12,8 @@ from typing import Any
 from ..errors import HummingbirdError, InputError, OutputError
 from ..video import read_metadata, written_path
 
+SIZE = ("width", "height")
+
 
 @dataclass(frozen=True)
 class VideoSettings:
@@ -107,8 +109,8 @@ class Job:
         except (HummingbirdError, OSError):
             return False
         # A size that was left to the model is whatever the model chose.
-        wanted = {key: value for key, value in self.record.items() if value is not None}
-        return all(found.get(key) == value for key, value in wanted.items())
+        wanted = [key for key in self.record if key not in SIZE or self.record[key] is not None]
+        return all(found.get(key) == self.record[key] for key in wanted)
 
 
 def read_prompt_file(path: Path, defaults: VideoSettings) -> list[tuple[VideoSettings, str]]:

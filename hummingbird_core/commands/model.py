@@ -34,12 +34,28 @@ class ModelSettings:
     dtype: str | None = None
 
     def record(self) -> dict[str, Any]:
-        """What of it decides the result. Without folders: a video must not tell where they are."""
+        """What of it decides the result. Without folders: a video must not tell where they are.
+
+        Names alone don't decide it: whatever is trained is called `student.safetensors`.
+
+        Raises:
+            HummingbirdError: a file is not there.
+        """
+        from ..fast_decoders import find_decoder
+        from ..files import fingerprint
+        from ..model_files import find_model
+
+        self.check()
         return {
             "model": Path(self.model).name,
-            "loras": [{"file": path.name, "strength": strength} for path, strength in self.loras],
+            "model_sha256": fingerprint(find_model(self.model)),
+            "loras": [
+                {"file": path.name, "strength": strength, "sha256": fingerprint(path)}
+                for path, strength in self.loras
+            ],
             "dtype": self.dtype,
             "tiny_vae": self.tiny_vae and self.tiny_vae.name,
+            "tiny_vae_sha256": self.tiny_vae and fingerprint(find_decoder(self.tiny_vae)),
         }
 
     def absolute(self) -> ModelSettings:

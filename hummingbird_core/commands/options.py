@@ -69,14 +69,24 @@ def add_model(group: Any) -> None:
 
 
 def model_settings(args: argparse.Namespace) -> ModelSettings:
-    """The model that was asked for."""
+    """The model that was asked for; without --dtype, in that of the device it will run on."""
     return ModelSettings(
         model=args.model,
         loras=tuple(map(split_strength, args.lora)),
         tiny_vae=args.tiny_vae,
         device=args.device,
-        dtype=args.dtype,
+        dtype=args.dtype or _default_dtype(args),
     )
+
+
+def _default_dtype(args: argparse.Namespace) -> str:
+    from ..devices import best_device, check_device, default_dtype, short_name
+
+    if args.device:
+        return short_name(default_dtype(check_device(args.device)))
+    if args.gpus_per_worker:  # of a cluster: this machine may have none
+        return "fp16"
+    return short_name(default_dtype(best_device()))
 
 
 def split_strength(lora: str) -> tuple[Path, float]:

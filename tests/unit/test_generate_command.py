@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -16,6 +17,8 @@ from diffusers.models import AutoencoderTiny
 from hummingbird_core.cli import main
 from hummingbird_core.commands.jobs import file_name
 from hummingbird_core.commands.options import split_strength
+from hummingbird_core.fast_decoders import find_decoder
+from hummingbird_core.model_files import find_model
 from hummingbird_core.video import read_metadata, read_video
 
 # bad input, found before any model is loaded
@@ -160,6 +163,42 @@ def test_the_same_command_again_does_nothing(capsys, clip):
 
 def test_other_settings_do_not_replace_a_video(capsys, clip):
     assert "--overwrite" in error_of(capsys, "generate", PROMPT, "-o", clip, "--seed", 6)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [("--tiny-vae", "nano"), ("--context-length", 4), ("--dtype", "bf16")],
+    ids=lambda pair: pair[0],
+)
+def test_a_setting_that_is_taken_back_is_another_setting(capsys, tmp_path, setting):
+    command = ("generate", PROMPT, "-o", tmp_path / "v.mp4", "--frames", 2, "--steps", 1)
+    assert run(capsys, *command, *setting)[0] == 0
+    assert "--overwrite" in error_of(capsys, *command)
+    assert "--overwrite" in error_of(capsys, *command, "--width", 32, "--height", 32)
+
+
+def test_the_model_s_own_size_and_dtype_are_the_same_settings(capsys, tmp_path):
+    command = ("generate", PROMPT, "-o", tmp_path / "v.mp4", "--frames", 2, "--steps", 1)
+    command += ("--device", "cpu")
+    assert run(capsys, *command, "--width", 64, "--height", 64, "--dtype", "fp32")[0] == 0
+    assert run(capsys, *command)[1].startswith("kept ")
+
+
+@pytest.mark.parametrize("option", ["--model", "--tiny-vae"])
+def test_weights_are_known_by_content_not_by_name(capsys, tmp_path, option):
+    """Training always writes `student.safetensors`."""
+    source = find_model("nano") if option == "--model" else find_decoder("nano")
+    for folder in ("same", "again", "other"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(source, tmp_path / folder / "student.safetensors")
+    with (tmp_path / "other" / "student.safetensors").open("r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"\0\0\0\0")
+    command = ("generate", PROMPT, "-o", tmp_path / "v.mp4", "--frames", 2, "--steps", 1, option)
+    assert run(capsys, *command, tmp_path / "same" / "student.safetensors")[0] == 0
+    again = run(capsys, *command, tmp_path / "again" / "student.safetensors")[1]
+    assert again.startswith("kept ")
+    assert "--overwrite" in error_of(capsys, *command, tmp_path / "other" / "student.safetensors")
 
 
 def test_a_tiny_vae_decodes_instead_of_the_full_one(capsys, tmp_path):

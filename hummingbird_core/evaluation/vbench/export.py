@@ -37,13 +37,13 @@ def export_jobs(
     if not 1 <= samples <= SEEDS_PER_PROMPT:
         raise InputError(f"got {samples} samples, expected 1 to {SEEDS_PER_PROMPT}")
     numbers = {prompt: number for number, prompt in reversed(list(enumerate(all_prompts())))}
-    jobs = []
+    jobs, made_by = [], model.record()
     for prompt in _distinct_files(prompts_of(dimensions), folder):
         for index in range(samples):
             seed = settings.seed + SEEDS_PER_PROMPT * numbers[prompt] + index
             one = replace(settings, prompt=prompt, seed=seed)
             path = folder / video_name(prompt, index)
-            jobs.append(Job(one, describe(one, **model.record()), videos=(path,)))
+            jobs.append(Job(one, describe(one, **made_by), videos=(path,)))
     return jobs
 
 
