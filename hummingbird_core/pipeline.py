@@ -64,6 +64,9 @@ class HummingbirdPipeline:
 
     Students sample with consistency steps and take the guidance scale as an input; a teacher
     samples with DDIM and classifier-free guidance, two U-Net calls in a guided step.
+
+    Attributes:
+        chunk_frames: that go through the VAE at a time; None: as many as gain speed.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class HummingbirdPipeline:
         self.unet = unet
         self.vae = vae
         self.text_encoder = text_encoder
+        self.chunk_frames: int | None = None
 
     @classmethod
     def from_pretrained(
@@ -217,6 +221,7 @@ class HummingbirdPipeline:
         vae = self._require(self.vae, "VAE")
         check_finite(latents, "latents")
         report = decoding(progress)
+        chunk_frames = chunk_frames or self.chunk_frames
         video = decode_latents(vae, latents, chunk_frames=chunk_frames, tile=tile, progress=report)
         check_finite(video, "frames")
         return video

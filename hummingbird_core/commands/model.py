@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 
 if TYPE_CHECKING:
+    import torch
+
+    from ..lora import LoRA
     from ..pipeline import HummingbirdPipeline
+    from ..unet import HummingbirdUNet
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +30,7 @@ class ModelSettings:
         tiny_vae: "nano", or file or folder of a TAESD or pruned decoder; None is the model's own.
         device: None is the best there is.
         dtype: "fp32", "fp16" or "bf16"; None goes by the device.
+        memory: how to need less of it, see `load_in_less_memory`; None: everything in memory.
     """
 
     model: str = "nano"
@@ -32,6 +38,7 @@ class ModelSettings:
     tiny_vae: Path | None = None
     device: str | None = None
     dtype: str | None = None
+    memory: str | None = None
 
     def record(self) -> dict[str, Any]:
         """What of it decides the result. Without folders: a video must not tell where they are.
@@ -44,6 +51,7 @@ class ModelSettings:
         from ..fast_decoders import find_decoder
         from ..files import fingerprint
         from ..model_files import find_model
+        from ..offload import STORAGE
 
         self.check()
         return {
@@ -54,6 +62,7 @@ class ModelSettings:
                 for path, strength in self.loras
             ],
             "dtype": self.dtype,
+            "stored_in": self.memory if self.memory in STORAGE else None,  # others round nothing
             "tiny_vae": self.tiny_vae and self.tiny_vae.name,
             "tiny_vae_sha256": self.tiny_vae and fingerprint(find_decoder(self.tiny_vae)),
         }
@@ -74,12 +83,15 @@ class ModelSettings:
         from ..devices import check_device
         from ..fast_decoders import find_decoder
         from ..model_files import find_model
+        from ..offload import check_memory
 
         find_model(self.model)
         if self.tiny_vae:
             find_decoder(self.tiny_vae)
         if self.device:
             check_device(self.device)
+        if self.memory:
+            check_memory(self.memory, self.device)
         for path, _ in self.loras:
             if not path.exists():
                 raise InputError(f"there is no file {path}: check --lora")
@@ -88,17 +100,43 @@ class ModelSettings:
         """The pipeline, with its LoRAs merged."""
         from ..devices import DTYPES
         from ..fast_decoders import load_fast_decoder
-        from ..lora import load_lora, merge_lora
-        from ..pipeline import HummingbirdPipeline
 
         dtype = DTYPES[self.dtype] if self.dtype else None
-        pipe = HummingbirdPipeline.from_pretrained(self.model, device=self.device, dtype=dtype)
+        pipe = self._load_small(dtype) if self.memory else self._load_whole(dtype)
         if self.tiny_vae:
             pipe.vae = load_fast_decoder(self.tiny_vae).to(pipe.device, pipe.dtype)
+        return pipe
+
+    def _load_whole(self, dtype: torch.dtype | None) -> HummingbirdPipeline:
+        from ..lora import merge_lora
+        from ..pipeline import HummingbirdPipeline
+
+        pipe = HummingbirdPipeline.from_pretrained(self.model, device=self.device, dtype=dtype)
+        for lora, strength in self._read_loras(pipe.unet):
+            merge_lora(pipe.unet, lora, strength=strength)
+        return pipe
+
+    def _load_small(self, dtype: torch.dtype | None) -> HummingbirdPipeline:
+        from ..lora import merge_into_part
+        from ..offload import load_in_less_memory
+
+        read_loras = cache(self._read_loras)  # once, when there is a U-Net
+
+        def merge(unet: HummingbirdUNet, part: str) -> None:
+            merge_into_part(unet, part, read_loras(unet))
+
+        return load_in_less_memory(
+            self.model, self.memory or "", device=self.device, dtype=dtype, on_part=merge
+        )
+
+    def _read_loras(self, unet: HummingbirdUNet) -> list[tuple[LoRA, float]]:
+        from ..lora import load_lora
+
+        loras = []
         for path, strength in self.loras:
-            lora = load_lora(path, pipe.unet)
+            lora = load_lora(path, unet)
             if lora.unused:
                 first = ", ".join(list(lora.unused)[:3])
                 logger.warning("%d parts of %s do not fit: %s", len(lora.unused), path, first)
-            merge_lora(pipe.unet, lora, strength=strength)
-        return pipe
+            loras.append((lora, strength))
+        return loras

@@ -65,6 +65,13 @@ def add_model(group: Any) -> None:
         "(file or diffusers folder), or what `train decoder` made",
     )
     group.add_argument("--device", help="cpu, cuda, cuda:1, mps ... (default: the best there is)")
+    group.add_argument(
+        "--memory",
+        choices=("bf16", "fp8", "ram", "disk"),
+        help="need less: store the weights in bf16 or fp8 (a little other video), keep them in "
+        "RAM (for a small GPU) or in a temporary file (for a CPU), from where they come layer by "
+        "layer: the same video, later",
+    )
     group.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), help="default: by device")
 
 
@@ -76,12 +83,15 @@ def model_settings(args: argparse.Namespace) -> ModelSettings:
         tiny_vae=args.tiny_vae,
         device=args.device,
         dtype=args.dtype or _default_dtype(args),
+        memory=args.memory,
     )
 
 
 def _default_dtype(args: argparse.Namespace) -> str:
     from ..devices import best_device, check_device, default_dtype, short_name
 
+    if args.memory == "disk":
+        return "fp32"  # it computes on the CPU
     if args.device:
         return short_name(default_dtype(check_device(args.device)))
     if args.gpus_per_worker:  # of a cluster: this machine may have none

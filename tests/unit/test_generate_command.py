@@ -209,6 +209,17 @@ def test_a_tiny_vae_decodes_instead_of_the_full_one(capsys, tmp_path):
     assert read_metadata(made)["tiny_vae"] == "taesd"
 
 
+@pytest.mark.parametrize(("memory", "stored_in"), [("fp8", "fp8"), ("disk", None)])
+def test_less_memory(capsys, tmp_path, memory, stored_in):
+    """Only what rounds the weights makes another video."""
+    command = ("generate", PROMPT, "-o", tmp_path / "v.mp4", "--frames", 2, "--steps", 1)
+    command += ("--device", "cpu")
+    assert run(capsys, *command, "--memory", memory)[0] == 0
+    assert read_metadata(tmp_path / "v.mp4")["stored_in"] == stored_in
+    assert run(capsys, *command)[0] == (2 if stored_in else 0)
+    assert "try 'fp8'" in error_of(capsys, *command, "--memory", "ram", "--overwrite")
+
+
 def test_the_built_in_fast_decoder_has_a_name(capsys, tmp_path):
     made = tmp_path / "fast.mp4"
     options = ("--frames", 2, "--steps", 1, "--tiny-vae", "nano")
