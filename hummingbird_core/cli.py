@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from . import __version__
-from .errors import HummingbirdError
+from .errors import HummingbirdError, memory_advice
 
 # What to type -> (module in hummingbird_core, what it does).
 COMMANDS = {
@@ -67,11 +67,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = _command_name(arguments)
         return _run(name, arguments[len(name.split()) :]) if name else _no_command(arguments)
     except HummingbirdError as error:
-        sys.stderr.write(f"hummingbird: error: {error}\n")
-        return 2
+        return _failed(str(error))
+    except (MemoryError, RuntimeError) as error:
+        advice = memory_advice(error)
+        if advice is None:
+            raise
+        return _failed(advice)
     except KeyboardInterrupt:
         sys.stderr.write("hummingbird: interrupted; what was finished is kept\n")
         return 130
+
+
+def _failed(message: str) -> int:
+    sys.stderr.write(f"hummingbird: error: {message}\n")
+    return 2
 
 
 def _command_name(arguments: list[str]) -> str | None:
