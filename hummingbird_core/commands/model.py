@@ -31,6 +31,7 @@ class ModelSettings:
         device: None is the best there is.
         dtype: "fp32", "fp16" or "bf16"; None goes by the device.
         memory: how to need less of it, see `load_in_less_memory`; None: everything in memory.
+        compile: whether `torch.compile` makes the U-Net faster first.
     """
 
     model: str = "nano"
@@ -39,6 +40,7 @@ class ModelSettings:
     device: str | None = None
     dtype: str | None = None
     memory: str | None = None
+    compile: bool = False
 
     def record(self) -> dict[str, Any]:
         """What of it decides the result. Without folders: a video must not tell where they are.
@@ -92,6 +94,11 @@ class ModelSettings:
             check_device(self.device)
         if self.memory:
             check_memory(self.memory, self.device)
+        if self.memory and self.compile:
+            raise InputError(
+                "got --compile with --memory, expected one of them: what is compiled is all in "
+                "memory, as it is"
+            )
         for path, _ in self.loras:
             if not path.exists():
                 raise InputError(f"there is no file {path}: check --lora")
@@ -104,7 +111,11 @@ class ModelSettings:
         dtype = DTYPES[self.dtype] if self.dtype else None
         pipe = self._load_small(dtype) if self.memory else self._load_whole(dtype)
         if self.tiny_vae:
-            pipe.vae = load_fast_decoder(self.tiny_vae).to(pipe.device, pipe.dtype)
+            pipe.vae = load_fast_decoder(self.tiny_vae, pipe.dtype).to(pipe.device)
+        if self.compile:
+            # On a GPU in CUDA graphs, which start all kernels of a call at once.
+            mode = "reduce-overhead" if pipe.device.type == "cuda" else None
+            pipe.unet.compile(fullgraph=True, mode=mode)
         return pipe
 
     def _load_whole(self, dtype: torch.dtype | None) -> HummingbirdPipeline:

@@ -23,7 +23,7 @@ def add_settings(group: Any) -> None:
     for flag, name, kind, text in (
         ("--frames", "num_frames", int, "any number; 16 and 26 are the trained ones"),
         ("--steps", "num_inference_steps", int, "model calls, 1 to 50; more is slower and finer"),
-        ("--fps", "fps", int, "frames per second"),
+        ("--fps", "fps", float, "frames per second"),
         ("--guidance", "guidance_scale", float, "how closely to follow the prompt; trained: 5-15"),
         ("--seed", "seed", int, "another seed, another video"),
     ):
@@ -72,6 +72,12 @@ def add_model(group: Any) -> None:
         "RAM (for a small GPU) or in a temporary file (for a CPU), from where they come layer by "
         "layer: the same video, later",
     )
+    group.add_argument(
+        "--compile",
+        action="store_true",
+        help="torch.compile the U-Net first, on a GPU into CUDA graphs: takes a minute or more, so "
+        "it is for many prompts; needs a C++ compiler",
+    )
     group.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), help="default: by device")
 
 
@@ -84,6 +90,7 @@ def model_settings(args: argparse.Namespace) -> ModelSettings:
         device=args.device,
         dtype=args.dtype or _default_dtype(args),
         memory=args.memory,
+        compile=args.compile,
     )
 
 
