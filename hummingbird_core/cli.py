@@ -30,7 +30,7 @@ COMMANDS = {
     "info": ("commands.info", "say what a checkpoint holds, without loading it"),
     "doctor": ("commands.doctor", "say what this machine has and what would run on it"),
     "bench": ("commands.bench", "measure speed and memory, never without checking the output"),
-    "train": ("commands.train", "list the kinds of training"),
+    "train": ("commands.kinds", "list the kinds of training"),
     "train nano": ("commands.train_nano", "make the built-in model again"),
     "train prune": ("commands.train_prune", "make a student of a teacher's blocks"),
     "train rank-blocks": ("commands.train_rank_blocks", "find out which blocks matter least"),
@@ -38,6 +38,7 @@ COMMANDS = {
     "train tune": ("commands.train_tune", "stage 2: few steps, and rewards"),
     "train decoder": ("commands.train_decoder", "make a smaller, faster VAE decoder"),
     "train lora": ("commands.train_lora", "teach a model a style or a subject"),
+    "evaluate": ("commands.kinds", "list the kinds of evaluation"),
     "evaluate nano": ("evaluation.nano", "measure the built-in model on held-out prompts"),
     "evaluate vbench": ("evaluation.vbench.command", "the VBench benchmark: videos, scores, total"),
 }

@@ -59,6 +59,17 @@ def test_help_teaches_with_examples(capsys, command):
     assert f"  hummingbird {command}" in run(capsys, command, "--help")[1]
 
 
+def test_evaluate_lists_its_kinds(capsys):
+    assert "hummingbird evaluate vbench" in run(capsys, "evaluate")[1]
+    assert "hummingbird evaluate nano" in run(capsys, "evaluate", "--help")[1]
+    assert "expected one of nano, vbench" in error_of(capsys, "evaluate", "other")
+
+
+@pytest.mark.parametrize("option", ["--prompts", "--batch"])
+def test_evaluation_of_nothing_is_refused(capsys, option):
+    assert f"got {option} 0" in error_of(capsys, "evaluate", "nano", option, 0)
+
+
 def test_version(capsys):
     assert re.fullmatch(r"hummingbird \d+\.\d+\.\d+\n", run(capsys, "--version")[1])
 
@@ -80,6 +91,6 @@ def test_a_full_memory_is_one_line(capsys, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("arguments", [["generat", "x"], ["evaluate", "other"]])
+@pytest.mark.parametrize("arguments", [["generat", "x"], ["other"]])
 def test_unknown_command(capsys, arguments):
     assert "expected one of: generate" in error_of(capsys, *arguments)
