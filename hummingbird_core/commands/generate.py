@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..video import SUFFIXES
 from .enhance import tokenizer_of, warn
-from .jobs import Job, VideoSettings, describe, file_name, read_prompt_file
+from .jobs import Job, VideoSettings, check, describe, file_name, read_prompt_file
 from .making import make_missing
 from .model import ModelSettings
 from .options import (
@@ -38,6 +39,7 @@ examples:
         --enhance builtin
   many videos; run it again after a stop and it goes on where it was:
     hummingbird generate --prompts prompts.txt -o videos
+  (a video belongs to its line: new prompts go at the end, or the lines below are made again)
   the same on all GPUs of this machine; a video that fails is named and stops no other:
     hummingbird generate --prompts prompts.txt -o videos --engine local
   on a Ray cluster of 16 GPUs, which sees the folder too:
@@ -109,11 +111,15 @@ def _plan(args: argparse.Namespace, model: ModelSettings) -> list[Job]:
         requests = [(settings, args.output or Path("video.mp4"), "")]
     else:
         folder = args.output or Path("videos")
+        if folder.suffix.lower() in SUFFIXES:
+            raise InputError(f"got {folder} for many videos, expected a folder: -o videos")
         suffix = f".{args.format or 'mp4'}"
         requests = [
             (one, folder / f"{file_name(index, one.prompt)}{suffix}", origin)
             for index, (one, origin) in enumerate(read_prompt_file(args.prompts, settings), start=1)
         ]
+    for one, _, origin in requests:
+        check(one, origin)
     record = model.record()
     if args.enhance is None:
         return [_job(args, record, *request) for request in requests]

@@ -35,6 +35,8 @@ from hummingbird_core.video import read_metadata, read_video
         ([PROMPT, "-o", "clip.avi"], "expected one of .mp4, .gif, .webp, .png"),
         ([PROMPT, "-o", "clip"], "expected one of .mp4, .gif, .webp, .png"),
         (["--prompts", "missing.txt"], "cannot read the prompt file"),
+        (["--prompts", "missing.txt", "-o", "v.mp4"], "expected a folder"),
+        ([PROMPT, "--compile", "--memory", "fp8"], "expected one of them"),
     ],
 )
 def test_bad_arguments(capsys, tmp_path, monkeypatch, arguments, said):
@@ -65,8 +67,9 @@ def test_a_file_of_another_origin_is_not_replaced(capsys, tmp_path, name):
         ("p.jsonl", '{"seed": 1}', 'line 1 has no "prompt"'),
         ("p.jsonl", '["a"]', 'line 1 has no "prompt"'),
         ("p.jsonl", '{"prompt": "a", "stepz": 3}', "unknown setting 'stepz'"),
-        ("p.jsonl", '{"prompt": "a", "seed": "3"}', "seed is '3', expected a number"),
+        ("p.jsonl", '{"prompt": "a", "seed": "3"}', "seed is '3', expected a whole number"),
         ("p.jsonl", '{"prompt": "a", "fps": true}', "fps is True, expected a number"),
+        ("p.jsonl", '{"prompt": "a", "seed": 1.5}', "seed is 1.5, expected a whole number"),
     ],
 )
 def test_bad_prompt_files(capsys, tmp_path, name, text, said):
@@ -220,10 +223,11 @@ def test_less_memory(capsys, tmp_path, memory, stored_in):
     assert "try 'fp8'" in error_of(capsys, *command, "--memory", "ram", "--overwrite")
 
 
-def test_the_built_in_fast_decoder_has_a_name(capsys, tmp_path):
+def test_the_built_in_fast_decoder_has_a_name(capsys, caplog, tmp_path):
     made = tmp_path / "fast.mp4"
-    options = ("--frames", 2, "--steps", 1, "--tiny-vae", "nano")
+    options = ("--frames", 16, "--steps", 1, "--tiny-vae", "nano")
     assert run(capsys, "generate", PROMPT, "-o", made, *options)[0] == 0
+    assert not caplog.messages
     assert read_metadata(made)["tiny_vae"] == "nano"
 
 
@@ -254,12 +258,15 @@ def test_a_batch_resumes_where_it_stopped(capsys, tmp_path):
 
 
 def test_settings_of_a_line_override_the_options(capsys, tmp_path):
-    (tmp_path / "p.jsonl").write_text(json.dumps({"prompt": PROMPT, "num_frames": 4, "seed": 9}))
+    (tmp_path / "p.jsonl").write_text(
+        json.dumps({"prompt": PROMPT, "num_frames": 4, "seed": 9, "fps": 7.5})
+    )
     folder = tmp_path / "v"
     code = run(capsys, "generate", "--prompts", tmp_path / "p.jsonl", "-o", folder, "--steps", 1)[0]
     assert code == 0
     found = read_metadata(next(folder.iterdir()))
     assert (found["num_frames"], found["seed"], found["num_inference_steps"]) == (4, 9, 1)
+    assert found["fps"] == read_video(next(folder.iterdir())).fps == 7.5
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot send Ctrl-C to one child only")
