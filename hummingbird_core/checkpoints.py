@@ -11,17 +11,18 @@ A converted file keeps the checkpoint's own key names. Its metadata says what it
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .checkpoint_layout import CONFIG_KEY, ModelConfigs, Part, Parts, model_configs, split_parts
 from .download import CATALOG
 from .errors import CheckpointError, InputError, OutputError
-from .files import check_destination, sha256_of_file
+from .files import check_destination, sha256_of_file, weights_files
 from .tensor_files import Progress, TensorFile, open_tensors, stored_dtype, write_safetensors
 from .unet import HummingbirdUNet, UNetConfig
 
@@ -31,10 +32,11 @@ if TYPE_CHECKING:
     from .text_encoder import TextEncoder
 
 CUSTOM_PRESET = "custom"  # a U-Net of none of the known shapes
-SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 PRESET_KEY = "hummingbird.preset"
 TOKENIZER_KEY = "hummingbird.tokenizer"
 LICENCE_KEY = "hummingbird.licence"
+
+OnPart = Callable[[nn.Module, str], None]
 
 
 @dataclass
@@ -70,7 +72,11 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_checkpoint(
-    path: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+    path: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    on_part: OnPart | None = None,
 ) -> Checkpoint:
     """Builds the models of a checkpoint file, or of a folder that holds exactly one.
 
@@ -78,6 +84,8 @@ def load_checkpoint(
         path: original or converted checkpoint, or a bare U-Net.
         dtype: of the weights; None keeps what is stored.
         device: where the weights go, one tensor at a time.
+        on_part: called with a model and the name of a part of it as soon as that has its weights
+            ("" for a whole text encoder or VAE): to make it smaller before the next one comes.
 
     Raises:
         CheckpointError: the file is damaged or unsafe, or its keys do not fit: names missing,
@@ -86,10 +94,18 @@ def load_checkpoint(
     file = open_tensors(_checkpoint_file(Path(path)))
     parts = split_parts(file.tensors)
     configs = model_configs(file, parts)
+    on_part = on_part or (lambda model, part: None)
+    # The U-Net comes last: the text encoder is the largest that is read as a whole.
+    text_encoder = _load_text(file, configs, _read(parts.text, dtype, device))
+    if text_encoder is not None:
+        on_part(text_encoder, "")
+    vae = _load_vae(configs, _read(parts.vae, dtype, device))
+    if vae is not None:
+        on_part(vae, "")
     return Checkpoint(
-        unet=_load_unet(configs.unet, _read(parts.unet, dtype, device)),
-        vae=_load_vae(configs, _read(parts.vae, dtype, device)),
-        text_encoder=_load_text(file, configs, _read(parts.text, dtype, device)),
+        unet=_load_unet(configs.unet, parts.unet, dtype, device, on_part),
+        vae=vae,
+        text_encoder=text_encoder,
         preset=_preset(file, configs),
         metadata=file.metadata,
     )
@@ -98,7 +114,7 @@ def load_checkpoint(
 def _checkpoint_file(path: Path) -> Path:
     if not path.is_dir():
         return path
-    found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+    found = weights_files(path)
     if len(found) != 1:
         names = ", ".join(file.name for file in found[:5]) or "none"
         raise CheckpointError(
@@ -111,11 +127,31 @@ def _read(part: Part, dtype: torch.dtype | None, device: torch.device | str) -> 
     return {key: t.read().to(device, stored_dtype(t, dtype)) for key, t in part.items()}
 
 
-def _load_unet(config: UNetConfig, weights: dict[str, Tensor]) -> HummingbirdUNet:
+def unet_parts(unet: HummingbirdUNet) -> Iterator[str]:
+    """Names of the parts that together hold all weights, such as "input_blocks.3"."""
+    for name, child in unet.named_children():
+        if isinstance(child, nn.ModuleList):
+            yield from (f"{name}.{index}" for index in range(len(child)))
+        else:
+            yield name
+
+
+def _load_unet(
+    config: UNetConfig,
+    tensors: Part,
+    dtype: torch.dtype | None,
+    device: torch.device | str,
+    on_part: OnPart,
+) -> HummingbirdUNet:
     # On "meta" no random weights are made only to be thrown away.
-    unet = HummingbirdUNet(config, device="meta")
-    unet.load_state_dict(weights, strict=True, assign=True)
-    return unet.eval()
+    unet = HummingbirdUNet(config, device="meta").eval()
+    for name in unet_parts(unet):
+        prefix = f"{name}."
+        part = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+        weights = _read(part, dtype, device)
+        unet.get_submodule(name).load_state_dict(weights, strict=True, assign=True)
+        on_part(unet, name)
+    return unet
 
 
 def _load_vae(configs: ModelConfigs, weights: dict[str, Tensor]) -> AutoencoderKL | None:

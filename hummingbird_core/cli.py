@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from . import __version__
-from .errors import HummingbirdError, MissingPackageError
+from .errors import HummingbirdError, MissingPackageError, memory_advice
 
 # What to type -> (module in hummingbird_core, what it does).
 COMMANDS = {
@@ -30,7 +30,7 @@ COMMANDS = {
     "info": ("commands.info", "say what a checkpoint holds, without loading it"),
     "doctor": ("commands.doctor", "say what this machine has and what would run on it"),
     "bench": ("commands.bench", "measure speed and memory, never without checking the output"),
-    "train": ("commands.train", "list the kinds of training"),
+    "train": ("commands.kinds", "list the kinds of training"),
     "train nano": ("commands.train_nano", "make the built-in model again"),
     "train prune": ("commands.train_prune", "make a student of a teacher's blocks"),
     "train rank-blocks": ("commands.train_rank_blocks", "find out which blocks matter least"),
@@ -39,6 +39,7 @@ COMMANDS = {
     "train recipe": ("commands.train_recipe", "print a recipe of the package, comments and all"),
     "train decoder": ("commands.train_decoder", "make a smaller, faster VAE decoder"),
     "train lora": ("commands.train_lora", "teach a model a style or a subject"),
+    "evaluate": ("commands.kinds", "list the kinds of evaluation"),
     "evaluate nano": ("evaluation.nano", "measure the built-in model on held-out prompts"),
     "evaluate vbench": ("evaluation.vbench.command", "the VBench benchmark: videos, scores, total"),
 }
@@ -68,11 +69,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = _command_name(arguments)
         return _run(name, arguments[len(name.split()) :]) if name else _no_command(arguments)
     except HummingbirdError as error:
-        sys.stderr.write(f"hummingbird: error: {error}\n")
-        return 2
+        return _failed(str(error))
+    except (MemoryError, RuntimeError) as error:
+        advice = memory_advice(error)
+        if advice is None:
+            raise
+        return _failed(advice)
     except KeyboardInterrupt:
         sys.stderr.write("hummingbird: interrupted; what was finished is kept\n")
         return 130
+
+
+def _failed(message: str) -> int:
+    sys.stderr.write(f"hummingbird: error: {message}\n")
+    return 2
 
 
 def _command_name(arguments: list[str]) -> str | None:

@@ -43,6 +43,11 @@ def check_device(name: torch.device | str) -> torch.device:
         ) from error
 
 
+def short_name(dtype: torch.dtype) -> str:
+    """The key of `dtype` in DTYPES."""
+    return next(name for name, known in DTYPES.items() if known == dtype)
+
+
 def default_dtype(device: torch.device) -> torch.dtype:
     """float16 on an accelerator, as the released models are run; float32 on a CPU."""
     return torch.float32 if device.type == "cpu" else torch.float16

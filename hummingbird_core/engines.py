@@ -9,12 +9,14 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing.queues import SimpleQueue
+from types import FrameType
 from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
@@ -105,15 +107,38 @@ def _submit(
     pool: ProcessPoolExecutor, stage: Callable[[Item], Result], item: Item
 ) -> Future[Result]:
     try:
-        return pool.submit(stage, item)
+        return pool.submit(_work, stage, item)
     except BrokenProcessPool as error:  # it broke between two looks: this item is in doubt, too
         failed: Future[Result] = Future()
         failed.set_exception(error)
         return failed
 
 
+# Of a worker: a terminal sends Ctrl-C to all processes, and the pool would go on with its queue.
+_is_working, _is_interrupted = threading.Event(), threading.Event()
+
+
+def _work(stage: Callable[[Item], Result], item: Item) -> Result:
+    """The stage, until Ctrl-C breaks it off; none begins after that."""
+    _is_working.set()
+    try:
+        if _is_interrupted.is_set():
+            raise KeyboardInterrupt
+        return stage(item)
+    finally:
+        _is_working.clear()
+
+
+def _on_ctrl_c(signum: int, frame: FrameType | None) -> None:
+    _is_interrupted.set()
+    if _is_working.is_set():  # else it would end the process, and with it all others in the pool
+        raise KeyboardInterrupt
+
+
 def _start_worker(gpus: SimpleQueue[str]) -> None:
     _end_with_parent()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a background job ignores it
+        signal.signal(signal.SIGINT, _on_ctrl_c)
     if not gpus.empty():  # there is one for every worker, or none at all
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus.get()
 

@@ -6,6 +6,11 @@ prints it as it is and exits with 2, a node shows it in its error box.
 
 from __future__ import annotations
 
+import re
+
+_FULL_RAM = re.compile(r"(can't|cannot) allocate memory|not enough memory", re.IGNORECASE)
+_ASKED_FOR = re.compile(r"allocate (\d\S* \w+)")
+
 
 class HummingbirdError(Exception):
     """Base of all errors that the user can do something about."""
@@ -37,3 +42,20 @@ class NumericalError(HummingbirdError, ArithmeticError):
 
 class MissingPackageError(HummingbirdError, ImportError):
     """An optional package is needed for what was asked; the message says how to get it."""
+
+
+def memory_advice(error: BaseException) -> str | None:
+    """What to do when `error` says that the memory is full, in one line; None: it says otherwise.
+
+    PyTorch has a class of its own for a full GPU, and a RuntimeError for a full RAM.
+    """
+    text = str(error)
+    is_full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if not is_full and not (isinstance(error, RuntimeError) and _FULL_RAM.search(text)):
+        return None
+    asked = _ASKED_FOR.search(text)
+    return (
+        f"the memory is full{f' ({asked[1]} more were needed)' if asked else ''}: "
+        "choose fewer or smaller frames, or a smaller batch; `hummingbird generate` also has "
+        "--memory, and `hummingbird doctor` says what fits"
+    )

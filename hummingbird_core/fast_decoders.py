@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from .errors import CheckpointError
@@ -45,13 +46,16 @@ class PrunedDecoderConfig:
     latent_channels: int = 4
 
 
-def load_fast_decoder(name_or_path: str | Path) -> AutoencoderKL | AutoencoderTiny:
+def load_fast_decoder(
+    name_or_path: str | Path, dtype: torch.dtype = torch.float32
+) -> AutoencoderKL | AutoencoderTiny:
     """Loads TAESD or a pruned decoder, for decoding only.
 
     Args:
         name_or_path: "nano" for the built-in model's; a pruned decoder's file; or TAESD: a folder
             in diffusers' layout or one file, in diffusers' names or TAESD's own
             (`taesd_decoder.safetensors`).
+        dtype: of its weights.
 
     Raises:
         CheckpointError: it is not there, damaged, or neither.
@@ -61,9 +65,9 @@ def load_fast_decoder(name_or_path: str | Path) -> AutoencoderKL | AutoencoderTi
     path = find_decoder(name_or_path)
     if path.is_dir():
         config = _read_config(path / "config.json")
-        return _load_taesd(path / "diffusion_pytorch_model.safetensors", config)
+        return _load_taesd(path / "diffusion_pytorch_model.safetensors", config, dtype)
     pruned = open_tensors(path).metadata.get(PRUNED_KEY)
-    return _load_pruned(path, pruned) if pruned else _load_taesd(path, {})
+    return _load_pruned(path, pruned, dtype) if pruned else _load_taesd(path, {}, dtype)
 
 
 def build_pruned_decoder(config: PrunedDecoderConfig) -> AutoencoderKL:
@@ -100,7 +104,7 @@ def find_decoder(name_or_path: str | Path) -> Path:
     return path
 
 
-def _load_pruned(path: Path, config: str) -> AutoencoderKL:
+def _load_pruned(path: Path, config: str, dtype: torch.dtype) -> AutoencoderKL:
     from .checkpoints import read_tensors
 
     try:
@@ -112,17 +116,17 @@ def _load_pruned(path: Path, config: str) -> AutoencoderKL:
         ) from error
     weights = read_tensors(path)
     check_fit("pruned decoder", vae.state_dict(), weights)
-    vae.load_state_dict({key: value.float() for key, value in weights.items()}, assign=True)
+    vae.load_state_dict({key: value.to(dtype) for key, value in weights.items()}, assign=True)
     return vae.eval()
 
 
-def _load_taesd(path: Path, config: dict[str, Any]) -> AutoencoderTiny:
+def _load_taesd(path: Path, config: dict[str, Any], dtype: torch.dtype) -> AutoencoderTiny:
     from diffusers.models import AutoencoderTiny
 
     from .checkpoints import read_tensors
 
     tiny = AutoencoderTiny.from_config(config)
-    weights = _taesd_weights(read_tensors(path))
+    weights = {key: value.to(dtype) for key, value in _taesd_weights(read_tensors(path)).items()}
     check_fit("TAESD", tiny.decoder.state_dict(), weights)
     tiny.decoder.load_state_dict(weights, assign=True)
     del tiny.encoder

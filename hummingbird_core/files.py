@@ -6,11 +6,13 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 from .errors import OutputError
 
+WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 READ_CHUNK = 1 << 22  # bytes; large enough that the loop costs nothing beside the disk
 
 
@@ -21,6 +23,26 @@ def sha256_of_file(path: Path) -> str:
         while chunk := file.read(READ_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def weights_files(path: Path) -> list[Path]:
+    """The weights files at `path`: itself, or those in a folder, by name."""
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.suffix in WEIGHTS_SUFFIXES)
+
+
+@cache
+def fingerprint(path: Path) -> str:
+    """16 hex digits that tell weights apart by their content, whatever they are called.
+
+    Args:
+        path: a weights file, or a folder of some and their configs. It is read once while the
+            process runs: a checkpoint of several GB takes seconds.
+    """
+    files = [*weights_files(path), *sorted(path.glob("*config.json"))]
+    hashes = [sha256_of_file(file) for file in files]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
 
 
 def check_destination(destination: Path, *, overwrite: bool) -> None:

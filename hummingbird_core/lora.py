@@ -10,7 +10,8 @@ import logging
 import math
 import pickle
 import zipfile
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,6 +111,17 @@ def merge_lora(unet: HummingbirdUNet, lora: LoRA, strength: float = 1.0) -> None
         stack.write(name, layers[name].get_parameter("weight"))
     if not stack.merged:
         del unet.lora_stack
+
+
+def merge_into_part(unet: HummingbirdUNet, part: str, loras: Iterable[tuple[LoRA, float]]) -> None:
+    """Merges LoRAs of some strengths into one part of a U-Net, such as "input_blocks.3", for good.
+
+    For a U-Net that is loaded, and made smaller, part by part. No copies are kept to undo it.
+    """
+    for lora, strength in loras:
+        names = [name for name in lora.weights if f"{name}.".startswith(f"{part}.")]
+        merge_lora(unet, replace(lora, weights={n: lora.weights[n] for n in names}), strength)
+    vars(unet).pop("lora_stack", None)
 
 
 @dataclass

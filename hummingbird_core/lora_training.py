@@ -67,7 +67,7 @@ def inject_lora(unet: HummingbirdUNet, lora: LoRA, dropout: float = 0.0) -> None
     except ImportError as error:
         raise MissingPackageError(
             "got no package peft, expected it for LoRA training: "
-            "pip install 'hummingbird-video[train]'"
+            "pip install peft accelerate pyyaml tensorboard"
         ) from error
     config = LoraConfig(**peft_config(lora), lora_dropout=dropout)
     inject_adapter_in_model(config, unet, ADAPTER)

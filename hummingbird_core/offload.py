@@ -1,7 +1,12 @@
 """Ways to run a model in less memory than its weights take.
 
+    pipe = load_in_less_memory("hummingbird.safetensors", "fp8")
+
+stores, or streams, each part as soon as it is read, so that the whole is never in memory. A
+pipeline that is there already can be made smaller, too:
+
     store_weights(pipe.unet, torch.float8_e4m3fn)     a quarter of float32; rounds the weights
-    stream_from_ram(pipe, "cuda")                     a small GPU: U-Net blocks come one by one
+    stream_from_ram(pipe, "cuda")                     a small GPU: U-Net layers come one by one
     stream_from_disk(pipe, folder)                    little RAM: so do the weights of all models
 
 The hooks are diffusers'. What streams gives the same values as before; it only takes longer.
@@ -9,48 +14,92 @@ The hooks are diffusers'. What streams gives the same values as before; it only 
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import nn
 
+from .checkpoints import OnPart, load_checkpoint, unet_parts
+from .devices import best_device, check_device, default_dtype
 from .errors import InputError, MissingPackageError
+from .model_files import find_model
 from .pipeline import HummingbirdPipeline
+from .text_encoder import TextEncoder
 from .unet import HummingbirdUNet
 
+STORAGE = {"bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn}
+MEMORY = (*STORAGE, "ram", "disk")
 # Small, or sensitive to rounding; the first of them tells the pipeline its device and dtype.
 KEPT = ("time_embed", "fps_embedding", "time_cond_proj", "frame_phase")
-ROUNDING_HURTS = (*KEPT, r"norm", r"^input_blocks\.0\.", r"^out\.")
-STREAMED = ("input_blocks", "init_attn", "middle_block", "output_blocks", "out")
+ROUNDING_HURTS = (*KEPT, "input_blocks.0", "out")
 
 
-def store_weights(
-    unet: HummingbirdUNet, storage: torch.dtype, compute: torch.dtype | None = None
-) -> None:
+def load_in_less_memory(
+    name_or_path: str | Path,
+    memory: str,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    on_part: Callable[[HummingbirdUNet, str], None] | None = None,
+) -> HummingbirdPipeline:
+    """Loads a model so that neither loading nor running it needs the memory of all its weights.
+
+    Args:
+        name_or_path: as for `HummingbirdPipeline.from_pretrained`.
+        memory: "bf16" or "fp8": the U-Net's weights are stored so, those of the text encoder in
+            bf16, and cast when they are used; "ram": for a GPU, which holds one layer of the U-Net
+            at a time; "disk": on the CPU, every weight is read from a temporary file when needed.
+        device: where to compute; default: the CPU for "disk", else the best there is.
+        dtype: to compute in; default: float16 on a GPU, float32 on a CPU.
+        on_part: called with the U-Net and each of its parts before that is stored or streamed: the
+            last moment to merge a LoRA.
+
+    Raises:
+        CheckpointError: there is no such model, or its file is damaged.
+        InputError: `memory` is unknown, or saves nothing on this device or in this dtype.
+        MissingPackageError: diffusers is too old.
+    """
+    target = check_memory(memory, device)
+    dtype = dtype or default_dtype(target)
+    folder = _folder_on_disk() if memory == "disk" else None
+    shrink = _shrinker(memory, target, dtype, folder)
+
+    def loaded(model: nn.Module, part: str) -> None:
+        if on_part and isinstance(model, HummingbirdUNet):
+            on_part(model, part)
+        shrink(model, part)
+
+    home = "cpu" if memory == "ram" else target
+    checkpoint = load_checkpoint(find_model(name_or_path), dtype=dtype, device=home, on_part=loaded)
+    pipe = HummingbirdPipeline.from_checkpoint(checkpoint)
+    pipe.chunk_frames = 1
+    vars(pipe)["weights_folder"] = folder  # it is removed with the pipeline
+    return pipe
+
+
+def store_weights(unet: HummingbirdUNet, storage: torch.dtype) -> None:
     """Keeps the U-Net's large weights in a smaller type; each is cast when it is used.
 
     On a CPU without bfloat16 arithmetic, `storage=torch.bfloat16` with float32 computing halves
     the memory at full speed. Merge LoRAs before: a stored weight is rounded for good.
 
     Args:
-        unet: changed in place.
+        unet: changed in place; it goes on computing in the dtype it has.
         storage: such as torch.float8_e4m3fn or torch.bfloat16.
-        compute: what layers calculate in; default: the dtype the U-Net has.
 
     Raises:
-        InputError: `storage` is not smaller than `compute`.
+        InputError: `storage` is not smaller than the U-Net's dtype.
         MissingPackageError: diffusers is too old.
     """
-    compute = compute or next(unet.parameters()).dtype
-    if storage.itemsize >= compute.itemsize:
-        raise InputError(
-            f"got {storage} to store weights that compute in {compute}, expected a smaller type: "
-            "try torch.float8_e4m3fn"
-        )
-    _hooks().apply_layerwise_casting(
-        unet, storage_dtype=storage, compute_dtype=compute, skip_modules_pattern=ROUNDING_HURTS
-    )
+    compute = next(unet.parameters()).dtype
+    _check_storage(storage, compute)
+    for part in unet_parts(unet):
+        _store(unet, part, storage, compute)
 
 
 def stream_from_ram(pipe: HummingbirdPipeline, device: torch.device | str) -> None:
@@ -60,15 +109,18 @@ def stream_from_ram(pipe: HummingbirdPipeline, device: torch.device | str) -> No
     needed once a prompt, stays on the CPU and computes there.
 
     Args:
-        pipe: on the CPU; changed in place.
+        pipe: on the CPU (`from_pretrained(..., device="cpu", dtype=torch.float16)`); changed in
+            place.
         device: where to compute.
 
     Raises:
         MissingPackageError: diffusers is too old.
     """
-    _stream_unet(pipe.unet, device, folder=None)
+    for part in unet_parts(pipe.unet):
+        _stream_to(torch.device(device), pipe.unet, part)
     if pipe.vae is not None:
         pipe.vae.to(device)
+    pipe.chunk_frames = 1
 
 
 def stream_from_disk(pipe: HummingbirdPipeline, folder: Path) -> None:
@@ -85,26 +137,90 @@ def stream_from_disk(pipe: HummingbirdPipeline, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise InputError(f"got folder {folder} with files in it, expected an empty one")
-    _stream_unet(pipe.unet, "cpu", folder / "unet")
-    for name, model in (("text", pipe.text_encoder), ("vae", pipe.vae)):
+    for part in unet_parts(pipe.unet):
+        _stream_from(folder, pipe.unet, part)
+    for model in (pipe.text_encoder, pipe.vae):
         if model is not None:
-            _stream(model, "cpu", folder / name)
+            _stream_from(folder, model, "")
 
 
-def _stream_unet(unet: HummingbirdUNet, device: torch.device | str, folder: Path | None) -> None:
-    for name in KEPT:
-        if hasattr(unet, name):
-            getattr(unet, name).to(device)
-    for name in STREAMED:
-        part = getattr(unet, name, None)
-        if part is not None:
-            _stream(part, device, folder / name if folder else None)
+def check_memory(memory: str, device: torch.device | str | None) -> torch.device:
+    """The device to compute on; see `load_in_less_memory` for what is raised."""
+    if memory not in MEMORY:
+        raise InputError(f"got memory {memory!r}, expected one of {', '.join(MEMORY)}")
+    if device is None:
+        target = torch.device("cpu") if memory == "disk" else best_device()
+    else:
+        target = check_device(device)
+    if memory == "ram" and target.type == "cpu":
+        raise InputError("got memory 'ram' on a CPU, whose weights are there: try 'fp8' or 'disk'")
+    if memory == "disk" and target.type != "cpu":
+        raise InputError(f"got memory 'disk' on {target}, expected a CPU: on a GPU, try 'ram'")
+    return target
 
 
-def _stream(module: nn.Module, device: torch.device | str, folder: Path | None) -> None:
+def _folder_on_disk() -> TemporaryDirectory[str]:
+    # /tmp is often in RAM itself; whoever sets TMPDIR knows better.
+    is_free = "TMPDIR" not in os.environ and os.access("/var/tmp", os.W_OK)
+    return TemporaryDirectory(prefix="hummingbird-", dir="/var/tmp" if is_free else None)
+
+
+def _shrinker(
+    memory: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    folder: TemporaryDirectory[str] | None,
+) -> OnPart:
+    """What to do with each part that is loaded."""
+    if folder is not None:
+        return partial(_stream_from, Path(folder.name))
+    if memory == "ram":
+        return partial(_stream_to, device)
+    _check_storage(STORAGE[memory], dtype)
+    return lambda model, part: _store(model, part, STORAGE[memory], dtype)
+
+
+def _check_storage(storage: torch.dtype, compute: torch.dtype) -> None:
+    if storage.itemsize >= compute.itemsize:
+        raise InputError(
+            f"got {storage} to store weights that compute in {compute}, expected a smaller type: "
+            "try fp8 (torch.float8_e4m3fn)"
+        )
+
+
+def _store(model: nn.Module, part: str, storage: torch.dtype, compute: torch.dtype) -> None:
+    """The U-Net but for what rounding hurts; the text encoder in 16 bits; nothing of the VAE."""
+    is_text = isinstance(model, TextEncoder)
+    storage = torch.bfloat16 if is_text else storage
+    is_kept = part in ROUNDING_HURTS or storage.itemsize >= compute.itemsize
+    if is_kept or not (is_text or isinstance(model, HummingbirdUNet)):
+        return
+    _hooks().apply_layerwise_casting(
+        model.get_submodule(part), storage, compute, skip_modules_pattern=("norm",)
+    )
+
+
+def _stream_to(device: torch.device, model: nn.Module, part: str) -> None:
+    """The U-Net's layers in turn; the VAE moves, and the text encoder stays where it is."""
+    if isinstance(model, TextEncoder):
+        return
+    module = model.get_submodule(part)
+    if isinstance(model, HummingbirdUNet) and part not in KEPT:
+        _stream(module, device, folder=None)
+    else:
+        module.to(device)
+
+
+def _stream_from(folder: Path, model: nn.Module, part: str) -> None:
+    if part not in KEPT:
+        module = model.get_submodule(part)
+        _stream(module, torch.device("cpu"), folder / type(model).__name__ / part)
+
+
+def _stream(module: nn.Module, device: torch.device, folder: Path | None) -> None:
     _hooks().apply_group_offloading(
         module,
-        onload_device=torch.device(device),
+        onload_device=device,
         offload_type="leaf_level",
         offload_to_disk_path=str(folder) if folder else None,
     )

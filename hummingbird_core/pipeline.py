@@ -14,15 +14,15 @@ from torch import Tensor
 
 from .checkpoints import Checkpoint, load_checkpoint
 from .context_windows import ContextWindows, in_windows, shared_noise
-from .ddim import classifier_free_guidance, ddim_timesteps, sample_ddim
+from .ddim import ddim_timesteps, sample_ddim
 from .devices import best_device, check_device, default_dtype
 from .errors import CheckpointError
+from .guided_noise import PredictNoise, reporting, student_noise, teacher_noise
 from .model_files import find_model
 from .progress import Progress, count_steps, decoding, part_of
 from .sampling import (
     consistency_timesteps,
     denoise_consistency,
-    guidance_scale_embedding,
     initial_noise,
     step_noises,
     video_seed,
@@ -46,7 +46,8 @@ class VideoOutput:
 
     Attributes:
         frames: uint8 `[B, T, H, W, 3]`.
-        latents: denoised latents `[B, 4, T, H/8, W/8]` on the CPU.
+        latents: denoised latents `[B, 4, T, H/8, W/8]` on the CPU; an inference tensor, so
+            `.clone()` it to train on it.
         prompts: one a video.
         text: token counts, and what was cut off or not known.
         seeds: one a video; video i of a batch is the single video of seed + i.
@@ -64,6 +65,9 @@ class HummingbirdPipeline:
 
     Students sample with consistency steps and take the guidance scale as an input; a teacher
     samples with DDIM and classifier-free guidance, two U-Net calls in a guided step.
+
+    Attributes:
+        chunk_frames: that go through the VAE at a time; None: as many as gain speed.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class HummingbirdPipeline:
         self.unet = unet
         self.vae = vae
         self.text_encoder = text_encoder
+        self.chunk_frames: int | None = None
 
     @classmethod
     def from_pretrained(
@@ -118,7 +123,7 @@ class HummingbirdPipeline:
         """Sizes the U-Net was trained on."""
         return NANO if "nano" in (self.unet.config.preset or "") else FULL_SIZE
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def __call__(
         self,
         prompt: str | Sequence[str],
@@ -217,6 +222,7 @@ class HummingbirdPipeline:
         vae = self._require(self.vae, "VAE")
         check_finite(latents, "latents")
         report = decoding(progress)
+        chunk_frames = chunk_frames or self.chunk_frames
         video = decode_latents(vae, latents, chunk_frames=chunk_frames, tile=tile, progress=report)
         check_finite(video, "frames")
         return video
@@ -261,33 +267,21 @@ class HummingbirdPipeline:
         is_student = self.unet.config.guidance_embedding
         timesteps = (consistency_timesteps if is_student else ddim_timesteps)(num_inference_steps)
         calls = windows.count_calls(timesteps.tolist(), latents.shape[2])
-        report = count_steps(progress, calls)
+        predict = self._noise_predictor(context, guidance_scale, fps)
+        predict = in_windows(reporting(predict, count_steps(progress, calls)), windows)
         if is_student:
-            w = guidance_scale_embedding(torch.full((len(latents),), float(guidance_scale)))
-
-            def student(sample: Tensor, t: int) -> Tensor:
-                guidance = w.to(self.device, self.dtype)
-                eps = self.unet(sample.to(self.dtype), t, context, fps, guidance)
-                report()
-                return eps.float()
-
-            predict = in_windows(student, windows)
             return denoise_consistency(predict, latents, noises, num_inference_steps)
-        both = torch.cat([context, self.encode_prompt("").to(context).expand_as(context)])
-        rates = torch.as_tensor(fps, device=self.device).expand(len(latents)).repeat(2)
-
-        def teacher(sample: Tensor, t: int) -> Tensor:
-            is_guided = t >= self.trained.guided_from
-            inputs = torch.cat([sample, sample]) if is_guided else sample
-            count = len(inputs)
-            eps = self.unet(inputs.to(self.dtype), t, both[:count], rates[:count]).float()
-            report()
-            return classifier_free_guidance(*eps.chunk(2), guidance_scale) if is_guided else eps
-
         # Only VideoCrafter2 knows its latents scaled.
         rescale = self.unet.config.preset == "videocrafter2"
-        predict = in_windows(teacher, windows)
         return sample_ddim(predict, latents, num_inference_steps, rescale=rescale)
+
+    def _noise_predictor(
+        self, context: Tensor, guidance_scale: float, fps: float | Tensor
+    ) -> PredictNoise:
+        if self.unet.config.guidance_embedding:
+            return student_noise(self.unet, context, guidance_scale, fps)
+        empty, guided_from = self.encode_prompt(""), self.trained.guided_from
+        return teacher_noise(self.unet, context, empty, guidance_scale, fps, guided_from)
 
     def context_windows(
         self, num_frames: int, length: int | None = None, overlap: int | None = None

@@ -64,7 +64,8 @@ def at_timestep(table: Tensor, t: Tensor | int, like: Tensor) -> Tensor:
         `[B, 1, ..., 1]` (or 1 in place of B for a single t) on the device of `like`.
     """
     dtype = torch.promote_types(like.dtype, torch.float32)
-    values = table[torch.as_tensor(t).cpu()].to(dtype).to(like.device)  # MPS has no float64
+    index = torch.as_tensor(t).cpu().reshape(-1)  # a scalar tensor would not compile
+    values = table[index].to(dtype).to(like.device)  # MPS has no float64
     return values.reshape(-1, *[1] * (like.ndim - 1))
 
 

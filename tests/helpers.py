@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]  # what is tested on all
 GOLDEN = Path(__file__).parent / "golden" / "data"
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..video import SUFFIXES
 from .enhance import check_requests, naming_options, tokenizer_of, warn
-from .jobs import Job, VideoSettings, describe, file_name, read_prompt_file
+from .jobs import Job, VideoSettings, check, describe, file_name, read_prompt_file
 from .making import make_missing
+from .model import ModelSettings
 from .options import (
     ENGINE_DEFAULTS,
     add_engine,
@@ -37,6 +39,7 @@ examples:
         --enhance builtin
   many videos; run it again after a stop and it goes on where it was:
     hummingbird generate --prompts prompts.txt -o videos
+  (a video belongs to its line: new prompts go at the end, or the lines below are made again)
   the same on all GPUs of this machine; a video that fails is named and stops no other:
     hummingbird generate --prompts prompts.txt -o videos --engine local
   on a Ray cluster of 16 GPUs, which sees the folder too:
@@ -96,10 +99,11 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--engine goes with --prompts: it is for many videos")
     journal = (args.output or Path("videos")) / "journal.jsonl"
     engine = device_engine(args) if args.engine else None
-    return make_missing(_plan(args), model_settings(args), args.overwrite, engine, journal)
+    model = model_settings(args)
+    return make_missing(_plan(args, model), model, args.overwrite, engine, journal)
 
 
-def _plan(args: argparse.Namespace) -> list[Job]:
+def _plan(args: argparse.Namespace, model: ModelSettings) -> list[Job]:
     settings = video_settings(args, args.prompt)
     if args.prompts is None:
         if args.format:
@@ -107,18 +111,25 @@ def _plan(args: argparse.Namespace) -> list[Job]:
         requests = [(settings, args.output or Path("video.mp4"), "")]
     else:
         folder = args.output or Path("videos")
+        if folder.suffix.lower() in SUFFIXES:
+            raise InputError(f"got {folder} for many videos, expected a folder: -o videos")
         suffix = f".{args.format or 'mp4'}"
         requests = [
             (one, folder / f"{file_name(index, one.prompt)}{suffix}", origin)
             for index, (one, origin) in enumerate(read_prompt_file(args.prompts, settings), start=1)
         ]
+    for one, _, origin in requests:
+        check(one, origin)
+    record = model.record()
     if args.enhance is None:
-        return [_job(args, *request) for request in requests]
-    return _enhanced_jobs(args, requests)
+        return [_job(args, record, *request) for request in requests]
+    return _enhanced_jobs(args, record, requests)
 
 
 def _enhanced_jobs(
-    args: argparse.Namespace, requests: list[tuple[VideoSettings, Path, str]]
+    args: argparse.Namespace,
+    model: dict[str, Any],
+    requests: list[tuple[VideoSettings, Path, str]],
 ) -> list[Job]:
     """Jobs with better prompts; a language model is gone again before the video model comes."""
     from ..prompts import create_enhancer
@@ -135,23 +146,22 @@ def _enhanced_jobs(
             better = enhancer.enhance(settings.prompt, settings.seed)
             warn(better, f"{origin}: " if origin else "")
             settings = replace(settings, prompt=better.text)
-            jobs.append(_job(args, settings, output, origin, better.record()))
+            jobs.append(_job(args, {**model, **better.record()}, settings, output, origin))
     return jobs
 
 
 def _job(
     args: argparse.Namespace,
+    made_by: dict[str, Any],
     settings: VideoSettings,
     output: Path,
     origin: str,
-    origin_of_prompt: dict[str, Any] | None = None,
 ) -> Job:
     wanted = [output.with_suffix(f".{kind}") for kind in ("gif", "webp", "png") if vars(args)[kind]]
     sheet = output.with_name(f"{output.stem}-contact-sheet.png")
-    record = describe(settings, **model_settings(args).record(), **(origin_of_prompt or {}))
     return Job(
         settings,
-        record,
+        describe(settings, **made_by),
         videos=tuple(dict.fromkeys([output, *wanted])),
         contact_sheet=sheet if args.contact_sheet else None,
         json=output.with_suffix(".json") if args.json else None,

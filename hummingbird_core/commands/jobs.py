@@ -12,6 +12,9 @@ from typing import Any
 from ..errors import HummingbirdError, InputError, OutputError
 from ..video import read_metadata, written_path
 
+SIZE = ("width", "height")
+FLOATS = ("guidance_scale", "fps")  # the other settings are whole numbers
+
 
 @dataclass(frozen=True)
 class VideoSettings:
@@ -36,7 +39,7 @@ class VideoSettings:
     num_frames: int = 16
     num_inference_steps: int = 4
     guidance_scale: float = 7.5
-    fps: int = 8
+    fps: float = 8
     seed: int = 0
     context_length: int | None = None
     context_overlap: int | None = None
@@ -79,13 +82,7 @@ class Job:
 
     def check_settings(self) -> None:
         """Raise InputError, with the origin, if no model can work with a setting."""
-        from ..settings import check_settings
-
-        settings = vars(self.settings).copy()
-        try:
-            check_settings([settings.pop("prompt")], **settings)
-        except InputError as error:
-            raise InputError(f"{self.origin}: {error}" if self.origin else str(error)) from error
+        check(self.settings, self.origin)
 
     def is_done(self) -> bool:
         """Whether all files exist and the main video was made with the same settings."""
@@ -107,8 +104,19 @@ class Job:
         except (HummingbirdError, OSError):
             return False
         # A size that was left to the model is whatever the model chose.
-        wanted = {key: value for key, value in self.record.items() if value is not None}
-        return all(found.get(key) == value for key, value in wanted.items())
+        wanted = [key for key in self.record if key not in SIZE or self.record[key] is not None]
+        return all(found.get(key) == self.record[key] for key in wanted)
+
+
+def check(settings: VideoSettings, origin: str) -> None:
+    """Raise InputError, with where they come from, if no model can work with the settings."""
+    from ..settings import check_settings
+
+    values = vars(settings).copy()
+    try:
+        check_settings([values.pop("prompt")], **values)
+    except InputError as error:
+        raise InputError(f"{origin}: {error}" if origin else str(error)) from error
 
 
 def read_prompt_file(path: Path, defaults: VideoSettings) -> list[tuple[VideoSettings, str]]:
@@ -156,10 +164,15 @@ def _parse_object(line: str, defaults: VideoSettings, origin: str) -> VideoSetti
             raise InputError(
                 f"{origin} has an unknown setting {name!r}, expected one of {', '.join(numeric)}"
             )
-        kinds = (int, float) if name == "guidance_scale" else (int,)
-        if name != "prompt" and (isinstance(value, bool) or not isinstance(value, kinds)):
-            raise InputError(f"{origin}: {name} is {value!r}, expected a number")
+        if name != "prompt":
+            _check_number(name, value, origin)
     return replace(defaults, **given)
+
+
+def _check_number(name: str, value: Any, origin: str) -> None:
+    kinds, text = ((int, float), "a number") if name in FLOATS else ((int,), "a whole number")
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise InputError(f"{origin}: {name} is {value!r}, expected {text}")
 
 
 def describe(settings: VideoSettings, **more: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..errors import HummingbirdError
+from ..errors import HummingbirdError, memory_advice
 from ..video import atomic_output, write_contact_sheet, write_video
 from .interrupt import remembered_ctrl_c
 from .jobs import Job
@@ -153,6 +153,8 @@ def _lost(job: Job) -> dict[str, Any]:
 
 
 def _one_line(error: Exception) -> str:
+    if advice := memory_advice(error):
+        return advice
     text = str(error).splitlines()[0] if str(error) else ""
     return text if isinstance(error, HummingbirdError) else f"{type(error).__name__}: {text}"
 

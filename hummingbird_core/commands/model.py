@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 
 if TYPE_CHECKING:
+    import torch
+
+    from ..lora import LoRA
     from ..pipeline import HummingbirdPipeline
+    from ..unet import HummingbirdUNet
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +30,8 @@ class ModelSettings:
         tiny_vae: "nano", or file or folder of a TAESD or pruned decoder; None is the model's own.
         device: None is the best there is.
         dtype: "fp32", "fp16" or "bf16"; None goes by the device.
+        memory: how to need less of it, see `load_in_less_memory`; None: everything in memory.
+        compile: whether `torch.compile` makes the U-Net faster first.
     """
 
     model: str = "nano"
@@ -32,14 +39,34 @@ class ModelSettings:
     tiny_vae: Path | None = None
     device: str | None = None
     dtype: str | None = None
+    memory: str | None = None
+    compile: bool = False
 
     def record(self) -> dict[str, Any]:
-        """What of it decides the result. Without folders: a video must not tell where they are."""
+        """What of it decides the result. Without folders: a video must not tell where they are.
+
+        Names alone don't decide it: whatever is trained is called `student.safetensors`.
+
+        Raises:
+            HummingbirdError: a file is not there.
+        """
+        from ..fast_decoders import find_decoder
+        from ..files import fingerprint
+        from ..model_files import find_model
+        from ..offload import STORAGE
+
+        self.check()
         return {
             "model": Path(self.model).name,
-            "loras": [{"file": path.name, "strength": strength} for path, strength in self.loras],
+            "model_sha256": fingerprint(find_model(self.model)),
+            "loras": [
+                {"file": path.name, "strength": strength, "sha256": fingerprint(path)}
+                for path, strength in self.loras
+            ],
             "dtype": self.dtype,
+            "stored_in": self.memory if self.memory in STORAGE else None,  # others round nothing
             "tiny_vae": self.tiny_vae and self.tiny_vae.name,
+            "tiny_vae_sha256": self.tiny_vae and fingerprint(find_decoder(self.tiny_vae)),
         }
 
     def absolute(self) -> ModelSettings:
@@ -58,12 +85,20 @@ class ModelSettings:
         from ..devices import check_device
         from ..fast_decoders import find_decoder
         from ..model_files import find_model
+        from ..offload import check_memory
 
         find_model(self.model)
         if self.tiny_vae:
             find_decoder(self.tiny_vae)
         if self.device:
             check_device(self.device)
+        if self.memory:
+            check_memory(self.memory, self.device)
+        if self.memory and self.compile:
+            raise InputError(
+                "got --compile with --memory, expected one of them: what is compiled is all in "
+                "memory, as it is"
+            )
         for path, _ in self.loras:
             if not path.exists():
                 raise InputError(f"there is no file {path}: check --lora")
@@ -72,17 +107,47 @@ class ModelSettings:
         """The pipeline, with its LoRAs merged."""
         from ..devices import DTYPES
         from ..fast_decoders import load_fast_decoder
-        from ..lora import load_lora, merge_lora
-        from ..pipeline import HummingbirdPipeline
 
         dtype = DTYPES[self.dtype] if self.dtype else None
-        pipe = HummingbirdPipeline.from_pretrained(self.model, device=self.device, dtype=dtype)
+        pipe = self._load_small(dtype) if self.memory else self._load_whole(dtype)
         if self.tiny_vae:
-            pipe.vae = load_fast_decoder(self.tiny_vae).to(pipe.device, pipe.dtype)
+            pipe.vae = load_fast_decoder(self.tiny_vae, pipe.dtype).to(pipe.device)
+        if self.compile:
+            # On a GPU in CUDA graphs, which start all kernels of a call at once.
+            mode = "reduce-overhead" if pipe.device.type == "cuda" else None
+            pipe.unet.compile(fullgraph=True, mode=mode)
+        return pipe
+
+    def _load_whole(self, dtype: torch.dtype | None) -> HummingbirdPipeline:
+        from ..lora import merge_lora
+        from ..pipeline import HummingbirdPipeline
+
+        pipe = HummingbirdPipeline.from_pretrained(self.model, device=self.device, dtype=dtype)
+        for lora, strength in self._read_loras(pipe.unet):
+            merge_lora(pipe.unet, lora, strength=strength)
+        return pipe
+
+    def _load_small(self, dtype: torch.dtype | None) -> HummingbirdPipeline:
+        from ..lora import merge_into_part
+        from ..offload import load_in_less_memory
+
+        read_loras = cache(self._read_loras)  # once, when there is a U-Net
+
+        def merge(unet: HummingbirdUNet, part: str) -> None:
+            merge_into_part(unet, part, read_loras(unet))
+
+        return load_in_less_memory(
+            self.model, self.memory or "", device=self.device, dtype=dtype, on_part=merge
+        )
+
+    def _read_loras(self, unet: HummingbirdUNet) -> list[tuple[LoRA, float]]:
+        from ..lora import load_lora
+
+        loras = []
         for path, strength in self.loras:
-            lora = load_lora(path, pipe.unet)
+            lora = load_lora(path, unet)
             if lora.unused:
                 first = ", ".join(list(lora.unused)[:3])
                 logger.warning("%d parts of %s do not fit: %s", len(lora.unused), path, first)
-            merge_lora(pipe.unet, lora, strength=strength)
-        return pipe
+            loras.append((lora, strength))
+        return loras

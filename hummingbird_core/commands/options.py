@@ -23,7 +23,7 @@ def add_settings(group: Any) -> None:
     for flag, name, kind, text in (
         ("--frames", "num_frames", int, "any number; 16 and 26 are the trained ones"),
         ("--steps", "num_inference_steps", int, "model calls, 1 to 50; more is slower and finer"),
-        ("--fps", "fps", int, "frames per second"),
+        ("--fps", "fps", float, "frames per second"),
         ("--guidance", "guidance_scale", float, "how closely to follow the prompt; trained: 5-15"),
         ("--seed", "seed", int, "another seed, another video"),
     ):
@@ -65,18 +65,45 @@ def add_model(group: Any) -> None:
         "(file or diffusers folder), or what `train decoder` made",
     )
     group.add_argument("--device", help="cpu, cuda, cuda:1, mps ... (default: the best there is)")
+    group.add_argument(
+        "--memory",
+        choices=("bf16", "fp8", "ram", "disk"),
+        help="need less: store the weights in bf16 or fp8 (a little other video), keep them in "
+        "RAM (for a small GPU) or in a temporary file (for a CPU), from where they come layer by "
+        "layer: the same video, later",
+    )
+    group.add_argument(
+        "--compile",
+        action="store_true",
+        help="torch.compile the U-Net first, on a GPU into CUDA graphs: takes a minute or more, so "
+        "it is for many prompts; needs a C++ compiler",
+    )
     group.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), help="default: by device")
 
 
 def model_settings(args: argparse.Namespace) -> ModelSettings:
-    """The model that was asked for."""
+    """The model that was asked for; without --dtype, in that of the device it will run on."""
     return ModelSettings(
         model=args.model,
         loras=tuple(map(split_strength, args.lora)),
         tiny_vae=args.tiny_vae,
         device=args.device,
-        dtype=args.dtype,
+        dtype=args.dtype or _default_dtype(args),
+        memory=args.memory,
+        compile=args.compile,
     )
+
+
+def _default_dtype(args: argparse.Namespace) -> str:
+    from ..devices import best_device, check_device, default_dtype, short_name
+
+    if args.memory == "disk":
+        return "fp32"  # it computes on the CPU
+    if args.device:
+        return short_name(default_dtype(check_device(args.device)))
+    if args.gpus_per_worker:  # of a cluster: this machine may have none
+        return "fp16"
+    return short_name(default_dtype(best_device()))
 
 
 def split_strength(lora: str) -> tuple[Path, float]:

@@ -267,6 +267,6 @@ def require_parquet() -> Any:
         import pyarrow.parquet
     except ImportError as error:
         raise MissingPackageError(
-            "curation needs the package pyarrow: pip install 'hummingbird-video[curate]'"
+            "curation needs the package pyarrow: pip install pyarrow"
         ) from error
     return pyarrow.parquet

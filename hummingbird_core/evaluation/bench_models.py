@@ -137,7 +137,8 @@ def load_fast_decoders(settings: BenchSettings) -> dict[str, AutoencoderKL | Aut
 
     if settings.preset == BUILT_IN:
         try:
-            return {"pruned decoder": _placed(load_fast_decoder(BUILT_IN), settings)}
+            decoder = load_fast_decoder(BUILT_IN, settings.torch_dtype)
+            return {"pruned decoder": decoder.to(settings.device)}
         except CheckpointError:
             logger.warning("there is no built-in fast decoder; make it: hummingbird train decoder")
             return {}

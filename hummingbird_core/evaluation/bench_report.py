@@ -174,9 +174,7 @@ def draw(chart: Chart, title: str, path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingPackageError(
-            "plots need matplotlib: pip install 'hummingbird-video[eval]'"
-        ) from error
+        raise MissingPackageError("plots need matplotlib: pip install matplotlib") from error
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for name, points in chart.series.items():

@@ -9,16 +9,20 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from ..errors import InputError
 from ..pipeline import HummingbirdPipeline
 from ..training.nano.pictures import random_picture
 from ..training.nano.shapes import random_shape
@@ -78,12 +82,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance", type=float, default=7.5, help="default: 7.5")
     parser.add_argument("--frames", type=int, default=16, help="default: 16")
     parser.add_argument("--batch", type=int, default=8, help="videos at a time (default: 8)")
+    parser.add_argument("--device", help="cpu, cuda ... (default: the best there is)")
     parser.add_argument("-o", "--output", type=Path, help="also write FILE.json and FILE.md")
 
 
 def run(args: argparse.Namespace) -> None:
     """Prints the table, and writes it where asked to."""
-    pipe = HummingbirdPipeline.from_pretrained(args.model)
+    for option in ("prompts", "batch"):
+        if vars(args)[option] < 1:
+            raise InputError(f"got --{option} {vars(args)[option]}, expected at least 1")
+    pipe = HummingbirdPipeline.from_pretrained(args.model, device=args.device)
     began = time.perf_counter()
     names = [args.subjects] if args.subjects else list(SUBJECTS)
     found = {
@@ -103,7 +111,8 @@ def run(args: argparse.Namespace) -> None:
     table = f"{title}, {args.frames} frames, {args.prompts} prompts each\n\n{to_table(found)}"
     print(table)
     if args.output:
-        _write(args, table, found, seconds)
+        measured = {"seconds_a_video": round(seconds, 3), "device": str(pipe.device)}
+        _write(args, table, found, measured)
 
 
 def evaluate(
@@ -152,7 +161,10 @@ def to_table(found: dict[str, dict[str, Accuracy]]) -> str:
 
 
 def _write(
-    args: argparse.Namespace, table: str, found: dict[str, dict[str, Accuracy]], seconds: float
+    args: argparse.Namespace,
+    table: str,
+    found: dict[str, dict[str, Accuracy]],
+    measured: dict[str, Any],
 ) -> None:
     record = {
         "model": Path(args.model).stem,
@@ -162,7 +174,8 @@ def _write(
         "frames": args.frames,
         "accuracy": {n: {k: a.value for k, a in part.items()} for n, part in found.items()},
         "interval": {n: {k: a.interval for k, a in part.items()} for n, part in found.items()},
-        "seconds_a_video": round(seconds, 3),
+        **measured,
+        "command": shlex.join(["hummingbird", *sys.argv[1:]]),
         "torch": torch.__version__,
     }
     for suffix, text in ((".json", json.dumps(record, indent=2)), (".md", table)):

@@ -41,7 +41,7 @@ def connect() -> PartialState:
     except ImportError as error:
         raise MissingPackageError(
             "got no package accelerate, expected it for training: "
-            "pip install 'hummingbird-video[train]'"
+            "pip install peft accelerate pyyaml tensorboard"
         ) from error
     # On a machine without GPU, accelerate looks for other processes only if told that it has none.
     state = PartialState(cpu=best_device().type == "cpu", timeout=LONGEST_WAIT)

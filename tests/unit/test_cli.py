@@ -8,9 +8,12 @@ import sys
 import time
 
 import pytest
-from command_line import CLI, error_of, run
+import torch
+from command_line import CLI, PROMPT, error_of, run
+from helpers import DEVICES
 
 from hummingbird_core.cli import COMMANDS
+from hummingbird_core.errors import memory_advice
 
 
 def fastest(command, attempts=3) -> float:
@@ -56,10 +59,38 @@ def test_help_teaches_with_examples(capsys, command):
     assert f"  hummingbird {command}" in run(capsys, command, "--help")[1]
 
 
+def test_evaluate_lists_its_kinds(capsys):
+    assert "hummingbird evaluate vbench" in run(capsys, "evaluate")[1]
+    assert "hummingbird evaluate nano" in run(capsys, "evaluate", "--help")[1]
+    assert "expected one of nano, vbench" in error_of(capsys, "evaluate", "other")
+
+
+@pytest.mark.parametrize("option", ["--prompts", "--batch"])
+def test_evaluation_of_nothing_is_refused(capsys, option):
+    assert f"got {option} 0" in error_of(capsys, "evaluate", "nano", option, 0)
+
+
 def test_version(capsys):
     assert re.fullmatch(r"hummingbird \d+\.\d+\.\d+\n", run(capsys, "--version")[1])
 
 
-@pytest.mark.parametrize("arguments", [["generat", "x"], ["evaluate", "other"]])
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_full_memory_is_told_from_other_errors(device):
+    with pytest.raises(RuntimeError) as full:
+        torch.empty(2**50, dtype=torch.uint8, device=device)
+    assert "smaller" in memory_advice(full.value)
+    assert "smaller" in memory_advice(torch.OutOfMemoryError("CUDA out of memory."))
+    assert "7.11 PiB" in memory_advice(MemoryError("Unable to allocate 7.11 PiB for an array"))
+    assert memory_advice(RuntimeError("shapes do not fit")) is None
+
+
+def test_a_full_memory_is_one_line(capsys, tmp_path):
+    size = ("--width", 8_000_000, "--height", 8_000_000)
+    line = error_of(capsys, "generate", PROMPT, "-o", tmp_path / "v.mp4", *size)
+    assert "the memory is full" in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [["generat", "x"], ["other"]])
 def test_unknown_command(capsys, arguments):
     assert "expected one of: generate" in error_of(capsys, *arguments)

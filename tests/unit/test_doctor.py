@@ -40,9 +40,20 @@ def test_missing_things_are_named_with_the_remedy():
     assert len(problems) == 3
 
 
-@pytest.mark.parametrize(("free", "word"), [(4 * 2**30, "too large"), (64 * 2**30, "fits")])
-def test_verdict_depends_on_the_free_memory(free, word):
-    fit = doctor._fit(772_091_780, torch.device("cpu"), {"ram_free": free})
+@pytest.mark.parametrize(
+    ("free", "device", "word"),
+    [
+        (64, "cpu", "fits (weights"),
+        (5, "cpu", "fits with --memory bf16"),
+        (3.5, "cpu", "fits with --memory fp8"),
+        (2, "cpu", "fits with --memory disk"),
+        (1, "cpu", "too large"),
+        (4, "cuda", "fits with --memory fp8"),
+        (2, "cuda", "fits with --memory ram"),
+    ],
+)
+def test_verdict_depends_on_the_free_memory(free, device, word):
+    fit = doctor._fit(772_091_780, torch.device(device), {"ram_free": free * 2**30})
     assert doctor._verdict(fit).startswith(word)
 
 
@@ -50,7 +61,7 @@ def test_gpu_memory_counts_where_there_is_a_gpu():
     memory = {"ram_free": 2**30, "gpu_free": 64 * 2**30}
     fit = doctor._fit(772_091_780, torch.device("cuda"), memory)
     assert fit["free"] == memory["gpu_free"]
-    assert fit["weights"] == 2 * (772_091_780 + doctor.TEXT_AND_VAE_PARAMETERS)
+    assert fit["weights"] == 2 * (772_091_780 + doctor.TEXT_PARAMETERS + doctor.VAE_PARAMETERS)
 
 
 @pytest.mark.parametrize("preset", ["hummingbird-0.7b", "videocrafter2"])

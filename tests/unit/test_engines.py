@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +34,41 @@ def lost(number: int) -> int:
 def test_a_process_that_dies_costs_its_item_only():
     results = dict(LocalEngine(2).map(square, iter(range(20)), lost))
     assert results == {n: n**2 for n in range(20)} | {13: -13}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot send Ctrl-C to these processes only")
+def test_ctrl_c_ends_what_runs_and_begins_nothing(tmp_path):
+    """A terminal sends it to all processes; items that wait in the pool must not be made."""
+    code = "from test_engines import *; run_slowly(sys.argv[1])"
+    run = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=Path(__file__).parent,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not (tmp_path / "began-0").exists():
+        assert run.poll() is None, run.stderr.read()
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGINT)
+    stderr = run.communicate(timeout=60)[1]
+    assert {path.name for path in tmp_path.iterdir()} == {"began-0", "ended-0"}
+    assert "KeyboardInterrupt" in stderr.splitlines()[-1]
+
+
+def run_slowly(folder: str) -> None:
+    """In a process of its own: ten items on one worker."""
+    items = [(Path(folder), number) for number in range(10)]
+    list(LocalEngine(1).map(slow, iter(items), lost))
+
+
+def slow(item: tuple[Path, int]) -> None:
+    folder, number = item
+    (folder / f"began-{number}").touch()
+    try:
+        time.sleep(5)
+    finally:
+        (folder / f"ended-{number}").touch()
 
 
 def test_nothing_to_do():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from helpers import relative_l2, rnd
+from helpers import DEVICES, relative_l2, rnd
 from tiny_vae import tiny_vae
 from torch import nn
 
+from hummingbird_core.commands.model import ModelSettings
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.unet_attention import CPU_TOKENS, FeedForward
 from hummingbird_core.unet_layers import (
@@ -35,13 +38,14 @@ def test_feed_forward_in_parts_equals_all_at_once():
         assert relative_l2(layer(x), layer.net(x)) <= ROUNDING
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", LAYERS)
-def test_layers_leave_their_input_as_it_was(name):
+def test_layers_leave_their_input_as_it_was(name, device):
     """They work in place, but only on what they made themselves."""
     torch.manual_seed(0)
-    layer = LAYERS[name]()
-    x = rnd("x", (2 * FRAMES, 16, 4, 4)).contiguous(memory_format=torch.channels_last)
-    cond = Conditioning(rnd("e", (2, 1, 8)), rnd("c", (2, 5, 8)), FRAMES)
+    layer = LAYERS[name]().to(device)
+    x = rnd("x", (2 * FRAMES, 16, 4, 4)).to(device, memory_format=torch.channels_last)
+    cond = Conditioning(rnd("e", (2, 1, 8)).to(device), rnd("c", (2, 5, 8)).to(device), FRAMES)
     kept = x.clone(), cond.embedding.clone(), cond.context.clone()
     with torch.no_grad():
         first, second = layer(x, cond), layer(x, cond)
@@ -67,11 +71,12 @@ def test_gradients_are_those_of_finite_differences(name):
     )
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("attention", [True, False])
-def test_the_decoder_equals_that_of_diffusers(attention):
+def test_the_decoder_equals_that_of_diffusers(attention, device):
     torch.manual_seed(0)
-    vae = tiny_vae(8, 16, mid_block_add_attention=attention)
-    z = rnd("z", (2, 4, 5, 6))
+    vae = tiny_vae(8, 16, mid_block_add_attention=attention).to(device)
+    z = rnd("z", (2, 4, 5, 6)).to(device)
     with torch.no_grad():
         assert relative_l2(decode_images(vae, z), vae.decode(z).sample) <= ROUNDING
     grads = []
@@ -97,3 +102,16 @@ def test_the_unet_compiles_without_graph_breaks():
         expected = unet(*inputs, timestep_cond=rnd("w", (1, 256)))
         got = compiled(*inputs, timestep_cond=rnd("w", (1, 256)))
     assert relative_l2(got, expected) <= ROUNDING
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_compiled_model_makes_the_same_video(device):
+    """A GPU replays CUDA graphs: each call must be done with before the next one."""
+    settings = ModelSettings(device=device, dtype="fp32")
+    plain, compiled = (replace(settings, compile=flag).load() for flag in (False, True))
+    for seed in (0, 1):
+        expected = plain("a red circle moves right", seed=seed).latents
+        assert (
+            relative_l2(compiled("a red circle moves right", seed=seed).latents, expected) <= 1e-4
+        )

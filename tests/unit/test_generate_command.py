@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -16,6 +17,8 @@ from diffusers.models import AutoencoderTiny
 from hummingbird_core.cli import main
 from hummingbird_core.commands.jobs import file_name
 from hummingbird_core.commands.options import split_strength
+from hummingbird_core.fast_decoders import find_decoder
+from hummingbird_core.model_files import find_model
 from hummingbird_core.video import read_metadata, read_video
 
 # bad input, found before any model is loaded
@@ -32,6 +35,8 @@ from hummingbird_core.video import read_metadata, read_video
         ([PROMPT, "-o", "clip.avi"], "expected one of .mp4, .gif, .webp, .png"),
         ([PROMPT, "-o", "clip"], "expected one of .mp4, .gif, .webp, .png"),
         (["--prompts", "missing.txt"], "cannot read the prompt file"),
+        (["--prompts", "missing.txt", "-o", "v.mp4"], "expected a folder"),
+        ([PROMPT, "--compile", "--memory", "fp8"], "expected one of them"),
     ],
 )
 def test_bad_arguments(capsys, tmp_path, monkeypatch, arguments, said):
@@ -62,8 +67,9 @@ def test_a_file_of_another_origin_is_not_replaced(capsys, tmp_path, name):
         ("p.jsonl", '{"seed": 1}', 'line 1 has no "prompt"'),
         ("p.jsonl", '["a"]', 'line 1 has no "prompt"'),
         ("p.jsonl", '{"prompt": "a", "stepz": 3}', "unknown setting 'stepz'"),
-        ("p.jsonl", '{"prompt": "a", "seed": "3"}', "seed is '3', expected a number"),
+        ("p.jsonl", '{"prompt": "a", "seed": "3"}', "seed is '3', expected a whole number"),
         ("p.jsonl", '{"prompt": "a", "fps": true}', "fps is True, expected a number"),
+        ("p.jsonl", '{"prompt": "a", "seed": 1.5}', "seed is 1.5, expected a whole number"),
     ],
 )
 def test_bad_prompt_files(capsys, tmp_path, name, text, said):
@@ -162,6 +168,42 @@ def test_other_settings_do_not_replace_a_video(capsys, clip):
     assert "--overwrite" in error_of(capsys, "generate", PROMPT, "-o", clip, "--seed", 6)
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [("--tiny-vae", "nano"), ("--context-length", 4), ("--dtype", "bf16")],
+    ids=lambda pair: pair[0],
+)
+def test_a_setting_that_is_taken_back_is_another_setting(capsys, tmp_path, setting):
+    command = ("generate", PROMPT, "-o", tmp_path / "v.mp4", "--frames", 2, "--steps", 1)
+    assert run(capsys, *command, *setting)[0] == 0
+    assert "--overwrite" in error_of(capsys, *command)
+    assert "--overwrite" in error_of(capsys, *command, "--width", 32, "--height", 32)
+
+
+def test_the_model_s_own_size_and_dtype_are_the_same_settings(capsys, tmp_path):
+    command = ("generate", PROMPT, "-o", tmp_path / "v.mp4", "--frames", 2, "--steps", 1)
+    command += ("--device", "cpu")
+    assert run(capsys, *command, "--width", 64, "--height", 64, "--dtype", "fp32")[0] == 0
+    assert run(capsys, *command)[1].startswith("kept ")
+
+
+@pytest.mark.parametrize("option", ["--model", "--tiny-vae"])
+def test_weights_are_known_by_content_not_by_name(capsys, tmp_path, option):
+    """Training always writes `student.safetensors`."""
+    source = find_model("nano") if option == "--model" else find_decoder("nano")
+    for folder in ("same", "again", "other"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(source, tmp_path / folder / "student.safetensors")
+    with (tmp_path / "other" / "student.safetensors").open("r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"\0\0\0\0")
+    command = ("generate", PROMPT, "-o", tmp_path / "v.mp4", "--frames", 2, "--steps", 1, option)
+    assert run(capsys, *command, tmp_path / "same" / "student.safetensors")[0] == 0
+    again = run(capsys, *command, tmp_path / "again" / "student.safetensors")[1]
+    assert again.startswith("kept ")
+    assert "--overwrite" in error_of(capsys, *command, tmp_path / "other" / "student.safetensors")
+
+
 def test_a_tiny_vae_decodes_instead_of_the_full_one(capsys, tmp_path):
     AutoencoderTiny().save_pretrained(tmp_path / "taesd")
     made = tmp_path / "tiny.mp4"
@@ -170,10 +212,22 @@ def test_a_tiny_vae_decodes_instead_of_the_full_one(capsys, tmp_path):
     assert read_metadata(made)["tiny_vae"] == "taesd"
 
 
-def test_the_built_in_fast_decoder_has_a_name(capsys, tmp_path):
+@pytest.mark.parametrize(("memory", "stored_in"), [("fp8", "fp8"), ("disk", None)])
+def test_less_memory(capsys, tmp_path, memory, stored_in):
+    """Only what rounds the weights makes another video."""
+    command = ("generate", PROMPT, "-o", tmp_path / "v.mp4", "--frames", 2, "--steps", 1)
+    command += ("--device", "cpu")
+    assert run(capsys, *command, "--memory", memory)[0] == 0
+    assert read_metadata(tmp_path / "v.mp4")["stored_in"] == stored_in
+    assert run(capsys, *command)[0] == (2 if stored_in else 0)
+    assert "try 'fp8'" in error_of(capsys, *command, "--memory", "ram", "--overwrite")
+
+
+def test_the_built_in_fast_decoder_has_a_name(capsys, caplog, tmp_path):
     made = tmp_path / "fast.mp4"
-    options = ("--frames", 2, "--steps", 1, "--tiny-vae", "nano")
+    options = ("--frames", 16, "--steps", 1, "--tiny-vae", "nano")
     assert run(capsys, "generate", PROMPT, "-o", made, *options)[0] == 0
+    assert not caplog.messages
     assert read_metadata(made)["tiny_vae"] == "nano"
 
 
@@ -211,12 +265,15 @@ def test_a_batch_resumes_where_it_stopped(capsys, tmp_path):
 
 
 def test_settings_of_a_line_override_the_options(capsys, tmp_path):
-    (tmp_path / "p.jsonl").write_text(json.dumps({"prompt": PROMPT, "num_frames": 4, "seed": 9}))
+    (tmp_path / "p.jsonl").write_text(
+        json.dumps({"prompt": PROMPT, "num_frames": 4, "seed": 9, "fps": 7.5})
+    )
     folder = tmp_path / "v"
     code = run(capsys, "generate", "--prompts", tmp_path / "p.jsonl", "-o", folder, "--steps", 1)[0]
     assert code == 0
     found = read_metadata(next(folder.iterdir()))
     assert (found["num_frames"], found["seed"], found["num_inference_steps"]) == (4, 9, 1)
+    assert found["fps"] == read_video(next(folder.iterdir())).fps == 7.5
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot send Ctrl-C to one child only")

@@ -170,4 +170,4 @@ def test_train_alone_lists_its_stages(capsys):
     code, out, _ = run(capsys, "train")
     assert code == 0
     assert "hummingbird train distil" in out
-    assert "got training stage 'distill', expected one of" in error_of(capsys, "train", "distill")
+    assert "got train 'distill', expected one of" in error_of(capsys, "train", "distill")

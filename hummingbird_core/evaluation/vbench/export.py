@@ -11,11 +11,9 @@ from pathlib import Path
 from ...commands.jobs import Job, VideoSettings, describe
 from ...commands.model import ModelSettings
 from ...errors import InputError, OutputError
-from .prompts import all_prompts, prompts_of, video_name
+from .prompts import MOST_SAMPLES, all_prompts, prompts_of, video_name
 
 logger = logging.getLogger(__name__)
-
-SEEDS_PER_PROMPT = 100  # reserved: more than anyone samples
 
 
 def export_jobs(
@@ -34,16 +32,16 @@ def export_jobs(
         InputError: there is no such dimension, or too many samples are asked for.
         OutputError: the folder cannot be written.
     """
-    if not 1 <= samples <= SEEDS_PER_PROMPT:
-        raise InputError(f"got {samples} samples, expected 1 to {SEEDS_PER_PROMPT}")
+    if not 1 <= samples <= MOST_SAMPLES:
+        raise InputError(f"got {samples} samples, expected 1 to {MOST_SAMPLES}")
     numbers = {prompt: number for number, prompt in reversed(list(enumerate(all_prompts())))}
-    jobs = []
+    jobs, made_by = [], model.record()
     for prompt in _distinct_files(prompts_of(dimensions), folder):
         for index in range(samples):
-            seed = settings.seed + SEEDS_PER_PROMPT * numbers[prompt] + index
+            seed = settings.seed + MOST_SAMPLES * numbers[prompt] + index
             one = replace(settings, prompt=prompt, seed=seed)
             path = folder / video_name(prompt, index)
-            jobs.append(Job(one, describe(one, **model.record()), videos=(path,)))
+            jobs.append(Job(one, describe(one, **made_by), videos=(path,)))
     return jobs
 
 

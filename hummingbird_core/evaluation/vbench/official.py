@@ -47,6 +47,6 @@ def _require_vbench() -> Any:
         raise MissingPackageError(
             "VBench is not installed here. It wants an environment of its own: "
             "python -m venv vbench-env && vbench-env/bin/pip install vbench einops && "
-            "vbench-env/bin/pip install --no-deps hummingbird-video; see docs/evaluation.md"
+            "vbench-env/bin/pip install --no-deps FOLDER_OF_HUMMINGBIRD; see docs/evaluation.md"
         ) from error
     return vbench

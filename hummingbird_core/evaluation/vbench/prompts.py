@@ -13,6 +13,7 @@ from ...errors import InputError
 from .scores import DIMENSIONS
 
 SAMPLES = 5  # videos of each prompt
+MOST_SAMPLES = 100  # reserved seeds: more than anyone samples
 
 # What has no prompts of its own is scored on the videos of another dimension.
 SUITE_OF = {name: name for name in DIMENSIONS} | {
@@ -59,13 +60,25 @@ def video_name(prompt: str, index: int) -> str:
     return f"{prompt}-{index}.mp4"
 
 
+def _videos(folder: Path, prompt: str, most: int) -> list[str]:
+    names = (video_name(prompt, index) for index in range(most))
+    return [name for name in names if (folder / name).is_file()]
+
+
 def videos_of(folder: Path, dimension: str) -> list[Path]:
     """The videos that VBench scores for `dimension`: five of each prompt.
+
+    For temporal flickering all that are there, one of each prompt at least: VBench recommends to
+    make 25 of each, and to keep those that came out still.
 
     Raises:
         InputError: some are missing; with fewer, a score would not compare with published ones.
     """
-    names = [video_name(p, i) for p in prompts_of([dimension]) for i in range(SAMPLES)]
+    if dimension == "temporal_flickering":
+        found = {p: _videos(folder, p, MOST_SAMPLES) for p in prompts_of([dimension])}
+        names = [name for p, some in found.items() for name in some or [video_name(p, 0)]]
+    else:
+        names = [video_name(p, i) for p in prompts_of([dimension]) for i in range(SAMPLES)]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise InputError(

@@ -153,7 +153,5 @@ def _require_figure() -> Any:
     try:
         from matplotlib.figure import Figure  # without pyplot, which keeps state and wants a screen
     except ImportError as error:
-        raise MissingPackageError(
-            'the plot needs matplotlib: pip install "hummingbird-video[eval]"'
-        ) from error
+        raise MissingPackageError("the plot needs matplotlib: pip install matplotlib") from error
     return Figure

@@ -49,9 +49,7 @@ def write_plot(path: Path, ranking: Ranking, title: str) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingPackageError(
-            "plots need matplotlib: pip install 'hummingbird-video[eval]'"
-        ) from error
+        raise MissingPackageError("plots need matplotlib: pip install matplotlib") from error
     rows = ranking.of_kind(*RANKED)
     whole = ranking.row(Removal("teacher", ()))
     scored = whole.score is not None
