@@ -80,7 +80,8 @@ def _rows(
             continue
         tolerance = ANY_DISTANCE if name == TILED else settings.tolerance
         equality = Equality.of(names[0], plain.result, {name: peak.result}, tolerance)
-        rows.append(_row(part, name, peak, peak.above / plain.above, equality.distance))
+        share = peak.above / plain.above if plain.above else None  # a small one may take no page
+        rows.append(_row(part, name, peak, share, equality.distance))
     return rows
 
 
