@@ -200,7 +200,7 @@ def main() -> None:
         "model": Path(args.model).stem,
         "steps": args.steps,
         "videos": args.videos,
-        "environment": environment(),
+        "environment": environment(pipe.device),
         "ways": [measure(pipe, wanted, n, args.steps, way) for n, way in tqdm(jobs)],
         "memory": memory_rows(args.memory_frames),
     }

@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from hummingbird_core.devices import best_device
 from hummingbird_core.evaluation.bench_report import environment, markdown_table
 from hummingbird_core.evaluation.nano import SUBJECTS, evaluate
 from hummingbird_core.pipeline import HummingbirdPipeline
@@ -126,7 +127,7 @@ def main() -> None:
     record = {
         "command": shlex.join(["python", "benchmarks/nano_family.py", *sys.argv[1:]]),
         "prompts": args.prompts,
-        "environment": environment(),
+        "environment": environment(best_device()),
         "rows": rows,
     }
     table = f"{args.prompts} held-out prompts, 95 % intervals\n\n{markdown_table(rows)}\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 
@@ -17,6 +17,7 @@ EPILOG = """\
 tables:
   speed      from prompt to file: teacher with 50 guided steps, student with 1, 2, 4 and 8
   modules    our modules against a plain reference with the same weights
+  compile    the U-Net compiled by torch.compile, on a GPU with CUDA graphs, against itself
   memory     peak memory of every setting
   decoders   the full VAE decoder against the small ones
   growth     time and memory as frames, size and batch grow
@@ -26,15 +27,27 @@ examples:
   hummingbird bench speed --frames 16 26
   hummingbird bench modules --preset hummingbird-0.7b --size 128x128 --repeats 1
   hummingbird bench devices --preset hummingbird-0.7b
+  hummingbird bench compile --device cuda --dtype fp16
   on a CPU a full-size teacher takes hours for 50 steps; the table says so if they are fewer:
     hummingbird bench speed --preset hummingbird-0.7b --size 160x256 --teacher-steps 2
         --student-steps 4 --repeats 1 --warm-up 0
 
 The model is the built-in one, or any preset with random weights: time and memory do not depend on
-them. Each table is written as JSON, as Markdown and as a plot (which needs matplotlib). No speed
-is reported before the results of both ways were found to be the same.
+them. Each table is written as JSON, as Markdown and as a plot (which needs matplotlib); the names
+of the files say size, precision and device where they are not the default. No speed is reported
+before the results of both ways were found to be the same. What does not fit into memory gets a row
+that says so.
 """
-TABLES = ("speed", "modules", "decoders", "memory", "growth", "devices")
+TABLES = ("speed", "modules", "compile", "decoders", "memory", "growth", "devices")
+REPEATED = ("speed", "modules", "compile", "decoders", "growth")
+# Option -> its default, and the tables that have a use for it.
+USED_BY: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "teacher_steps": (50, ("speed",)),
+    "student_steps": ([1, 2, 4, 8], ("speed",)),
+    "dtype": ("fp32", tuple(table for table in TABLES if table != "devices")),
+    "repeats": (3, REPEATED),  # the others measure once, in a fresh process
+    "warm_up": (1, REPEATED),
+}
 LEAST_SECONDS = 0.5  # of each measurement
 PRESETS = ("nano", "hummingbird-0.7b", "hummingbird-0.9b")
 
@@ -49,29 +62,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames", type=int, nargs="+", default=[16], help="several for speed (default: 16)"
     )
     parser.add_argument("--batch", type=int, default=1, help="videos at a time (default: 1)")
-    parser.add_argument(
-        "--teacher-steps", type=int, default=50, help="for speed: of the teacher (default: 50)"
-    )
+    parser.add_argument("--teacher-steps", type=int, help="for speed: of the teacher (default: 50)")
     parser.add_argument(
         "--student-steps",
         type=int,
         nargs="+",
-        default=[1, 2, 4, 8],
         help="for speed: of the student (default: 1 2 4 8)",
     )
-    parser.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), default="fp32")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda ... (default: cpu)")
-    parser.add_argument(
-        "--repeats", type=int, default=3, help="measured runs, at least (default: 3)"
-    )
-    parser.add_argument("--warm-up", type=int, default=1, help="runs before them (default: 1)")
+    parser.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), help="default: fp32")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 ... (default: cpu)")
+    parser.add_argument("--repeats", type=int, help="measured runs, at least (default: 3)")
+    parser.add_argument("--warm-up", type=int, help="runs before them (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and inputs (default: 0)")
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
-        default=Path("benchmarks/results"),
-        help="a folder (default: benchmarks/results)",
+        default=Path("outputs/bench"),
+        help="a folder (default: outputs/bench)",
     )
 
 
@@ -79,6 +87,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure one table, print it and write it."""
     from ..evaluation.bench_report import write_report
 
+    _fill_in(args)
     report = _measure(args, _settings(args))
     print(report.to_markdown())
     for path in write_report(report, args.output):
@@ -93,8 +102,28 @@ def _measure(args: argparse.Namespace, settings: BenchSettings) -> Report:
     return table.report(settings, repeats, _command(args))
 
 
+def _fill_in(args: argparse.Namespace) -> None:
+    """Defaults for what was not given.
+
+    Raises:
+        InputError: something was given that the table has no use for.
+    """
+    for option, (default, tables) in USED_BY.items():
+        if getattr(args, option) is None:
+            setattr(args, option, default)
+        elif args.table not in tables:
+            raise InputError(
+                f"got --{option.replace('_', '-')} for the table {args.table}, expected it only "
+                f"for {', '.join(tables)}: leave it out"
+            )
+    if len(args.frames) > 1 and args.table != "speed":
+        raise InputError(
+            f"got --frames {' '.join(map(str, args.frames))} for the table {args.table}, expected "
+            "one number: only speed measures several"
+        )
+
+
 def _settings(args: argparse.Namespace) -> BenchSettings:
-    from ..devices import check_device
     from ..evaluation.bench_models import BenchSettings
 
     height, width = _size(args.size) if args.size else (None, None)
@@ -111,20 +140,31 @@ def _settings(args: argparse.Namespace) -> BenchSettings:
         frames=tuple(args.frames),
         batch=args.batch,
         dtype=args.dtype,
-        device=str(check_device(args.device)),
+        device=_device(args.device),
         seed=args.seed,
         teacher_steps=args.teacher_steps,
         student_steps=tuple(args.student_steps),
     )
 
 
+def _device(name: str) -> str:
+    from ..devices import check_device
+
+    device = check_device(name)
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(
+            f"got device {name!r}, expected cpu or cuda: time and memory are measured only there"
+        )
+    return str(device)
+
+
 def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    if not (height.isdigit() and width.isdigit()) or int(height) % 8 or int(width) % 8:
+    sides = [int(side) if side.isdecimal() else 0 for side in text.lower().split("x")]
+    if len(sides) != 2 or any(side < 8 or side % 8 for side in sides):
         raise InputError(
             f"got size {text!r}, expected HEIGHTxWIDTH in multiples of 8, such as 320x512"
         )
-    return int(height), int(width)
+    return sides[0], sides[1]
 
 
 def _command(args: argparse.Namespace) -> str:
@@ -132,10 +172,11 @@ def _command(args: argparse.Namespace) -> str:
     words = ["hummingbird bench", args.table, "--preset", args.preset]
     if args.size:
         words += ["--size", args.size]
-    words += ["--frames", *args.frames, "--batch", args.batch, "--dtype", args.dtype]
+    words += ["--frames", *args.frames, "--batch", args.batch]
     words += ["--device", args.device, "--seed", args.seed]
-    if args.table == "speed":
-        words += ["--teacher-steps", args.teacher_steps, "--student-steps", *args.student_steps]
-    if args.table not in ("memory", "devices"):  # those measure once, in a fresh process
-        words += ["--repeats", args.repeats, "--warm-up", args.warm_up]
+    for option, (_, tables) in USED_BY.items():
+        if args.table in tables:
+            value = getattr(args, option)
+            values = value if isinstance(value, list) else [value]
+            words += [f"--{option.replace('_', '-')}", *values]
     return " ".join(map(str, words))

@@ -2,12 +2,13 @@
 
 A small decoder is another network, so its frames are not the full one's: PSNR says how far they
 are. What is checked before a ratio is printed: each decoder, run as the pipeline runs it, gave
-what its own layers give for one frame after the other.
+what its own layers, as diffusers runs them, give for one frame after the other.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +16,16 @@ from torch import Tensor
 
 from ..sampling import initial_noise, step_noises
 from ..vae import decode_latents
-from .bench_measure import Equality, Measured, Repeats, Speedup, Way, measure
+from .bench_measure import (
+    Equality,
+    Measured,
+    Repeats,
+    Speedup,
+    Stopwatch,
+    Way,
+    measure,
+    row_without,
+)
 from .bench_models import (
     BUILT_IN,
     PROMPT,
@@ -29,6 +39,7 @@ from .bench_report import Chart, Report, Row
 from .plain_reference import plain_decode
 
 PLAIN, FULL = "full decoder, plain", "full decoder"
+ONE_BY_ONE = "its own layers, one frame after the other"
 
 
 def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
@@ -36,30 +47,31 @@ def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
     full: Any = load_full_vae(settings)
     small = load_fast_decoders(settings)
     latents = _latents(settings)
-    ways = [Way(PLAIN, lambda watch: plain_decode(full, latents))]
-    ways += [_way(name, vae, latents) for name, vae in ({FULL: full} | small).items()]
-    measured = measure(ways, repeats, settings.device)
-    checks = {FULL: _check(FULL, measured, measured.results[PLAIN], settings)}
-    checks |= {
-        name: _check(name, measured, _frame_by_frame(vae, latents), settings)
-        for name, vae in small.items()
+    ways = {PLAIN: lambda watch: plain_decode(full, latents)}
+    decoders = {FULL: full} | small
+    ways |= {name: _decode(vae, latents) for name, vae in decoders.items()}
+    measured = measure([Way(*way) for way in ways.items()], repeats, settings.device)
+    checks = {
+        name: _check(name, vae, latents, measured, settings)
+        for name, vae in ({PLAIN: full} | decoders).items()
+        if name in measured.timings
     }
-    rows = [_row(name, measured, checks) for name in checks]
+    rows = [_row(name, measured, checks) for name in decoders]
     return Report(
-        name=f"decoders-{settings.preset}-{settings.dtype}",
+        name=settings.file_name("decoders"),
         title=f"{settings.preset}: decoding {settings.frames[0]} frames, {settings.dtype}",
         command=command,
         settings=settings,
         rows=rows,
         notes=(
-            "Plain decodes one frame at a time. Equality of a small decoder is that of its frames "
-            "decoded together and one by one; PSNR is against the full decoder, and means "
-            "nothing for random weights.",
+            "Plain decodes one frame at a time. Equality is the distance of a decoder's frames, "
+            "and of plain's, from those that its own layers give one by one; PSNR is against the "
+            "full decoder, and means nothing for random weights.",
         ),
         chart=Chart(
             "",
             "times faster than plain (CPU seconds)",
-            {"": [(row["name"], row["cpu"]["speedup"]) for row in rows]},
+            {"": [(row["name"], row["cpu"]["speedup"]) for row in rows if "cpu" in row]},
         ),
     )
 
@@ -75,8 +87,8 @@ def _latents(settings: BenchSettings) -> Tensor:
     return pipe.sample(text, latents=noise, noises=noises, num_inference_steps=4)
 
 
-def _way(name: str, vae: Any, latents: Tensor) -> Way:
-    return Way(name, lambda watch: decode_latents(vae, latents))
+def _decode(vae: Any, latents: Tensor) -> Callable[[Stopwatch], Tensor]:
+    return lambda watch: decode_latents(vae, latents)
 
 
 @torch.inference_mode()
@@ -86,14 +98,22 @@ def _frame_by_frame(vae: Any, latents: Tensor) -> Tensor:
     return torch.stack(frames, dim=2).float().cpu()
 
 
-def _check(name: str, measured: Measured, expected: Tensor, settings: BenchSettings) -> Equality:
+def _check(
+    name: str, vae: Any, latents: Tensor, measured: Measured, settings: BenchSettings
+) -> Equality:
     results = {name: measured.results[name]}
-    return Equality.of(PLAIN, expected, results, settings.tolerance)
+    return Equality.of(ONE_BY_ONE, _frame_by_frame(vae, latents), results, settings.tolerance)
 
 
 def _row(name: str, measured: Measured, checks: dict[str, Equality]) -> Row:
-    speedup = Speedup(measured.timings[PLAIN], measured.timings[name], checks[name])
-    return {**speedup.to_dict(), "PSNR dB": _psnr(measured.results[name], measured.results[FULL])}
+    missing = measured.missing(name, PLAIN)
+    if missing:
+        return row_without(name, PLAIN, missing)
+    equality = checks[PLAIN].joined(checks[name])
+    speedup = Speedup(measured.timings[PLAIN], measured.timings[name], equality)
+    full = measured.results.get(FULL)
+    psnr = None if full is None else _psnr(measured.results[name], full)
+    return {**speedup.to_dict(), "PSNR dB": psnr}
 
 
 def _psnr(got: Tensor, expected: Tensor) -> float | None:

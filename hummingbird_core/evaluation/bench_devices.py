@@ -1,8 +1,8 @@
 """`hummingbird bench devices`: what fits into how much memory, and how long it then takes.
 
-For every way to save memory: one U-Net call and one decoded frame, in a process of its own. A video
-takes as many calls as it has steps and as many frames as it has frames; its peak is the larger of
-the two.
+For every way to save memory, in a process of its own: loading, one U-Net call and one decoded
+frame. A video takes as many calls as it has steps, and as many decodings as it has frames; its peak
+is the largest of the three.
 """
 
 from __future__ import annotations
@@ -16,12 +16,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from ..offload import store_weights, stream_from_disk, stream_from_ram
 from ..pipeline import HummingbirdPipeline
 from ..vae import decode_latents
-from .bench_measure import EXACT, ROUNDED, TOTAL, Equality, Repeats, Speedup, Timing
+from .bench_fit import if_it_fits
+from .bench_measure import (
+    EXACT,
+    ROUNDED,
+    TOTAL,
+    Equality,
+    Repeats,
+    Speedup,
+    Timing,
+    row_without,
+)
 from .bench_models import BenchSettings, load_pipeline, random_tensor, unet_inputs
-from .bench_peak import MIB, Peak, in_fresh_process, measure_peak
+from .bench_peak import MIB, Peak, Usage, in_fresh_process, measure_peak, measure_usage
 from .bench_report import Chart, Report, Row
 
 FP8_ERROR = 0.3  # relative L2 of one call: three bits of mantissa
@@ -35,13 +46,32 @@ class Mode:
         dtype: weights and arithmetic.
         storage: what the U-Net's weights wait in, if that is another dtype.
         stream: "disk", "ram" (for a GPU) or None.
-        tolerance: of one U-Net call, against float32 with everything in memory.
+        tolerance: of one U-Net call, against float32.
     """
 
     dtype: str = "fp32"
     storage: torch.dtype | None = None
     stream: str | None = None
     tolerance: float = EXACT
+
+    @property
+    def frame_tolerance(self) -> float:
+        """Of one decoded frame: the VAE's weights are never stored in another dtype."""
+        return EXACT if self.dtype == "fp32" else ROUNDED
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one mode took."""
+
+    loading: Usage
+    unet: Peak
+    frame: Peak
+
+    @property
+    def needed(self) -> int:
+        """Bytes."""
+        return max(self.loading.peak, self.unet.peak, self.frame.peak)
 
 
 EVERYTHING = "fp32, everything in memory"
@@ -56,6 +86,7 @@ CPU_MODES = {
 }
 GPU_MODES = {
     EVERYTHING: Mode(),
+    "fp32, weights from RAM": Mode(stream="ram"),
     "bf16, everything in memory": Mode("bf16", tolerance=ROUNDED),
     "bf16, weights stored in fp8": Mode("bf16", torch.float8_e4m3fn, tolerance=FP8_ERROR),
     "bf16, weights from RAM": Mode("bf16", stream="ram", tolerance=ROUNDED),
@@ -65,32 +96,62 @@ GPU_MODES = {
 def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
     """One row a mode, measured once; `repeats` does not matter."""
     modes = GPU_MODES if torch.device(settings.device).type == "cuda" else CPU_MODES
-    runs = {name: in_fresh_process(run_mode, mode, settings) for name, mode in modes.items()}
-    rows = [_row(name, modes[name], runs) for name in modes]
+    runs = {
+        name: if_it_fits(in_fresh_process, run_mode, mode, settings) for name, mode in modes.items()
+    }
+    reference = reference_of(modes, runs)
+    rows = [row_of(name, modes[name], runs, reference) for name in modes]
     return Report(
-        name=f"devices-{settings.preset}",
+        name=settings.file_name("devices"),
         title=f"{settings.preset}: memory and time of every way to save memory",
         command=command,
         settings=settings,
         rows=rows,
         notes=(
             "One U-Net call and one decoded frame, cold; a video takes one call a step. Needed is "
-            "the larger peak of the two, on a CPU with the program itself. The text encoder runs "
-            "before them, and is in memory unless weights stream.",
+            "the largest peak of loading, the call and the frame, on a CPU with the program "
+            "itself. The text encoder runs before them, and is in memory unless weights stream.",
         ),
-        chart=Chart("", "MiB needed", {"": [(row["name"], row["needed MiB"]) for row in rows]}),
+        chart=Chart(
+            "",
+            "MiB needed",
+            {"": [(row["name"], row["needed MiB"]) for row in rows if "needed MiB" in row]},
+        ),
     )
 
 
-def _row(name: str, mode: Mode, runs: dict[str, tuple[Peak, Peak]]) -> Row:
-    (expected, _), (unet, vae) = runs[EVERYTHING], runs[name]
-    equality = Equality.of(EVERYTHING, expected.result, {name: unet.result}, mode.tolerance)
-    speedup = Speedup(_timing(EVERYTHING, expected), _timing(name, unet), equality)
+def reference_of(modes: dict[str, Mode], runs: dict[str, Run | None]) -> str:
+    """The first mode that changes no value and fits: what the others are compared with.
+
+    Raises:
+        InputError: there is none.
+    """
+    exact = [name for name, mode in modes.items() if mode.tolerance == EXACT]
+    fitting = [name for name in exact if runs[name] is not None]
+    if not fitting:
+        raise InputError(
+            f"got no result to compare with, since none of these fits into memory: "
+            f"{'; '.join(exact)}; expected at least one: try a smaller --size or fewer --frames"
+        )
+    return fitting[0]
+
+
+def row_of(name: str, mode: Mode, runs: dict[str, Run | None], reference: str) -> Row:
+    """Times with their equalities, and memory."""
+    expected, run = runs[reference], runs[name]
+    if expected is None or run is None:
+        return row_without(name, reference, [name])
+
+    def speedup(before: Peak, after: Peak, tolerance: float) -> dict[str, Any]:
+        equality = Equality.of(reference, before.result, {name: after.result}, tolerance)
+        return Speedup(_timing(reference, before), _timing(name, after), equality).to_dict()
+
     return {
-        **speedup.to_dict(),
-        "frame": {"seconds": vae.seconds.wall},
-        "weights MiB": unet.before / MIB,
-        "needed MiB": max(unet.peak, vae.peak) / MIB,
+        **speedup(expected.unet, run.unet, mode.tolerance),
+        "frame": speedup(expected.frame, run.frame, mode.frame_tolerance)["wall"],
+        "loading MiB": run.loading.peak / MIB,
+        "weights MiB": run.unet.before / MIB,
+        "needed MiB": run.needed / MIB,
     }
 
 
@@ -98,26 +159,25 @@ def _timing(name: str, peak: Peak) -> Timing:
     return Timing(name, {TOTAL: peak.seconds})
 
 
-def run_mode(mode: Mode, settings: BenchSettings) -> tuple[Peak, Peak]:
-    """Peaks of one U-Net call and of one decoded frame."""
+def run_mode(mode: Mode, settings: BenchSettings) -> Run:
+    """Memory of loading, of one U-Net call and of one decoded frame."""
+    with tempfile.TemporaryDirectory() as folder:
+        pipe, loading = measure_usage(lambda: _load(mode, settings, Path(folder)), settings.device)
+        unet = measure_peak(_unet_call(pipe, settings), settings.device)
+        frame = measure_peak(_decode_frame(pipe, settings), settings.device)
+    return Run(loading, unet, frame)
+
+
+def _load(mode: Mode, settings: BenchSettings, folder: Path) -> HummingbirdPipeline:
     on_cpu = replace(settings, device="cpu") if mode.stream == "ram" else settings
     pipe = load_pipeline(replace(on_cpu, dtype=mode.dtype))
-    with tempfile.TemporaryDirectory() as folder:
-        _save_memory(pipe, mode, settings, Path(folder))
-        unet = measure_peak(_unet_call(pipe, settings), settings.device)
-        vae = measure_peak(_decode_frame(pipe, settings), settings.device)
-    return unet, vae
-
-
-def _save_memory(
-    pipe: HummingbirdPipeline, mode: Mode, settings: BenchSettings, folder: Path
-) -> None:
     if mode.storage is not None:
         store_weights(pipe.unet, mode.storage)
     if mode.stream == "disk":
         stream_from_disk(pipe, folder)
     if mode.stream == "ram":
         stream_from_ram(pipe, settings.device)
+    return pipe
 
 
 def _unet_call(pipe: HummingbirdPipeline, settings: BenchSettings) -> Callable[[], Tensor]:

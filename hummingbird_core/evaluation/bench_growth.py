@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..unet import HummingbirdUNet
-from .bench_measure import Repeats, Speedup, Way, measure
-from .bench_memory import unet_peak
+from .bench_fit import if_it_fits
+from .bench_measure import Repeats, Way, measure, row_without
+from .bench_memory import call_peak
 from .bench_models import BenchSettings, load_unet, unet_inputs
 from .bench_peak import MIB, Peak, in_fresh_process
 from .bench_report import Chart, Report, Row
@@ -21,14 +22,12 @@ PLAIN, OURS = "plain", "ours"
 
 def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
     """One U-Net call, ours and plain, while one setting at a time grows."""
-    unet = load_unet(settings)
-    rows = []
-    for grows, value, point in points(settings):
-        speedup = _compare(unet, point, repeats)
-        peak = in_fresh_process(unet_peak, OURS, point)
-        rows.append(_row(grows, value, speedup, peak))
+    rows = [
+        _row(grows, value, if_it_fits(in_fresh_process, measure_point, point, repeats))
+        for grows, value, point in points(settings)
+    ]
     return Report(
-        name=f"growth-{settings.preset}-{settings.dtype}",
+        name=settings.file_name("growth"),
         title=f"{settings.preset}: growth of one U-Net call, {settings.dtype}",
         command=command,
         settings=settings,
@@ -62,7 +61,14 @@ def _side(pixels: int, scale: float) -> int:
     return max(8, round(pixels * scale / 8) * 8)
 
 
-def _compare(unet: HummingbirdUNet, settings: BenchSettings, repeats: Repeats) -> Speedup:
+def measure_point(settings: BenchSettings, repeats: Repeats) -> tuple[Peak, Row]:
+    """Peak of our call, and its speed against the plain one; for a process of its own."""
+    unet = load_unet(settings)
+    peak = call_peak(unet, unet, settings)  # first: a process keeps what it once took
+    return peak, _compare(unet, settings, repeats)
+
+
+def _compare(unet: HummingbirdUNet, settings: BenchSettings, repeats: Repeats) -> Row:
     inputs = unet_inputs(settings, unet)
     plain = PlainUNet(unet)
     ways = [
@@ -70,20 +76,19 @@ def _compare(unet: HummingbirdUNet, settings: BenchSettings, repeats: Repeats) -
         Way(OURS, lambda watch: unet(**inputs)),
     ]
     tolerance = settings.tolerance
-    return measure(ways, repeats, settings.device).speedup(OURS, PLAIN, tolerance=tolerance)
+    return measure(ways, repeats, settings.device).row(OURS, PLAIN, tolerance=tolerance)
 
 
-def _row(grows: str, value: float, speedup: Speedup, peak: Peak) -> Row:
+def _row(grows: str, value: float, found: tuple[Peak, Row] | None) -> Row:
     # Pixels are height x width.
     relative = (value / FIRST[grows]) ** (2 if grows == "size" else 1)
-    return {
-        "grows": grows,
-        "value": value,
-        "relative": relative,
-        **speedup.to_dict(),
-        "above MiB": peak.above / MIB,
-    }
+    row: Row = {"grows": grows, "value": value, "relative": relative}
+    if found is None:
+        return row | row_without(OURS, PLAIN, [OURS])
+    peak, ratio = found
+    return row | ratio | {"above MiB": peak.above / MIB}
 
 
 def _curve(rows: list[Row], grows: str) -> list[tuple[float, float]]:
-    return [(row["relative"], row["cpu"]["seconds"]) for row in rows if row["grows"] == grows]
+    measured = [row for row in rows if row["grows"] == grows and "cpu" in row]
+    return [(row["relative"], row["cpu"]["seconds"]) for row in measured]

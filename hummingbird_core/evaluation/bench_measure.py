@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, NumericalError
+from .bench_fit import if_it_fits
 
 EXACT = 1e-4  # relative L2 that counts as equal in float32
 ROUNDED = 3e-2  # the same where bfloat16, float16 or fp8 round on the way
@@ -121,6 +122,16 @@ class Equality:
                 "compared"
             )
 
+    def joined(self, other: Equality) -> Equality:
+        """Both checks as one, of results that have the same kind of reference."""
+        if self.reference != other.reference:
+            raise InputError(
+                f"got checks against {self.reference} and {other.reference}, expected one reference"
+            )
+        distance = max(self.distance, other.distance)
+        tolerance = max(self.tolerance, other.tolerance)
+        return Equality(self.reference, self.covered + other.covered, distance, tolerance)
+
     def check_covers(self, *names: str) -> None:
         """Raises InputError unless the results of all these ways were compared."""
         missing = set(names) - {self.reference, *self.covered}
@@ -192,7 +203,7 @@ class Repeats:
 
 @dataclass
 class Measured:
-    """What `measure` found: the timing of each way, and what it computed."""
+    """What `measure` found: the timing of each way that fits, and what it computed."""
 
     timings: dict[str, Timing] = field(default_factory=dict)
     results: dict[str, Tensor] = field(default_factory=dict)
@@ -216,35 +227,62 @@ class Measured:
         equality = Equality.of(reference, self.results[reference], results, tolerance)
         return Speedup(self.timings[baseline], self.timings[way], equality)
 
+    def row(
+        self, way: str, baseline: str, reference: str | None = None, tolerance: float = EXACT
+    ) -> dict[str, Any]:
+        """`speedup` for a table; where one of its ways does not fit, a row that says which."""
+        missing = self.missing(way, baseline, reference or baseline)
+        if missing:
+            return row_without(way, baseline, missing)
+        return self.speedup(way, baseline, reference, tolerance).to_dict()
+
+    def missing(self, *names: str) -> list[str]:
+        """Those of the ways that do not fit into memory."""
+        return [name for name in dict.fromkeys(names) if name not in self.timings]
+
+
+def row_without(way: str, baseline: str, missing: Sequence[str]) -> dict[str, Any]:
+    """Instead of a ratio, for want of memory."""
+    return {
+        "name": way,
+        "against": baseline,
+        "note": "; ".join(f"{name}: does not fit" for name in missing),
+    }
+
 
 @torch.inference_mode()
 def measure(ways: Sequence[Way], repeats: Repeats, device: torch.device | str = "cpu") -> Measured:
-    """Runs all ways in turn, again and again."""
-    measured = Measured()
-    for way in ways:
-        for _ in range(repeats.warm_up):
-            way.run(Stopwatch(device))
+    """Runs all ways in turn, again and again; those that do not fit into memory are left out."""
+    fitting = list(ways)
+    for _ in range(repeats.warm_up):
+        fitting = [way for way in fitting if if_it_fits(_run, way, device)]
     runs: dict[str, list[dict[str, Seconds]]] = {way.name: [] for way in ways}
-    start = time.perf_counter()
-    while _rounds(runs) < repeats.measured or time.perf_counter() - start < repeats.seconds:
-        for way in ways:
-            watch = Stopwatch(device)
-            with watch.part(TOTAL):
-                result = way.run(watch)
-            runs[way.name].append(watch.parts)
-            measured.results[way.name] = result.float().cpu()
-    measured.timings = {name: Timing(name, _medians(parts)) for name, parts in runs.items()}
-    return measured
+    results, rounds, start = {}, 0, time.perf_counter()
+    while fitting and (rounds < repeats.measured or time.perf_counter() - start < repeats.seconds):
+        rounds += 1
+        for way in list(fitting):
+            found = if_it_fits(_run, way, device)
+            if found is None:
+                fitting.remove(way)
+                continue
+            parts, results[way.name] = found
+            runs[way.name].append(parts)
+    timings = {way.name: Timing(way.name, _medians(runs[way.name])) for way in fitting}
+    return Measured(timings, results)
+
+
+def _run(way: Way, device: torch.device | str) -> tuple[dict[str, Seconds], Tensor]:
+    """Once: the times of its parts, and what came out as float32 on the CPU."""
+    watch = Stopwatch(device)
+    with watch.part(TOTAL):
+        result = way.run(watch)
+    return watch.parts, result.float().cpu()
 
 
 def relative_l2(got: Tensor, expected: Tensor) -> float:
     """|got - expected| / |expected| over the whole tensor, in float64."""
     got, expected = got.double(), expected.double()
     return float((got - expected).norm() / expected.norm())
-
-
-def _rounds(runs: dict[str, list[dict[str, Seconds]]]) -> int:
-    return min(map(len, runs.values()))
 
 
 def _medians(runs: Sequence[dict[str, Seconds]]) -> dict[str, Seconds]:

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 BUILT_IN = "nano"
 TEACHER = "videocrafter2"
 PROMPT = "a red circle moves right"
+NAMED_WITHOUT_DTYPE = ("speed", "devices")  # tables whose results are, when it is float32
 # Stable Diffusion's VAE.
 VAE_CONFIG: dict[str, Any] = {
     "block_out_channels": (128, 256, 512, 512),
@@ -88,6 +89,18 @@ class BenchSettings:
     def tolerance(self) -> float:
         """How far outputs may be apart: a dtype that rounds more excuses more."""
         return EXACT if self.dtype == "fp32" else ROUNDED
+
+    def file_name(self, table: str) -> str:
+        """Of a result: the table, the model, and what is not the default of size and device."""
+        trained = BenchSettings(self.preset)
+        parts = [table, self.preset]
+        if self.dtype != trained.dtype or table not in NAMED_WITHOUT_DTYPE:
+            parts.append(self.dtype)
+        if self.size != trained.size:
+            parts.append("{}x{}".format(*self.size))
+        if self.device != trained.device:
+            parts.append(self.device.partition(":")[0])
+        return "-".join(parts)
 
     def latent_shape(self, frames: int | None = None) -> tuple[int, ...]:
         """[B, 4, T, h, w]"""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..unet import HummingbirdUNet
 from ..unet_layers import Conditioning, ResBlock, SpatialTransformer, TemporalTransformer
 from ..vae import decode_latents
-from .bench_measure import EXACT, ROUNDED, Repeats, Speedup, Way, measure
+from .bench_measure import EXACT, ROUNDED, Repeats, Way, measure
 from .bench_models import BenchSettings, load_full_vae, load_unet, random_tensor, unet_inputs
 from .bench_report import Chart, Report, Row
 from .plain_reference import PlainUNet, plain_decode, run_layer
@@ -45,10 +45,10 @@ def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
     """Whole U-Net, its three kinds of layers where they are largest, and the VAE decoder."""
     rows = []
     for case in _cases(settings):
-        rows += [_row(case, speedup) for speedup in _measure(case, settings, repeats)]
-    fastest = [row for row in rows if row["name"].startswith(OURS)]
+        rows += [{"module": case.name, **row} for row in _measure(case, settings, repeats)]
+    fastest = [row for row in rows if row["name"].startswith(OURS) and "cpu" in row]
     return Report(
-        name=f"modules-{settings.preset}-{settings.dtype}",
+        name=settings.file_name("modules"),
         title=f"{settings.preset}: our modules against the plain reference, {settings.dtype}",
         command=command,
         settings=settings,
@@ -66,12 +66,12 @@ def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
     )
 
 
-def _measure(case: Case, settings: BenchSettings, repeats: Repeats) -> list[Speedup]:
+def _measure(case: Case, settings: BenchSettings, repeats: Repeats) -> list[Row]:
     """Ours against plain in the dtype, and both against plain in float32 if that is another."""
     plain, ours = f"{PLAIN} fp32", f"{OURS} fp32"
     ways = [_way(plain, case.plain), _way(ours, case.ours(torch.float32))]
     if settings.torch_dtype == torch.float32:
-        return [measure(ways, repeats, settings.device).speedup(ours, plain, tolerance=EXACT)]
+        return [measure(ways, repeats, settings.device).row(ours, plain, tolerance=EXACT)]
     dtype, kind = settings.torch_dtype, torch.device(settings.device).type
 
     def autocast() -> Tensor:
@@ -82,15 +82,11 @@ def _measure(case: Case, settings: BenchSettings, repeats: Repeats) -> list[Spee
     ways = [ways[0], _way(plain_low, autocast), _way(ours_low, case.ours(dtype))]
     measured = measure(ways, repeats, settings.device)
     pairs = ((ours_low, plain_low), (ours_low, plain), (plain_low, plain))
-    return [measured.speedup(*pair, reference=plain, tolerance=ROUNDED) for pair in pairs]
+    return [measured.row(*pair, reference=plain, tolerance=ROUNDED) for pair in pairs]
 
 
 def _way(name: str, compute: Callable[[], Tensor]) -> Way:
     return Way(name, lambda watch: compute())
-
-
-def _row(case: Case, speedup: Speedup) -> Row:
-    return {"module": case.name, **speedup.to_dict()}
 
 
 # --- what is compared -----------------------------------------------------------------------------

@@ -26,25 +26,30 @@ _RESET = Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
-class Peak:
-    """What one computation took, in bytes, and what came out.
+class Usage:
+    """What some work took, in bytes.
 
     Attributes:
         before: in use when it began: weights, and on a CPU the program itself.
         peak: the most that was in use at any time until it ended.
         seconds: how long it took, cold.
-        result: float32, on the CPU.
     """
 
     before: int
     peak: int
     seconds: Seconds
-    result: Tensor
 
     @property
     def above(self) -> int:
         """Working memory: what was needed beside the weights."""
         return self.peak - self.before
+
+
+@dataclass(frozen=True)
+class Peak(Usage):
+    """What one computation took, and what came out: `result` is float32, on the CPU."""
+
+    result: Tensor
 
 
 def in_fresh_process(function: Callable[..., Result], *args: Any) -> Result:
@@ -57,6 +62,14 @@ def in_fresh_process(function: Callable[..., Result], *args: Any) -> Result:
 @torch.inference_mode()
 def measure_peak(compute: Callable[[], Tensor], device: torch.device | str = "cpu") -> Peak:
     """Runs `compute` once; on a CPU nothing else may run in this process."""
+    result, usage = measure_usage(compute, device)
+    return Peak(usage.before, usage.peak, usage.seconds, result.float().cpu())
+
+
+def measure_usage(
+    work: Callable[[], Result], device: torch.device | str = "cpu"
+) -> tuple[Result, Usage]:
+    """As `measure_peak`, for work of any kind, such as loading a model."""
     cuda = torch.device(device).type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
@@ -65,9 +78,9 @@ def measure_peak(compute: Callable[[], Tensor], device: torch.device | str = "cp
     before = torch.cuda.memory_allocated(device) if cuda else psutil.Process().memory_info().rss
     watch = Stopwatch(device)
     with watch.part(TOTAL):
-        result = compute()
+        result = work()
     peak = torch.cuda.max_memory_allocated(device) if cuda else peak_rss()
-    return Peak(before, peak, watch.parts[TOTAL], result.float().cpu())
+    return result, Usage(before, peak, watch.parts[TOTAL])
 
 
 def peak_rss() -> int:
@@ -85,7 +98,7 @@ def peak_rss() -> int:
 
 
 def _reset_peak_rss() -> None:
-    """Forget how much loading took, where the system can; elsewhere it counts if it was more."""
+    """Forget how much was taken before, where the system can; else it counts if it was more."""
     try:
         _RESET.write_text("5", encoding="ascii")
     except OSError:

@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from .bench_models import BenchSettings
 
 logger = logging.getLogger(__name__)
 
+CLOCKS = ("wall ", "cpu ")  # columns of one ratio
 PACKAGES = ("torch", "diffusers", "transformers", "numpy")
 Row = dict[str, Any]
 
@@ -31,7 +32,7 @@ class Chart:
     """What is drawn: bars where x is a name, lines where x is a number.
 
     Args:
-        series: name -> points (x, y).
+        series: name -> points (x, y); none where nothing fitted into memory.
     """
 
     x_label: str
@@ -61,7 +62,10 @@ class Report:
     rows: list[Row]
     notes: tuple[str, ...] = ()
     chart: Chart | None = None
-    environment: dict[str, Any] = field(default_factory=lambda: environment())
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        return environment(self.settings.device)
 
     def to_json(self) -> str:
         record = {
@@ -81,11 +85,11 @@ class Report:
         return "\n\n".join([*parts, *self.notes, f"Measured with: {where}."]) + "\n"
 
 
-def environment() -> dict[str, Any]:
-    """Device and versions: what the numbers are of."""
-    cuda = torch.cuda.is_available()
+def environment(device: torch.device | str) -> dict[str, Any]:
+    """What the numbers are of: the device that computed, and versions."""
+    device = torch.device(device)
     return {
-        "device": torch.cuda.get_device_name() if cuda else _processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -123,7 +127,7 @@ def write_report(report: Report, folder: Path) -> list[Path]:
 
 
 def _write_plot(report: Report, path: Path) -> list[Path]:
-    if report.chart is None:
+    if report.chart is None or not any(report.chart.series.values()):
         return []
     try:
         with atomic_output(path) as temporary:
@@ -148,8 +152,8 @@ def _flatten(row: Mapping[str, Any], prefix: str = "") -> Row:
     for key, value in row.items():
         if isinstance(value, Mapping):
             flat |= _flatten(value, f"{prefix}{key} ")
-        elif key == "equality":
-            flat[key] = value  # of all clocks alike, so shown once
+        elif key == "equality" and prefix in CLOCKS:
+            flat[key] = value  # of both alike, so shown once
         else:
             flat[prefix + key.replace("_", " ")] = value
     return flat
@@ -166,7 +170,7 @@ def _cell(column: str, value: Any) -> str:
         return f"{value:.0f}"
     if column == "share":
         return f"{value:.0%}"
-    return f"{value:.1e}" if column == "equality" else f"{value:.3g}"
+    return f"{value:.1e}" if column.endswith("equality") else f"{value:.3g}"
 
 
 def draw(chart: Chart, title: str, path: Path) -> None:
@@ -177,18 +181,18 @@ def draw(chart: Chart, title: str, path: Path) -> None:
         raise MissingPackageError("plots need matplotlib: pip install matplotlib") from error
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    for name, points in chart.series.items():
+    series = {name: points for name, points in chart.series.items() if points}
+    for name, points in series.items():
         xs, ys = zip(*points, strict=True)
         if isinstance(xs[0], str):
             axes.barh(xs, ys, label=name)
         else:
             axes.plot(xs, ys, marker="o", label=name)
-    _label(axes, chart, title)
+    _label(axes, chart, title, bars=any(isinstance(p[0][0], str) for p in series.values()))
     figure.savefig(path, format="png", dpi=120)
 
 
-def _label(axes: Any, chart: Chart, title: str) -> None:
-    bars = any(isinstance(points[0][0], str) for points in chart.series.values())
+def _label(axes: Any, chart: Chart, title: str, *, bars: bool) -> None:
     x_label, y_label = chart.x_label, chart.y_label
     if bars:  # lie on their side, so that names are read level
         x_label, y_label = y_label, x_label

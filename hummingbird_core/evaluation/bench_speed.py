@@ -19,14 +19,15 @@ from ..pipeline import HummingbirdPipeline, to_uint8
 from ..sampling import initial_noise, step_noises
 from ..video import write_video
 from .bench_measure import (
-    EXACT,
     Equality,
+    Measured,
     Repeats,
     Speedup,
     Stopwatch,
     Timing,
     Way,
     measure,
+    row_without,
 )
 from .bench_models import PROMPT, BenchSettings, load_fast_decoders, load_pipeline
 from .bench_report import Chart, Report, Row
@@ -54,10 +55,9 @@ def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
     rows = []
     candidates = _candidates(settings)
     for frames in settings.frames:
-        speedups = _measure(candidates, settings, frames, repeats)
-        rows += [_row(speedup, frames) for speedup in speedups]
+        rows += _measure(candidates, settings, frames, repeats)
     return Report(
-        name=f"speed-{settings.preset}",
+        name=settings.file_name("speed"),
         title=f"{settings.preset}: from prompt to file, teacher against student",
         command=command,
         settings=settings,
@@ -74,7 +74,9 @@ def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
             "seconds from prompt to file",
             {
                 f"{frames} frames": [
-                    (row["name"], row["wall"]["seconds"]) for row in rows if row["frames"] == frames
+                    (row["name"], row["wall"]["seconds"])
+                    for row in rows
+                    if row["frames"] == frames and "wall" in row
                 ]
                 for frames in settings.frames[:1]
             },
@@ -116,22 +118,20 @@ def _steps(count: int) -> str:
 
 def _measure(
     candidates: Sequence[Candidate], settings: BenchSettings, frames: int, repeats: Repeats
-) -> list[Speedup]:
+) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         ways = [
             Way(candidate.name, _in_parts(candidate, settings, frames, Path(folder)))
             for candidate in candidates
         ]
         measured = measure(ways, repeats, settings.device)
-    checks = [
-        _check(candidate, settings, frames, measured.results[candidate.name])
+    checks = {
+        candidate.name: _check(candidate, settings, frames, measured.results[candidate.name])
         for candidate in candidates
-    ]
-    timings = [measured.timings[candidate.name] for candidate in candidates]
-    return [
-        Speedup(timings[0], timing, _both(checks[0], check))
-        for timing, check in zip(timings, checks, strict=True)
-    ]
+        if candidate.name in measured.timings
+    }
+    teacher, names = candidates[0].name, [candidate.name for candidate in candidates]
+    return [{"frames": frames, **_row(name, teacher, measured, checks)} for name in names]
 
 
 def _in_parts(
@@ -180,13 +180,13 @@ def _check(candidate: Candidate, settings: BenchSettings, frames: int, timed: Te
     return Equality.of("the pipeline's own video", expected, {candidate.name: timed})
 
 
-def _both(one: Equality, other: Equality) -> Equality:
-    distance = max(one.distance, other.distance)
-    return Equality(one.reference, one.covered + other.covered, distance, EXACT)
-
-
-def _row(speedup: Speedup, frames: int) -> Row:
-    return {"frames": frames, **speedup.to_dict(), **_parts(speedup.measured)}
+def _row(name: str, teacher: str, measured: Measured, checks: dict[str, Equality]) -> Row:
+    missing = measured.missing(name, teacher)
+    if missing:
+        return row_without(name, teacher, missing)
+    equality = checks[teacher].joined(checks[name])
+    speedup = Speedup(measured.timings[teacher], measured.timings[name], equality)
+    return {**speedup.to_dict(), **_parts(speedup.measured)}
 
 
 def _parts(timing: Timing) -> dict[str, dict[str, float]]:

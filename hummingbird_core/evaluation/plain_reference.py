@@ -3,7 +3,8 @@
 Written from a description of how the original system computes, not from its code, and with the
 weights of our own models:
 - the text embedding is repeated for every frame;
-- attention tensors are 3-D `[batch * heads, tokens, d]`, and the attention matrix is materialised;
+- attention tensors are 3-D `[batch * heads, tokens, d]`, and the attention matrix is materialised
+  (in parts where it would be larger than at 16 frames of 320x512, so that the reference fits);
 - temporal convolutions are Conv3d, on features copied to `[B, C, T, H, W]` and back around every
   temporal layer;
 - GroupNorm computes in float32;
@@ -32,6 +33,8 @@ from ..unet_layers import (
     Upsample,
     timestep_embedding,
 )
+
+LARGEST_MATRIX = 2**31  # bytes of the attention matrices made at a time
 
 
 class PlainUNet:
@@ -203,6 +206,14 @@ def _attention(layer: Attention, x: Tensor, context: Tensor | None) -> Tensor:
 
 def materialised_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(d)) v on 3-D tensors `[N, tokens, d]`."""
+    count = max(1, LARGEST_MATRIX // (q.shape[1] * k.shape[1] * q.element_size()))
+    if len(q) <= count:
+        return _attend(q, k, v)
+    parts = zip(q.split(count), k.split(count), v.split(count), strict=True)
+    return torch.cat([_attend(*part) for part in parts])
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     scores = torch.einsum("nid,njd->nij", q, k) / math.sqrt(q.shape[-1])
     return torch.einsum("nij,njd->nid", scores.softmax(dim=-1), v)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from helpers import relative_l2, rnd
 from tiny_vae import tiny_vae
 
 from hummingbird_core.errors import InputError, NumericalError
+from hummingbird_core.evaluation import plain_reference
+from hummingbird_core.evaluation.bench_fit import if_it_fits
 from hummingbird_core.evaluation.bench_growth import points
 from hummingbird_core.evaluation.bench_measure import (
     TOTAL,
@@ -23,8 +26,19 @@ from hummingbird_core.evaluation.bench_measure import (
     measure,
 )
 from hummingbird_core.evaluation.bench_models import BenchSettings, unet_inputs
-from hummingbird_core.evaluation.bench_peak import MIB, in_fresh_process, measure_peak
-from hummingbird_core.evaluation.bench_report import Chart, Report, write_report
+from hummingbird_core.evaluation.bench_peak import (
+    MIB,
+    in_fresh_process,
+    measure_peak,
+    measure_usage,
+)
+from hummingbird_core.evaluation.bench_report import (
+    Chart,
+    Report,
+    environment,
+    markdown_table,
+    write_report,
+)
 from hummingbird_core.evaluation.plain_reference import PlainUNet, plain_decode
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.vae import decode_latents
@@ -87,6 +101,51 @@ def test_ways_take_turns_and_warm_up_does_not_count():
         Repeats(0)
 
 
+def test_two_checks_are_one_if_they_have_the_same_reference():
+    both = equal("fast").joined(equal("small", distance=1e-5))
+    both.check_covers("fast", "small")
+    assert both.distance == 1e-5
+    with pytest.raises(InputError, match="expected one reference"):
+        both.joined(Equality("another", ("tiny",), 0, 1e-4))
+
+
+# --- what does not fit
+
+TOO_LARGE = 2**60  # bytes: no processor has addresses for so many
+
+
+def take_too_much() -> torch.Tensor:
+    return torch.empty(TOO_LARGE, dtype=torch.uint8)
+
+
+def end_without_a_word() -> None:
+    os._exit(1)  # as a system ends what takes too much
+
+
+def test_what_takes_more_memory_than_there_is_does_not_fit(caplog):
+    assert if_it_fits(take_too_much) is None
+    assert "does not fit" in caplog.text
+    assert if_it_fits(in_fresh_process, take_too_much) is None
+    assert if_it_fits(in_fresh_process, end_without_a_word) is None
+    with pytest.raises(RuntimeError, match="shape"):
+        if_it_fits(torch.matmul, torch.ones(2, 3), torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("warm_up", [0, 1])
+def test_a_way_that_does_not_fit_leaves_the_others_their_times(warm_up):
+    ones = Way("ones", lambda watch: torch.ones(4))
+    same = Way("same", lambda watch: torch.full((4,), 1.0))
+    large = Way("large", lambda watch: take_too_much())
+    measured = measure([ones, large, same], Repeats(2, warm_up))
+    assert measured.row("same", "ones")["wall"]["equality"] == 0
+    assert measured.row("large", "ones")["note"] == "large: does not fit"
+    assert measured.row("same", "large") == {
+        "name": "same",
+        "against": "large",
+        "note": "large: does not fit",
+    }
+
+
 # --- the plain reference
 
 
@@ -112,6 +171,13 @@ def test_the_plain_unet_with_norms_that_do_not_mix_and_all_kinds_of_layers():
         assert relative_l2(PlainUNet(unet)(**inputs), unet(**inputs)) <= ROUNDING
 
 
+def test_plain_attention_in_parts_is_the_same(monkeypatch):
+    q, k, v = (rnd(name, (6, 5, 4)) for name in "qkv")
+    whole = plain_reference.materialised_attention(q, k, v)
+    monkeypatch.setattr(plain_reference, "LARGEST_MATRIX", 4 * 5 * 5 * 4)  # of four of the six
+    assert torch.equal(plain_reference.materialised_attention(q, k, v), whole)
+
+
 @torch.no_grad()
 def test_the_plain_decoder_computes_the_same():
     torch.manual_seed(0)
@@ -131,6 +197,17 @@ def test_the_peak_of_a_fresh_process_is_what_was_taken():
     peak = in_fresh_process(take_memory, 200)
     assert 190 * MIB <= peak.above <= 260 * MIB
     assert peak.result.tolist() == [1.0]
+
+
+def load_and_compute():
+    weights, loading = measure_usage(lambda: torch.ones(200 * MIB // 4)[:10].clone())
+    return loading, measure_peak(lambda: weights + 1)
+
+
+def test_loading_is_counted_too():
+    loading, computing = in_fresh_process(load_and_compute)
+    assert loading.above >= 190 * MIB
+    assert computing.above <= 50 * MIB
 
 
 # --- reports
@@ -154,6 +231,44 @@ def test_a_report_has_the_command_the_device_and_every_ratio_with_its_equality(t
     text = (tmp_path / "name.md").read_text()
     assert "| fast | slow | 1.5 | 2.00x | 1.0e-07 | 3 | 2.00x |" in text
     assert "Said plainly." in text
+
+
+def test_a_report_names_the_device_that_computed(monkeypatch):
+    processor = environment("cpu")["device"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"the GPU {device}")
+    assert environment("cpu")["device"] == processor
+    assert environment("cuda:1")["device"] == "the GPU cuda:1"
+
+
+def test_a_table_shows_the_equality_of_every_ratio():
+    ratio = {"seconds": 1.0, "speedup": 2.0, "equality": 1e-7}
+    rows = [{"wall": ratio, "cpu": ratio, "frame": {**ratio, "equality": 1e-3}}]
+    lines = markdown_table([*rows, {"note": "slow: does not fit"}]).splitlines()
+    assert lines[0].count("equality") == 2
+    assert "1.0e-07" in lines[2]
+    assert "1.0e-03" in lines[2]
+    assert lines[3].endswith("| slow: does not fit |")
+
+
+@pytest.mark.parametrize(
+    ("table", "changes", "expected"),
+    [
+        ("speed", {}, "speed-nano"),
+        ("memory", {}, "memory-nano-fp32"),
+        ("speed", {"dtype": "bf16", "device": "cuda:1"}, "speed-nano-bf16-cuda"),
+        ("memory", {"height": 64, "width": 64}, "memory-nano-fp32"),
+        ("devices", {"height": 160}, "devices-nano-160x64"),
+        ("growth", {"preset": "hummingbird-0.7b"}, "growth-hummingbird-0.7b-fp32"),
+    ],
+)
+def test_results_of_other_settings_have_other_names(table, changes, expected):
+    assert BenchSettings(**changes).file_name(table) == expected
+
+
+def test_a_report_of_nothing_that_fits_has_no_plot(tmp_path):
+    written = write_report(report(chart=Chart("x", "y", {"series": []})), tmp_path)
+    assert [path.suffix for path in written] == [".json", ".md"]
 
 
 @pytest.mark.parametrize("points", [[("a", 1.0), ("b", 2.0)], [(8, 1.0), (16, 2.0)]])
