@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-_FULL_RAM = re.compile(r"(can't|cannot) allocate memory|not enough memory", re.IGNORECASE)
+_FULL = re.compile(r"(can't|cannot) allocate memory|not enough memory|out of memory", re.IGNORECASE)
 _ASKED_FOR = re.compile(r"allocate (\d\S* \w+)")
 
 
@@ -51,7 +51,7 @@ def memory_advice(error: BaseException) -> str | None:
     """
     text = str(error)
     is_full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if not is_full and not (isinstance(error, RuntimeError) and _FULL_RAM.search(text)):
+    if not is_full and not (isinstance(error, RuntimeError) and _FULL.search(text)):
         return None
     asked = _ASKED_FOR.search(text)
     return (

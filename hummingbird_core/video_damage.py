@@ -7,18 +7,13 @@ cut anywhere and are whole videos again: of these, nothing is known to be missin
 from __future__ import annotations
 
 import os
-import re
 import struct
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from .ffmpeg import ffmpeg
+import av
 
 LEAST_SHARE = 0.8  # of what a file announces; many are a little shorter than they say
-# ffmpeg's list of packets: stream, decoding time, time, duration, ...
-_TICK = re.compile(r"#tb (\d+): (\d+)/(\d+)")
-_PACKET = re.compile(r"(\d+), *-?\d+, *(-?\d+), *(\d+),")
 _ISO_SUFFIXES = (".mp4", ".m4v", ".mov")
 _UNKNOWN_SIZE = (0, 0xFFFFFFFF)  # of an AVI that was streamed
 
@@ -31,7 +26,7 @@ def is_cut_off(path: Path) -> bool:
 
 
 def is_part_missing(
-    path: Path, frames: int, fps: float, duration: float, options: Sequence[str]
+    path: Path, frames: int, fps: float, duration: float, options: Mapping[str, str]
 ) -> bool:
     """Whether fewer frames could be decoded than the file announces.
 
@@ -41,7 +36,7 @@ def is_part_missing(
     Args:
         frames: how many were decoded.
         duration: in seconds, as the file says.
-        options: of ffmpeg, for opening it.
+        options: of FFmpeg's demuxers, for opening it.
     """
     if frames / fps >= LEAST_SHARE * duration:
         return False
@@ -49,20 +44,16 @@ def is_part_missing(
     return frames < LEAST_SHARE * stored or seconds < LEAST_SHARE * duration
 
 
-def _stored(path: Path, options: Sequence[str]) -> tuple[int, float]:
+def _stored(path: Path, options: Mapping[str, str]) -> tuple[int, float]:
     """The encoded frames in the file, and the seconds until the end of its longest stream."""
-    streams = ["-map", "0:v:0", "-map", "0:a?", "-map", "0:s?", "-c", "copy"]
-    command = [ffmpeg().get_ffmpeg_exe(), "-v", "quiet", "-nostdin", *options, "-i"]
-    command += [str(path.absolute()), *streams, "-f", "framecrc", "-"]
-    tick: dict[str, float] = {}  # of each stream, in seconds
     frames, end = 0, 0.0
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout or ():
-            if header := _TICK.match(line):
-                tick[header[1]] = int(header[2]) / int(header[3])
-            elif packet := _PACKET.match(line):
-                frames += packet[1] == "0"
-                end = max(end, (int(packet[2]) + int(packet[3])) * tick[packet[1]])
+    with av.open(path, options=dict(options)) as container:
+        pictures = container.streams.video[0]
+        for packet in container.demux():
+            if packet.pts is None or packet.time_base is None:  # a stream ends with an empty one
+                continue
+            frames += packet.stream is pictures
+            end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
     return frames, end
 
 

@@ -31,7 +31,7 @@ _CONTAINERS = (
 )
 # Absolute paths are given with these, so that no name can look like an option or a protocol; and
 # only files are opened, because a playlist that calls itself a video may name addresses.
-_SAFE = ["-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS]
+_SAFE = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
 # Left alone, ffmpeg would repeat frames to make a variable rate constant, and that looks frozen.
 _EVERY_FRAME_ONCE = ["-fps_mode", "passthrough"]
 _NO_VIDEO = "does not contain any stream"  # ffmpeg's words for a file with sound only
@@ -110,7 +110,7 @@ def _open_with_ffmpeg(path: Path) -> Iterator[VideoStream]:
     reader = ffmpeg().read_frames(
         str(path.absolute()),
         pix_fmt="rgb24",
-        input_params=_SAFE,
+        input_params=[part for name, value in _SAFE.items() for part in (f"-{name}", value)],
         output_params=_EVERY_FRAME_ONCE,
     )
     with closing(reader):

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from ..errors import memory_advice
+
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-_MESSAGES = ("out of memory", "not enough memory", "allocate memory")  # of torch, on any device
 
 
 def if_it_fits(function: Callable[..., Result], *args: Any) -> Result | None:
@@ -29,6 +30,4 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     A process of ours that ended without a word counts: so a system ends what takes too much.
     """
-    if isinstance(error, MemoryError | BrokenProcessPool):
-        return True
-    return any(text in str(error).lower() for text in _MESSAGES)
+    return isinstance(error, BrokenProcessPool) or memory_advice(error) is not None

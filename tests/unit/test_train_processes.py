@@ -100,9 +100,9 @@ def test_losses_do_not_depend_on_who_computes_them(runs, cut):
     expected = losses(runs / "one")
     assert losses(runs / cut) == pytest.approx(expected, rel=SINGLE_STEP_TOLERANCE)
     weights, others = state(runs / "one")["model"], state(runs / cut)["model"]
-    # Not weight by weight: where a gradient is nearly zero, Adam makes a step of its rounding.
-    for name, value in weights.items():
-        assert (others[name] - value).norm() < 1e-3 * value.norm() + 1e-4, name
+    # All weights together: where a gradient is nearly zero, Adam makes a step of its rounding.
+    off = torch.stack([(others[name] - value).norm() for name, value in weights.items()]).norm()
+    assert off < 1e-3 * torch.stack([value.norm() for value in weights.values()]).norm()
 
 
 def test_training_changes_the_losses_at_all(runs):

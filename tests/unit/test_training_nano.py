@@ -98,8 +98,8 @@ def teacher() -> HummingbirdUNet:
 
 def test_clips_get_longer():
     lengths = [clip_length(step, 100) for step in range(100)]
-    assert [lengths.count(n) for n in (4, 8, 16, 26)] == [40, 20, 26, 14]
-    assert lengths[:60] == sorted(lengths[:60])
+    assert [lengths.count(n) for n in (4, 8, 16, 26)] == [60, 20, 13, 7]
+    assert lengths[:80] == sorted(lengths[:80])
 
 
 @torch.no_grad()
@@ -115,7 +115,7 @@ def test_a_step_of_short_clips_costs_as_much_as_one_of_long_ones(teacher):
     sizes = []
     handle = teacher.register_forward_hook(lambda m, inputs, out: sizes.append(tuple(out.shape)))
     with torch.no_grad():
-        for step in (0, 4, 8, 9):
+        for step in (0, 6, 8, 9):
             TeacherLoss(teacher, build_text_encoder(), steps=10)(Part(seed=0, step=step))
     handle.remove()
     assert sizes == [(4, 4, 4, 8, 8), (2, 4, 8, 8, 8), (1, 4, 16, 8, 8), (1, 4, 26, 8, 8)]
