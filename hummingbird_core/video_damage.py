@@ -11,8 +11,6 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-import av
-
 LEAST_SHARE = 0.8  # of what a file announces; many are a little shorter than they say
 _ISO_SUFFIXES = (".mp4", ".m4v", ".mov")
 _UNKNOWN_SIZE = (0, 0xFFFFFFFF)  # of an AVI that was streamed
@@ -37,6 +35,9 @@ def is_part_missing(
         frames: how many were decoded.
         duration: in seconds, as the file says.
         options: of FFmpeg's demuxers, for opening it.
+
+    Raises:
+        OSError, ValueError or RuntimeError: FFmpeg's, where the file cannot be read once more.
     """
     if frames / fps >= LEAST_SHARE * duration:
         return False
@@ -46,6 +47,8 @@ def is_part_missing(
 
 def _stored(path: Path, options: Mapping[str, str]) -> tuple[int, float]:
     """The encoded frames in the file, and the seconds until the end of its longest stream."""
+    import av
+
     frames, end = 0, 0.0
     with av.open(path, options=dict(options)) as container:
         pictures = container.streams.video[0]

@@ -133,7 +133,9 @@ def _complete(
         yield frame
     if not count:
         raise InputError(f"{path.name} holds no frame that can be decoded: get the file again")
-    if duration and is_part_missing(path, count, fps, duration, _SAFE):
+    with _one_line_errors(path):
+        is_short = duration is not None and is_part_missing(path, count, fps, duration, _SAFE)
+    if is_short:
         raise InputError(
             f"{path.name} is truncated or damaged: {count / fps:.3g} s of {duration:.3g} s can be "
             "decoded, get it again"

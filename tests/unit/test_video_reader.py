@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from itertools import islice
 from pathlib import Path
@@ -176,6 +177,18 @@ def test_a_file_whose_second_half_is_missing_is_refused(clip, tmp_path, suffix, 
     ):
         list(video.frames)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not let an open file be deleted")
+def test_a_file_that_goes_away_before_it_is_read_once_more(clip, tmp_path):
+    whole = with_sound(clip, tmp_path / "whole.mkv", 2).read_bytes()
+    path = tmp_path / "half.mkv"
+    path.write_bytes(whole[: len(whole) // 2])
+    with open_video(path) as video:
+        next(video.frames)
+        path.unlink()
+        with pytest.raises(InputError, match=r"half\.mkv cannot be decoded as a video"):
+            list(video.frames)
 
 
 @pytest.mark.parametrize("seconds", [1, 5])
