@@ -68,11 +68,7 @@ def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
             "and of plain's, from those that its own layers give one by one; PSNR is against the "
             "full decoder, and means nothing for random weights.",
         ),
-        chart=Chart(
-            "",
-            "times faster than plain (CPU seconds)",
-            {"": [(row["name"], row["cpu"]["speedup"]) for row in rows if "cpu" in row]},
-        ),
+        chart=Chart.bars("times faster than plain (CPU seconds)", rows, "cpu", "speedup"),
     )
 
 

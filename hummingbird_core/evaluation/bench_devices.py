@@ -112,11 +112,7 @@ def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
             "the largest peak of loading, the call and the frame, on a CPU with the program "
             "itself. The text encoder runs before them, and is in memory unless weights stream.",
         ),
-        chart=Chart(
-            "",
-            "MiB needed",
-            {"": [(row["name"], row["needed MiB"]) for row in rows if "needed MiB" in row]},
-        ),
+        chart=Chart.bars("MiB needed", rows, "needed MiB"),
     )
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +39,12 @@ class Chart:
     y_label: str
     series: dict[str, list[tuple[Any, float]]]
     logarithmic: bool = False
+
+    @classmethod
+    def bars(cls, y_label: str, rows: Iterable[Row], *keys: str) -> Chart:
+        """A bar for each row that has a value at `keys`; what did not fit has none."""
+        points = [(row["name"], _value_at(row, keys)) for row in rows]
+        return cls("", y_label, {"": [point for point in points if point[1] is not None]})
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,14 @@ class Report:
         where = ", ".join(f"{key} {value}" for key, value in self.environment.items())
         parts = [f"# {self.title}", f"`{self.command}`", markdown_table(self.rows)]
         return "\n\n".join([*parts, *self.notes, f"Measured with: {where}."]) + "\n"
+
+
+def _value_at(row: Row, keys: Iterable[str]) -> Any:
+    """`row[key1][key2]...`, None where a row does not go so deep."""
+    value: Any = row
+    for key in keys:
+        value = value.get(key) if value is not None else None
+    return value
 
 
 def environment(device: torch.device | str) -> dict[str, Any]:
