@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import HummingbirdError, InputError
+from .errors import HummingbirdError, InputError, first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,8 +50,7 @@ def image_errors(path: Path) -> Iterator[None]:
     except HummingbirdError:
         raise
     except (*damage, Image.DecompressionBombError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path.name} cannot be read as a picture: {reason}") from error
+        raise InputError(f"{path.name} cannot be read as a picture: {first_line(error)}") from error
 
 
 @contextmanager

@@ -44,6 +44,12 @@ class MissingPackageError(HummingbirdError, ImportError):
     """An optional package is needed for what was asked; the message says how to get it."""
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's error says, in one line; its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def memory_advice(error: BaseException) -> str | None:
     """What to do when `error` says that the memory is full, in one line; None: it says otherwise.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError
+from .errors import CheckpointError, first_line
 from .model_files import in_hub_cache
 
 
@@ -32,8 +32,7 @@ def load_local(loader: Any, name: str, kind: str, **options: Any) -> Any:
             str(folder), local_files_only=True, trust_remote_code=False, **options
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(_absent(name, kind, reason)) from error
+        raise CheckpointError(_absent(name, kind, first_line(error))) from error
 
 
 def _absent(name: str, kind: str, reason: str) -> str:

@@ -15,6 +15,7 @@ The hooks are diffusers'. What streams gives the same values as before; it only 
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -78,7 +79,8 @@ def load_in_less_memory(
     checkpoint = load_checkpoint(find_model(name_or_path), dtype=dtype, device=home, on_part=loaded)
     pipe = HummingbirdPipeline.from_checkpoint(checkpoint)
     pipe.chunk_frames = 1
-    vars(pipe)["weights_folder"] = folder  # it is removed with the pipeline
+    if folder:
+        weakref.finalize(pipe, folder.cleanup)
     return pipe
 
 

@@ -28,7 +28,7 @@ import numpy as np
 from einops import rearrange
 
 from .animation import EXIF_IMAGE_DESCRIPTION, image_errors, open_animation, write_animation
-from .errors import HummingbirdError, InputError, OutputError
+from .errors import HummingbirdError, InputError, OutputError, first_line
 from .ffmpeg import ffmpeg
 from .mp4_comment import mp4_comment
 
@@ -132,8 +132,7 @@ def read_video(path: str | Path) -> VideoFile:
             frames, fps = _read_with_ffmpeg(path)
         metadata = read_metadata(path)
     except (OSError, RuntimeError, SyntaxError) as error:  # Pillow raises SyntaxError for bad PNGs
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"cannot read {path} as a video: {reason}") from error
+        raise InputError(f"cannot read {path} as a video: {first_line(error)}") from error
     return VideoFile(frames, fps or recorded_fps(metadata) or DEFAULT_FPS, metadata)
 
 

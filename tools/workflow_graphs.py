@@ -141,17 +141,22 @@ def _with_model_change(graph: Graph, name: str, change: dict[str, Any]) -> Graph
     return {**graph, name: change}
 
 
-def prompt_enhance() -> Graph:
-    enhance = node(
+def enhance(prompt: str) -> dict[str, Any]:
+    """LLM Prompt Enhance with the built-in expander, behind a loader called "load"."""
+    return node(
         "HummingbirdEnhancePrompt",
         clip=["load", 1],
-        prompt="a hummingbird and a red flower",
+        prompt=prompt,
         source="builtin",
         language_model="",
         url="http://localhost:11434/v1",
         seed=0,
     )
-    return {**text_to_video(BIG, ["enhance", 0], BIG_SIZE), "enhance": enhance}
+
+
+def prompt_enhance() -> Graph:
+    graph = text_to_video(BIG, ["enhance", 0], BIG_SIZE)
+    return {**graph, "enhance": enhance("a hummingbird and a red flower")}
 
 
 def best_of_n() -> Graph:

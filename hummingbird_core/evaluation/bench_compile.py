@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import MissingPackageError
+from ..errors import MissingPackageError, first_line
 from ..unet import HummingbirdUNet
 from .bench_fit import is_out_of_memory
 from .bench_measure import TOTAL, Repeats, Stopwatch, Way, measure
@@ -44,11 +44,7 @@ def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
             "Compiling happens once a process and size of video: those seconds are not in the "
             "others, and are fewer where PyTorch's cache has kernels from an earlier run.",
         ),
-        chart=Chart(
-            "",
-            "seconds of a U-Net call",
-            {"": [(row["name"], row["wall"]["seconds"]) for row in rows if "wall" in row]},
-        ),
+        chart=Chart.bars("seconds of a U-Net call", rows, "wall", "seconds"),
     )
 
 
@@ -71,8 +67,8 @@ def compile_unet(
     except RuntimeError as error:  # what torch raises for this has no public class
         if is_out_of_memory(error):
             raise
-        reason = str(error).strip().partition("\n")[0]
         raise MissingPackageError(
-            f"torch.compile failed: {reason}; it needs a C++ compiler such as g++, for a GPU Triton"
+            f"torch.compile failed: {first_line(error)}; it needs a C++ compiler such as g++, for "
+            "a GPU Triton"
         ) from error
     return compiled, watch.parts[TOTAL].wall

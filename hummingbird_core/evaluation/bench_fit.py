@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from ..errors import memory_advice
+from ..errors import first_line, memory_advice
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ def if_it_fits(function: Callable[..., Result], *args: Any) -> Result | None:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        logger.warning("this does not fit into memory: %s", str(error).partition("\n")[0])
+        logger.warning("this does not fit into memory: %s", first_line(error))
         return None
 
 

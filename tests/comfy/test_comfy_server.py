@@ -20,7 +20,7 @@ from comfy_install import ROOT
 from comfy_server import PromptError, read_frames
 from PIL import Image
 from safetensors.torch import save_file
-from workflow_graphs import node
+from workflow_graphs import enhance, node
 
 from hummingbird_core.vqa import DOVER
 
@@ -129,15 +129,7 @@ def test_many_prompts_make_many_videos(server):
 def test_enhancing_scoring_and_the_best_of_several_seeds(server):
     graph = {
         **base(),
-        "enhance": node(
-            "HummingbirdEnhancePrompt",
-            clip=["load", 1],
-            prompt="a red circle",
-            source="builtin",
-            language_model="",
-            url="http://localhost:11434/v1",
-            seed=0,
-        ),
+        "enhance": enhance("a red circle"),
         "best": node(
             "HummingbirdBestOfN",
             vae=["load", 2],
@@ -163,17 +155,9 @@ def test_enhancing_scoring_and_the_best_of_several_seeds(server):
 
 def test_a_score_or_a_better_prompt_may_be_the_end_of_a_graph(server):
     score = node("HummingbirdVQAScore", images=["frames", 0], fps=8.0, dover="none")
-    enhance = node(
-        "HummingbirdEnhancePrompt",
-        clip=["load", 1],
-        prompt="a blue square",
-        source="builtin",
-        language_model="",
-        url="http://localhost:11434/v1",
-        seed=0,
-    )
     frames = node("EmptyImage", width=64, height=64, batch_size=4, color=255)
-    graph = {"load": base()["load"], "frames": frames, "score": score, "enhance": enhance}
+    ends = {"score": score, "enhance": enhance("a blue square")}
+    graph = {"load": base()["load"], "frames": frames, **ends}
     outputs = server.run(graph)
     assert "flat" in outputs["score"]["hummingbird_scores"][0]["faults"]
     assert outputs["enhance"]["text"][0].startswith("a blue square")
