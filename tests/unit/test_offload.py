@@ -67,14 +67,14 @@ def test_weights_from_ram_give_the_same_video(expected, device):
 
 
 @pytest.mark.parametrize("memory", ["ram", "bf16", "fp8"])
-@pytest.mark.parametrize("device", DEVICES[1:])
-def test_a_gpu_needs_less_memory(expected, device, memory):
-    whole = HummingbirdPipeline.from_pretrained("nano", device=device, dtype=torch.float32)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_gpu_needs_less_memory(expected, memory):
+    whole = HummingbirdPipeline.from_pretrained("nano", device="cuda", dtype=torch.float32)
     most = torch.cuda.memory_allocated()
     del whole
     gc.collect()
     torch.cuda.reset_peak_memory_stats()
-    pipe = load_in_less_memory("nano", memory, device=device, dtype=torch.float32)
+    pipe = load_in_less_memory("nano", memory, device="cuda", dtype=torch.float32)
     assert torch.cuda.max_memory_allocated() < most
     assert relative_l2(make(pipe).cpu(), expected) <= {"bf16": 0.02, "fp8": 0.3}.get(memory, 1e-3)
 
