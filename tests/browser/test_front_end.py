@@ -39,6 +39,13 @@ CHOOSE = """(checkpoint) => {
   widget.value = checkpoint;
   widget.callback(checkpoint, app.canvas, node);
 }"""
+ALL_RUNS_ENDED = """async () => {
+  for (;;) {
+    const { queue_running, queue_pending } = await (await fetch("/queue")).json();
+    if (!queue_running.length && !queue_pending.length) return;
+    await new Promise((done) => setTimeout(done, 100));
+  }
+}"""
 EXECUTED = "(text) => app.graph._nodes[0].onExecuted({ text: [text] })"
 PROGRESS = """async (value) => {
   const { api } = await import("/scripts/api.js");
@@ -48,8 +55,14 @@ PROGRESS = """async (value) => {
 }"""
 
 
+def _wait_for_runs(page: Any) -> None:
+    """What a run sends is drawn on the node of its id, as by ComfyUI, whatever graph is open."""
+    page.evaluate(ALL_RUNS_ENDED)
+
+
 def _open(page: Any, name: str, seed: int = 0) -> list[str]:
     """Opens a workflow at a small size; the types of nodes that are missing."""
+    _wait_for_runs(page)
     workflow = json.loads(WORKFLOWS[name].read_text(encoding="utf-8"))
     missing = page.evaluate(OPEN, [workflow, {**SMALL, "seed": seed}])
     page.wait_for_selector(".hummingbird-panel", state="detached")  # of what was open before
@@ -59,6 +72,7 @@ def _open(page: Any, name: str, seed: int = 0) -> list[str]:
 
 def _add(page: Any, node_type: str) -> None:
     """Makes a graph of one node."""
+    _wait_for_runs(page)
     page.evaluate(ADD, node_type)
     fit_view(page, {**VIEW, "width": 500})
 
