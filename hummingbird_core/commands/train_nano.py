@@ -12,9 +12,11 @@ examples:
     torchrun --nproc_per_node 2 -m hummingbird_core.cli train nano
 
 The stages, and what is in the folder after them: vae, text and teacher, nano-teacher.safetensors;
-student, distil/student.safetensors; tuning, tune/ and hummingbird-nano.safetensors. A stage whose
-file is there is not run again, so delete what is to be made anew. Stopped by Ctrl-C or in any other
-way, the same command goes on where it was. docs/training.md says more.
+blocks, which measures what each block of the teacher is worth, blocks.md, .json, .png and
+blocks-map.json; student, distil/student.safetensors; tuning, tune/ and
+hummingbird-nano.safetensors. A stage whose file is there is not run again, so delete what is to be
+made anew. Stopped by Ctrl-C or in any other way, the same command goes on where it was.
+docs/training.md says more.
 """
 STAGES = ("vae", "text", "teacher", "student", "tuning")
 

@@ -7,17 +7,17 @@ is the largest of the three.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..devices import DTYPES
 from ..errors import InputError
-from ..offload import store_weights, stream_from_disk, stream_from_ram
+from ..offload import load_in_less_memory
 from ..pipeline import HummingbirdPipeline
 from ..vae import decode_latents
 from .bench_fit import if_it_fits
@@ -31,7 +31,7 @@ from .bench_measure import (
     Timing,
     row_without,
 )
-from .bench_models import BenchSettings, load_pipeline, random_tensor, unet_inputs
+from .bench_models import BenchSettings, checkpoint_of, random_tensor, unet_inputs
 from .bench_peak import MIB, Peak, Usage, in_fresh_process, measure_peak, measure_usage
 from .bench_report import Chart, Report, Row
 
@@ -44,14 +44,12 @@ class Mode:
 
     Args:
         dtype: weights and arithmetic.
-        storage: what the U-Net's weights wait in, if that is another dtype.
-        stream: "disk", "ram" (for a GPU) or None.
+        memory: as in `load_in_less_memory`; None loads everything as it is.
         tolerance: of one U-Net call, against float32.
     """
 
     dtype: str = "fp32"
-    storage: torch.dtype | None = None
-    stream: str | None = None
+    memory: str | None = None
     tolerance: float = EXACT
 
     @property
@@ -77,28 +75,30 @@ class Run:
 EVERYTHING = "fp32, everything in memory"
 CPU_MODES = {
     EVERYTHING: Mode(),
-    "fp32, weights stored in bf16": Mode(storage=torch.bfloat16, tolerance=ROUNDED),
-    "fp32, weights stored in fp8": Mode(storage=torch.float8_e4m3fn, tolerance=FP8_ERROR),
-    "fp32, weights from disk": Mode(stream="disk"),
-    "bf16, everything in memory": Mode(dtype="bf16", tolerance=ROUNDED),
-    "bf16, weights stored in fp8": Mode("bf16", torch.float8_e4m3fn, tolerance=FP8_ERROR),
-    "bf16, weights from disk": Mode("bf16", stream="disk", tolerance=ROUNDED),
+    "fp32, weights stored in bf16": Mode(memory="bf16", tolerance=ROUNDED),
+    "fp32, weights stored in fp8": Mode(memory="fp8", tolerance=FP8_ERROR),
+    "fp32, weights from disk": Mode(memory="disk"),
+    "bf16, everything in memory": Mode("bf16", tolerance=ROUNDED),
+    "bf16, weights stored in fp8": Mode("bf16", "fp8", tolerance=FP8_ERROR),
+    "bf16, weights from disk": Mode("bf16", "disk", tolerance=ROUNDED),
 }
 GPU_MODES = {
     EVERYTHING: Mode(),
-    "fp32, weights from RAM": Mode(stream="ram"),
+    "fp32, weights from RAM": Mode(memory="ram"),
     "bf16, everything in memory": Mode("bf16", tolerance=ROUNDED),
-    "bf16, weights stored in fp8": Mode("bf16", torch.float8_e4m3fn, tolerance=FP8_ERROR),
-    "bf16, weights from RAM": Mode("bf16", stream="ram", tolerance=ROUNDED),
+    "bf16, weights stored in fp8": Mode("bf16", "fp8", tolerance=FP8_ERROR),
+    "bf16, weights from RAM": Mode("bf16", "ram", tolerance=ROUNDED),
 }
 
 
 def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
     """One row a mode, measured once; `repeats` does not matter."""
     modes = GPU_MODES if torch.device(settings.device).type == "cuda" else CPU_MODES
-    runs = {
-        name: if_it_fits(in_fresh_process, run_mode, mode, settings) for name, mode in modes.items()
-    }
+    with checkpoint_of(settings) as file:
+        runs = {
+            name: if_it_fits(in_fresh_process, run_mode, mode, settings, file)
+            for name, mode in modes.items()
+        }
     reference = reference_of(modes, runs)
     rows = [row_of(name, modes[name], runs, reference) for name in modes]
     return Report(
@@ -155,25 +155,19 @@ def _timing(name: str, peak: Peak) -> Timing:
     return Timing(name, {TOTAL: peak.seconds})
 
 
-def run_mode(mode: Mode, settings: BenchSettings) -> Run:
+def run_mode(mode: Mode, settings: BenchSettings, file: str | Path) -> Run:
     """Memory of loading, of one U-Net call and of one decoded frame."""
-    with tempfile.TemporaryDirectory() as folder:
-        pipe, loading = measure_usage(lambda: _load(mode, settings, Path(folder)), settings.device)
-        unet = measure_peak(_unet_call(pipe, settings), settings.device)
-        frame = measure_peak(_decode_frame(pipe, settings), settings.device)
+    pipe, loading = measure_usage(lambda: _load(mode, settings, file), settings.device)
+    unet = measure_peak(_unet_call(pipe, settings), settings.device)
+    frame = measure_peak(_decode_frame(pipe, settings), settings.device)
     return Run(loading, unet, frame)
 
 
-def _load(mode: Mode, settings: BenchSettings, folder: Path) -> HummingbirdPipeline:
-    on_cpu = replace(settings, device="cpu") if mode.stream == "ram" else settings
-    pipe = load_pipeline(replace(on_cpu, dtype=mode.dtype))
-    if mode.storage is not None:
-        store_weights(pipe.unet, mode.storage)
-    if mode.stream == "disk":
-        stream_from_disk(pipe, folder)
-    if mode.stream == "ram":
-        stream_from_ram(pipe, settings.device)
-    return pipe
+def _load(mode: Mode, settings: BenchSettings, file: str | Path) -> HummingbirdPipeline:
+    place: dict[str, Any] = {"device": settings.device, "dtype": DTYPES[mode.dtype]}
+    if mode.memory:
+        return load_in_less_memory(file, mode.memory, **place)
+    return HummingbirdPipeline.from_pretrained(file, **place)
 
 
 def _unet_call(pipe: HummingbirdPipeline, settings: BenchSettings) -> Callable[[], Tensor]:

@@ -9,20 +9,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
+from ..checkpoint_layout import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
 from ..devices import DTYPES
 from ..errors import CheckpointError
 from ..fast_decoders import PrunedDecoderConfig, build_pruned_decoder, load_fast_decoder
 from ..pipeline import HummingbirdPipeline
 from ..sampling import guidance_scale_embedding
 from ..settings import FULL_SIZE, NANO, SIZE_MULTIPLE
+from ..text_encoder import text_encoder_to_openclip
 from ..unet import HummingbirdUNet, UNetConfig
-from ..vae import SCALING_FACTOR
+from ..vae import SCALING_FACTOR, diffusers_to_ldm
 from ..winograd import use_fast_convolutions
 from .bench_measure import EXACT, ROUNDED
 
@@ -117,6 +122,34 @@ def load_pipeline(settings: BenchSettings, *, teacher: bool = False) -> Hummingb
         )
     unet = load_unet(settings, teacher=teacher)
     return HummingbirdPipeline(unet, load_full_vae(settings), _random_text_encoder(settings))
+
+
+@contextmanager
+def checkpoint_of(settings: BenchSettings) -> Iterator[str | Path]:
+    """What `from_pretrained` loads: "nano", or a file of random fp16 weights for as long."""
+    if settings.preset == BUILT_IN:
+        yield BUILT_IN
+        return
+    with TemporaryDirectory(prefix="hummingbird-bench-") as folder:
+        file = Path(folder) / "random.safetensors"
+        _write_random_checkpoint(file, settings)
+        yield file
+
+
+def _write_random_checkpoint(file: Path, settings: BenchSettings) -> None:
+    """In the layout of the released files."""
+    half = replace(settings, dtype="fp16", device="cpu")
+    parts = {
+        UNET_PREFIX: load_unet(half).state_dict(),
+        VAE_PREFIX: diffusers_to_ldm(load_full_vae(half).state_dict()),
+        TEXT_PREFIX: text_encoder_to_openclip(_random_text_encoder(half)),
+    }
+    tensors = {
+        prefix + name: tensor.contiguous()
+        for prefix, weights in parts.items()
+        for name, tensor in weights.items()
+    }
+    save_file(tensors, file)
 
 
 def load_unet(settings: BenchSettings, *, teacher: bool = False) -> HummingbirdUNet:

@@ -125,7 +125,7 @@ def test_tiles_are_in_the_table_of_memory():
 
 @pytest.fixture(scope="module")
 def everything() -> bench_devices.Run:
-    return bench_devices.run_mode(bench_devices.CPU_MODES[bench_devices.EVERYTHING], TINY)
+    return bench_devices.run_mode(bench_devices.CPU_MODES[bench_devices.EVERYTHING], TINY, "nano")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def everything() -> bench_devices.Run:
 )
 def test_modes_that_save_memory_stay_within_their_tolerance(everything, name):
     reference, modes = bench_devices.EVERYTHING, bench_devices.CPU_MODES
-    run = bench_devices.run_mode(modes[name], TINY)
+    run = bench_devices.run_mode(modes[name], TINY, "nano")
     row = bench_devices.row_of(name, modes[name], {reference: everything, name: run}, reference)
     assert row["wall"]["equality"] <= modes[name].tolerance
     assert row["frame"]["equality"] <= (EXACT if name.startswith("fp32") else ROUNDED)

@@ -10,7 +10,6 @@ import torch
 from command_line import error_of, run
 
 from hummingbird_core.checkpoints import load_checkpoint
-from hummingbird_core.commands.train_rank_blocks import title
 from hummingbird_core.errors import InputError
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import predict_x0
@@ -44,7 +43,7 @@ from hummingbird_core.training.pruning.block_removal import (
     without,
 )
 from hummingbird_core.training.pruning.metrics import drawn_clips, load_metric, nano_accuracy
-from hummingbird_core.training.pruning.report import short_name, to_table, write_plot
+from hummingbird_core.training.pruning.report import short_name, title, to_table, write_plot
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 NANO_TEACHER = UNetConfig.from_preset("nano-teacher")

@@ -9,13 +9,14 @@ from command_line import run
 from hummingbird_core.checkpoints import load_checkpoint, read_tensors
 from hummingbird_core.model_files import find_model
 from hummingbird_core.training.data.batch import batch_of
-from hummingbird_core.training.nano import motion, world
+from hummingbird_core.training.nano import making, motion, world
 from hummingbird_core.training.nano.autoencoder import build_vae, perturbed
 from hummingbird_core.training.nano.latents import picture_latents
 from hummingbird_core.training.nano.teacher import TeacherLoss, clip_length, zero_residual_branches
 from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.training.nano.world_clips import WorldClips
 from hummingbird_core.training.parts import Part
+from hummingbird_core.training.pruning.rank_blocks import RankSettings
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 STAGES = ("vae", "text", "teacher", "student", "tuning")
@@ -134,7 +135,8 @@ def test_a_new_teacher_predicts_nothing_yet(teacher):
 
 
 @pytest.mark.slow
-def test_the_whole_recipe_runs_and_resumes(capsys, tmp_path):
+def test_the_whole_recipe_runs_and_resumes(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(making, "RANKING", RankSettings(clips=1, frames=2, metric="none"))
     steps = [text for stage in STAGES for text in (f"--{stage}-steps", 2)]
     command = ("train", "nano", "--folder", tmp_path, "-o", tmp_path / "copies", *steps)
     assert run(capsys, *command)[0] == 0
@@ -151,5 +153,6 @@ def test_the_whole_recipe_runs_and_resumes(capsys, tmp_path):
     checkpoint = load_checkpoint(file)
     assert checkpoint.preset == "hummingbird-nano"
     assert checkpoint.vae.config.scaling_factor > 0
+    assert "| published map |" in (tmp_path / "blocks.md").read_text()
     teacher = load_checkpoint(tmp_path / "nano-teacher.safetensors")
     assert not teacher.unet.config.guidance_embedding

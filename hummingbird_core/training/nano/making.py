@@ -1,5 +1,7 @@
 """Makes the built-in model from nothing: VAE, text encoder, teacher, and in the end the student.
 
+Between teacher and student stands the ablation that says which blocks the student can do without.
+
 Every stage keeps its state in the run folder: stopped at any time, the same call goes on. Between
 the stages are files, which can be used like any model; what is there already is not made again.
 """
@@ -14,6 +16,7 @@ import torch
 
 from ..distil import distil
 from ..processes import connect
+from ..pruning.rank_blocks import RankSettings, map_file, rank_blocks
 from ..recipe import Recipe, read_recipe
 from ..stage import NANO_WORLD, load_teacher
 from ..train_settings import TrainSettings
@@ -24,6 +27,7 @@ from .teacher import train_teacher
 from .text import train_text_encoder
 
 TEACHER_FILE = "nano-teacher.safetensors"
+BLOCKS = "blocks"  # name of the files of the ablation
 STUDENT_FILE = "hummingbird-nano.safetensors"
 STAGES = TrainSettings(
     steps=1,
@@ -37,6 +41,8 @@ STAGES = TrainSettings(
 VAE = replace(STAGES, steps=2000, batch=16, ema_decay=0.98)  # single frames
 TEXT = replace(STAGES, steps=600, batch=128, ema_decay=0.9)  # captions
 TEACHER = replace(STAGES, steps=12000, batch=8, ema_decay=0.99)  # clips of 16 frames, or more
+
+RANKING = RankSettings()
 
 
 def make_nano(folder: Path, steps: Mapping[str, int]) -> tuple[Path, Path]:
@@ -56,6 +62,8 @@ def make_nano(folder: Path, steps: Mapping[str, int]) -> tuple[Path, Path]:
     teacher, student = folder / TEACHER_FILE, folder / STUDENT_FILE
     if not teacher.exists():
         make_teacher(teacher, steps)
+    if not map_file(folder / BLOCKS).exists():
+        rank_teacher(teacher)
     distilled = folder / "distil" / "student.safetensors"
     if not distilled.exists():
         recipe = _recipe("nano-distil", steps.get("student"))
@@ -79,6 +87,17 @@ def make_teacher(file: Path, steps: Mapping[str, int]) -> None:
         unet = train_teacher(text_encoder, _with_steps(TEACHER, steps.get("teacher")), folder)
     if connect().is_main_process:
         save_model(file, unet, vae, text_encoder)
+    connect().wait_for_everyone()
+
+
+def rank_teacher(teacher: Path) -> None:
+    """Measures what every block is worth, and writes that beside the teacher.
+
+    The student is the published one all the same, since its shape has a name and files of it load
+    everywhere; benchmarks/nano-family.md has the proposed one beside it.
+    """
+    if connect().is_main_process:
+        rank_blocks(teacher, teacher.with_name(BLOCKS), RANKING)
     connect().wait_for_everyone()
 
 

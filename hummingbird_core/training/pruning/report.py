@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ...errors import MissingPackageError
 from ...video import atomic_output
@@ -13,6 +14,24 @@ from .block_removal import Removal
 RANKED = ("pair", "bypass", "level")
 COLOURS = {"pair": "#2a7f9e", "bypass": "#d98e2b", "level": "#b3261e", "map": "#5b5b5b"}
 ROW_HEIGHT = 0.24  # inches
+
+
+def title(settings: Mapping[str, Any]) -> str:
+    """What was measured, in a sentence."""
+    timesteps = ", ".join(map(str, settings["timesteps"]))
+    text = (
+        f"{settings['teacher']}: {settings['clips']} clips of {settings['frames']} frames at "
+        f"t = {timesteps}"
+    )
+    if settings["metric"] == "nano":
+        text += (
+            f"; score: share of what {settings['prompts']} held-out prompts for shapes and as many "
+            f"for pictures ask for that the videos show, {settings['steps']} steps, guidance "
+            f"{settings['guidance']:g}"
+        )
+    elif settings["metric"] != "none":
+        text += f"; score: {settings['metric']}"
+    return text
 
 
 def to_table(ranking: Ranking, maps: dict[str, Removal]) -> str:

@@ -1,0 +1,185 @@
+"""The ablation before pruning, as one call: ranks a teacher's blocks and proposes a student."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...errors import InputError
+from ...files import sha256_of_file
+from ...model_files import find_model
+from ...pipeline import HummingbirdPipeline
+from ...unet import UNetConfig
+from ...video import atomic_output
+from ..data.batch import ClipBatch
+from ..data.clip_index import list_clips
+from ..data.clip_order import ClipSettings
+from ..data.clip_reading import FrameSettings
+from ..data.clip_sources import VideoClips
+from ..stage import NANO_WORLD
+from .analysis import TIMESTEPS, Metric, Ranking, all_removals, ask_teacher, propose
+from .block_map import map_to, map_without, student_config
+from .block_removal import Removal, removal_of_map
+from .metrics import drawn_clips, load_metric, nano_accuracy
+from .report import title, to_table, write_plot
+
+
+@dataclass(frozen=True)
+class RankSettings:
+    """What is measured.
+
+    Attributes:
+        budget: of the teacher's parameters that the proposed student may have.
+        clips, frames: how many clips the loss is measured on, and how long they and samples are.
+        data: where clips come from; None is the built-in world, for a nano teacher only.
+        metric: of sampled videos: "nano", "none", or "module:function"; None is "nano" for a nano
+            teacher and "none" for others.
+        prompts, steps, guidance: of the metric "nano": held-out prompts of each kind, sampling.
+    """
+
+    budget: float = 0.55
+    clips: int = 8
+    frames: int = 16
+    data: str | None = None
+    metric: str | None = None
+    prompts: int = 12
+    steps: int = 10
+    guidance: float = 7.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.budget < 1 or min(self.clips, self.frames, self.prompts) < 1:
+            raise InputError(
+                f"got budget {self.budget:g}, {self.clips} clips, {self.frames} frames and "
+                f"{self.prompts} prompts, expected a budget between 0 and 1, and at least 1 of each"
+            )
+
+
+def rank_blocks(
+    teacher: str | Path,
+    output: Path,
+    settings: RankSettings,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+) -> tuple[str, list[Path]]:
+    """Measures what each block is worth; what an earlier call measured is not measured again.
+
+    Args:
+        teacher: a checkpoint with VAE and text encoder, or "nano-teacher".
+        output: name of the files, without a suffix.
+        settings: what is measured.
+        device: "cpu", "cuda" ...; default: the best there is.
+        dtype: of the teacher; default: by device.
+
+    Returns:
+        the table, in Markdown, and the files: measures (JSON), map of the proposed student (JSON),
+        table and plot.
+
+    Raises:
+        InputError: no student is within the budget, or there is nothing to measure on.
+        MissingPackageError: matplotlib is not installed.
+        OutputError: a file cannot be written.
+    """
+    pipe = HummingbirdPipeline.from_pretrained(teacher, device=device, dtype=dtype)
+    settings = _for_model(settings, pipe)
+    ranking = Ranking(_named(output, ".json"), _record(teacher, pipe, settings))
+    questions, metric = ask_teacher(pipe, _clips(settings, pipe, teacher)), _metric(settings)
+    ranking.measure(pipe, all_removals(pipe.unet), questions, metric)
+    maps = {"proposed map": propose(pipe.unet.config, ranking, settings.budget)}
+    maps |= _published(pipe.unet.config, maps["proposed map"])
+    ranking.measure(pipe, maps.values(), questions, metric)
+    lacks = {name: list(removal.blocks) for name, removal in maps.items()}
+    ranking.save(budget=settings.budget, maps=lacks)
+    table = to_table(ranking, maps)
+    return table, _write(output, pipe.unet.config, ranking, maps, table)
+
+
+def _for_model(settings: RankSettings, pipe: HummingbirdPipeline) -> RankSettings:
+    """With what is left open decided by the kind of teacher."""
+    is_nano = "nano" in (pipe.unet.config.preset or "")
+    return replace(
+        settings,
+        data=settings.data or (NANO_WORLD if is_nano else None),
+        metric=settings.metric or ("nano" if is_nano else "none"),
+    )
+
+
+def _record(
+    teacher: str | Path, pipe: HummingbirdPipeline, settings: RankSettings
+) -> dict[str, Any]:
+    """All that the measures depend on."""
+    path = find_model(teacher)
+    measured = asdict(settings)
+    del measured["budget"]  # chooses among what was measured
+    return {
+        "teacher": path.stem,
+        "sha256": sha256_of_file(path) if path.is_file() else "",
+        "dtype": str(pipe.dtype).removeprefix("torch."),
+        "timesteps": list(TIMESTEPS),
+        **measured,
+    }
+
+
+def _metric(settings: RankSettings) -> Metric | None:
+    if settings.metric in (None, "none"):
+        return None
+    if settings.metric == "nano":
+        return nano_accuracy(settings.prompts, settings.frames, settings.steps, settings.guidance)
+    return load_metric(settings.metric)
+
+
+def _clips(settings: RankSettings, pipe: HummingbirdPipeline, teacher: str | Path) -> ClipBatch:
+    if settings.data is None:
+        raise InputError("got no clips to measure on, expected captioned videos: give --data")
+    if pipe.vae is None or pipe.text_encoder is None:
+        raise InputError(
+            f"got {teacher} without VAE or text encoder, expected a whole checkpoint: convert "
+            "the original file, which holds all three"
+        )
+    if settings.data == NANO_WORLD:
+        return drawn_clips(pipe, settings.clips, settings.frames)
+    frames = FrameSettings(pipe.trained.height, pipe.trained.width)
+    clips = list_clips(settings.data)
+    videos = VideoClips(clips, pipe.vae, frames, ClipSettings(settings.frames))
+    return videos.batch(0, size=settings.clips)
+
+
+def _published(config: UNetConfig, proposed: Removal) -> dict[str, Removal]:
+    """What the published student with as many blocks as the proposed one lacks."""
+    if config.num_res_blocks > 2:
+        return {}  # no student of such a teacher is published
+    student = student_config(config, map_without(config, set(proposed.blocks)))
+    return {"published map": removal_of_map(config, map_to(config, student))}
+
+
+def _write(
+    output: Path,
+    config: UNetConfig,
+    ranking: Ranking,
+    maps: dict[str, Removal],
+    table: str,
+) -> list[Path]:
+    mapping = map_without(config, set(maps["proposed map"].blocks))
+    texts = {
+        map_file(output): json.dumps(mapping, indent=1),
+        _named(output, ".md"): f"{title(ranking.settings)}\n\n{table}",
+    }
+    for path, text in texts.items():
+        with atomic_output(path) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+    plot = _named(output, ".png")
+    write_plot(plot, ranking, f"{ranking.settings['teacher']}: what taking out blocks costs")
+    return [_named(output, ".json"), *texts, plot]
+
+
+def map_file(output: Path) -> Path:
+    """Where `rank_blocks` writes the map of the student that it proposes."""
+    return _named(output, "-map.json")
+
+
+def _named(output: Path, suffix: str) -> Path:
+    """A dot in the name is no suffix to be replaced."""
+    return output.with_name(output.name + suffix)
