@@ -3,9 +3,11 @@
     hummingbird train nano
     python benchmarks/nano_family.py -o benchmarks/nano-family
 
-Students that lack one stage are trained beside the run (`FOLDER/without-...`), each with the steps
-of the stages that it keeps; what is there already is not trained again. Then every model makes
-videos of the same held-out prompts, and the readers of `evaluation` say what they show.
+Students that lack one stage are trained beside the run (`FOLDER/ablations`), and one that lacks
+none to compare them with, all with as many steps; what is there already is not trained again. Then
+every model makes videos of the same held-out prompts, and the readers of `evaluation` say what they
+show. Of a tuned student, `reward` and `judge` are the means over its validation videos before and
+after: what tuning climbs, and a judge that it does not see.
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from hummingbird_core.devices import best_device
 from hummingbird_core.evaluation.bench_report import environment, markdown_table
 from hummingbird_core.evaluation.nano import SUBJECTS, evaluate
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.training.distil import distil
-from hummingbird_core.training.nano.making import STUDENT_FILE, TEACHER_FILE
+from hummingbird_core.training.nano.making import TEACHER_FILE
 from hummingbird_core.training.nano.teacher import zero_residual_branches
 from hummingbird_core.training.recipe import read_recipe
 from hummingbird_core.training.student_file import write_student
@@ -34,6 +37,10 @@ from hummingbird_core.video import atomic_output
 STUDENT = "hummingbird-nano"
 TEACHER_STEPS, TEACHER_GUIDANCE = 50, 7.5
 STUDENT_STEPS, STUDENT_GUIDANCE = 4, 7.5
+STUDENT_NAME = "student.safetensors"  # of `distil` and `tune`
+WITHOUT_REWARD = ("objectives.rewards={}", "validation.judge=null")
+# Stage 2 as the paper has it: consistency distillation, of noisy clips.
+CONSISTENCY = ("noise.samples=data", "objectives.consistency={}", "objectives.output_kd=null")
 
 
 @dataclass(frozen=True)
@@ -47,48 +54,82 @@ class Case:
     frames: int = 16
 
 
-def cases(folder: Path) -> list[Case]:
+@dataclass(frozen=True)
+class Ablations:
+    """Trains students that lack a stage, with fewer steps than the released ones.
+
+    Attributes:
+        folder: what is there already is not trained again.
+        teacher: a checkpoint.
+        distil_steps, tuning_steps: of each student's stages.
+    """
+
+    folder: Path
+    teacher: Path
+    distil_steps: int
+    tuning_steps: int
+
+    def distilled(self, name: str, student: Path | str = STUDENT) -> Path:
+        """After stage 1."""
+        file = self.folder / name / "distil" / STUDENT_NAME
+        if not file.exists():
+            recipe = read_recipe("nano-distil", [f"training.steps={self.distil_steps}"])
+            distil(self.teacher, student, "nano", recipe, file.parent)
+        return file
+
+    def tuned(self, name: str, student: Path | str, changes: tuple[str, ...] = ()) -> Path:
+        """After stage 2, of which `changes` are another form."""
+        file = self.folder / name / "tune" / STUDENT_NAME
+        if not file.exists():
+            steps = f"training.steps={self.tuning_steps}"
+            tune(
+                self.teacher,
+                student,
+                "nano",
+                read_recipe("nano-tune", [steps, *changes]),
+                file.parent,
+            )
+        return file
+
+    def random_student(self) -> Path:
+        """Weights that start at random, not as those of the teacher's blocks."""
+        file = self.folder / "random.safetensors"
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            unet = HummingbirdUNet(UNetConfig.from_preset(STUDENT))
+            zero_residual_branches(unet)
+            write_student(unet, self.teacher, file)
+        return file
+
+
+def cases(folder: Path, ablations: Ablations) -> list[Case]:
     """All rows; trains the students that lack a stage."""
-    teacher, student = folder / TEACHER_FILE, folder / STUDENT_FILE
-    distilled = folder / "distil" / "student.safetensors"
+    teacher, student = folder / TEACHER_FILE, folder / "tune" / STUDENT_NAME
+    distilled = ablations.distilled("whole")
+    random = ablations.distilled("random", ablations.random_student())
     return [
         Case("teacher, 50 guided steps", teacher, TEACHER_STEPS, TEACHER_GUIDANCE),
         Case("student, 4 steps", student),
         Case("student, 4 steps, 26 frames", student, frames=26),
-        Case("without tuning", distilled),
-        Case("without reward", without_reward(folder / "without-reward", teacher, distilled)),
-        Case("without distillation", without_distillation(folder / "without-distil", teacher)),
-        Case("without the teacher's blocks", without_map(folder / "without-map", teacher)),
+        Case("fewer steps of training, all stages", ablations.tuned("whole", distilled)),
+        Case("... without tuning", distilled),
+        Case("... without reward", ablations.tuned("reward", distilled, WITHOUT_REWARD)),
+        Case("... without distillation", ablations.tuned("distillation", STUDENT)),
+        Case("... without the teacher's blocks", ablations.tuned("random", random)),
+        Case("... tuned by consistency", ablations.tuned("consistency", distilled, CONSISTENCY)),
     ]
 
 
-def without_reward(folder: Path, teacher: Path, distilled: Path) -> Path:
-    return tuned(folder, teacher, distilled, ["objectives.rewards={}"])
-
-
-def without_distillation(folder: Path, teacher: Path) -> Path:
-    return tuned(folder, teacher, STUDENT, [])
-
-
-def without_map(folder: Path, teacher: Path) -> Path:
-    """A student whose weights start at random, not as those of the teacher's blocks."""
-    untrained = folder / "untrained.safetensors"
-    if not untrained.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        unet = HummingbirdUNet(UNetConfig.from_preset(STUDENT))
-        zero_residual_branches(unet)
-        write_student(unet, teacher, untrained)
-    distilled = folder / "distil" / "student.safetensors"
-    if not distilled.exists():
-        distil(teacher, untrained, "nano", read_recipe("nano-distil", []), distilled.parent)
-    return tuned(folder, teacher, distilled, [])
-
-
-def tuned(folder: Path, teacher: Path, student: Path | str, changes: list[str]) -> Path:
-    file = folder / "tune" / "student.safetensors"
+def scores(model: Path) -> dict[str, str]:
+    """What tuning did to its reward and to the judge; nothing for a model that was not tuned."""
+    file = model.with_name("judge.jsonl")
     if not file.exists():
-        tune(teacher, student, "nano", read_recipe("nano-tune", changes), file.parent)
-    return file
+        return {"reward": "", "judge": ""}
+    first, *_, last = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    return {
+        name: f"{fmean(first[key]):.3f} to {fmean(last[key]):.3f}"
+        for name, key in (("reward", "reward"), ("judge", "held_out"))
+    }
 
 
 def row(case: Case, prompts: int) -> dict:
@@ -113,6 +154,7 @@ def row(case: Case, prompts: int) -> dict:
             for subjects, accuracies in found.items()
             for aspect, accuracy in accuracies.items()
         },
+        **scores(case.model),
         "seconds a video": (time.perf_counter() - began) / (prompts * len(SUBJECTS)),
     }
 
@@ -120,17 +162,25 @@ def row(case: Case, prompts: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("runs/nano"), help="of `train nano`")
-    parser.add_argument("--prompts", type=int, default=500)
+    parser.add_argument("--prompts", type=int, default=500, help="of each kind")
+    parser.add_argument("--distil-steps", type=int, default=400, help="of ablations")
+    parser.add_argument("--tuning-steps", type=int, default=150, help="of ablations")
     parser.add_argument("-o", "--output", type=Path, required=True, help="writes .json and .md")
     args = parser.parse_args()
-    rows = [row(case, args.prompts) for case in cases(args.folder)]
+    teacher = args.folder / TEACHER_FILE
+    ablations = Ablations(args.folder / "ablations", teacher, args.distil_steps, args.tuning_steps)
+    rows = [row(case, args.prompts) for case in cases(args.folder, ablations)]
     record = {
         "command": shlex.join(["python", "benchmarks/nano_family.py", *sys.argv[1:]]),
         "prompts": args.prompts,
         "environment": environment(best_device()),
         "rows": rows,
     }
-    table = f"{args.prompts} held-out prompts, 95 % intervals\n\n{markdown_table(rows)}\n"
+    title = (
+        f"{args.prompts} held-out prompts of each kind, 95 % intervals; fewer steps of training: "
+        f"{args.distil_steps} of distillation and {args.tuning_steps} of tuning"
+    )
+    table = f"{title}\n\n{markdown_table(rows)}\n"
     for suffix, text in ((".json", json.dumps(record, indent=2) + "\n"), (".md", table)):
         with atomic_output(args.output.with_suffix(suffix)) as temporary:
             temporary.write_text(text, encoding="utf-8")

@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         type=float,
-        default=0.55,
+        default=0.6,
         metavar="SHARE",
-        help="of the teacher's parameters that the student may have (default: 0.55)",
+        help="of the teacher's parameters that the student may have (default: 0.6)",
     )
     parser.add_argument("--clips", type=int, default=8, help="to measure the loss on (default: 8)")
     parser.add_argument("--frames", type=int, default=16, help="of clips and samples (default: 16)")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -20,9 +20,7 @@ from .train_settings import TrainSettings
 if TYPE_CHECKING:
     from accelerate import Accelerator, PartialState
 
-T = TypeVar("T")
-
-# Others wait while one process fills the latent cache.
+# Who has made its share of the latents waits for the others.
 LONGEST_WAIT = timedelta(days=2)
 ACCELERATE_NAMES = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
 
@@ -133,16 +131,3 @@ def without_exchange(module: nn.Module) -> Iterator[None]:
             exchange(True)
     else:
         yield
-
-
-def one_by_one(work: Callable[[], T]) -> T:
-    """What `work` returns; the processes do it one after another, the main one first.
-
-    For work that leaves files: the others then find them.
-    """
-    state = connect()
-    for process in range(state.num_processes):
-        if process == state.process_index:
-            result = work()
-        state.wait_for_everyone()
-    return result

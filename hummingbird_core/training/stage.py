@@ -24,7 +24,7 @@ from .noise import NoiseSettings
 from .objectives import Objective, RewardFeedback, check_objectives, weighted_terms
 from .parts import Part
 from .preparing import freeze, set_dropout
-from .processes import connect, one_by_one
+from .processes import connect
 from .pruning.block_map import BlockMap, map_to, prune, read_map
 from .recipe import Recipe, RewardSettings
 from .rewards.loading import load_reward
@@ -152,7 +152,7 @@ def train_student(
     objectives = make_objectives(recipe, teacher.vae)
     check_objectives(objectives, connect().num_processes, recipe.training.sharding)
     judging = make_judging(recipe, objectives, folder / "judge.jsonl")
-    clips = one_by_one(lambda: open_data(data, teacher.vae, recipe, latents or folder / "latents"))
+    clips = open_data(data, teacher.vae, recipe, latents or folder / "latents")
     validation = Validation(
         student,
         teacher.vae,

@@ -242,7 +242,7 @@ def nano_removals() -> list[Removal]:
 
 
 def test_a_proposal_takes_the_cheapest_pair_of_every_level(ranking):
-    removed = propose(NANO_TEACHER, ranking, 0.75).blocks
+    removed = propose(NANO_TEACHER, ranking.rows, 0.75).blocks
     cheapest = {}
     for row in ranking.of_kind("pair"):
         cheapest.setdefault(level_of(NANO_TEACHER, row.blocks[0]), set(row.blocks))
@@ -255,7 +255,7 @@ def test_a_proposal_takes_the_cheapest_pair_of_every_level(ranking):
 
 @pytest.mark.parametrize(("budget", "loses_middle"), [(0.75, False), (0.6, True)])
 def test_a_proposal_stays_within_the_budget(ranking, budget, loses_middle):
-    removal = propose(NANO_TEACHER, ranking, budget)
+    removal = propose(NANO_TEACHER, ranking.rows, budget)
     student = student_config(NANO_TEACHER, map_without(NANO_TEACHER, set(removal.blocks)))
     small, large = (
         count_parameters(HummingbirdUNet(config, device="meta"))
@@ -269,7 +269,7 @@ def test_no_student_is_small_enough(ranking):
     with pytest.raises(
         InputError, match=r"got a budget of 0\.1 .* expected at least 0\.\d{3}, the"
     ):
-        propose(NANO_TEACHER, ranking, 0.1)
+        propose(NANO_TEACHER, ranking.rows, 0.1)
 
 
 def test_a_student_can_only_lose_its_middle_block(tmp_path):
@@ -277,7 +277,7 @@ def test_a_student_can_only_lose_its_middle_block(tmp_path):
     ranking = Ranking(tmp_path / "made-up.json", {})
     for removal in all_removals(HummingbirdUNet(config, device="meta")):
         ranking.rows.append(Row(removal.kind, removal.blocks, 1, 1.0, 1.0, None))
-    assert propose(config, ranking, 0.95).blocks == ("middle_block",)
+    assert propose(config, ranking.rows, 0.95).blocks == ("middle_block",)
 
 
 def test_table_and_plot(tmp_path, ranking):
@@ -319,6 +319,8 @@ def test_the_command_writes_a_map_that_prunes(capsys, tmp_path, monkeypatch):
 def test_what_cannot_be_ranked(capsys, tmp_path, teacher):
     command = ("train", "rank-blocks", "nano-teacher", "-o", tmp_path / "blocks")
     assert "a budget between 0 and 1" in error_of(capsys, *command, "--budget", 2)
+    assert "the share of the smallest student" in error_of(capsys, *command, "--budget", 0.5)
+    assert not (tmp_path / "blocks.json").exists()  # found before anything was measured
     torch.save(teacher.state_dict(), tmp_path / "tiny.pt")
     bare = ("train", "rank-blocks", tmp_path / "tiny.pt", *command[3:])
     assert "got no clips to measure on" in error_of(capsys, *bare)

@@ -14,12 +14,19 @@ from training_clips import BROKEN, SMALL, add_clip, fill_folder
 from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.curation.sources import SourceVideo
 from hummingbird_core.errors import InputError, OutputError
+from hummingbird_core.journal import read_journal
 from hummingbird_core.model_files import find_model
 from hummingbird_core.training.data.clip_index import list_clips
 from hummingbird_core.training.data.clip_order import ClipSettings
 from hummingbird_core.training.data.clip_reading import FrameSettings, read_frames, to_video
 from hummingbird_core.training.data.clip_sources import CachedClips, Mixture, VideoClips, open_clips
-from hummingbird_core.training.data.latent_cache import cache_latents
+from hummingbird_core.training.data.latent_cache import (
+    JOURNAL,
+    Share,
+    cache_key,
+    cache_latents,
+    encode_share,
+)
 from hummingbird_core.training.recipe import read_recipe
 from hummingbird_core.training.stage import open_data
 from hummingbird_core.vae import encode_video
@@ -118,6 +125,33 @@ def test_the_cache_has_a_limit(folder, cached, vae, tmp_path):
     assert sum(f.stat().st_size for f in tmp_path.rglob("*.safetensors")) <= 2.5 * size
     assert all("max_gigabytes" in reason for reason in some.skipped.values())
     assert len(cache_latents(good, vae, tmp_path, SMALL).clips) == len(good)
+
+
+def test_processes_share_the_work_and_get_the_same(folder, cached, vae, tmp_path):
+    videos = list_clips(folder)
+    place = tmp_path / cache_key(vae, SMALL)
+    for process in range(3):
+        encode_share(videos, vae, place, SMALL, Share(process, 3), 1.0)
+    journals = [[*read_journal(place / f"process-{n}" / JOURNAL)] for n in range(3)]
+    assert all(journals)
+    assert sorted(stamp for one in journals for stamp, _ in one) == sorted(
+        v.stamp() for v in videos
+    )
+    together = cache_latents(videos, vae, tmp_path, SMALL)
+    assert together.skipped == cached.skipped
+    for mine, other in zip(together.clips, cached.clips, strict=True):
+        assert (mine.name, mine.num_frames) == (other.name, other.num_frames)
+        assert mine.path.read_bytes() == other.path.read_bytes()
+    assert len([*read_journal(place / "process-0" / JOURNAL)]) == len(journals[0])  # all was there
+
+
+def test_shares_of_a_full_cache_are_tried_again_by_whoever_has_room(folder, vae, tmp_path):
+    good = [clip for clip in list_clips(folder) if clip.name not in BROKEN]
+    place = tmp_path / cache_key(vae, SMALL)
+    encode_share(good, vae, place, SMALL, Share(1, 2), max_gigabytes=0)
+    for process in range(3):
+        encode_share(good, vae, place, SMALL, Share(process, 3), max_gigabytes=1)
+    assert not cache_latents(good, vae, tmp_path, SMALL).skipped
 
 
 def test_a_cache_that_cannot_be_written_is_refused(folder, vae, tmp_path):

@@ -3,11 +3,12 @@
 The VAE sees single frames, so a cache of single frames serves every frame stride and clip length.
 Kept are mean and standard deviation of the posterior: training still samples from it.
 
-    FOLDER/<key>/clips.jsonl                  what became of each video; a stop costs one of them
+    FOLDER/<key>/process-<n>/clips.jsonl      what became of each video; a stop costs one of them
     FOLDER/<key>/<id[:2]>/<id>.safetensors    mean and std, [T, 4, h, w] fp16, scaled
 
 The key stands for the size of the frames and the weights of the VAE, the id for the pixels of the
-video: nothing is ever mixed up or encoded twice, whatever files are called.
+video: nothing is ever mixed up or encoded twice, whatever files are called. Of processes that train
+together, each encodes its share.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +35,7 @@ from ...errors import InputError, NumericalError, OutputError
 from ...files import complete_or_absent
 from ...journal import Journal, read_journal
 from ...vae import encode_posterior
+from ..processes import connect
 from .clip_reading import FrameSettings, read_frames, to_video
 
 if TYPE_CHECKING:
@@ -107,7 +110,8 @@ def cache_latents(
 ) -> Cached:
     """Encodes what is not in the cache yet, with a progress bar; call again after any stop.
 
-    A video that cannot be read costs itself only: it is left out, counted and named.
+    All processes that train together have to call it: each encodes a share of the videos, and all
+    get the same. A video that cannot be read costs itself only: it is left out, counted and named.
 
     Args:
         videos: from `clip_index.list_clips`.
@@ -120,17 +124,53 @@ def cache_latents(
         OutputError: the cache cannot be written, or another run is writing to it.
         NumericalError: the VAE gave NaN or infinity.
     """
+    state = connect()
     folder = folder / cache_key(vae, settings)
-    entries = dict(read_journal(folder / JOURNAL))
-    todo = [v for v in videos if not _is_done(entries.get(v.stamp()), folder, max_gigabytes)]
-    if todo:  # else another process may be reading
-        with only_run_in(folder), Journal(folder / JOURNAL) as journal:
-            for stamp, entry in _encode_all(todo, vae, folder, settings, max_gigabytes):
-                journal.append(stamp, entry)
-                entries[stamp] = entry
-    found = _look_up(videos, entries, folder)
+    share = Share(state.process_index, state.num_processes)
+    encode_share(videos, vae, folder, settings, share, max_gigabytes)
+    state.wait_for_everyone()
+    found = _look_up(videos, _read_entries(folder), folder)
     report_skipped(found.skipped, len(videos))
     return found
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one of several processes has to encode."""
+
+    process: int = 0
+    processes: int = 1
+
+    def has(self, video: SourceVideo) -> bool:
+        """By its name, so that no process needs to know what the others do."""
+        return int.from_bytes(_shuffled(video), "big") % self.processes == self.process
+
+
+def encode_share(
+    videos: Sequence[SourceVideo],
+    vae: AutoencoderKL,
+    folder: Path,
+    settings: FrameSettings,
+    share: Share,
+    max_gigabytes: float,
+) -> None:
+    """Encodes those videos of a share that are not in the cache yet; see `cache_latents`.
+
+    Args:
+        folder: of this key.
+    """
+    entries = _read_entries(folder)
+    mine = [video for video in videos if share.has(video)]
+    todo = [v for v in mine if not _is_done(entries.get(v.stamp()), max_gigabytes)]
+    if not todo:  # another run may be reading
+        return
+    room = max_gigabytes * 1e9 - sum(file.stat().st_size for file in folder.glob("??/*"))
+    place = folder / f"process-{share.process}"
+    with only_run_in(place), Journal(place / JOURNAL) as journal:
+        for stamp, entry in _encode_all(
+            todo, vae, folder, settings, room / share.processes, max_gigabytes
+        ):
+            journal.append(stamp, entry)
 
 
 def cache_key(vae: AutoencoderKL, settings: FrameSettings) -> str:
@@ -157,13 +197,33 @@ def report_skipped(skipped: Mapping[str, str], total: int) -> None:
     logger.warning("%d of %d clips are left out: %s%s", len(skipped), total, named, more)
 
 
-def _is_done(entry: Entry | None, folder: Path, max_gigabytes: float) -> bool:
-    """Whether nothing is left to do; latents that somebody deleted are made again."""
-    if entry is None:
-        return False
-    if "id" in entry:
-        return latents_path(folder, entry["id"]).is_file()
-    return entry.get("full_at", max_gigabytes) >= max_gigabytes
+def _read_entries(folder: Path) -> dict[str, Entry]:
+    """By stamp, without latents that somebody deleted.
+
+    What one process could not keep, another may have kept since.
+    """
+    entries: dict[str, Entry] = {}
+    for path in sorted(folder.glob(f"process-*/{JOURNAL}")):
+        for stamp, entry in read_journal(path):
+            if "id" in entry and not latents_path(folder, entry["id"]).is_file():
+                continue
+            if _worth(entry) >= _worth(entries.get(stamp, {})):
+                entries[stamp] = entry
+    return entries
+
+
+def _worth(entry: Entry) -> float:
+    return math.inf if "id" in entry else entry.get("full_at", 0.0)
+
+
+def _shuffled(video: SourceVideo) -> bytes:
+    """Of a cache that gets full, the first by name would be no fair sample."""
+    return hashlib.sha256(video.name.encode()).digest()
+
+
+def _is_done(entry: Entry | None, max_gigabytes: float) -> bool:
+    """Whether nothing is left to do: broken videos are not tried again, those without room are."""
+    return entry is not None and entry.get("full_at", max_gigabytes) >= max_gigabytes
 
 
 def _look_up(videos: Sequence[SourceVideo], entries: Mapping[str, Entry], folder: Path) -> Cached:
@@ -184,12 +244,11 @@ def _encode_all(
     vae: AutoencoderKL,
     folder: Path,
     settings: FrameSettings,
+    room: float,
     max_gigabytes: float,
 ) -> Iterator[tuple[str, Entry]]:
-    """What became of each video, as it comes."""
-    room = max_gigabytes * 1e9 - sum(file.stat().st_size for file in folder.glob("??/*"))
-    # Of a cache that gets full, the first by name would be no fair sample.
-    order = sorted(videos, key=lambda video: hashlib.sha256(video.name.encode()).digest())
+    """What became of each video, as it comes; `room` is what they may take, in bytes."""
+    order = sorted(videos, key=_shuffled)
     for video in tqdm(order, desc="latents", unit="clip", disable=None):
         entry: Entry = {"error": f"{video.name} {FULL}", "full_at": max_gigabytes}
         if room >= 0:

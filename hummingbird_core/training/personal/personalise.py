@@ -36,7 +36,7 @@ from ..data.clip_reading import FrameSettings
 from ..data.clip_sources import CachedClips, Mixture
 from ..data.latent_cache import CachedClip, cache_latents
 from ..preparing import add_lora, set_dropout
-from ..processes import connect, one_by_one
+from ..processes import connect
 from ..train_settings import TrainSettings
 from ..trainer import Loss, train
 from .losses import Captions, StudentLoss, TeacherLoss
@@ -118,7 +118,7 @@ def personalise(
     check_destination(output, overwrite=overwrite)
     folder = output.with_suffix(".run")
     vae, text_encoder = _whole(pipe)
-    clips = one_by_one(lambda: read_style(source, vae, folder / "latents", settings))
+    clips = read_style(source, vae, folder / "latents", settings)
     name = f"lora-{run_key(pipe.unet, settings, clips)}"
     loss = make_loss(pipe.unet, text_encoder, clips, settings)
     _add_lora(pipe.unet, settings, only_pictures=all(clip.num_frames == 1 for clip in clips))

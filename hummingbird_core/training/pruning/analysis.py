@@ -163,7 +163,21 @@ def all_removals(unet: HummingbirdUNet) -> list[Removal]:
     return [Removal("teacher", ()), *removals(unet)]
 
 
-def propose(config: UNetConfig, ranking: Ranking, budget: float) -> Removal:
+def check_budget(unet: HummingbirdUNet, budget: float) -> None:
+    """Refuses a budget that no student is within, before anything is measured.
+
+    Raises:
+        InputError: as of `propose`, where the loss of a removal is what it leaves in place.
+    """
+    whole = count_parameters(unet)
+    rows = []
+    for removal in removals(unet):
+        left = count_parameters(without(unet, removal))
+        rows.append(Row(removal.kind, removal.blocks, whole - left, left, left, None))
+    propose(unet.config, rows, budget)
+
+
+def propose(config: UNetConfig, rows: Iterable[Row], budget: float) -> Removal:
     """What a student may lack to have at most `budget` of the teacher's parameters.
 
     Released shapes have equally many ResBlocks on every level, so what can go is the middle block,
@@ -174,7 +188,7 @@ def propose(config: UNetConfig, ranking: Ranking, budget: float) -> Removal:
     Raises:
         InputError: no student is that small.
     """
-    options = _options(config, ranking)
+    options = _options(config, sorted(rows, key=lambda row: row.loss))
     whole = _size(config)
     shares = {option: _size(_student(config, option)) / whole for option in options}
     fitting = [option for option in options if shares[option] <= budget]
@@ -188,12 +202,13 @@ def propose(config: UNetConfig, ranking: Ranking, budget: float) -> Removal:
     return removal_of_map(config, map_without(config, set(removed)))
 
 
-def _options(config: UNetConfig, ranking: Ranking) -> dict[tuple[str, ...], float]:
-    """Blocks that a student may lack, and the sum of their losses."""
+def _options(config: UNetConfig, rows: list[Row]) -> dict[tuple[str, ...], float]:
+    """Blocks that a student may lack, and the sum of their losses; `rows`: smallest loss first."""
     best: dict[int | None, Row] = {}
-    for row in ranking.of_kind("pair"):
-        best.setdefault(level_of(config, row.blocks[0]), row)
-    middle = [row for row in ranking.of_kind("bypass") if row.blocks == (MIDDLE,)]
+    for row in rows:
+        if row.kind == "pair":
+            best.setdefault(level_of(config, row.blocks[0]), row)
+    middle = [row for row in rows if row.kind == "bypass" and row.blocks == (MIDDLE,)]
     pairs = list(best.values()) if config.num_res_blocks > 1 else []
     choices = [choice for choice in (middle, pairs, pairs + middle) if choice]
     return {

@@ -21,7 +21,7 @@ from ..data.clip_order import ClipSettings
 from ..data.clip_reading import FrameSettings
 from ..data.clip_sources import VideoClips
 from ..stage import NANO_WORLD
-from .analysis import TIMESTEPS, Metric, Ranking, all_removals, ask_teacher, propose
+from .analysis import TIMESTEPS, Metric, Ranking, all_removals, ask_teacher, check_budget, propose
 from .block_map import map_to, map_without, student_config
 from .block_removal import Removal, removal_of_map
 from .metrics import drawn_clips, load_metric, nano_accuracy
@@ -41,7 +41,7 @@ class RankSettings:
         prompts, steps, guidance: of the metric "nano": held-out prompts of each kind, sampling.
     """
 
-    budget: float = 0.55
+    budget: float = 0.6
     clips: int = 8
     frames: int = 16
     data: str | None = None
@@ -84,11 +84,12 @@ def rank_blocks(
         OutputError: a file cannot be written.
     """
     pipe = HummingbirdPipeline.from_pretrained(teacher, device=device, dtype=dtype)
+    check_budget(pipe.unet, settings.budget)
     settings = _for_model(settings, pipe)
     ranking = Ranking(_named(output, ".json"), _record(teacher, pipe, settings))
     questions, metric = ask_teacher(pipe, _clips(settings, pipe, teacher)), _metric(settings)
     ranking.measure(pipe, all_removals(pipe.unet), questions, metric)
-    maps = {"proposed map": propose(pipe.unet.config, ranking, settings.budget)}
+    maps = {"proposed map": propose(pipe.unet.config, ranking.rows, settings.budget)}
     maps |= _published(pipe.unet.config, maps["proposed map"])
     ranking.measure(pipe, maps.values(), questions, metric)
     lacks = {name: list(removal.blocks) for name, removal in maps.items()}
