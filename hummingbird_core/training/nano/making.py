@@ -93,8 +93,8 @@ def make_teacher(file: Path, steps: Mapping[str, int]) -> None:
 def rank_teacher(teacher: Path) -> None:
     """Measures what every block is worth, and writes that beside the teacher.
 
-    The student is the published one all the same: the proposed one differs in one block and loses as
-    much (benchmarks/nano-blocks.md).
+    The student is the published one all the same: the proposed one differs in one block and loses
+    as much (benchmarks/nano-blocks.md).
     """
     if connect().is_main_process:
         rank_blocks(teacher, teacher.with_name(BLOCKS), RANKING)
