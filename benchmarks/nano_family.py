@@ -4,10 +4,11 @@
     python benchmarks/nano_family.py -o benchmarks/nano-family
 
 Students that lack one stage are trained beside the run (`FOLDER/ablations`), and one that lacks
-none to compare them with, all with as many steps; what is there already is not trained again. Then
-every model makes videos of the same held-out prompts, and the readers of `evaluation` say what they
-show. Of a tuned student, `reward` and `judge` are the means over its validation videos before and
-after: what tuning climbs, and a judge that it does not see.
+none to compare them with, all with as many steps. Then every model makes videos of the same
+held-out prompts, and the readers of `evaluation` say what they show. Of a tuned student, `reward`
+and `judge` are the means over its validation videos before and after: what tuning climbs, and a
+judge that it does not see. After a stop the same command goes on: nothing is trained or measured
+twice.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import argparse
 import json
 import shlex
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -24,6 +24,8 @@ from statistics import fmean
 from hummingbird_core.devices import best_device
 from hummingbird_core.evaluation.bench_report import environment, markdown_table
 from hummingbird_core.evaluation.nano import SUBJECTS, evaluate
+from hummingbird_core.files import sha256_of_file
+from hummingbird_core.journal import Journal, read_journal
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.training.distil import distil
 from hummingbird_core.training.nano.making import TEACHER_FILE
@@ -134,7 +136,6 @@ def scores(model: Path) -> dict[str, str]:
 
 def row(case: Case, prompts: int) -> dict:
     pipe = HummingbirdPipeline.from_pretrained(case.model)
-    began = time.perf_counter()
     found = {
         subjects: evaluate(
             pipe,
@@ -155,8 +156,19 @@ def row(case: Case, prompts: int) -> dict:
             for aspect, accuracy in accuracies.items()
         },
         **scores(case.model),
-        "seconds a video": (time.perf_counter() - began) / (prompts * len(SUBJECTS)),
     }
+
+
+def measure(todo: list[Case], prompts: int, journal: Path) -> list[dict]:
+    """A row for each case; what the journal has of the same model is not measured again."""
+    keys = [f"{prompts} {case.name} {sha256_of_file(case.model)}" for case in todo]
+    rows = dict(read_journal(journal))
+    with Journal(journal) as kept:
+        for key, case in zip(keys, todo, strict=True):
+            if key not in rows:
+                rows[key] = row(case, prompts)
+                kept.append(key, rows[key])
+    return [rows[key] for key in keys]
 
 
 def main() -> None:
@@ -169,7 +181,8 @@ def main() -> None:
     args = parser.parse_args()
     teacher = args.folder / TEACHER_FILE
     ablations = Ablations(args.folder / "ablations", teacher, args.distil_steps, args.tuning_steps)
-    rows = [row(case, args.prompts) for case in cases(args.folder, ablations)]
+    journal = ablations.folder / "rows.jsonl"
+    rows = measure(cases(args.folder, ablations), args.prompts, journal)
     record = {
         "command": shlex.join(["python", "benchmarks/nano_family.py", *sys.argv[1:]]),
         "prompts": args.prompts,
