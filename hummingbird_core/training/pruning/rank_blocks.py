@@ -25,7 +25,7 @@ from .analysis import TIMESTEPS, Metric, Ranking, all_removals, ask_teacher, che
 from .block_map import map_to, map_without, student_config
 from .block_removal import Removal, removal_of_map
 from .metrics import drawn_clips, load_metric, nano_accuracy
-from .report import title, to_table, write_plot
+from .report import figure_class, title, to_table, write_plot
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ def rank_blocks(
         MissingPackageError: matplotlib is not installed.
         OutputError: a file cannot be written.
     """
+    figure_class()
     pipe = HummingbirdPipeline.from_pretrained(teacher, device=device, dtype=dtype)
     check_budget(pipe.unet, settings.budget)
     settings = _for_model(settings, pipe)

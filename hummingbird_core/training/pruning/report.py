@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import MissingPackageError
 from ...video import atomic_output
 from .analysis import Ranking, Row
 from .block_removal import Removal
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RANKED = ("pair", "bypass", "level")
 COLOURS = {"pair": "#2a7f9e", "bypass": "#d98e2b", "level": "#b3261e", "map": "#5b5b5b"}
@@ -65,14 +68,10 @@ def write_plot(path: Path, ranking: Ranking, title: str) -> None:
         MissingPackageError: matplotlib is not installed.
         OutputError: the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingPackageError("plots need matplotlib: pip install matplotlib") from error
     rows = ranking.of_kind(*RANKED)
     whole = ranking.row(Removal("teacher", ()))
     scored = whole.score is not None
-    figure = Figure(figsize=(11 if scored else 7, 1.2 + ROW_HEIGHT * len(rows)))
+    figure = figure_class()(figsize=(11 if scored else 7, 1.2 + ROW_HEIGHT * len(rows)))
     axes = figure.subplots(1, 2 if scored else 1, sharey=True, squeeze=False)[0]
     _bars(axes[0], rows, [row.loss for row in rows], "loss against the teacher")
     axes[0].set_yticks(range(len(rows)), [short_name(row.blocks) for row in rows], fontsize=8)
@@ -87,6 +86,19 @@ def write_plot(path: Path, ranking: Ranking, title: str) -> None:
     figure.tight_layout()
     with atomic_output(path) as temporary:
         figure.savefig(temporary, dpi=110)
+
+
+def figure_class() -> type[Figure]:
+    """matplotlib's Figure, asked for before anything is measured, too.
+
+    Raises:
+        MissingPackageError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingPackageError("plots need matplotlib: pip install matplotlib") from error
+    return Figure
 
 
 def _cells(row: Row, name: str) -> Iterator[str]:
