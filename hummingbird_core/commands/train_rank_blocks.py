@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
+
+from ..training.pruning.rank_settings import RankSettings
 
 EPILOG = """\
 examples:
@@ -21,6 +24,7 @@ the same command again after a stop, or with another budget: nothing is measured
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird train rank-blocks`."""
     parser.epilog = EPILOG
+    usual = RankSettings()
     parser.add_argument("teacher", help="a checkpoint with VAE and text encoder, or nano-teacher")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="NAME", help="of the files, no suffix"
@@ -28,12 +32,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         type=float,
-        default=0.6,
+        default=usual.budget,
         metavar="SHARE",
-        help="of the teacher's parameters that the student may have (default: 0.6)",
+        help="of the teacher's parameters that the student may have (default: %(default)s)",
     )
-    parser.add_argument("--clips", type=int, default=8, help="to measure the loss on (default: 8)")
-    parser.add_argument("--frames", type=int, default=16, help="of clips and samples (default: 16)")
+    parser.add_argument(
+        "--clips",
+        type=int,
+        default=usual.clips,
+        help="to measure the loss on (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--frames",
+        type=int,
+        default=usual.frames,
+        help="of clips and samples (default: %(default)s)",
+    )
     parser.add_argument(
         "--data",
         metavar="SOURCE",
@@ -47,10 +61,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "into a number",
     )
     parser.add_argument(
-        "--prompts", type=int, default=12, help="for nano, of each kind (default: 12)"
+        "--prompts",
+        type=int,
+        default=usual.prompts,
+        help="for nano, of each kind (default: %(default)s)",
     )
-    parser.add_argument("--steps", type=int, default=10, help="for nano (default: 10)")
-    parser.add_argument("--guidance", type=float, default=7.5, help="for nano (default: 7.5)")
+    parser.add_argument(
+        "--steps", type=int, default=usual.steps, help="for nano (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        default=usual.guidance,
+        help="for nano (default: %(default)s)",
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps ... (default: the best there is)")
     parser.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), help="default: by device")
 
@@ -58,17 +82,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure, print the table, and write the files."""
     from ..devices import DTYPES
-    from ..training.pruning.rank_blocks import RankSettings, rank_blocks
+    from ..training.pruning.rank_blocks import rank_blocks
 
     settings = RankSettings(
-        budget=args.budget,
-        clips=args.clips,
-        frames=args.frames,
-        data=args.data,
-        metric=args.metric,
-        prompts=args.prompts,
-        steps=args.steps,
-        guidance=args.guidance,
+        **{field.name: vars(args)[field.name] for field in fields(RankSettings)}
     )
     dtype = DTYPES[args.dtype] if args.dtype else None
     table, files = rank_blocks(args.teacher, args.output, settings, args.device, dtype)

@@ -16,7 +16,7 @@ from hummingbird_core.training.nano.teacher import TeacherLoss, clip_length, zer
 from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.training.nano.world_clips import WorldClips
 from hummingbird_core.training.parts import Part
-from hummingbird_core.training.pruning.rank_blocks import RankSettings
+from hummingbird_core.training.pruning.rank_settings import RankSettings
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 STAGES = ("vae", "text", "teacher", "student", "tuning")

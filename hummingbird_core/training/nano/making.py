@@ -16,7 +16,8 @@ import torch
 
 from ..distil import distil
 from ..processes import connect
-from ..pruning.rank_blocks import RankSettings, map_file, rank_blocks
+from ..pruning.rank_blocks import map_file, rank_blocks
+from ..pruning.rank_settings import RankSettings
 from ..recipe import Recipe, read_recipe
 from ..stage import NANO_WORLD, load_teacher
 from ..train_settings import TrainSettings
