@@ -17,6 +17,7 @@ import torch
 
 from .. import __version__
 from ..errors import MissingPackageError
+from ..plots import figure_class
 from ..video import atomic_output
 from .bench_models import BenchSettings
 
@@ -189,11 +190,7 @@ def _cell(column: str, value: Any) -> str:
 
 def draw(chart: Chart, title: str, path: Path) -> None:
     """Saves a plot as PNG."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingPackageError("plots need matplotlib: pip install matplotlib") from error
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = figure_class()(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     series = {name: points for name, points in chart.series.items() if points}
     for name, points in series.items():

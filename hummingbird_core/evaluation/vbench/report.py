@@ -8,7 +8,7 @@ from math import nan, pi
 from pathlib import Path
 from typing import Any
 
-from ...errors import MissingPackageError
+from ...plots import figure_class
 from .prompts import read_asset
 from .scores import DIMENSIONS, Totals, missing, normalise, totals
 
@@ -127,8 +127,8 @@ def draw_radar(path: Path, systems: Sequence[System]) -> None:
     """
     from ...video import atomic_output
 
-    figure = _require_figure()(figsize=(9, 8), layout="constrained")
-    axes = figure.add_subplot(projection="polar")
+    figure = figure_class()(figsize=(9, 8), layout="constrained")
+    axes: Any = figure.add_subplot(projection="polar")  # typed as plain axes
     angles = [2 * pi * i / len(DIMENSIONS) for i in range(len(DIMENSIONS))]
     for system in systems:
         if system.scores:
@@ -147,11 +147,3 @@ def draw_radar(path: Path, systems: Sequence[System]) -> None:
 def _normalised_or_nan(system: System, name: str) -> float:
     score = system.scores.get(name)
     return nan if score is None else normalise(name, score)
-
-
-def _require_figure() -> Any:
-    try:
-        from matplotlib.figure import Figure  # without pyplot, which keeps state and wants a screen
-    except ImportError as error:
-        raise MissingPackageError("the plot needs matplotlib: pip install matplotlib") from error
-    return Figure

@@ -13,6 +13,7 @@ from ...errors import InputError
 from ...files import sha256_of_file
 from ...model_files import find_model
 from ...pipeline import HummingbirdPipeline
+from ...plots import figure_class
 from ...unet import UNetConfig
 from ...video import atomic_output
 from ..data.batch import ClipBatch
@@ -26,7 +27,7 @@ from .block_map import map_to, map_without, student_config
 from .block_removal import Removal, removal_of_map
 from .metrics import drawn_clips, load_metric, nano_accuracy
 from .rank_settings import RankSettings
-from .report import figure_class, title, to_table, write_plot
+from .report import title, to_table, write_plot
 
 
 def rank_blocks(
@@ -54,7 +55,7 @@ def rank_blocks(
         MissingPackageError: matplotlib is not installed.
         OutputError: a file cannot be written.
     """
-    figure_class()
+    figure_class()  # before anything is measured
     pipe = HummingbirdPipeline.from_pretrained(teacher, device=device, dtype=dtype)
     check_budget(pipe.unet, settings.budget)
     settings = _for_model(settings, pipe)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...errors import MissingPackageError
+from ...plots import figure_class
 from ...video import atomic_output
 from .analysis import Ranking, Row
 from .block_removal import Removal
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 RANKED = ("pair", "bypass", "level")
 COLOURS = {"pair": "#2a7f9e", "bypass": "#d98e2b", "level": "#b3261e", "map": "#5b5b5b"}
@@ -86,19 +83,6 @@ def write_plot(path: Path, ranking: Ranking, title: str) -> None:
     figure.tight_layout()
     with atomic_output(path) as temporary:
         figure.savefig(temporary, dpi=110)
-
-
-def figure_class() -> type[Figure]:
-    """matplotlib's Figure, asked for before anything is measured, too.
-
-    Raises:
-        MissingPackageError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingPackageError("plots need matplotlib: pip install matplotlib") from error
-    return Figure
 
 
 def _cells(row: Row, name: str) -> Iterator[str]:
