@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 MIN_ROWS, MIN_CHANNELS = 128, 96  # of a product: copies to oneDNN and back cost more for less
 MIN_ROWS_PACKED = 48  # where the matrix is copied once only
+MAX_GROUPED_CHANNELS = 384  # with more, oneDNN copies the matrices for longer than it multiplies
 SCORES = 2**21  # of an attention matrix at a time: what stays in a CPU's cache
 MIN_QUERIES = 256
 
@@ -68,21 +69,36 @@ def linear_class(given: type[nn.Linear]) -> type[nn.Linear]:
 
 
 class Products:
-    """Products with the same matrices `[N, K, C]`, float32, again and again."""
+    """Products with the same matrices `[N, K, C]`, float32, again and again.
+
+    Attributes:
+        interleaved: whether the fast way wants all N rows of a place side by side in memory.
+    """
 
     def __init__(self, matrices: Tensor):
         self.matrices = matrices
-        self.packed = []
-        if is_amd_with("avx512_f"):
-            self.packed = [matrix.to_mkldnn() for matrix in matrices]
+        fast = is_amd_with("avx512_f")
+        self.interleaved = fast and matrices.shape[-1] <= MAX_GROUPED_CHANNELS
+        self.packed = [m.to_mkldnn() for m in matrices] if fast and not self.interleaved else []
 
-    def multiply(self, x: Tensor, out: Tensor) -> None:
-        """Writes `[N, P, C]` times the transposed matrices to `[N, P, K]`."""
+    def multiply(self, x: Tensor) -> Tensor:
+        """`[N, P, C]` times the transposed matrices, `[N, P, K]`."""
+        if self.interleaved:
+            return self._as_grouped_convolution(x)
         if not self.packed or x.shape[1] < MIN_ROWS_PACKED:
-            torch.bmm(x, self.matrices.mT, out=out)
-            return
-        for rows, matrix, result in zip(x, self.packed, out, strict=True):
+            return torch.bmm(x, self.matrices.mT)
+        y = x.new_empty(*x.shape[:2], self.matrices.shape[1])
+        for rows, matrix, result in zip(x, self.packed, y, strict=True):
             result.copy_(F.linear(rows.to_mkldnn(), matrix).to_dense())
+        return y
+
+    def _as_grouped_convolution(self, x: Tensor) -> Tensor:
+        """By a convolution of 1x1 with N groups, which oneDNN makes without copies."""
+        rows = x.transpose(0, 1).flatten(1)  # [P, N*C]
+        image = rows[None, :, None].permute(0, 3, 1, 2)  # [1, N*C, P, 1], in channels-last memory
+        kernel = self.matrices.flatten(0, 1)[:, :, None, None]  # [N*K, C, 1, 1]
+        y = F.conv2d(image, kernel, groups=len(x))
+        return y[0, :, :, 0].unflatten(0, (len(x), -1)).transpose(1, 2)  # [N, P, K]
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

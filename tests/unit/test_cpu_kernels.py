@@ -64,11 +64,13 @@ def test_only_pytorchs_own_class_is_replaced():
 
 
 @torch.no_grad()
-def test_products_with_the_same_matrices(amd):
-    x, matrices = rnd("x", (3, 128, 96)), rnd("m", (3, 128, 96))
-    out = torch.empty(3, 128, 128)
-    Products(matrices).multiply(x, out)
-    assert relative_l2(out, x @ matrices.mT) <= ROUNDING
+@pytest.mark.parametrize("channels", [96, 512])  # side by side in memory, and one after the other
+@pytest.mark.parametrize("places", [1, 128])
+def test_products_with_the_same_matrices(amd, channels, places):
+    x, matrices = rnd("x", (3, places, channels)), rnd("m", (3, 128, channels))
+    products = Products(matrices)
+    assert products.interleaved == (channels == 96)
+    assert relative_l2(products.multiply(x), x @ matrices.mT) <= ROUNDING
 
 
 @torch.no_grad()
@@ -91,4 +93,6 @@ def test_other_processors_keep_pytorchs_choice(intel):
     assert torch.equal(linear(x, weight, None), F.linear(x, weight))
     q = rnd("q", (1, 2, 300, 8)).bfloat16()
     assert torch.equal(attention(q, q, q), F.scaled_dot_product_attention(q, q, q))
-    assert not Products(rnd("m", (2, 96, 96))).packed
+    products = Products(rnd("m", (2, 96, 96)))
+    assert not products.packed
+    assert not products.interleaved

@@ -9,7 +9,7 @@ from helpers import relative_l2, rnd
 from tiny_vae import tiny_vae
 from torch import nn
 
-from hummingbird_core import winograd
+from hummingbird_core import cpu_kernels, winograd
 from hummingbird_core.winograd import Before, can_fold, conv3x3, use_fast_convolutions
 
 ROUNDING = 1e-5
@@ -22,10 +22,13 @@ def problem(channels: int, out_channels: int, height: int, width: int) -> tuple:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(("cpu", "grouped"), [("AMD EPYC", 96), ("AMD EPYC", 0), ("Intel", 0)])
 @pytest.mark.parametrize("buffer", [1, 36 * 3 * 8 * 128, winograd.BUFFER])
 @pytest.mark.parametrize(("channels", "out_channels"), [(96, 128), (128, 96)])
-def test_values_are_those_of_pytorch(channels, out_channels, buffer, monkeypatch):
+def test_values_are_those_of_pytorch(channels, out_channels, buffer, cpu, grouped, monkeypatch):
     monkeypatch.setattr(winograd, "BUFFER", buffer)  # 1, 3 and all 7 rows of tiles at a time
+    monkeypatch.setattr(cpu_kernels, "processor", lambda: {"cpu_name": cpu, "avx512_f": True})
+    monkeypatch.setattr(cpu_kernels, "MAX_GROUPED_CHANNELS", grouped)
     x, weight, bias = problem(channels, out_channels, 28, 32)
     expected = F.conv2d(x, weight, bias, padding=1)
     got = conv3x3(x, weight, bias)
