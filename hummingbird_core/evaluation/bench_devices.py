@@ -32,7 +32,7 @@ from .bench_measure import (
     row_without,
 )
 from .bench_models import BenchSettings, checkpoint_of, random_tensor, unet_inputs
-from .bench_peak import MIB, Peak, Usage, in_fresh_process, measure_peak, measure_usage
+from .bench_peak import MIB, Peak, Usage, in_fresh_process, measure_loading, measure_peak
 from .bench_report import Chart, Report, Row
 
 FP8_ERROR = 0.3  # relative L2 of one call: three bits of mantissa
@@ -110,7 +110,8 @@ def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
         notes=(
             "One U-Net call and one decoded frame, cold; a video takes one call a step. Needed is "
             "the largest peak of loading, the call and the frame, on a CPU with the program "
-            "itself. The text encoder runs before them, and is in memory unless weights stream.",
+            "itself, but in loading without the pages of the checkpoint's file. The text encoder "
+            "runs before them, and is in memory unless weights stream.",
         ),
         chart=Chart.bars("MiB needed", rows, "needed MiB"),
     )
@@ -157,7 +158,7 @@ def _timing(name: str, peak: Peak) -> Timing:
 
 def run_mode(mode: Mode, settings: BenchSettings, file: str | Path) -> Run:
     """Memory of loading, of one U-Net call and of one decoded frame."""
-    pipe, loading = measure_usage(lambda: _load(mode, settings, file), settings.device)
+    pipe, loading = measure_loading(lambda: _load(mode, settings, file), settings.device)
     unet = measure_peak(_unet_call(pipe, settings), settings.device)
     frame = measure_peak(_decode_frame(pipe, settings), settings.device)
     return Run(loading, unet, frame)

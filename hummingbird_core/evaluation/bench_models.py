@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..checkpoint_layout import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
 from ..devices import DTYPES
@@ -194,7 +194,8 @@ def load_fast_decoders(settings: BenchSettings) -> dict[str, AutoencoderKL | Aut
 
 
 def _placed(model: Any, settings: BenchSettings) -> Any:
-    return model.to(settings.device, settings.torch_dtype).eval()
+    # The method that diffusers gives its models warns of layers to keep in float32, of none, too.
+    return nn.Module.to(model, settings.device, settings.torch_dtype).eval()
 
 
 def _random_text_encoder(settings: BenchSettings) -> TextEncoder:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 
 import pytest
 import torch
 from helpers import relative_l2, rnd
+from safetensors.torch import load_file, save_file
 from tiny_vae import tiny_vae
 
 from hummingbird_core.errors import InputError, NumericalError
@@ -29,6 +31,7 @@ from hummingbird_core.evaluation.bench_models import BenchSettings, unet_inputs
 from hummingbird_core.evaluation.bench_peak import (
     MIB,
     in_fresh_process,
+    measure_loading,
     measure_peak,
     measure_usage,
 )
@@ -208,6 +211,29 @@ def test_loading_is_counted_too():
     loading, computing = in_fresh_process(load_and_compute)
     assert loading.above >= 190 * MIB
     assert computing.above <= 50 * MIB
+
+
+def load_a_mapped_file(path: str):
+    def load() -> float:
+        return sum(tensor.sum().item() for tensor in load_file(path).values())
+
+    return measure_loading(load)[1], measure_usage(load)[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells mapped files apart")
+def test_a_mapped_file_does_not_count_as_loaded(tmp_path):
+    save_file({"weights": torch.ones(100 * MIB // 4)}, tmp_path / "model.safetensors")
+    loading, using = in_fresh_process(load_a_mapped_file, str(tmp_path / "model.safetensors"))
+    assert loading.above <= 50 * MIB
+    assert using.above >= 90 * MIB
+
+
+def load_and_keep():
+    return measure_loading(lambda: torch.ones(200 * MIB // 4))[1]
+
+
+def test_what_is_loaded_counts():
+    assert 190 * MIB <= in_fresh_process(load_and_keep).above <= 260 * MIB
 
 
 # --- reports

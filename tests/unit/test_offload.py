@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import platform
 import tempfile
 from dataclasses import replace
 
+import psutil
 import pytest
 import torch
 from helpers import DEVICES, relative_l2
@@ -13,8 +15,10 @@ from loras import some_lora
 
 from hummingbird_core.commands.model import ModelSettings
 from hummingbird_core.errors import InputError
+from hummingbird_core.evaluation.bench_peak import MIB, in_fresh_process
 from hummingbird_core.lora import save_lora
 from hummingbird_core.offload import (
+    give_back_freed_memory,
     load_in_less_memory,
     store_weights,
     stream_from_disk,
@@ -56,6 +60,26 @@ def test_weights_from_disk_give_the_same_video(expected, tmp_path):
     assert len(list((tmp_path / "weights").rglob("*.safetensors"))) > 100
     with pytest.raises(InputError, match="expected an empty one"):
         stream_from_disk(pipeline(), tmp_path / "weights")
+
+
+def memory_after_streaming(give_back: bool) -> int:
+    """Bytes that stay taken when large blocks are freed between small ones that stay."""
+    if give_back:
+        give_back_freed_memory()
+    before, kept = psutil.Process().memory_info().rss, []
+    large = [torch.ones(31 * MIB // 4)]
+    large.clear()  # as large as what glibc keeps from now on, if it is let
+    for _ in range(50):
+        large.append(torch.ones(8 * MIB // 4))
+        kept.append(bytes(100_000))
+    large.clear()
+    return psutil.Process().memory_info().rss - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone it is known how")
+def test_freed_memory_is_given_back():
+    assert in_fresh_process(memory_after_streaming, False) >= 200 * MIB
+    assert in_fresh_process(memory_after_streaming, True) <= 50 * MIB
 
 
 @pytest.mark.parametrize("device", DEVICES)
