@@ -257,24 +257,32 @@ class TileRows:
 
     def _multiply(self, tiles: Tensor, kernel: Products) -> Tensor:
         """Tiles `[6, 6, down, n, C]` to outputs `[4, 4, down, n, K]`."""
-        _, out_channels, channels = kernel.matrices.shape
         place = tiles.shape[2:4]
-        rows = _part(self.first, TILE, TILE, *place, channels)
-        if kernel.interleaved:
-            both = _part(self.second, *place, TILE, TILE, channels).permute(2, 3, 0, 1, 4)
+        products = kernel.multiply(self._inputs(tiles, kernel.interleaved))  # [36, down*n, K]
+        return self._outputs(products.unflatten(1, place).unflatten(0, (TILE, TILE)))
+
+    def _inputs(self, tiles: Tensor, interleaved: bool) -> Tensor:
+        """B^T d B of the tiles `[6, 6, down, n, C]`: `[36, down*n, C]`."""
+        *_, down, across, channels = tiles.shape
+        half = _part(self.first, *tiles.shape)
+        if interleaved:
+            whole = _part(self.second, down, across, TILE, TILE, channels).permute(2, 3, 0, 1, 4)
         else:
-            both = _part(self.second, TILE, TILE, *place, channels)
-        scratch = _part(self.scratch, 4, TILE, *place, channels)
-        transform_inputs(tiles, rows, scratch)
-        transform_inputs(rows.transpose(0, 1), both.transpose(0, 1), scratch)
-        products = kernel.multiply(both.flatten(2, 3).flatten(0, 1))
-        products = products.unflatten(1, place).unflatten(0, (TILE, TILE))
-        rows = _part(self.second, OUTPUTS, TILE, *place, out_channels)
-        both = _part(self.first, OUTPUTS, OUTPUTS, *place, out_channels)
-        scratch = _part(self.scratch, 4, TILE, *place, out_channels)
-        transform_outputs(products, rows, scratch)
-        transform_outputs(rows.transpose(0, 1), both.transpose(0, 1), scratch[:, :OUTPUTS])
-        return both
+            whole = _part(self.second, *tiles.shape)
+        scratch = _part(self.scratch, 4, *tiles.shape[1:])
+        transform_inputs(tiles, half, scratch)
+        transform_inputs(half.transpose(0, 1), whole.transpose(0, 1), scratch)
+        return whole.flatten(2, 3).flatten(0, 1)
+
+    def _outputs(self, products: Tensor) -> Tensor:
+        """A^T m A of the products `[6, 6, down, n, K]`: `[4, 4, down, n, K]`."""
+        shape = products.shape[2:]
+        half = _part(self.second, OUTPUTS, TILE, *shape)
+        whole = _part(self.first, OUTPUTS, OUTPUTS, *shape)
+        scratch = _part(self.scratch, 4, TILE, *shape)
+        transform_outputs(products, half, scratch)
+        transform_outputs(half.transpose(0, 1), whole.transpose(0, 1), scratch[:, :OUTPUTS])
+        return whole
 
 
 def _part(buffer: Tensor, *size: int) -> Tensor:
