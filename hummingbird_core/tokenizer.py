@@ -164,6 +164,9 @@ def _pair(line: str) -> tuple[str, str]:
     return left, right
 
 
+SAME_WORDS = {"an": "a"}
+
+
 class WordTokenizer(Tokenizer):
     """One id a word, for the built-in model: punctuation is dropped, unknown words share one id.
 
@@ -214,11 +217,14 @@ class WordTokenizer(Tokenizer):
         return " ".join(self._words_of(prompt.lower()))
 
     def split(self, text: str) -> list[Token]:
-        matches = re.finditer(r"\S+", text)
-        return [Token(self._ids.get(m.group(), self.unknown_id), m.start()) for m in matches]
+        return [Token(self._id(m.group()), m.start()) for m in re.finditer(r"\S+", text)]
 
     def unknown_words(self, text: str) -> list[str]:
-        return [word for word in text.split() if word not in self._ids]
+        return [word for word in text.split() if self._id(word) == self.unknown_id]
+
+    def _id(self, word: str) -> int:
+        """Of a word or, if that is not known, of what stands for the same."""
+        return self._ids.get(word, self._ids.get(SAME_WORDS.get(word, word), self.unknown_id))
 
     @staticmethod
     def _words_of(text: str) -> list[str]:

@@ -94,6 +94,14 @@ def test_punctuation_and_case_do_not_count(words):
     assert torch.equal(words(["a red-circle."]), words(["A RED circle"]))
 
 
+def test_an_is_a_where_only_that_is_known(words):
+    prompt = words.tokenize("an orange circle")
+    assert prompt.unknown == ["orange"]
+    assert prompt.ids[1] == words.tokenize("a circle").ids[1]
+    both = WordTokenizer(["a", "an"])
+    assert both.tokenize("an").ids != both.tokenize("a").ids
+
+
 def test_unknown_words_are_told_and_share_an_id(words):
     prompt = words.tokenize("a shiny circle moves up")
     assert prompt.unknown == ["shiny", "up"]
