@@ -30,7 +30,7 @@ class VideoSettings:
         fps: frames per second, a condition of the model and the playback rate.
         seed: of the noise.
         context_length: frames that the model sees at once; None is what it was trained on.
-        context_overlap: frames that two windows share at least; None is half a window.
+        context_overlap: frames that two windows share at least; None is the default.
     """
 
     prompt: str

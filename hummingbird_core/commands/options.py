@@ -39,7 +39,7 @@ def add_settings(group: Any) -> None:
         "--context-overlap",
         metavar="FRAMES",
         type=int,
-        help="that two such windows share at least (default: half of them)",
+        help="that two such windows share at least (default: half, built-in model: three quarters)",
     )
 
 

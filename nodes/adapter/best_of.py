@@ -17,7 +17,7 @@ from ...hummingbird_core.vqa import Score, faults
 from .files import NO_DOVER
 from .frames import check_vae, decode, videos_of
 from .page import say
-from .sampling import Conditioning, Latent, Part, VideoSettings, sample_video
+from .sampling import Conditioning, Latent, VideoSettings, sample_video
 from .scoring import number, rating, sheet_row, shown_score
 
 LEARNED = ("overall", "technical", "aesthetic")
@@ -88,10 +88,9 @@ def best_of(
     metric = _metric(metric, dover)
     rate = rating(dover)
     takes: list[Take] = []
-    for index, seed in enumerate(seeds):
-        say(f"seed {seed}: {index + 1} of {len(seeds)}")
-        part = Part(index, len(seeds))
-        latent = sample_video(model, positive, settings, seed, negative=negative, part=part)
+    for index, seed in enumerate(seeds, start=1):
+        say(f"seed {seed}: {index} of {len(seeds)}")
+        latent = sample_video(model, positive, settings, seed, negative=negative)
         images = decode(vae, latent)
         score = rate(images, settings.fps)
         take = Take(seed, score, number(score, metric), sheet_row(images))

@@ -8,7 +8,6 @@ initial noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,17 +52,6 @@ class VideoSettings:
     strength: float = 1.0
 
 
-@dataclass(frozen=True)
-class Part:
-    """Run `index` of `count` equally long ones that share a progress bar."""
-
-    index: int
-    count: int
-
-
-WHOLE = Part(0, 1)
-
-
 def consistency_sampler() -> comfy.samplers.KSAMPLER:
     """A SAMPLER; ComfyUI gives it the seed of the sampling node."""
     return comfy.samplers.KSAMPLER(sample_consistency)
@@ -105,7 +93,6 @@ def sample_video(
     *,
     negative: Conditioning | None = None,
     latent: Latent | None = None,
-    part: Part = WHOLE,
 ) -> Latent:
     """Noise, or a given video, to a denoised LATENT.
 
@@ -119,7 +106,6 @@ def sample_video(
         seed: of the first video of a batch; the next ones have seed + 1, ...
         negative: needed by a teacher only, for classifier-free guidance.
         latent: to start from, with `settings.strength`.
-        part: of the node's progress bar that this video fills.
 
     Raises:
         InputError: names the input to change.
@@ -137,7 +123,7 @@ def sample_video(
     if hummingbird_unet(model).config.guidance_embedding:
         run = _Run(1.0, consistency_sampler(), sigmas_from(settings.steps, settings.strength))
         # At a scale of 1, no second call.
-        samples = run(model, positive, positive, start, noise, seed, part)
+        samples = run(model, positive, positive, start, noise, seed)
     elif negative is None:
         raise InputError(
             "input negative: got nothing, expected the conditioning of an empty prompt: a teacher "
@@ -146,7 +132,7 @@ def sample_video(
     else:
         negative = node_helpers.conditioning_set_values(negative, values)
         run = _teacher_run(model, settings)
-        samples = run(_guided_at_high_noise(model), positive, negative, start, noise, seed, part)
+        samples = run(_guided_at_high_noise(model), positive, negative, start, noise, seed)
     return {**start, "samples": samples, "frame_rate": settings.fps}
 
 
@@ -167,7 +153,6 @@ class _Run:
         start: Latent,
         noise: Tensor,
         seed: int,
-        part: Part,
     ) -> Tensor:
         noised = comfy.sample.sample_custom(
             model,
@@ -179,21 +164,12 @@ class _Run:
             negative,
             start["samples"],
             noise_mask=start.get("noise_mask"),
-            callback=_progress(model, len(self.sigmas) - 1, part),
+            callback=latent_preview.prepare_callback(model, len(self.sigmas) - 1),
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=seed,
         )
         # DDIM ends at the noise of t = 0, which is not none: from x_0 + sigma eps to x_t.
         return noised / (1 + float(self.sigmas[-1]) ** 2) ** 0.5
-
-
-def _progress(
-    model: comfy.model_patcher.ModelPatcher, steps: int, part: Part
-) -> Callable[[int, Tensor, Tensor, int], None]:
-    """ComfyUI's own callback, previews included, told of the steps of all runs."""
-    steps_in_all, done = steps * part.count, steps * part.index
-    show = latent_preview.prepare_callback(model, steps_in_all)
-    return lambda step, x0, x, _: show(done + step, x0, x, steps_in_all)
 
 
 def _guided_at_high_noise(

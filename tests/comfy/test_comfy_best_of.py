@@ -22,21 +22,6 @@ def test_the_best_of_all_seeds_comes_first(adapter, nano, positive):
     assert found.report.count("motion_smoothness") == len(SEEDS)
 
 
-def test_one_progress_bar_runs_over_all_seeds(adapter, nano, positive):
-    import comfy.utils
-
-    told = []
-    comfy.utils.set_progress_bar_global_hook(
-        lambda done, total, *_, **__: told.append((done, total))
-    )
-    try:
-        shape = settings(adapter, frames=2, steps=2)
-        adapter.best_of.best_of(nano.model, positive, nano.vae, shape, SEEDS)
-    finally:
-        comfy.utils.set_progress_bar_global_hook(None)
-    assert told == [(done, 6) for done in range(1, 7)]
-
-
 @pytest.fixture
 def found(adapter, nano, positive, monkeypatch):
     """A function (scores of the videos in turn, settings) -> what is found of SEEDS.

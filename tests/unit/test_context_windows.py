@@ -170,11 +170,12 @@ def test_defaults(pipe):
     assert CONTEXT_LENGTH in NANO.frames
     assert CONTEXT_LENGTH in FULL_SIZE.frames
     assert not pipe.context_windows(26).are_needed(26)
-    assert pipe.context_windows(27) == ContextWindows(16, 8, overview=True)
-    assert pipe.context_windows(27, 10) == ContextWindows(10, 5, overview=True)
+    assert pipe.context_windows(27) == ContextWindows(16, 12, overview=True)
+    assert pipe.context_windows(27, 10) == ContextWindows(10, 7, overview=True)
     with torch.device("meta"):
         big = HummingbirdPipeline(HummingbirdUNet(UNetConfig.from_preset("hummingbird-0.7b")))
     assert not big.context_windows(26).are_needed(26)
+    assert big.context_windows(27) == ContextWindows(16, 8)
     assert big.context_windows(27, overlap=4) == ContextWindows(16, 4)
 
 
