@@ -284,7 +284,12 @@ class HummingbirdPipeline:
         return teacher_noise(self.unet, context, empty, guidance_scale, fps, guided_from)
 
     def context_windows(
-        self, num_frames: int, length: int | None = None, overlap: int | None = None
+        self,
+        num_frames: int,
+        length: int | None = None,
+        overlap: int | None = None,
+        *,
+        from_noise: bool = True,
     ) -> ContextWindows:
         """The windows for a video of `num_frames`.
 
@@ -294,11 +299,12 @@ class HummingbirdPipeline:
             overlap: default: half of `length`; three quarters where noisy steps have an overview,
                 so that windows are for few steps only, and half left borders that can be measured
                 (benchmarks/results/long-video.md).
+            from_noise: a video that is given says already what is where, and needs no overview.
         """
         if length is None:
             is_long = num_frames > max(self.trained.frames)
             length = CONTEXT_LENGTH if is_long else num_frames
-        overview = self.unet.config.frame_phase
+        overview = from_noise and self.unet.config.frame_phase
         if overlap is None:
             overlap = 3 * length // 4 if overview else length // 2
         return ContextWindows(length, overlap, overview=overview)

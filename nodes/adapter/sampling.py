@@ -8,7 +8,7 @@ initial noise.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_patcher
@@ -223,9 +223,8 @@ def _start_scale(model: comfy.model_patcher.ModelPatcher, sigma: Tensor) -> floa
 def _windows(
     model: comfy.model_patcher.ModelPatcher, num_frames: int, settings: VideoSettings
 ) -> ContextWindows:
-    windows = HummingbirdPipeline(hummingbird_unet(model)).context_windows(num_frames)
-    # A video that is given says already what is where.
-    return replace(windows, overview=windows.overview and settings.strength == 1)
+    pipe = HummingbirdPipeline(hummingbird_unet(model))
+    return pipe.context_windows(num_frames, from_noise=settings.strength == 1)
 
 
 def _empty_for(model: comfy.model_patcher.ModelPatcher, settings: VideoSettings) -> Latent:

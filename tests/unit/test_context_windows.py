@@ -172,6 +172,7 @@ def test_defaults(pipe):
     assert not pipe.context_windows(26).are_needed(26)
     assert pipe.context_windows(27) == ContextWindows(16, 12, overview=True)
     assert pipe.context_windows(27, 10) == ContextWindows(10, 7, overview=True)
+    assert pipe.context_windows(27, from_noise=False) == ContextWindows(16, 8)
     with torch.device("meta"):
         big = HummingbirdPipeline(HummingbirdUNet(UNetConfig.from_preset("hummingbird-0.7b")))
     assert not big.context_windows(26).are_needed(26)
