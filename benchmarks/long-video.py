@@ -37,7 +37,7 @@ from hummingbird_core.training.nano.world import samples
 from hummingbird_core.video import atomic_output
 
 ANY_LENGTH = 10**6
-DEFAULT = ContextWindows(16, 12, overview=True)
+DEFAULT = ContextWindows.of_clips(16, overview=True)
 FOREGROUND = 0.15  # least distance from the background, RGB in 0..1
 BATCH = 4
 MEMORY_SIZE = 128  # pixels

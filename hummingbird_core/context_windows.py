@@ -43,6 +43,19 @@ class ContextWindows:
     overlap: int
     overview: bool = False
 
+    @classmethod
+    def of_clips(
+        cls, length: int, overlap: int | None = None, *, overview: bool = False
+    ) -> ContextWindows:
+        """Windows that share half of their frames, or what `overlap` says.
+
+        With an overview they share three quarters: it leaves few steps to windows, and half left
+        borders that can be measured (benchmarks/results/long-video.md).
+        """
+        if overlap is None:
+            overlap = 3 * length // 4 if overview else length // 2
+        return cls(length, overlap, overview)
+
     def are_needed(self, num_frames: int) -> bool:
         return num_frames > self.length
 

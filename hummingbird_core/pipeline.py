@@ -296,18 +296,14 @@ class HummingbirdPipeline:
         Args:
             num_frames: if the model was trained on as many or more, the default is a single window.
             length: default for longer videos: 16 frames.
-            overlap: default: half of `length`; three quarters where noisy steps have an overview,
-                so that windows are for few steps only, and half left borders that can be measured
-                (benchmarks/results/long-video.md).
+            overlap: default: see `ContextWindows.of_clips`.
             from_noise: a video that is given says already what is where, and needs no overview.
         """
         if length is None:
             is_long = num_frames > max(self.trained.frames)
             length = CONTEXT_LENGTH if is_long else num_frames
         overview = from_noise and self.unet.config.frame_phase
-        if overlap is None:
-            overlap = 3 * length // 4 if overview else length // 2
-        return ContextWindows(length, overlap, overview=overview)
+        return ContextWindows.of_clips(length, overlap, overview=overview)
 
     def _decode_to_uint8(self, latents: Tensor, progress: Progress | None) -> np.ndarray:
         """Frames `[B, T, H, W, 3]`; of a long video, a part is held as floats at a time."""

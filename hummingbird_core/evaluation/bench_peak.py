@@ -102,14 +102,15 @@ def measure_loading(
         while not stop.wait(SAMPLING_SECONDS):
             seen.append(_unmapped())
 
-    watcher = threading.Thread(target=look)
+    watcher, watch = threading.Thread(target=look), Stopwatch(device)
     watcher.start()
     try:
-        result, usage = measure_usage(load, device)
+        with watch.part(TOTAL):
+            result = load()
     finally:
         stop.set()
         watcher.join()
-    return result, Usage(before, max(*seen, _unmapped()), usage.seconds)
+    return result, Usage(before, max(*seen, _unmapped()), watch.parts[TOTAL])
 
 
 def _unmapped() -> int:
