@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 EPILOG = """\
 examples:
   hummingbird train prune videocrafter2.safetensors -o student.safetensors --to hummingbird-0.9b
-  hummingbird train prune nano-teacher -o student.safetensors
+  hummingbird train prune nano-teacher -o student.safetensors --to hummingbird-nano
   hummingbird train prune nano-teacher -o student.safetensors --map runs/blocks-map.json
 
 The student has the names and shapes of a released model, and loads wherever one does; it makes good
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, required=True, help="the .safetensors file to write"
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--to", choices=STUDENTS, help="the published student of this name")
+    which.add_argument("--to", choices=STUDENTS, help="the student of this name")
     which.add_argument("--map", type=Path, metavar="FILE.json", help="blocks of your own choice")
     parser.add_argument(
         "--dtype", choices=("fp32", "fp16", "bf16"), default="fp32", help="default: fp32"

@@ -14,10 +14,11 @@ examples:
   hummingbird train rank-blocks videocrafter2.safetensors -o runs/vc2 --data curated --budget 0.67
   hummingbird train prune nano-teacher -o student.safetensors --map runs/blocks-map.json
 
-Takes out one block at a time, trains nothing, and measures what is lost: the distance to the whole
-teacher's predictions on some clips, and a metric of sampled videos (higher is better). Writes
-NAME.json, NAME.md, NAME.png, and the map of the best student within the budget, NAME-map.json. Run
-the same command again after a stop, or with another budget: nothing is measured twice.
+Takes out one block at a time, or the lowest level whole, trains nothing, and measures what is lost:
+the distance to the whole teacher's predictions on some clips, and a metric of sampled videos
+(higher is better). Writes NAME.json, NAME.md, NAME.png, and the map of the best student within the
+budget, NAME-map.json. Run the same command again after a stop, or with another budget: nothing is
+measured twice.
 """
 
 

@@ -34,6 +34,7 @@ from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 TEACHER = UNetConfig.from_preset("videocrafter2")
 NANO_TEACHER = UNetConfig.from_preset("nano-teacher")
 NANO = UNetConfig.from_preset("hummingbird-nano")
+ALL_LEVELS = replace(NANO, channel_mult=NANO_TEACHER.channel_mult)
 TINY = replace(
     NANO_TEACHER, channel_mult=(1, 2), attention_levels=(0,), head_channels=16, context_dim=16
 )
@@ -106,7 +107,25 @@ def test_a_09b_model_prunes_to_a_07b_one():
     )
 
 
+def test_a_student_of_fewer_levels_takes_the_upper_ones():
+    mapping = map_to(NANO_TEACHER, NANO)
+    inputs, outputs = {0: 0, 1: 1, 2: 3, 3: 4}, {0: 4, 1: 5, 2: 6, 3: 8}
+    expected = {f"input_blocks.{k}": f"input_blocks.{v}" for k, v in inputs.items()}
+    assert mapping == {
+        **expected,
+        **{f"output_blocks.{k}": f"output_blocks.{v}" for k, v in outputs.items()},
+    }
+    assert student_config(NANO_TEACHER, mapping) == NANO
+    for middle_block in (True, False):
+        student = replace(NANO_TEACHER, channel_mult=(1, 2), middle_block=middle_block)
+        mapping = map_to(NANO_TEACHER, student)  # as many ResBlocks a level
+        assert mapping["output_blocks.0"] == "output_blocks.3"
+        assert student_config(NANO_TEACHER, mapping) == replace(student, guidance_embedding=True)
+
+
 def test_no_model_is_made_of_one_that_it_is_no_part_of():
+    with pytest.raises(InputError, match="got teacher of a shape of its own, expected one that"):
+        map_to(replace(NANO, num_res_blocks=2), ALL_LEVELS)
     with pytest.raises(InputError, match="got teacher nano-teacher, expected one that humming"):
         map_to(NANO_TEACHER, UNetConfig.from_preset("hummingbird-0.7b"))
     with pytest.raises(InputError, match="expected 2 and 1"):
@@ -154,12 +173,12 @@ def test_a_student_computes_what_is_left_of_its_teacher(teacher):
 
 
 def test_a_map_of_ones_own(teacher):
-    mapping = map_to(NANO_TEACHER, NANO) | {
+    mapping = map_to(NANO_TEACHER, ALL_LEVELS) | {
         "input_blocks.1": "input_blocks.2",
         "output_blocks.2": "output_blocks.4",
         "output_blocks.5": "output_blocks.8",
     }
-    student = HummingbirdUNet(NANO).eval()
+    student = HummingbirdUNet(ALL_LEVELS).eval()
     prune(teacher, student, mapping)
     for block, source in mapping.items():
         expected = teacher.get_submodule(source).state_dict()
@@ -180,7 +199,7 @@ def test_a_map_of_ones_own(teacher):
     ],
 )
 def test_maps_that_do_not_fit(teacher, change, message):
-    mapping = map_to(NANO_TEACHER, NANO) | change
+    mapping = map_to(NANO_TEACHER, ALL_LEVELS) | change
     with pytest.raises(InputError, match=message):
         pruned_tensors(teacher.state_dict(), student_config(NANO_TEACHER, mapping), mapping)
 
@@ -222,14 +241,15 @@ def test_the_built_in_teacher_prunes_to_a_file_that_loads_like_the_student(capsy
     code, said, _ = run(capsys, *arguments, "--to", "hummingbird-nano", "--dtype", "fp16")
     assert code == 0
     assert "new, and zero until it is trained: time_cond_proj.weight" in said
-    assert "without input_blocks.2, input_blocks.5, input_blocks.8, middle_block" in said
+    lowest = "input_blocks.6, input_blocks.7, input_blocks.8, middle_block"
+    assert f"without input_blocks.2, input_blocks.5, {lowest}" in said
     student, source = load_checkpoint(output), load_checkpoint(find_model("nano-teacher"))
     assert student.preset == "hummingbird-nano"
     assert student.unet.config == NANO
     assert not student.unet.time_cond_proj.weight.any()
     assert torch.equal(
-        student.unet.output_blocks[2][0].in_layers[2].weight,
-        source.unet.output_blocks[4][0].in_layers[2].weight,
+        student.unet.output_blocks[1][0].in_layers[2].weight,
+        source.unet.output_blocks[5][0].in_layers[2].weight,
     )
     for part in ("vae", "text_encoder"):
         copied, original = (getattr(c, part).state_dict() for c in (student, source))

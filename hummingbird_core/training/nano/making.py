@@ -43,7 +43,7 @@ VAE = replace(STAGES, steps=2000, batch=16, ema_decay=0.98)  # single frames
 TEXT = replace(STAGES, steps=600, batch=128, ema_decay=0.9)  # captions
 TEACHER = replace(STAGES, steps=18000, batch=8, ema_decay=0.99)  # clips of 16 frames, or more
 
-RANKING = RankSettings()
+RANKING = RankSettings(budget=0.5)
 
 
 def make_nano(folder: Path, steps: Mapping[str, int]) -> tuple[Path, Path]:
@@ -94,8 +94,8 @@ def make_teacher(file: Path, steps: Mapping[str, int]) -> None:
 def rank_teacher(teacher: Path) -> None:
     """Measures what every block is worth, and writes that beside the teacher.
 
-    The student is the published one all the same: the proposed one differs in one block and loses
-    as much (benchmarks/nano-blocks.md).
+    The student has the levels that this proposes, and on them the blocks of the published map: the
+    proposed ones differ in one block and lose as much (benchmarks/nano-blocks.md).
     """
     if connect().is_main_process:
         rank_blocks(teacher, teacher.with_name(BLOCKS), RANKING)

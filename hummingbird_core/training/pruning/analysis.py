@@ -180,10 +180,10 @@ def check_budget(unet: HummingbirdUNet, budget: float) -> None:
 def propose(config: UNetConfig, rows: Iterable[Row], budget: float) -> Removal:
     """What a student may lack to have at most `budget` of the teacher's parameters.
 
-    Released shapes have equally many ResBlocks on every level, so what can go is the middle block,
-    one pair of every level, or both. Of each level the pair with the smallest loss goes; of the
-    shapes within the budget the one is taken whose losses add up to least. That sum is a guess:
-    measure the proposal as a whole.
+    A U-Net of the family has equally many ResBlocks on every level, so what can go is the middle
+    block, one pair of every level, the lowest levels, or several of these. Of each level the pair
+    with the smallest loss goes; of the shapes within the budget the one is taken whose losses add
+    up to least. That sum is a guess: measure the proposal as a whole.
 
     Raises:
         InputError: no student is that small.
@@ -204,16 +204,20 @@ def propose(config: UNetConfig, rows: Iterable[Row], budget: float) -> Removal:
 
 def _options(config: UNetConfig, rows: list[Row]) -> dict[tuple[str, ...], float]:
     """Blocks that a student may lack, and the sum of their losses; `rows`: smallest loss first."""
-    best: dict[int | None, Row] = {}
+    pairs: dict[int | None, Row] = {}
     for row in rows:
-        if row.kind == "pair":
-            best.setdefault(level_of(config, row.blocks[0]), row)
+        if row.kind == "pair" and config.num_res_blocks > 1:
+            pairs.setdefault(level_of(config, row.blocks[0]), row)
     middle = [row for row in rows if row.kind == "bypass" and row.blocks == (MIDDLE,)]
-    pairs = list(best.values()) if config.num_res_blocks > 1 else []
-    choices = [choice for choice in (middle, pairs, pairs + middle) if choice]
+    choices = [middle, [*pairs.values()], [*pairs.values(), *middle]]
+    for lowest in (row for row in rows if row.kind == "lowest"):
+        gone = {level_of(config, block) for block in lowest.blocks}
+        left = [row for level, row in pairs.items() if level not in gone]
+        choices += [[lowest], [lowest, *left]]
     return {
         tuple(block for row in rows for block in row.blocks): sum(row.loss for row in rows)
         for rows in choices
+        if rows
     }
 
 

@@ -33,13 +33,21 @@ class HasShape(Protocol):
 Stored = TypeVar("Stored", bound=HasShape)
 
 
-def pruning_map(channel_mult: Sequence[int], *, middle_block: bool = True) -> BlockMap:
+def pruning_map(
+    channel_mult: Sequence[int], *, middle_block: bool = True, levels_dropped: int = 0
+) -> BlockMap:
     """The published map from a teacher of two ResBlocks a level to a student of one.
 
     Published for levels of width 1, 2, 4, 4 (arXiv 2503.18559, section 3.1). On the way down the
     second ResBlock of every level goes. On the way up, with three blocks a level, the first goes
     where the level below is as wide. Where it is not, the first changes the width and has to stay:
     there the second goes.
+
+    Args:
+        channel_mult: widths of the student's levels.
+        middle_block: whether the student has one.
+        levels_dropped: how many more levels the teacher has, of smaller pictures. Nothing comes
+            from them into the student, as if the level below were as wide.
     """
     mapping = {MIDDLE: MIDDLE} if middle_block else {}
     upwards = channel_mult[::-1]
@@ -47,8 +55,9 @@ def pruning_map(channel_mult: Sequence[int], *, middle_block: bool = True) -> Bl
         for block in range(2):  # the convolution or downsampling, and the ResBlock
             mapping[f"input_blocks.{2 * level + block}"] = f"input_blocks.{3 * level + block}"
         below = upwards[max(level - 1, 0)]
+        first = 3 * (level + levels_dropped)
         for block, source in enumerate((1, 2) if below == mult else (0, 2)):
-            mapping[f"output_blocks.{2 * level + block}"] = f"output_blocks.{3 * level + source}"
+            mapping[f"output_blocks.{2 * level + block}"] = f"output_blocks.{first + source}"
     return mapping
 
 
@@ -56,16 +65,18 @@ def map_to(teacher: UNetConfig, student: UNetConfig) -> BlockMap:
     """The map that makes a U-Net of the family out of another one.
 
     It is the published one, or, where both have as many ResBlocks a level, all blocks as they are.
+    The lowest levels go where the student has fewer.
 
     Raises:
         InputError: `student` is not a pruned `teacher`, or no map between them is published.
     """
+    widths = teacher.channel_mult[: len(student.channel_mult)]
+    dropped = len(teacher.channel_mult) - len(widths)
     if teacher.num_res_blocks == student.num_res_blocks:
-        mapping = unpruned_map(teacher)
-        if not student.middle_block:
-            mapping.pop(MIDDLE, None)
+        middle = set() if student.middle_block else {MIDDLE}
+        mapping = map_without(teacher, {*lowest_levels(teacher, dropped), *middle})
     elif (teacher.num_res_blocks, student.num_res_blocks) == (2, 1):
-        mapping = pruning_map(teacher.channel_mult, middle_block=student.middle_block)
+        mapping = pruning_map(widths, middle_block=student.middle_block, levels_dropped=dropped)
     else:
         raise InputError(
             f"got a teacher of {teacher.num_res_blocks} ResBlocks a level and a student of "
@@ -84,6 +95,14 @@ def unpruned_map(config: UNetConfig) -> BlockMap:
     count = len(config.channel_mult) * (config.num_res_blocks + 1)
     names = [f"{way}_blocks.{i}" for way in ("input", "output") for i in range(count)]
     return {name: name for name in [*names, *([MIDDLE] if config.middle_block else [])]}
+
+
+def lowest_levels(config: UNetConfig, count: int) -> list[str]:
+    """Blocks of the `count` levels with the smallest pictures; the middle block is not of them."""
+    stride = config.num_res_blocks + 1
+    blocks, gone = len(config.channel_mult) * stride, count * stride
+    inputs = [f"input_blocks.{i}" for i in range(blocks - gone, blocks)]
+    return inputs + [f"output_blocks.{i}" for i in range(gone)]
 
 
 def map_without(config: UNetConfig, removed: set[str]) -> BlockMap:
@@ -123,22 +142,28 @@ def read_map(path: Path) -> BlockMap:
 def student_config(teacher: UNetConfig, mapping: BlockMap) -> UNetConfig:
     """The shape of the student that `mapping` describes: the teacher's, with fewer blocks.
 
+    A level of the teacher is in the student if its first block is, which makes it smaller.
+
     Raises:
         InputError: the student's blocks are not those of a U-Net.
     """
-    levels = len(teacher.channel_mult)
-    num_inputs = sum(name.startswith("input_blocks.") for name in mapping)
+    inputs = [source for name, source in mapping.items() if name.startswith("input_blocks.")]
+    stride = teacher.num_res_blocks + 1
+    firsts = [f"input_blocks.{level * stride}" for level in range(len(teacher.channel_mult))]
+    levels = sum(first in inputs for first in firsts)
     config = replace(
         teacher,
-        num_res_blocks=num_inputs // levels - 1,
+        channel_mult=teacher.channel_mult[:levels],
+        attention_levels=tuple(level for level in teacher.attention_levels if level < levels),
+        num_res_blocks=len(inputs) // max(levels, 1) - 1,
         middle_block=MIDDLE in mapping,
         guidance_embedding=True,
     )
     if config.num_res_blocks < 1 or mapping.keys() != unpruned_map(config).keys():
         raise InputError(
-            f"got a map for {num_inputs} input blocks, {len(mapping)} blocks in all, expected "
-            f"input_blocks.N and output_blocks.N for N = 0 to {2 * levels - 1} or 0 to "
-            f"{3 * levels - 1}, with or without {MIDDLE}: name every block of the student"
+            f"got a map for {len(inputs)} input blocks, {len(mapping)} blocks in all, expected "
+            f"input_blocks.N and output_blocks.N with N from 0, equally many on each of {levels} "
+            f"levels, with or without {MIDDLE}: name every block of the student"
         )
     return config
 

@@ -13,6 +13,8 @@ for a number of channels. Two ways of taking blocks out need no new weights:
   with no skip connection of its own, always can be bypassed, and students are pruned of it so.
 
 A whole *level* is the bypass of all its blocks that allow it; a block that changes the width stays.
+The *lowest* levels can leave as pairs do, with all their blocks, their resizing and the middle
+block: what is left is a U-Net of fewer levels.
 """
 
 from __future__ import annotations
@@ -27,9 +29,13 @@ from torch import Tensor, nn
 
 from ...unet import HummingbirdUNet, UNetConfig
 from ...unet_layers import Block, Downsample, ResBlock, Upsample
-from .block_map import MIDDLE, BlockMap, unpruned_map
+from .block_map import MIDDLE, BlockMap, lowest_levels, unpruned_map
 
-REJOINED = ("pair", "map")  # kinds of removal whose blocks leave with their skip connections
+REJOINED = (
+    "pair",
+    "lowest",
+    "map",
+)  # kinds of removal whose blocks leave with their skip connections
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Removal:
     """Blocks that are taken out together.
 
     Attributes:
-        kind: "pair", "bypass", "level", or "map": all that a student lacks.
+        kind: "pair", "bypass", "level", "lowest", or "map": all that a student lacks.
         blocks: their names, such as `input_blocks.2`.
     """
 
@@ -55,7 +61,7 @@ class _Shape:
 
 
 def removals(unet: HummingbirdUNet) -> list[Removal]:
-    """Every pair, bypass and level that can be taken out of `unet`, which may be on "meta"."""
+    """Whatever can be taken out of `unet`, which may be on "meta"."""
     bypasses = list(_bypasses(unet))
     levels = [
         tuple(block for block in bypasses if level_of(unet.config, block) == level)
@@ -65,6 +71,7 @@ def removals(unet: HummingbirdUNet) -> list[Removal]:
         *(Removal("pair", pair) for pair in _pairs(unet)),
         *(Removal("bypass", (block,)) for block in bypasses),
         *(Removal("level", blocks) for blocks in levels if len(blocks) > 1),
+        *(Removal("lowest", blocks) for blocks in _lowest(unet)),
     ]
 
 
@@ -142,6 +149,16 @@ def _pairs(unet: HummingbirdUNet) -> Iterator[tuple[str, str]]:
             continue
         if _fits(unet.config, inputs[:i] + inputs[i + 1 :], outputs[:j] + outputs[j + 1 :]):
             yield f"input_blocks.{i}", f"output_blocks.{j}"
+
+
+def _lowest(unet: HummingbirdUNet) -> Iterator[tuple[str, ...]]:
+    inputs, outputs = _shapes(unet.input_blocks), _shapes(unet.output_blocks)
+    middle = (MIDDLE,) if unet.config.middle_block else ()
+    for count in range(1, len(unet.config.channel_mult)):
+        blocks = lowest_levels(unet.config, count)
+        gone = len(blocks) // 2
+        if _fits(unet.config, inputs[:-gone], outputs[gone:]):
+            yield (*blocks, *middle)
 
 
 def _fits(config: UNetConfig, inputs: list[_Shape], outputs: list[_Shape]) -> bool:

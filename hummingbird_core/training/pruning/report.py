@@ -11,8 +11,8 @@ from ...video import atomic_output
 from .analysis import Ranking, Row
 from .block_removal import Removal
 
-RANKED = ("pair", "bypass", "level")
-COLOURS = {"pair": "#2a7f9e", "bypass": "#d98e2b", "level": "#b3261e", "map": "#5b5b5b"}
+COLOURS = {"pair": "#2a7f9e", "bypass": "#d98e2b", "level": "#b3261e", "lowest": "#7b4fa3"}
+RANKED = tuple(COLOURS)
 ROW_HEIGHT = 0.24  # inches
 
 
