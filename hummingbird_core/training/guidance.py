@@ -41,8 +41,11 @@ def guided_prediction(
 ) -> Tensor:
     """The teacher's guided noise prediction, `cond + w (cond - uncond)`, in one batched call.
 
-    At timesteps below `guided_from` it is `cond` (arXiv 2404.07724).
+    At timesteps below `guided_from` it is `cond` (arXiv 2404.07724), and no more is computed if all
+    of them are.
     """
+    if guided_from and t.max() < guided_from:
+        return teacher(sample, t, conditions.context, fps=conditions.fps)
     both = torch.cat([conditions.context, conditions.null_context])
     cond, uncond = teacher(
         torch.cat([sample, sample]), torch.cat([t, t]), both, fps=conditions.fps.repeat(2)

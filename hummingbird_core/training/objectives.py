@@ -73,12 +73,22 @@ class OutputKD(Objective):
     Args:
         weighting: "noise" is the plain error; "x0" weighs it like the error in the clean latents
             that it leads to, which is large where the noise is strong (`distances.x0_weight`).
+        teacher_steps: of DDIM, which lead the teacher to its target. One gives the mean of all
+            clips that a noisy one can come from, which is blurred; more give one of them, as in
+            progressive distillation (arXiv 2202.00512).
     """
 
     weighting: Literal["noise", "x0"] = "noise"
+    teacher_steps: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_field(self, "teacher_steps", "at least 1", self.teacher_steps >= 1)
 
     def loss(self, step: Step) -> Tensor:
-        error = noise_error(step.student.noise, step.teacher.noise)
+        one = self.teacher_steps == 1
+        target = step.teacher.noise if one else step.teacher_path(self.teacher_steps)
+        error = noise_error(step.student.noise, target)
         if self.weighting == "x0":
             error = error * x0_weight(step.t)
         return error.mean()

@@ -14,7 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from ..ddim import ddim_step
-from ..sampling import GRID_STRIDE, consistency_function, predict_x0
+from ..sampling import (
+    GRID_STRIDE,
+    at_timestep,
+    consistency_function,
+    latent_scale,
+    predict_x0,
+)
 from ..text_encoder import TextEncoder
 from ..unet import HummingbirdUNet
 from .data.batch import ClipBatch
@@ -89,16 +95,29 @@ class Step:
         """The teacher's guided prediction, and the features of its conditional pass."""
         blocks = set(self.models.kept_blocks.values())
         with torch.no_grad(), recorded_outputs(self.models.teacher, blocks) as features:
-            noise = guided_prediction(
-                self.models.teacher,
-                self.sample,
-                self.t,
-                self.conditions,
-                guided_from=self.settings.guided_from,
-            )
+            noise = self._ask_teacher(self.sample, self.t)
         # Conditional and unconditional pass are one batch: [2*B*T, C, h, w] -> [B*T, C, h, w]
-        conditional = {name: value.chunk(2)[0] for name, value in features.items()}
-        return Prediction(self._in_range(noise.float()), conditional)
+        count = self.sample.shape[0] * self.sample.shape[2]
+        conditional = {name: value[:count] for name, value in features.items()}
+        return Prediction(noise, conditional)
+
+    @torch.no_grad()
+    def teacher_path(self, steps: int) -> Tensor:
+        """The noise that leads at once to where the guided teacher arrives in DDIM steps.
+
+        Args:
+            steps: evenly apart, from here to no noise; 1 gives the teacher's prediction.
+        """
+        sample, t, eps = self.sample, self.t, self.teacher.noise
+        for left in range(steps - 1, 0, -1):
+            x0, earlier = predict_x0(sample, eps, t), self.t * left // steps
+            sample = ddim_step(x0, eps, t, earlier, rescale=self.settings.latent_scale)
+            t, eps = earlier, self._ask_teacher(sample, earlier)
+        x0 = predict_x0(sample, eps, t)
+        if self.settings.latent_scale:
+            scale = latent_scale()
+            x0 = x0 * at_timestep(scale, self.t, x0) / at_timestep(scale, t, x0)
+        return noise_between(x0, self.sample, self.t)
 
     @cached_property
     def value(self) -> Tensor:
@@ -123,12 +142,15 @@ class Step:
         told = self.settings.tells_guidance
         return predict(self.models.student, sample, t, self.conditions, told=told).float()
 
-    def _in_range(self, eps: Tensor) -> Tensor:
-        """Strong guidance overshoots: static thresholding (Imagen, arXiv 2205.11487, 2.3)."""
+    def _ask_teacher(self, sample: Tensor, t: Tensor) -> Tensor:
+        guided_from = self.settings.guided_from
+        eps = guided_prediction(
+            self.models.teacher, sample, t, self.conditions, guided_from=guided_from
+        ).float()
         if not self.settings.picture_range:
             return eps
-        x0 = clamp_to_range(predict_x0(self.sample, eps, self.t))
-        return noise_between(x0, self.sample, self.t)
+        # Strong guidance overshoots: static thresholding (Imagen, arXiv 2205.11487, 2.3).
+        return noise_between(clamp_to_range(predict_x0(sample, eps, t)), sample, t)
 
 
 def draw_step(part: Part, batch: ClipBatch, models: Models, settings: NoiseSettings) -> Step:
