@@ -41,8 +41,11 @@ TEACHER_STEPS, TEACHER_GUIDANCE = 50, 7.5
 STUDENT_STEPS, STUDENT_GUIDANCE = 4, 7.5
 STUDENT_NAME = "student.safetensors"  # of `distil` and `tune`
 WITHOUT_REWARD = ("objectives.rewards={}", "validation.judge=null")
+AT_ONCE = ("objectives.output_kd.teacher_steps=1",)  # the teacher's prediction, not its path
+LORA = ("lora.rank=16", "lora.alpha=16")
 # Stage 2 as the paper has it: consistency distillation, of noisy clips.
 CONSISTENCY = ("noise.samples=data", "objectives.consistency={}", "objectives.output_kd=null")
+SLOWLY = ("training.learning_rate=3e-5",)  # a tenth of the recipe's
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class Ablations:
                 "nano",
                 read_recipe("nano-tune", [steps, *changes]),
                 file.parent,
+                merge=True,
             )
         return file
 
@@ -116,9 +120,18 @@ def cases(folder: Path, ablations: Ablations) -> list[Case]:
         Case("fewer steps of training, all stages", ablations.tuned("whole", distilled)),
         Case("... without tuning", distilled),
         Case("... without reward", ablations.tuned("reward", distilled, WITHOUT_REWARD)),
+        Case(
+            "... tuned towards predictions, not paths",
+            ablations.tuned("at-once", distilled, AT_ONCE),
+        ),
+        Case("... tuned as a LoRA of rank 16", ablations.tuned("lora", distilled, LORA)),
         Case("... without distillation", ablations.tuned("distillation", STUDENT)),
         Case("... without the teacher's blocks", ablations.tuned("random", random)),
         Case("... tuned by consistency", ablations.tuned("consistency", distilled, CONSISTENCY)),
+        Case(
+            "... and that at a tenth of the learning rate",
+            ablations.tuned("consistency-slowly", distilled, (*CONSISTENCY, *SLOWLY)),
+        ),
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..pipeline import HummingbirdPipeline, to_uint8
 from ..sampling import initial_noise, step_noises
+from ..settings import Trained
 from ..video import write_video
 from .bench_measure import (
     Equality,
@@ -38,6 +39,14 @@ STUDENT_GUIDANCE = 7.5
 FAST_DECODER_STEPS = 4
 FPS = 8
 PARTS = ("text", "unet", "decode", "save")
+
+
+class AlwaysGuided(HummingbirdPipeline):
+    """Guides at every timestep, as teachers are published, also one that is better without."""
+
+    @property
+    def trained(self) -> Trained:
+        return replace(super().trained, guided_from=0)
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,11 @@ def _candidates(settings: BenchSettings) -> list[Candidate]:
     """The teacher first, then the student with each number of steps and decoder."""
     teacher, student = (load_pipeline(settings, teacher=flag) for flag in (True, False))
     count = settings.teacher_steps
-    candidates = [Candidate(f"teacher, {_steps(count)}", teacher, count, TEACHER_GUIDANCE)]
+    name = f"teacher, {_steps(count)}"
+    candidates = [Candidate(name, teacher, count, TEACHER_GUIDANCE)]
+    if teacher.trained.guided_from:
+        always = AlwaysGuided(teacher.unet, teacher.vae, teacher.text_encoder)
+        candidates.append(Candidate(f"{name}, always guided", always, count, TEACHER_GUIDANCE))
     for steps in settings.student_steps:
         candidates.append(_student(f"student, {_steps(steps)}", student, steps))
     for decoder, vae in load_fast_decoders(settings).items():

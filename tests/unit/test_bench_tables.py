@@ -92,7 +92,10 @@ def test_both_sides_of_a_ratio_of_decoders_are_checked(monkeypatch):
 def test_speed_with_fewer_steps_of_the_teacher_says_so(tmp_path):
     record = run(tmp_path, "speed", "--teacher-steps", "2", "--student-steps", "1")
     names = [row["name"] for row in record["rows"]]
-    assert names == ["teacher, 2 steps", "student, 1 step", "student, 4 steps, pruned decoder"]
+    assert names == [
+        *("teacher, 2 steps", "teacher, 2 steps, always guided"),
+        *("student, 1 step", "student, 4 steps, pruned decoder"),
+    ]
     assert "published with 50 steps" in record["notes"][1]
     assert "--teacher-steps 2 --student-steps 1" in record["command"]
     assert all(ratio["equality"] <= EXACT for ratio in ratios(record))
