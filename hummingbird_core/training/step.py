@@ -114,7 +114,7 @@ class Step:
             sample = ddim_step(x0, eps, t, earlier, rescale=self.settings.latent_scale)
             t, eps = earlier, self._ask_teacher(sample, earlier)
         x0 = predict_x0(sample, eps, t)
-        if self.settings.latent_scale:
+        if self.settings.latent_scale:  # it is that of where the path ended
             scale = latent_scale()
             x0 = x0 * at_timestep(scale, self.t, x0) / at_timestep(scale, t, x0)
         return noise_between(x0, self.sample, self.t)

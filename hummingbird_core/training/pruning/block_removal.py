@@ -31,11 +31,8 @@ from ...unet import HummingbirdUNet, UNetConfig
 from ...unet_layers import Block, Downsample, ResBlock, Upsample
 from .block_map import MIDDLE, BlockMap, lowest_levels, unpruned_map
 
-REJOINED = (
-    "pair",
-    "lowest",
-    "map",
-)  # kinds of removal whose blocks leave with their skip connections
+# Kinds of removal whose blocks leave with their skip connections.
+REJOINED = ("pair", "lowest", "map")
 
 
 @dataclass(frozen=True)
