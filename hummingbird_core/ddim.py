@@ -16,8 +16,8 @@ from .sampling import (
     alphas_cumprod,
     at_timestep,
     check_steps,
-    latent_scale,
     predict_x0,
+    rescale_latents,
 )
 
 
@@ -67,7 +67,7 @@ def ddim_step(
     a, a_next = at_timestep(alphas, t, x0), at_timestep(alphas, t_next, x0)
     sigma = eta * ((1 - a_next) / (1 - a) * (1 - a / a_next)).sqrt()
     if rescale:
-        x0 = x0 * at_timestep(latent_scale(), t_next, x0) / at_timestep(latent_scale(), t, x0)
+        x0 = rescale_latents(x0, t, t_next)
     sample = a_next.sqrt() * x0 + (1 - a_next - sigma**2).sqrt() * eps
     return sample if noise is None else sample + sigma * noise
 

@@ -86,6 +86,11 @@ def scale_latents(x0: Tensor, t: Tensor | int) -> Tensor:
     return (at_timestep(latent_scale(), t, x0) * x0).to(x0.dtype)
 
 
+def rescale_latents(x0: Tensor, t: Tensor | int, t_next: Tensor | int) -> Tensor:
+    """Clean latents that are scaled as at `t`, scaled as at `t_next`."""
+    return x0 * at_timestep(latent_scale(), t_next, x0) / at_timestep(latent_scale(), t, x0)
+
+
 def predict_x0(sample: Tensor, eps: Tensor, t: Tensor | int) -> Tensor:
     """The clean latents that `sample` comes from if `eps` is its noise; inverse of `add_noise`."""
     signal, sigma = signal_and_noise_rates(t, sample)

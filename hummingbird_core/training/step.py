@@ -14,13 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ddim import ddim_step
-from ..sampling import (
-    GRID_STRIDE,
-    at_timestep,
-    consistency_function,
-    latent_scale,
-    predict_x0,
-)
+from ..sampling import GRID_STRIDE, consistency_function, predict_x0, rescale_latents
 from ..text_encoder import TextEncoder
 from ..unet import HummingbirdUNet
 from .data.batch import ClipBatch
@@ -110,13 +104,12 @@ class Step:
         """
         sample, t, eps = self.sample, self.t, self.teacher.noise
         for left in range(steps - 1, 0, -1):
-            x0, earlier = predict_x0(sample, eps, t), self.t * left // steps
-            sample = ddim_step(x0, eps, t, earlier, rescale=self.settings.latent_scale)
+            earlier = self.t * left // steps
+            sample = self._ddim_step(sample, eps, t, earlier)
             t, eps = earlier, self._ask_teacher(sample, earlier)
         x0 = predict_x0(sample, eps, t)
-        if self.settings.latent_scale:  # it is that of where the path ended
-            scale = latent_scale()
-            x0 = x0 * at_timestep(scale, self.t, x0) / at_timestep(scale, t, x0)
+        if self.settings.latent_scale:
+            x0 = rescale_latents(x0, t, self.t)
         return noise_between(x0, self.sample, self.t)
 
     @cached_property
@@ -132,15 +125,17 @@ class Step:
         value = self.value
         earlier = (self.t - GRID_STRIDE).clamp(min=0)
         with torch.no_grad():
-            eps = self.teacher.noise
-            x0 = predict_x0(self.sample, eps, self.t)
-            sample = ddim_step(x0, eps, self.t, earlier, rescale=self.settings.latent_scale)
+            sample = self._ddim_step(self.sample, self.teacher.noise, self.t, earlier)
             target = consistency_function(sample, self._ask_student(sample, earlier), earlier)
         return value, target
 
     def _ask_student(self, sample: Tensor, t: Tensor) -> Tensor:
         told = self.settings.tells_guidance
         return predict(self.models.student, sample, t, self.conditions, told=told).float()
+
+    def _ddim_step(self, sample: Tensor, eps: Tensor, t: Tensor, earlier: Tensor) -> Tensor:
+        x0 = predict_x0(sample, eps, t)
+        return ddim_step(x0, eps, t, earlier, rescale=self.settings.latent_scale)
 
     def _ask_teacher(self, sample: Tensor, t: Tensor) -> Tensor:
         guided_from = self.settings.guided_from

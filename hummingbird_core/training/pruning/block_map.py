@@ -33,21 +33,13 @@ class HasShape(Protocol):
 Stored = TypeVar("Stored", bound=HasShape)
 
 
-def pruning_map(
-    channel_mult: Sequence[int], *, middle_block: bool = True, levels_dropped: int = 0
-) -> BlockMap:
+def pruning_map(channel_mult: Sequence[int], *, middle_block: bool = True) -> BlockMap:
     """The published map from a teacher of two ResBlocks a level to a student of one.
 
     Published for levels of width 1, 2, 4, 4 (arXiv 2503.18559, section 3.1). On the way down the
     second ResBlock of every level goes. On the way up, with three blocks a level, the first goes
     where the level below is as wide. Where it is not, the first changes the width and has to stay:
     there the second goes.
-
-    Args:
-        channel_mult: widths of the student's levels.
-        middle_block: whether the student has one.
-        levels_dropped: how many more levels the teacher has, of smaller pictures. Nothing comes
-            from them into the student, as if the level below were as wide.
     """
     mapping = {MIDDLE: MIDDLE} if middle_block else {}
     upwards = channel_mult[::-1]
@@ -55,9 +47,8 @@ def pruning_map(
         for block in range(2):  # the convolution or downsampling, and the ResBlock
             mapping[f"input_blocks.{2 * level + block}"] = f"input_blocks.{3 * level + block}"
         below = upwards[max(level - 1, 0)]
-        first = 3 * (level + levels_dropped)
         for block, source in enumerate((1, 2) if below == mult else (0, 2)):
-            mapping[f"output_blocks.{2 * level + block}"] = f"output_blocks.{first + source}"
+            mapping[f"output_blocks.{2 * level + block}"] = f"output_blocks.{3 * level + source}"
     return mapping
 
 
@@ -71,17 +62,19 @@ def map_to(teacher: UNetConfig, student: UNetConfig) -> BlockMap:
         InputError: `student` is not a pruned `teacher`, or no map between them is published.
     """
     widths = teacher.channel_mult[: len(student.channel_mult)]
-    dropped = len(teacher.channel_mult) - len(widths)
     if teacher.num_res_blocks == student.num_res_blocks:
         middle = set() if student.middle_block else {MIDDLE}
-        mapping = map_without(teacher, {*lowest_levels(teacher, dropped), *middle})
+        mapping = map_without(replace(teacher, channel_mult=widths), middle)
     elif (teacher.num_res_blocks, student.num_res_blocks) == (2, 1):
-        mapping = pruning_map(widths, middle_block=student.middle_block, levels_dropped=dropped)
+        mapping = pruning_map(widths, middle_block=student.middle_block)
     else:
         raise InputError(
             f"got a teacher of {teacher.num_res_blocks} ResBlocks a level and a student of "
             f"{student.num_res_blocks}, expected 2 and 1: give a map of your own"
         )
+    lowest = lowest_levels(teacher, len(teacher.channel_mult) - len(widths))
+    upper = map_without(teacher, set(lowest))
+    mapping = {block: upper.get(source, source) for block, source in mapping.items()}
     if student_config(teacher, mapping).preset != student.preset:
         raise InputError(
             f"got teacher {teacher.preset or 'of a shape of its own'}, expected one that "
