@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 
 from hummingbird_core.lora_training import inject_lora, new_lora
+from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.training.nano.world_clips import WorldClips
 from hummingbird_core.training.noise import NoiseSettings
@@ -31,7 +32,7 @@ from hummingbird_core.training.parts import Part
 from hummingbird_core.training.preparing import freeze
 from hummingbird_core.training.pruning.block_map import prune
 from hummingbird_core.training.stage import DistillationLoss
-from hummingbird_core.training.step import Models
+from hummingbird_core.training.step import Models, Step, draw_step
 from hummingbird_core.training.train_settings import TrainSettings
 from hummingbird_core.training.trainer import train
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
@@ -47,6 +48,14 @@ TEACHER = UNetConfig(
 STUDENT = replace(TEACHER, num_res_blocks=1, middle_block=False, guidance_embedding=True)
 GRID = NoiseSettings(timesteps="grid", guidance=(1.0, 9.0))
 OWN = NoiseSettings(samples="student", guidance=(1.0, 9.0))
+STAGE_1 = NoiseSettings(guidance=(11.0, 11.0), latent_scale=True)
+FRAMES = 3
+PART = Part(seed=0, step=0, size=2)
+
+
+def a_step(models=None, settings=GRID, part=PART) -> Step:
+    models = models or tiny_models()
+    return draw_step(part, batch_of(WorldClips(FRAMES), part), models, settings)
 
 
 def tiny_models(teacher: UNetConfig = TEACHER, student: UNetConfig = STUDENT) -> Models:
