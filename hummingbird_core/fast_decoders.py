@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from .cpu.winograd import use_fast_convolutions
 from .errors import CheckpointError
 from .state_dicts import check_fit
-from .winograd import use_fast_convolutions
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .cpu_kernels import linear_class
+from .cpu.kernels import linear_class
+from .cpu.winograd import spatial_conv_class
 from .unet_attention import SPATIAL, TEMPORAL, TransformerBlock
-from .winograd import spatial_conv_class
 
 INIT_ATTENTION_HEADS = 8
 

@@ -19,10 +19,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from .cpu.vae_decoder import decode_images
+from .cpu.winograd import use_fast_convolutions
 from .errors import CheckpointError, InputError, NumericalError
 from .state_dicts import check_fit
-from .vae_decoder import decode_images
-from .winograd import use_fast_convolutions
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny

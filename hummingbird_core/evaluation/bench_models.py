@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..checkpoint_layout import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
+from ..cpu.winograd import use_fast_convolutions
 from ..devices import DTYPES
 from ..errors import CheckpointError
 from ..fast_decoders import PrunedDecoderConfig, build_pruned_decoder, load_fast_decoder
@@ -28,7 +29,6 @@ from ..settings import FULL_SIZE, NANO, SIZE_MULTIPLE
 from ..text_encoder import text_encoder_to_openclip
 from ..unet import HummingbirdUNet, UNetConfig
 from ..vae import SCALING_FACTOR, diffusers_to_ldm
-from ..winograd import use_fast_convolutions
 from .bench_measure import EXACT, ROUNDED
 
 if TYPE_CHECKING:

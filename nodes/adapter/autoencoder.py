@@ -16,9 +16,9 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ...hummingbird_core.cpu.winograd import use_fast_convolutions
 from ...hummingbird_core.errors import CheckpointError
 from ...hummingbird_core.vae import frames_in_chunk, vae_config_from_state_dict
-from ...hummingbird_core.winograd import use_fast_convolutions
 
 NORM_GROUPS = 32  # the only number that ComfyUI's autoencoder has
 # Working memory in feature maps of the first level. Tensors alone take up to 4.3 and 5.1

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from helpers import relative_l2, rnd
 from torch import nn
 
-from hummingbird_core import cpu_kernels
-from hummingbird_core.cpu_kernels import Linear, Products, attention, linear, linear_class
+from hummingbird_core.cpu import kernels as cpu_kernels
+from hummingbird_core.cpu.kernels import Linear, Products, attention, linear, linear_class
 
 ROUNDING = 1e-5
 BF16 = 1e-2  # relative L2 of one attention in bfloat16

@@ -11,6 +11,7 @@ from tiny_vae import tiny_vae
 from torch import nn
 
 from hummingbird_core.commands.model import ModelSettings
+from hummingbird_core.cpu.vae_decoder import decode_images
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.unet_attention import CPU_TOKENS, FeedForward
 from hummingbird_core.unet_layers import (
@@ -19,7 +20,6 @@ from hummingbird_core.unet_layers import (
     SpatialTransformer,
     TemporalTransformer,
 )
-from hummingbird_core.vae_decoder import decode_images
 
 ROUNDING = 1e-5  # relative L2; other kernels add up in another order
 FRAMES = 3

@@ -9,8 +9,9 @@ from helpers import relative_l2, rnd
 from tiny_vae import tiny_vae
 from torch import nn
 
-from hummingbird_core import cpu_kernels, winograd
-from hummingbird_core.winograd import Before, can_fold, conv3x3, use_fast_convolutions
+from hummingbird_core.cpu import kernels as cpu_kernels
+from hummingbird_core.cpu import winograd
+from hummingbird_core.cpu.winograd import Before, can_fold, conv3x3, use_fast_convolutions
 
 ROUNDING = 1e-5
 

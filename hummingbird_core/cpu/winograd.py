@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .cpu_kernels import Products
+from .kernels import Products
 
 OUTPUTS, TILE = 4, 6  # along one axis
 
