@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from .errors import CheckpointError
-from .state_dicts import check_fit
-from .tensor_files import StoredTensor, TensorFile
 from .unet import PRESETS, HummingbirdUNet, UNetConfig
+from .weights.state_dict import check_fit
+from .weights.tensor_files import StoredTensor, TensorFile
 
 CONFIG_KEY = "hummingbird.config"  # metadata of converted files
 

@@ -23,8 +23,14 @@ from .checkpoint_layout import CONFIG_KEY, ModelConfigs, Part, Parts, model_conf
 from .download import CATALOG
 from .errors import CheckpointError, InputError, OutputError
 from .files import check_destination, sha256_of_file, weights_files
-from .tensor_files import Progress, TensorFile, open_tensors, stored_dtype, write_safetensors
 from .unet import HummingbirdUNet, UNetConfig
+from .weights.tensor_files import (
+    Progress,
+    TensorFile,
+    open_tensors,
+    stored_dtype,
+    write_safetensors,
+)
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .cpu.winograd import use_fast_convolutions
 from .errors import CheckpointError
-from .state_dicts import check_fit
+from .weights.state_dict import check_fit
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny
@@ -60,7 +60,7 @@ def load_fast_decoder(
     Raises:
         CheckpointError: it is not there, damaged, or neither.
     """
-    from .tensor_files import open_tensors
+    from .weights.tensor_files import open_tensors
 
     path = find_decoder(name_or_path)
     if path.is_dir():

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from .errors import CheckpointError, InputError
-from .state_dicts import check_fit
 from .tokenizer import (
     CONTEXT_LENGTH,
     PADDING_ID,
@@ -26,6 +25,7 @@ from .tokenizer import (
     Tokenizer,
     WordTokenizer,
 )
+from .weights.state_dict import check_fit
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel

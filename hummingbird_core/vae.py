@@ -22,7 +22,7 @@ from torch import Tensor
 from .cpu.vae_decoder import decode_images
 from .cpu.winograd import use_fast_convolutions
 from .errors import CheckpointError, InputError, NumericalError
-from .state_dicts import check_fit
+from .weights.state_dict import check_fit
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny

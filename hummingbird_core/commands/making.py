@@ -26,8 +26,8 @@ from .model import ModelSettings
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..engines import Engine
-    from ..journal import Journal
+    from ..engines.journal import Journal
+    from ..engines.local import Engine
     from ..pipeline import HummingbirdPipeline, Progress
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def make_missing(
 
 
 def _make_on(engine: Engine, jobs: list[Job], model: ModelSettings, path: Path) -> int:
-    from ..journal import Journal
+    from ..engines.journal import Journal
 
     model.check()
     with Journal(path) as journal:

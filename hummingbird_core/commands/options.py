@@ -12,7 +12,7 @@ from .jobs import VideoSettings
 from .model import ModelSettings
 
 if TYPE_CHECKING:
-    from ..engines import Engine
+    from ..engines.local import Engine
 
 
 def add_settings(group: Any) -> None:
@@ -145,8 +145,8 @@ def create_engine(args: argparse.Namespace, workers: int, gpus: Sequence[str] = 
         workers: the default number.
         gpus: of this machine, to be shared out among the workers; none: they need none.
     """
-    from ..engines import LocalEngine
-    from ..ray_engine import RayEngine
+    from ..engines.local import LocalEngine
+    from ..engines.ray import RayEngine
 
     workers = workers if args.workers is None else args.workers
     if workers < 1:

@@ -78,8 +78,8 @@ def stage_recipe(args: argparse.Namespace, stage: str) -> Recipe:
 
 def _usual_recipe(teacher: str, stage: str) -> str:
     from ..checkpoint_layout import model_configs, split_parts
-    from ..tensor_files import open_tensors
     from ..training.stage import find_teacher, has_nano_latents
+    from ..weights.tensor_files import open_tensors
 
     file = open_tensors(find_teacher(teacher))
     is_nano = has_nano_latents(model_configs(file, split_parts(file.tensors)).vae)

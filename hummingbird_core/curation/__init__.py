@@ -8,8 +8,8 @@ Read in this order:
 3. `captions`    caption -> rewritten caption
 4. `selection`   the only place that says what is kept, from the columns and a small config
 5. `shards`, `report`   what goes out
-6. `pipeline`    all of it in order, resumable through `hummingbird_core.journal`, on one of
-                 `hummingbird_core.engines`
+6. `pipeline`    all of it in order, resumable through `hummingbird_core.engines.journal`, on one of
+                 `hummingbird_core.engines.local`
 
 Stages are plain functions of plain data. None of them knows which engine runs it.
 """

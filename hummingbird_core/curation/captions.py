@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..engines.journal import Journal, read_journal
 from ..errors import HummingbirdError, InputError
-from ..journal import Journal, read_journal
 from ..prompts import Enhancer, create_enhancer
 from ..prompts.chat_enhancer import CLIP_PROMPTS, LEFT_ALONE, system_prompt
 from ..prompts.server import DEFAULT_URL, RequestRefusedError, ServerUnavailableError

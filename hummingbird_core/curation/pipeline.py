@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING
 import psutil
 from tqdm import tqdm
 
-from ..engines import Engine
+from ..engines.journal import Journal, read_journal
+from ..engines.local import Engine
 from ..errors import InputError, OutputError
-from ..journal import Journal, read_journal
 from ..video import atomic_output
 from .captions import CaptionSettings, open_enhancer, rewrite_captions
 from .measuring import MeasureSettings, Row, content_id, failed_row, measure_source

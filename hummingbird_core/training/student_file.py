@@ -18,8 +18,8 @@ from ..checkpoint_layout import (
 from ..checkpoints import CUSTOM_PRESET, LICENCE_KEY, PRESET_KEY
 from ..download import CATALOG
 from ..files import check_destination
-from ..tensor_files import TensorFile, open_tensors, write_safetensors
 from ..unet import HummingbirdUNet
+from ..weights.tensor_files import TensorFile, open_tensors, write_safetensors
 
 DTYPE = torch.float16  # as the released models are run
 

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..state_dicts import check_fit
-from ..tensor_files import open_tensors
+from ..weights.state_dict import check_fit
+from ..weights.tensor_files import open_tensors
 from .convnext3d import ConvNeXt3D, ConvNeXtConfig
 from .swin3d import Swin3D, SwinConfig
 from .views import DEFAULT_SEED, dover_views

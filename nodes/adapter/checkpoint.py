@@ -18,8 +18,8 @@ from ...hummingbird_core.checkpoint_layout import (
     split_parts,
 )
 from ...hummingbird_core.checkpoints import TOKENIZER_KEY
-from ...hummingbird_core.tensor_files import TensorFile, open_tensors
 from ...hummingbird_core.vae import SCALING_FACTOR
+from ...hummingbird_core.weights.tensor_files import TensorFile, open_tensors
 from .autoencoder import NORM_GROUPS, build_vae
 from .text import build_clip
 from .unet import VideoLatents, build_model

@@ -21,8 +21,8 @@ from hummingbird_core.checkpoints import (
     read_tensors,
 )
 from hummingbird_core.errors import CheckpointError, InputError, OutputError
-from hummingbird_core.tensor_files import open_tensors, write_safetensors
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from hummingbird_core.weights.tensor_files import open_tensors, write_safetensors
 
 PREFIX = "model.diffusion_model."
 TINY = UNetConfig(

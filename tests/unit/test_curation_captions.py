@@ -7,6 +7,7 @@ import socket
 
 import pytest
 from chat_server import chat_server, fails, says
+from hummingbird_core.engines.local.journal import read_journal
 
 from hummingbird_core.curation.captions import (
     FIRST_PAUSE,
@@ -14,7 +15,6 @@ from hummingbird_core.curation.captions import (
     rewrite_captions,
 )
 from hummingbird_core.errors import HummingbirdError, InputError
-from hummingbird_core.journal import read_journal
 from hummingbird_core.prompts import ChatEnhancer
 from hummingbird_core.prompts.chat_enhancer import SYSTEM_PROMPTS
 from hummingbird_core.prompts.server import ServerChat, ServerError

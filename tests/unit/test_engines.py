@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from hummingbird_core.engines.local.ray import RayEngine
 
 from hummingbird_core.engines import LocalEngine
 from hummingbird_core.errors import MissingPackageError
-from hummingbird_core.ray_engine import RayEngine
 
 
 def square(number: int) -> int:

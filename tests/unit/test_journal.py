@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hummingbird_core.engines.local.journal import Journal, read_journal
 
 from hummingbird_core.errors import OutputError
-from hummingbird_core.journal import Journal, read_journal
 
 ENTRIES = [("a", [{"x": 0.1}]), ("b", []), ("ü\n", {"text": "two\nlines", "none": None})]
 

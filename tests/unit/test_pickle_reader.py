@@ -15,7 +15,7 @@ from torch import nn
 
 from hummingbird_core.checkpoints import read_tensors
 from hummingbird_core.errors import CheckpointError, UnsafeCheckpointError
-from hummingbird_core.pickled_modules import read_pickled_model
+from hummingbird_core.weights.pickle.modules import read_pickled_model
 
 
 class Runs:

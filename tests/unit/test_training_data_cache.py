@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import relative_l2
+from hummingbird_core.engines.local.journal import read_journal
 from training_clips import BROKEN, SMALL, add_clip, fill_folder
 
 from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.curation.sources import SourceVideo
 from hummingbird_core.errors import InputError, OutputError
-from hummingbird_core.journal import read_journal
 from hummingbird_core.model_files import find_model
 from hummingbird_core.training.data.clip_index import list_clips
 from hummingbird_core.training.data.clip_order import ClipSettings

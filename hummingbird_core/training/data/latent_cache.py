@@ -31,9 +31,9 @@ from tqdm import tqdm
 
 from ...curation.pipeline import only_run_in
 from ...curation.sources import SourceVideo
+from ...engines.journal import Journal, read_journal
 from ...errors import InputError, NumericalError, OutputError
 from ...files import complete_or_absent
-from ...journal import Journal, read_journal
 from ...vae import encode_posterior
 from ..processes import connect
 from .clip_reading import FrameSettings, read_frames, to_video

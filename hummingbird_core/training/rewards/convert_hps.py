@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...errors import CheckpointError
-from ...state_dicts import check_fit
+from ...weights.state_dict import check_fit
 
 if TYPE_CHECKING:
     from transformers import CLIPConfig, CLIPModel

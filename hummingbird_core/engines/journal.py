@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .errors import OutputError
+from ..errors import OutputError
 
 logger = logging.getLogger(__name__)
 

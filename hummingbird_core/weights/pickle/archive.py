@@ -12,8 +12,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError
-from .inert_unpickler import Archive, load_pickle
+from ...errors import CheckpointError
+from .unpickler import Archive, load_pickle
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first object of a file from torch.save before 1.6
 

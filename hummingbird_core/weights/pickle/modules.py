@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError
-from .inert_unpickler import LazyTensor, Stub
-from .pickle_reader import read_pickle
+from ...errors import CheckpointError
+from .archive import read_pickle
+from .unpickler import LazyTensor, Stub
 
 WRAPPER_KEYS = ("state_dict", "module", "model")  # Lightning, DeepSpeed, common scripts
 DEEPSPEED_PREFIX_LENGTH = 16  # "_forward_module."

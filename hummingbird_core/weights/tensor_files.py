@@ -18,9 +18,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .errors import CheckpointError
-from .files import complete_or_absent
-from .pickled_modules import Scalar, read_pickled_model
+from ..errors import CheckpointError
+from ..files import complete_or_absent
+from .pickle.modules import Scalar, read_pickled_model
 
 # Names of element types in the safetensors format.
 DTYPES = {

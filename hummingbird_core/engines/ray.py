@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from .engines import Item, Result
-from .errors import MissingPackageError
+from ..errors import MissingPackageError
+from .local import Item, Result
 
 ITEMS_PER_BLOCK = 4  # their results arrive together: what a kill costs for each actor
 MOST_ATTEMPTS = 2  # at an item that kills its process

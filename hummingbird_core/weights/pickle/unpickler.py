@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError, UnsafeCheckpointError
+from ...errors import CheckpointError, UnsafeCheckpointError
 
 MAX_INDEX = 1 << 40  # elements; no storage is larger
 MAX_EXPANDED = 1 << 24  # elements of a tensor that repeats its storage, as `expand` makes them

@@ -1,0 +1,1 @@
+"""Engines that map work over many items: local processes, or Ray; and their journal."""

@@ -1,0 +1,1 @@
+"""Weights files: tensors in and out, without executing anything."""
