@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from .cpu.winograd import use_fast_convolutions
 from .errors import CheckpointError
+from .files import ASSETS
 from .weights.state_dict import check_fit
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def build_pruned_decoder(config: PrunedDecoderConfig) -> AutoencoderKL:
 
 def built_in_decoder() -> Path:
     """Where the built-in model's fast decoder belongs."""
-    return Path(str(resources.files(__package__) / "assets" / "nano" / BUILT_IN_FILE))
+    return ASSETS / "nano" / BUILT_IN_FILE
 
 
 def find_decoder(name_or_path: str | Path) -> Path:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from .errors import OutputError
 
+ASSETS = Path(__file__).parent / "assets"  # data files of the package
 WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 READ_CHUNK = 1 << 22  # bytes; large enough that the loop costs nothing beside the disk
 

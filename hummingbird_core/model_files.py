@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from importlib import resources
 from pathlib import Path
 
 from .errors import CheckpointError
+from .files import ASSETS
 
 BUILT_IN = {
     "nano": "hummingbird-nano.safetensors",
@@ -27,7 +27,7 @@ def find_model(name_or_path: str | Path) -> Path:
     """
     name = str(name_or_path)
     if name in BUILT_IN:
-        return Path(str(resources.files(__package__) / "assets" / "nano" / BUILT_IN[name]))
+        return ASSETS / "nano" / BUILT_IN[name]
     path = Path(name_or_path)
     if path.exists():
         return path

@@ -13,20 +13,20 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from .errors import CheckpointError, InputError, MissingPackageError
+from .files import ASSETS
 
 if TYPE_CHECKING:
     import tokenizers
 
 CONTEXT_LENGTH = 77
 PADDING_ID = 0
-CLIP_MERGES = Path(__file__).parent / "assets" / "clip_bpe" / "bpe_simple_vocab_16e6.txt.gz"
+CLIP_MERGES = ASSETS / "clip_bpe" / "bpe_simple_vocab_16e6.txt.gz"
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
+from ...files import ASSETS
 from .scores import DIMENSIONS
 
 SAMPLES = 5  # videos of each prompt
@@ -28,8 +28,7 @@ SUITE_OF = {name: name for name in DIMENSIONS} | {
 @cache
 def read_asset(name: str) -> Any:
     """A JSON file of assets/vbench."""
-    path = resources.files("hummingbird_core") / "assets" / "vbench" / name
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads((ASSETS / "vbench" / name).read_text(encoding="utf-8"))
 
 
 def all_prompts() -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from ...files import ASSETS
 from .grounds import GROUNDS, Ground, plain_ground, random_ground
 from .motion import FPS, NUM_FRAMES, Motion, random_motion, sentence
 
@@ -104,8 +104,7 @@ def at_size(picture: str, pixels: int) -> Tensor:
 @cache
 def _picture(name: str) -> Tensor:
     """As in the file, `[4, H, W]` in 0..1, colours times cover."""
-    file = files("hummingbird_core") / "assets" / "nano" / "pictures.png"
-    with file.open("rb") as stream, Image.open(stream) as image:
+    with Image.open(ASSETS / "nano" / "pictures.png") as image:
         sheet = np.asarray(image.convert("RGBA"), dtype=np.float32) / 255
     pictures = torch.from_numpy(sheet).permute(2, 0, 1).chunk(len(PICTURES), dim=2)
     picture = pictures[list(PICTURES).index(name)]
