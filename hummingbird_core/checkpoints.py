@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint_layout import CONFIG_KEY, ModelConfigs, Part, Parts, model_configs, split_parts
-from .download import CATALOG
 from .errors import CheckpointError, InputError, OutputError
 from .files import check_destination, sha256_of_file, weights_files
+from .hub.download import CATALOG
 from .unet import HummingbirdUNet, UNetConfig
 from .weights.tensor_files import (
     Progress,

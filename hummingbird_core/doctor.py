@@ -19,7 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from . import __version__
 from .commands.report import gibibytes
 from .devices import best_device, default_dtype
-from .model_files import find_model
+from .hub.local import find_model
 
 REQUIRED = (
     *("torch", "numpy", "einops", "safetensors", "transformers", "diffusers", "huggingface_hub"),

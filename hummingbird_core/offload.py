@@ -30,7 +30,7 @@ from torch import nn
 from .checkpoints import OnPart, load_checkpoint, unet_parts
 from .devices import best_device, check_device, default_dtype
 from .errors import InputError, MissingPackageError
-from .model_files import find_model
+from .hub.local import find_model
 from .pipeline import HummingbirdPipeline
 from .text_encoder import TextEncoder
 from .unet import HummingbirdUNet

@@ -18,7 +18,7 @@ from .ddim import ddim_timesteps, sample_ddim
 from .devices import best_device, check_device, default_dtype
 from .errors import CheckpointError
 from .guided_noise import PredictNoise, reporting, student_noise, teacher_noise
-from .model_files import find_model
+from .hub.local import find_model
 from .progress import Progress, count_steps, decoding, part_of
 from .sampling import (
     consistency_timesteps,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..hummingbird_core.download import CATALOG
+from ..hummingbird_core.hub.download import CATALOG
 from .adapter.downloads import describe_all, fetch
 from .common import CATEGORY
 

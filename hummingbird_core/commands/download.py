@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """List the catalog, or fetch one entry after showing its size and licence."""
-    from ..download import BY_HAND, CATALOG, download, plan_download
+    from ..hub.download import BY_HAND, CATALOG, download, plan_download
 
     if args.name is None:
         for name in CATALOG:

@@ -137,7 +137,7 @@ def naming_options(source: str, prefix: str = "--") -> Iterator[None]:
 def tokenizer_of(model: str | None) -> Tokenizer:
     """The tokenizer that a video model reads prompts with, without loading its weights."""
     from ..checkpoints import TOKENIZER_KEY, checkpoint_info
-    from ..model_files import find_model
+    from ..hub.local import find_model
     from ..tokenizer import ClipTokenizer, WordTokenizer
 
     words = checkpoint_info(find_model(model))["metadata"].get(TOKENIZER_KEY) if model else None

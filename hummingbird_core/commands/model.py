@@ -52,7 +52,7 @@ class ModelSettings:
         """
         from ..fast_decoders import find_decoder
         from ..files import fingerprint
-        from ..model_files import find_model
+        from ..hub.local import find_model
         from ..offload import STORAGE
 
         self.check()
@@ -84,7 +84,7 @@ class ModelSettings:
         """Raise HummingbirdError now, rather than for each video, if something is not there."""
         from ..devices import check_device
         from ..fast_decoders import find_decoder
-        from ..model_files import find_model
+        from ..hub.local import find_model
         from ..offload import check_memory
 
         find_model(self.model)

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     from ..checkpoints import load_checkpoint
     from ..errors import InputError
     from ..files import check_destination
-    from ..model_files import BUILT_IN, find_model
+    from ..hub.local import BUILT_IN, find_model
     from ..training.data.single_frames import open_frames
     from ..training.nano.world import single_frames
     from ..training.preparing import freeze

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from ..devices import DTYPES
-    from ..model_files import find_model
+    from ..hub.local import find_model
     from ..training.pruning.files import prune_checkpoint
 
     with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:

@@ -10,7 +10,7 @@ import torch
 
 from ..devices import best_device, check_device
 from ..errors import CheckpointError
-from ..local_models import load_local
+from ..hub.local import load_local
 from .chat import MAX_ANSWER_TOKENS, TEMPERATURE, Chat, Check, never_stop
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..checkpoints import load_checkpoint
 from ..errors import CheckpointError, InputError
-from ..model_files import find_model
+from ..hub.local import find_model
 from ..text_encoder import TextEncoder
 from ..unet import PRESETS, HummingbirdUNet, UNetConfig
 from .data.batch import ClipSource, batch_of

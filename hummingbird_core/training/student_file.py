@@ -16,8 +16,8 @@ from ..checkpoint_layout import (
     split_parts,
 )
 from ..checkpoints import CUSTOM_PRESET, LICENCE_KEY, PRESET_KEY
-from ..download import CATALOG
 from ..files import check_destination
+from ..hub.download import CATALOG
 from ..unet import HummingbirdUNet
 from ..weights.tensor_files import TensorFile, open_tensors, write_safetensors
 

@@ -6,7 +6,7 @@ measure(frames, fps)                                 # the weight-free ones as a
 faults(score)                                        # what is wrong, by name
 """
 
-from ..download import DOVER_LICENCE as WEIGHTS_LICENCE
+from ..hub.download import DOVER_LICENCE as WEIGHTS_LICENCE
 from .dover import DOVER, DOVERScore, load_dover
 from .faults import Thresholds, faults
 from .measures import measure

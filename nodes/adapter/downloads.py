@@ -8,8 +8,8 @@ import comfy.model_management
 import comfy.utils
 
 from ...hummingbird_core.checkpoints import convert_checkpoint
-from ...hummingbird_core.download import CATALOG, download
 from ...hummingbird_core.errors import DownloadError, InputError, MissingPackageError
+from ...hummingbird_core.hub.download import CATALOG, download
 from .files import download_folder
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import folder_paths
 
 from ...hummingbird_core.errors import InputError
-from ...hummingbird_core.model_files import BUILT_IN, find_model
+from ...hummingbird_core.hub.local import BUILT_IN, find_model
 
 CHECKPOINT_FOLDERS = ("checkpoints", "diffusion_models")
 DOVER_FOLDER = "vqa"

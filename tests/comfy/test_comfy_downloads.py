@@ -12,7 +12,7 @@ from hub_server import running_hub
 
 @pytest.fixture
 def core(pack):
-    return importlib.import_module("hummingbird_pack.hummingbird_core.download")
+    return importlib.import_module("hummingbird_pack.hummingbird_core.hub.download")
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from hub_server import Hub, running_hub
 
-from hummingbird_core.download import CATALOG, plan_download
 from hummingbird_core.errors import InputError
+from hummingbird_core.hub.download import CATALOG, plan_download
 
 CONTENT = os.urandom(24 << 20)  # more than twice what the hub's client writes at once
 
@@ -99,7 +99,7 @@ def test_an_unwritable_folder_gives_one_line(tmp_path, hub):
 
 
 def test_the_licence_comes_first():
-    from hummingbird_core.download import download
+    from hummingbird_core.hub.download import download
 
     with pytest.raises(InputError, match=r"about 4\.8 GB .* licence: research RAIL-MS"):
         download("hummingbird-0.7b", "anywhere")

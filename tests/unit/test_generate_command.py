@@ -18,7 +18,7 @@ from hummingbird_core.cli import main
 from hummingbird_core.commands.jobs import file_name
 from hummingbird_core.commands.options import split_strength
 from hummingbird_core.fast_decoders import find_decoder
-from hummingbird_core.model_files import find_model
+from hummingbird_core.hub.local import find_model
 from hummingbird_core.video import read_metadata, read_video
 
 # bad input, found before any model is loaded

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from hummingbird_core.checkpoint_layout import UNET_PREFIX
 from hummingbird_core.checkpoints import load_checkpoint, read_tensors
 from hummingbird_core.errors import InputError, OutputError
-from hummingbird_core.model_files import find_model
+from hummingbird_core.hub.local import find_model
 from hummingbird_core.training.pruning.block_map import (
     map_to,
     map_without,

@@ -63,7 +63,7 @@ def teacher() -> HummingbirdUNet:
 
 @pytest.fixture(scope="module")
 def pipe() -> HummingbirdPipeline:
-    from hummingbird_core.model_files import find_model
+    from hummingbird_core.hub.local import find_model
 
     return HummingbirdPipeline.from_checkpoint(
         load_checkpoint(find_model("nano-teacher"), dtype=torch.float32)

@@ -75,7 +75,7 @@ def test_a_student_starts_from_its_teacher(distilled, tmp_path):
 
 
 def _built_in(name):
-    from hummingbird_core.model_files import find_model
+    from hummingbird_core.hub.local import find_model
 
     return find_model(name)
 

@@ -15,7 +15,7 @@ from training_clips import BROKEN, SMALL, add_clip, fill_folder
 from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.curation.sources import SourceVideo
 from hummingbird_core.errors import InputError, OutputError
-from hummingbird_core.model_files import find_model
+from hummingbird_core.hub.local import find_model
 from hummingbird_core.training.data.clip_index import list_clips
 from hummingbird_core.training.data.clip_order import ClipSettings
 from hummingbird_core.training.data.clip_reading import FrameSettings, read_frames, to_video

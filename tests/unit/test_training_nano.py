@@ -7,7 +7,7 @@ import torch
 from command_line import run
 
 from hummingbird_core.checkpoints import load_checkpoint, read_tensors
-from hummingbird_core.model_files import find_model
+from hummingbird_core.hub.local import find_model
 from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.nano import making, motion, world
 from hummingbird_core.training.nano.autoencoder import build_vae, perturbed

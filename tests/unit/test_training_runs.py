@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("accelerate", reason="needs the extra train")
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.model_files import find_model
+from hummingbird_core.hub.local import find_model
 from hummingbird_core.training.recipe import read_recipe
 from hummingbird_core.training.run_record import RunRecord, origins_of
 from hummingbird_core.training.stage import load_student, load_teacher, train_student

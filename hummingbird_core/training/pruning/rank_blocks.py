@@ -11,7 +11,7 @@ import torch
 
 from ...errors import InputError
 from ...files import sha256_of_file
-from ...model_files import find_model
+from ...hub.local import find_model
 from ...pipeline import HummingbirdPipeline
 from ...plots import figure_class
 from ...unet import UNetConfig

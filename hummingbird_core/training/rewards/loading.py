@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import InputError
-from ...local_models import load_local
+from ...hub.local import load_local
 from .base import Reward
 from .clip_image import ClipImageReward
 from .convert_hps import clip_from_open_clip

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .errors import DownloadError, InputError, OutputError
-from .files import sha256_of_file
+from ..errors import DownloadError, InputError, OutputError
+from ..files import sha256_of_file
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
