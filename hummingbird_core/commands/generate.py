@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..video import SUFFIXES
+from ..video.files import SUFFIXES
 from .enhance import check_requests, naming_options, tokenizer_of, warn
 from .jobs import Job, VideoSettings, check, describe, file_name, read_prompt_file
 from .making import make_missing

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HummingbirdError, InputError, OutputError
-from ..video import read_metadata, written_path
+from ..video.files import read_metadata, written_path
 
 SIZE = ("width", "height")
 FLOATS = ("guidance_scale", "fps")  # the other settings are whole numbers

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import HummingbirdError, memory_advice
-from ..video import atomic_output, write_contact_sheet, write_video
+from ..video.files import atomic_output, write_contact_sheet, write_video
 from .interrupt import remembered_ctrl_c
 from .jobs import Job
 from .model import ModelSettings

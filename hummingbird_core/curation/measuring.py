@@ -16,8 +16,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import sha256_of_file
-from ..video import atomic_output, write_video
-from ..video_reader import VideoStream, open_video
+from ..video.files import atomic_output, write_video
+from ..video.reader import VideoStream, open_video
 from .segments import Clip, split_into_clips
 from .shrinking import fit_height
 from .sources import SourceVideo, as_unicode

@@ -31,7 +31,7 @@ from tqdm import tqdm
 from ..engines.journal import Journal, read_journal
 from ..engines.local import Engine
 from ..errors import InputError, OutputError
-from ..video import atomic_output
+from ..video.files import atomic_output
 from .captions import CaptionSettings, open_enhancer, rewrite_captions
 from .measuring import MeasureSettings, Row, content_id, failed_row, measure_source
 from .report import write_report

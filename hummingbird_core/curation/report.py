@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..video import atomic_output
+from ..video.files import atomic_output
 from .histogram import histogram
 from .measuring import clip_path
 from .selection import SelectionSettings, column_values, limits_of

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..video import atomic_output
+from ..video.files import atomic_output
 from .measuring import clip_path
 from .table import VERDICT_COLUMNS
 

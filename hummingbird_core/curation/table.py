@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..video import atomic_output
+from ..video.files import atomic_output
 from .sources import require_parquet
 
 if TYPE_CHECKING:

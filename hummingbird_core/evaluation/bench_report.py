@@ -18,7 +18,7 @@ import torch
 from .. import __version__
 from ..errors import MissingPackageError
 from ..plots import figure_class
-from ..video import atomic_output
+from ..video.files import atomic_output
 from .bench_models import BenchSettings
 
 logger = logging.getLogger(__name__)

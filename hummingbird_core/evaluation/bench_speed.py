@@ -18,7 +18,7 @@ from torch import Tensor
 from ..pipeline import HummingbirdPipeline, to_uint8
 from ..sampling import initial_noise, step_noises
 from ..settings import Trained
-from ..video import write_video
+from ..video.files import write_video
 from .bench_measure import (
     Equality,
     Measured,

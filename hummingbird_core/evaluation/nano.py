@@ -27,7 +27,7 @@ from ..pipeline import HummingbirdPipeline
 from ..training.nano.pictures import random_picture
 from ..training.nano.shapes import random_shape
 from ..training.nano.world import Draw, samples
-from ..video import atomic_output
+from ..video.files import atomic_output
 from .picture_reader import PictureReading, read_pictures
 from .shape_reader import Reading, read_video
 

@@ -23,7 +23,7 @@ from ..sampling import (
 )
 from ..text_encoder import TextEncoder
 from ..unet import HummingbirdUNet
-from ..video import write_video
+from ..video.files import write_video
 from .checks import check_field
 from .judging import Judging
 from .noise import NoiseSettings

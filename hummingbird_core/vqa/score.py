@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..video_reader import open_video
+from ..video.reader import open_video
 from .dover import DOVER, DOVERScore
 from .measures import measure
 from .views import DEFAULT_SEED

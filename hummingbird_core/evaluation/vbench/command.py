@@ -19,7 +19,7 @@ from ...commands.options import (
     video_settings,
 )
 from ...errors import InputError
-from ...video import atomic_output
+from ...video.files import atomic_output
 from .flicker import score_file
 from .official import evaluate
 from .prompts import SAMPLES, videos_of

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
-from ...video_reader import open_video
+from ...video.reader import open_video
 
 
 def temporal_flickering(frames: Iterable[np.ndarray]) -> float:

@@ -125,7 +125,7 @@ def draw_radar(path: Path, systems: Sequence[System]) -> None:
         MissingPackageError: matplotlib is not installed.
         OutputError: the file cannot be written.
     """
-    from ...video import atomic_output
+    from ...video.files import atomic_output
 
     figure = figure_class()(figsize=(9, 8), layout="constrained")
     axes: Any = figure.add_subplot(projection="polar")  # typed as plain axes

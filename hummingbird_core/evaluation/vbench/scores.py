@@ -135,7 +135,7 @@ def _score(path: Path, name: str, result: Any) -> float:
 
 def write_result(folder: Path, dimension: str, videos: Sequence[tuple[Path, float]]) -> Path:
     """Writes scores of single videos as VBench does; returns the file."""
-    from ...video import atomic_output
+    from ...video.files import atomic_output
 
     mean = sum(score for _, score in videos) / len(videos)
     entries = [{"video_path": str(path), "video_results": score} for path, score in videos]

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...curation.sources import SourceVideo
 from ...errors import InputError
 from ...settings import FULL_SIZE, SIZE_MULTIPLE
-from ...video_reader import MAX_PIXELS, open_video
+from ...video.reader import MAX_PIXELS, open_video
 
 STILL_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp"])  # GIF and WebP may move
 STILL_FPS = 8.0  # of a picture, which has none: the models' usual rate

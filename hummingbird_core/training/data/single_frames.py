@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ...curation.sources import VIDEO_SUFFIXES
 from ...errors import InputError
-from ...video_reader import open_video
+from ...video.reader import open_video
 
 logger = logging.getLogger(__name__)
 

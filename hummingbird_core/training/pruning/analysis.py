@@ -21,7 +21,7 @@ from ...errors import InputError
 from ...pipeline import HummingbirdPipeline
 from ...sampling import add_noise, alphas_cumprod, initial_noise, scale_latents
 from ...unet import HummingbirdUNet, UNetConfig
-from ...video import atomic_output
+from ...video.files import atomic_output
 from ..data.batch import ClipBatch
 from .block_map import MIDDLE, map_without, student_config
 from .block_removal import (

@@ -15,7 +15,7 @@ from ...hub.local import find_model
 from ...pipeline import HummingbirdPipeline
 from ...plots import figure_class
 from ...unet import UNetConfig
-from ...video import atomic_output
+from ...video.files import atomic_output
 from ..data.batch import ClipBatch
 from ..data.clip_index import list_clips
 from ..data.clip_order import ClipSettings

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...plots import figure_class
-from ...video import atomic_output
+from ...video.files import atomic_output
 from .analysis import Ranking, Row
 from .block_removal import Removal
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import HummingbirdError, InputError, first_line
+from ..errors import HummingbirdError, InputError, first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image

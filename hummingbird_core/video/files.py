@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from einops import rearrange
 
+from ..errors import HummingbirdError, InputError, OutputError, first_line
 from .animation import EXIF_IMAGE_DESCRIPTION, image_errors, open_animation, write_animation
-from .errors import HummingbirdError, InputError, OutputError, first_line
 from .ffmpeg import ffmpeg
 from .mp4_comment import mp4_comment
 

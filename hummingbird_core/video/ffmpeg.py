@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import MissingPackageError
+from ..errors import MissingPackageError
 
 
 def ffmpeg() -> Any:

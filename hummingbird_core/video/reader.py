@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import HummingbirdError, InputError
 from .animation import open_animation
-from .errors import HummingbirdError, InputError
+from .damage import is_cut_off, is_part_missing
 from .ffmpeg import ffmpeg
-from .video import read_metadata, read_video, recorded_fps
-from .video_damage import is_cut_off, is_part_missing
+from .files import read_metadata, read_video, recorded_fps
 
 MAX_PIXELS = 8192 * 8192  # in a frame; a file that claims more is an attack on our memory
 MAX_FPS = 1000.0
