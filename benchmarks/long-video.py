@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from hummingbird_core.sampling.consistency.context_windows import ContextWindows, shared_noise
 from tqdm import tqdm
 
-from hummingbird_core.context_windows import ContextWindows, shared_noise
 from hummingbird_core.evaluation.bench_peak import MIB, in_fresh_process, measure_peak
 from hummingbird_core.evaluation.bench_report import environment, markdown_table
 from hummingbird_core.evaluation.nano import PROMPT_SEED

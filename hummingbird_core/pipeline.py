@@ -13,20 +13,20 @@ import torch
 from torch import Tensor
 
 from .checkpoints import Checkpoint, load_checkpoint
-from .context_windows import ContextWindows, in_windows, shared_noise
-from .ddim import ddim_timesteps, sample_ddim
 from .devices import best_device, check_device, default_dtype
 from .errors import CheckpointError
-from .guided_noise import PredictNoise, reporting, student_noise, teacher_noise
 from .hub.local import find_model
 from .progress import Progress, count_steps, decoding, part_of
-from .sampling import (
+from .sampling.consistency import (
     consistency_timesteps,
     denoise_consistency,
     initial_noise,
     step_noises,
     video_seed,
 )
+from .sampling.context_windows import ContextWindows, in_windows, shared_noise
+from .sampling.ddim import ddim_timesteps, sample_ddim
+from .sampling.guidance import PredictNoise, reporting, student_noise, teacher_noise
 from .settings import CONTEXT_LENGTH, FULL_SIZE, NANO, Trained, check_settings
 from .text_encoder import TextEncoder, TextEncoding
 from .unet import HummingbirdUNet

@@ -12,7 +12,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from .errors import InputError
-from .sampling import (
+from .sampling.consistency import (
     add_noise,
     consistency_function,
     consistency_step,

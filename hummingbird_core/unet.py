@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .errors import InputError
-from .sampling import signal_and_noise_rates
+from .sampling.consistency import signal_and_noise_rates
 from .unet_config import PRESETS, UNetConfig
 from .unet_layers import (
     INIT_ATTENTION_HEADS,

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..sampling import initial_noise, step_noises
+from ..sampling.consistency import initial_noise, step_noises
 from ..vae import decode_latents
 from .bench_measure import (
     Equality,

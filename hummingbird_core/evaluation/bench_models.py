@@ -24,7 +24,7 @@ from ..devices import DTYPES
 from ..errors import CheckpointError
 from ..fast_decoders import PrunedDecoderConfig, build_pruned_decoder, load_fast_decoder
 from ..pipeline import HummingbirdPipeline
-from ..sampling import guidance_scale_embedding
+from ..sampling.consistency import guidance_scale_embedding
 from ..settings import FULL_SIZE, NANO, SIZE_MULTIPLE
 from ..text_encoder import text_encoder_to_openclip
 from ..unet import HummingbirdUNet, UNetConfig

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..pipeline import HummingbirdPipeline, to_uint8
-from ..sampling import initial_noise, step_noises
+from ..sampling.consistency import initial_noise, step_noises
 from ..settings import Trained
 from ..video.files import write_video
 from .bench_measure import (

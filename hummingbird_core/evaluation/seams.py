@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..context_windows import ContextWindows, window_starts
+from ..sampling.context_windows import ContextWindows, window_starts
 
 NORMAL_95 = 1.96  # standard errors to either side that hold 95 % of a normal distribution
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..sampling import alphas_cumprod, at_timestep
+from ..sampling.consistency import alphas_cumprod, at_timestep
 
 HUBER_C = 0.001
 X0_WEIGHTS = (1.0, 20.0)  # the least and the most

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..sampling import guidance_scale_embedding
+from ..sampling.consistency import guidance_scale_embedding
 from ..unet import HummingbirdUNet
 
 

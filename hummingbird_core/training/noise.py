@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..sampling import (
+from ..sampling.consistency import (
     CONSISTENCY_GRID,
     GRID_STRIDE,
     TRAIN_TIMESTEPS,

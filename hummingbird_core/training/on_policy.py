@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ..sampling import consistency_step, consistency_timesteps
+from ..sampling.consistency import consistency_step, consistency_timesteps
 from ..unet import HummingbirdUNet
 from .guidance import Conditions, predict
 from .noise import sampling_timesteps

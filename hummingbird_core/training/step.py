@@ -13,8 +13,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from ..ddim import ddim_step
-from ..sampling import GRID_STRIDE, consistency_function, predict_x0, rescale_latents
+from ..sampling.consistency import GRID_STRIDE, consistency_function, predict_x0, rescale_latents
+from ..sampling.ddim import ddim_step
 from ..text_encoder import TextEncoder
 from ..unet import HummingbirdUNet
 from .data.batch import ClipBatch

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from ..ddim import sample_ddim
 from ..pipeline import HummingbirdPipeline, to_uint8
-from ..sampling import (
+from ..sampling.consistency import (
     CONSISTENCY_GRID,
     MAX_SEED,
     TRAIN_TIMESTEPS,
@@ -21,6 +20,7 @@ from ..sampling import (
     initial_noise,
     step_noises,
 )
+from ..sampling.ddim import sample_ddim
 from ..text_encoder import TextEncoder
 from ..unet import HummingbirdUNet
 from ..video.files import write_video

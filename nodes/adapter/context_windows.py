@@ -11,7 +11,11 @@ import comfy.model_patcher
 import torch
 from torch import Tensor
 
-from ...hummingbird_core.context_windows import ContextWindows, blend_windows, predict_overview
+from ...hummingbird_core.sampling.context_windows import (
+    ContextWindows,
+    blend_windows,
+    predict_overview,
+)
 
 FRAME_AXIS = 2  # of latents [B, 4, T, h, w]
 

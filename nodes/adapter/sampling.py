@@ -20,8 +20,6 @@ import node_helpers
 import torch
 from torch import Tensor
 
-from ...hummingbird_core.context_windows import ContextWindows, shared_noise
-from ...hummingbird_core.ddim import ddim_timesteps
 from ...hummingbird_core.errors import InputError
 from ...hummingbird_core.pipeline import HummingbirdPipeline
 from ...hummingbird_core.sampling import (
@@ -31,6 +29,8 @@ from ...hummingbird_core.sampling import (
     initial_noise,
     sample_consistency,
 )
+from ...hummingbird_core.sampling.context_windows import ContextWindows, shared_noise
+from ...hummingbird_core.sampling.ddim import ddim_timesteps
 from ...hummingbird_core.settings import SIZE_MULTIPLE, Trained, check_settings
 from .context_windows import has_windows, with_windows
 from .unet import hummingbird_unet

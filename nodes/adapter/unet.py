@@ -22,13 +22,12 @@ from torch import Tensor, nn
 
 from ...hummingbird_core.errors import InputError
 from ...hummingbird_core.sampling import (
-    BETA_END,
-    BETA_START,
     TRAIN_TIMESTEPS,
     alphas_cumprod,
     guidance_scale_embedding,
     latent_scale,
 )
+from ...hummingbird_core.sampling.consistency import BETA_END, BETA_START
 from ...hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from .preview import add_moving_preview
 

@@ -116,7 +116,10 @@ def test_guidance_and_fps_of_core_nodes_reach_the_unet(adapter):
 def test_teachers_schedule_equals_ddim_with_its_latent_scale(adapter):
     """Euler in ComfyUI on our ModelSampling against the core's DDIM, on a network that is known."""
     import comfy.k_diffusion.sampling as k_diffusion
-    from hummingbird_pack.hummingbird_core.ddim import ddim_timesteps, sample_ddim
+    from hummingbird_pack.hummingbird_core.sampling.consistency.ddim import (
+        ddim_timesteps,
+        sample_ddim,
+    )
     from hummingbird_pack.hummingbird_core.unet import UNetConfig
 
     config = adapter.unet.HummingbirdModelConfig(

@@ -7,9 +7,13 @@ from collections.abc import Iterator
 import pytest
 import torch
 from helpers import golden, relative_l2, rnd
+from hummingbird_core.sampling.consistency.ddim import (
+    classifier_free_guidance,
+    ddim_step,
+    ddim_timesteps,
+    sample_ddim,
+)
 from torch import Tensor
-
-from hummingbird_core.ddim import classifier_free_guidance, ddim_step, ddim_timesteps, sample_ddim
 
 TOLERANCE = 1e-5  # relative L2
 # Guidance 12 multiplies the rounding differences of the U-Net at every step: measured 1.05e-5.

@@ -8,9 +8,7 @@ import pytest
 import torch
 from command_line import error_of, run
 from helpers import relative_l2, rnd
-from torch import Tensor
-
-from hummingbird_core.context_windows import (
+from hummingbird_core.sampling.consistency.context_windows import (
     OVERVIEW_TIMESTEP,
     ContextWindows,
     blend_windows,
@@ -22,6 +20,8 @@ from hummingbird_core.context_windows import (
     window_starts,
     window_weights,
 )
+from torch import Tensor
+
 from hummingbird_core.errors import InputError
 from hummingbird_core.pipeline import DECODED_FRAMES, HummingbirdPipeline
 from hummingbird_core.sampling import add_noise, initial_noise, predict_x0, step_noises

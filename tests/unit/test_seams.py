@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from hummingbird_core.sampling.consistency.context_windows import ContextWindows
 
-from hummingbird_core.context_windows import ContextWindows
 from hummingbird_core.evaluation.seams import frame_differences, measure_seams, window_borders
 
 WINDOWS = ContextWindows(length=16, overlap=8)

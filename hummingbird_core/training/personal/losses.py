@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...sampling import (
+from ...sampling.consistency import (
     add_noise,
     alphas_cumprod,
     at_timestep,

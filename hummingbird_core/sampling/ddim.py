@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from .errors import InputError
-from .sampling import (
+from ..errors import InputError
+from .consistency import (
     TRAIN_TIMESTEPS,
     alphas_cumprod,
     at_timestep,

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..unet import HummingbirdUNet
+from .consistency import guidance_scale_embedding
 from .ddim import classifier_free_guidance
-from .sampling import guidance_scale_embedding
-from .unet import HummingbirdUNet
 
 PredictNoise = Callable[[Tensor, int], Tensor]  # latents [B, 4, T, h, w] and timestep to float32
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .sampling import predict_x0, signal_and_noise_rates
+from .consistency import predict_x0, signal_and_noise_rates
 
 PredictNoise = Callable[[Tensor, int], Tensor]
 
