@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from hummingbird_core.unet.model.model import UNetConfig
 from recording import write_results
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -35,7 +36,7 @@ from hummingbird_core.training.guidance import Conditions, guided_prediction, pr
 from hummingbird_core.training.preparing import add_lora
 from hummingbird_core.training.rewards.clip_image import ClipImageReward
 from hummingbird_core.training.rewards.decoding import decode_for_reward
-from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from hummingbird_core.unet import HummingbirdUNet
 
 HEIGHT, WIDTH, TEXT_WIDTH = 320 // 8, 512 // 8, 1024
 GIB = 2**30

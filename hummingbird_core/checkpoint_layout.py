@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .errors import CheckpointError
-from .unet import PRESETS, HummingbirdUNet, UNetConfig
+from .unet.model import PRESETS, HummingbirdUNet, UNetConfig
 from .weights.state_dict import check_fit
 from .weights.tensor_files import StoredTensor, TensorFile
 

@@ -23,7 +23,7 @@ from .checkpoint_layout import CONFIG_KEY, ModelConfigs, Part, Parts, model_conf
 from .errors import CheckpointError, InputError, OutputError
 from .files import check_destination, sha256_of_file, weights_files
 from .hub.download import CATALOG
-from .unet import HummingbirdUNet, UNetConfig
+from .unet.model import HummingbirdUNet, UNetConfig
 from .weights.tensor_files import (
     Progress,
     TensorFile,

@@ -33,7 +33,7 @@ from .lora_formats import (
     read_flat,
     read_named,
 )
-from .unet import HummingbirdUNet
+from .unet.model import HummingbirdUNet
 
 __all__ = ["LoRA", "LoRAWeight", "convert_lora", "load_lora", "merge_lora", "save_lora"]
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import CheckpointError
-from .unet import PRESETS, HummingbirdUNet, UNetConfig
+from .unet.model import PRESETS, HummingbirdUNet, UNetConfig
 
 GUIDANCE_LAYER = "time_cond_proj"
 LAYER_BEFORE_GUIDANCE = "fps_embedding.2"

@@ -10,7 +10,7 @@ from torch import nn
 
 from .errors import InputError, MissingPackageError
 from .lora_formats import LoRA, LoRAWeight, lora_targets, peft_config
-from .unet import HummingbirdUNet
+from .unet.model import HummingbirdUNet
 
 if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer

@@ -33,7 +33,7 @@ from .errors import InputError, MissingPackageError
 from .hub.local import find_model
 from .pipeline import HummingbirdPipeline
 from .text_encoder import TextEncoder
-from .unet import HummingbirdUNet
+from .unet.model import HummingbirdUNet
 
 STORAGE = {"bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn}
 MEMORY = (*STORAGE, "ram", "disk")

@@ -29,7 +29,7 @@ from .sampling.ddim import ddim_timesteps, sample_ddim
 from .sampling.guidance import PredictNoise, reporting, student_noise, teacher_noise
 from .settings import CONTEXT_LENGTH, FULL_SIZE, NANO, Trained, check_settings
 from .text_encoder import TextEncoder, TextEncoding
-from .unet import HummingbirdUNet
+from .unet.model import HummingbirdUNet
 from .vae import check_finite, decode_latents, encode_video, spatial_factor
 
 if TYPE_CHECKING:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers import det
+from hummingbird_core.unet.model.model import UNetConfig
 
 from hummingbird_core.lora import LoRA
 from hummingbird_core.lora_formats import LoRAWeight
 from hummingbird_core.lora_training import new_lora
-from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from hummingbird_core.unet import HummingbirdUNet
 
 LAYER = "input_blocks.1.0.temopral_conv.conv1.2"  # a (3, 1, 1) convolution
 

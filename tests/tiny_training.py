@@ -21,6 +21,7 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
+from hummingbird_core.unet.model.model import UNetConfig
 
 from hummingbird_core.lora_training import inject_lora, new_lora
 from hummingbird_core.training.data.batch import batch_of
@@ -35,7 +36,7 @@ from hummingbird_core.training.stage import DistillationLoss
 from hummingbird_core.training.step import Models, Step, draw_step
 from hummingbird_core.training.train_settings import TrainSettings
 from hummingbird_core.training.trainer import train
-from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from hummingbird_core.unet import HummingbirdUNet
 
 TEACHER = UNetConfig(
     model_channels=8,

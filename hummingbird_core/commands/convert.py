@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _convert_lora(args: argparse.Namespace) -> None:
     from ..lora import convert_lora
-    from ..unet import HummingbirdUNet, UNetConfig
+    from ..unet.model import HummingbirdUNet, UNetConfig
 
     unet = HummingbirdUNet(UNetConfig.from_preset(args.lora_for), device="meta")
     lora = convert_lora(args.source, args.destination, unet, overwrite=args.overwrite)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ..lora import LoRA
     from ..pipeline import HummingbirdPipeline
-    from ..unet import HummingbirdUNet
+    from ..unet.model import HummingbirdUNet
 
 logger = logging.getLogger(__name__)
 

@@ -77,7 +77,7 @@ def _map_chooser(args: argparse.Namespace) -> ChooseMap:
     from dataclasses import replace
 
     from ..training.pruning.block_map import map_to, read_map
-    from ..unet import UNetConfig
+    from ..unet.model import UNetConfig
 
     if args.map:
         mapping = read_map(args.map)

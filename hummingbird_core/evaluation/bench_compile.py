@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MissingPackageError, first_line
-from ..unet import HummingbirdUNet
+from ..unet.model import HummingbirdUNet
 from .bench_fit import is_out_of_memory
 from .bench_measure import TOTAL, Repeats, Stopwatch, Way, measure
 from .bench_models import BenchSettings, load_unet, unet_inputs

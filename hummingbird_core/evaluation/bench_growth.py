@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..unet import HummingbirdUNet
+from ..unet.model import HummingbirdUNet
 from .bench_fit import if_it_fits
 from .bench_measure import Repeats, Way, measure, row_without
 from .bench_memory import call_peak

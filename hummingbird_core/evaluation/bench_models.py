@@ -27,7 +27,7 @@ from ..pipeline import HummingbirdPipeline
 from ..sampling.consistency import guidance_scale_embedding
 from ..settings import FULL_SIZE, NANO, SIZE_MULTIPLE
 from ..text_encoder import text_encoder_to_openclip
-from ..unet import HummingbirdUNet, UNetConfig
+from ..unet.model import HummingbirdUNet, UNetConfig
 from ..vae import SCALING_FACTOR, diffusers_to_ldm
 from .bench_measure import EXACT, ROUNDED
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..unet import HummingbirdUNet
-from ..unet_layers import Conditioning, ResBlock, SpatialTransformer, TemporalTransformer
+from ..unet.layers import Conditioning, ResBlock, SpatialTransformer, TemporalTransformer
+from ..unet.model import HummingbirdUNet
 from ..vae import decode_latents
 from .bench_measure import EXACT, ROUNDED, Repeats, Way, measure
 from .bench_models import BenchSettings, load_full_vae, load_unet, random_tensor, unet_inputs

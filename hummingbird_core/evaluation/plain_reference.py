@@ -22,9 +22,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..unet import HummingbirdUNet, noise_from_v
-from ..unet_attention import Attention, TransformerBlock
-from ..unet_layers import (
+from ..unet.attention import Attention, TransformerBlock
+from ..unet.layers import (
     Downsample,
     ResBlock,
     SpatialTransformer,
@@ -33,6 +32,7 @@ from ..unet_layers import (
     Upsample,
     timestep_embedding,
 )
+from ..unet.model import HummingbirdUNet, noise_from_v
 
 LARGEST_MATRIX = 2**31  # bytes of the attention matrices made at a time
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..unet import HummingbirdUNet
+from ..unet.model import HummingbirdUNet
 from .consistency import guidance_scale_embedding
 from .ddim import classifier_free_guidance
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..sampling.consistency import guidance_scale_embedding
-from ..unet import HummingbirdUNet
+from ..unet.model import HummingbirdUNet
 
 
 @dataclass(frozen=True)

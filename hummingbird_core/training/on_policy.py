@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..sampling.consistency import consistency_step, consistency_timesteps
-from ..unet import HummingbirdUNet
+from ..unet.model import HummingbirdUNet
 from .guidance import Conditions, predict
 from .noise import sampling_timesteps
 

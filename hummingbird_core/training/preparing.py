@@ -8,7 +8,7 @@ from torch import nn
 from ..devices import DTYPES
 from ..lora import LoRA
 from ..lora_training import inject_lora
-from ..unet import HummingbirdUNet
+from ..unet.model import HummingbirdUNet
 from .processes import connect
 
 

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..devices import best_device
 from ..errors import InputError, MissingPackageError
-from ..unet_layers import Block
+from ..unet.layers import Block
 from .train_settings import TrainSettings
 
 if TYPE_CHECKING:

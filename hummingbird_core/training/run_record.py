@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..files import complete_or_absent, sha256_of_file
 from ..hub.local import find_model
-from ..unet import PRESETS
+from ..unet.model import PRESETS
 from .recipe import Recipe, changed_keys, read_recipe, write_recipe
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from ..checkpoints import load_checkpoint
 from ..errors import CheckpointError, InputError
 from ..hub.local import find_model
 from ..text_encoder import TextEncoder
-from ..unet import PRESETS, HummingbirdUNet, UNetConfig
+from ..unet.model import PRESETS, HummingbirdUNet, UNetConfig
 from .data.batch import ClipSource, batch_of
 from .data.clip_sources import Mixture, open_clips
 from .judging import make_judging

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..sampling.consistency import GRID_STRIDE, consistency_function, predict_x0, rescale_latents
 from ..sampling.ddim import ddim_step
 from ..text_encoder import TextEncoder
-from ..unet import HummingbirdUNet
+from ..unet.model import HummingbirdUNet
 from .data.batch import ClipBatch
 from .guidance import Conditions, guided_prediction, predict
 from .nano.latents import clamp_to_range

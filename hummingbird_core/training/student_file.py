@@ -18,7 +18,7 @@ from ..checkpoint_layout import (
 from ..checkpoints import CUSTOM_PRESET, LICENCE_KEY, PRESET_KEY
 from ..files import check_destination
 from ..hub.download import CATALOG
-from ..unet import HummingbirdUNet
+from ..unet.model import HummingbirdUNet
 from ..weights.tensor_files import TensorFile, open_tensors, write_safetensors
 
 DTYPE = torch.float16  # as the released models are run

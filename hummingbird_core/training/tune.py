@@ -15,7 +15,7 @@ from torch import Tensor
 from ..devices import DTYPES
 from ..lora import LoRA, merge_lora, save_lora
 from ..lora_training import lora_from_peft, new_lora
-from ..unet import HummingbirdUNet
+from ..unet.model import HummingbirdUNet
 from .preparing import add_lora
 from .processes import connect
 from .recipe import Recipe

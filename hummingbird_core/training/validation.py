@@ -22,7 +22,7 @@ from ..sampling.consistency import (
 )
 from ..sampling.ddim import sample_ddim
 from ..text_encoder import TextEncoder
-from ..unet import HummingbirdUNet
+from ..unet.model import HummingbirdUNet
 from ..video.files import write_video
 from .checks import check_field
 from .judging import Judging

@@ -28,7 +28,8 @@ from ...hummingbird_core.sampling import (
     latent_scale,
 )
 from ...hummingbird_core.sampling.consistency import BETA_END, BETA_START
-from ...hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from ...hummingbird_core.unet import HummingbirdUNet
+from ...hummingbird_core.unet.model import UNetConfig
 from .preview import add_moving_preview
 
 DEFAULT_GUIDANCE = 7.5

@@ -93,7 +93,8 @@ def test_a_batch_is_the_videos_of_the_following_seeds(adapter, nano, positive):
 
 def test_guidance_and_fps_of_core_nodes_reach_the_unet(adapter):
     """On random weights: how much the built-in model heeds them is another matter."""
-    from hummingbird_pack.hummingbird_core.unet import HummingbirdUNet, UNetConfig
+    from hummingbird_pack.hummingbird_core.unet import HummingbirdUNet
+    from hummingbird_pack.hummingbird_core.unet.model.model import UNetConfig
 
     config = UNetConfig.from_preset("hummingbird-nano")
     shapes = {key: value.shape for key, value in HummingbirdUNet(config).state_dict().items()}
@@ -120,7 +121,7 @@ def test_teachers_schedule_equals_ddim_with_its_latent_scale(adapter):
         ddim_timesteps,
         sample_ddim,
     )
-    from hummingbird_pack.hummingbird_core.unet import UNetConfig
+    from hummingbird_pack.hummingbird_core.unet.model.model import UNetConfig
 
     config = adapter.unet.HummingbirdModelConfig(
         {"config": UNetConfig.from_preset("videocrafter2")}
@@ -149,7 +150,7 @@ def test_teachers_schedule_equals_ddim_with_its_latent_scale(adapter):
 
 def test_the_full_size_unet_has_the_checkpoints_keys(adapter):
     """Its key names are what ComfyUI's LoRA and offload code goes by; no memory is used."""
-    from hummingbird_pack.hummingbird_core.unet import UNetConfig
+    from hummingbird_pack.hummingbird_core.unet.model.model import UNetConfig
 
     unet = adapter.unet.NativeUNet(UNetConfig.from_preset("hummingbird-0.7b"), device="meta")
     prefix = "model.diffusion_model."

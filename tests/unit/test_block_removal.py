@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hummingbird_core.unet.model.model import UNetConfig
 
 from hummingbird_core.training.pruning.block_map import (
     map_to,
@@ -21,7 +22,7 @@ from hummingbird_core.training.pruning.block_removal import (
     without,
 )
 from hummingbird_core.training.pruning.report import short_name
-from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from hummingbird_core.unet import HummingbirdUNet
 
 NANO_TEACHER = UNetConfig.from_preset("nano-teacher")
 TINY = replace(

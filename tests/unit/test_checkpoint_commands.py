@@ -7,10 +7,11 @@ import re
 
 import torch
 from command_line import error_of, run
+from hummingbird_core.unet.model.model import UNetConfig
 from safetensors.torch import load_file, save_file
 
 from hummingbird_core.lora_formats import lora_targets
-from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from hummingbird_core.unet import HummingbirdUNet
 
 
 def test_info_of_a_file_that_is_no_checkpoint(capsys, tmp_path):

@@ -20,6 +20,7 @@ from hummingbird_core.sampling.consistency.context_windows import (
     window_starts,
     window_weights,
 )
+from hummingbird_core.unet.model.model import UNetConfig
 from torch import Tensor
 
 from hummingbird_core.errors import InputError
@@ -28,7 +29,7 @@ from hummingbird_core.sampling import add_noise, initial_noise, predict_x0, step
 from hummingbird_core.settings import CONTEXT_LENGTH, FULL_SIZE, NANO
 from hummingbird_core.training.nano.autoencoder import build_vae
 from hummingbird_core.training.nano.text import build_text_encoder
-from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from hummingbird_core.unet import HummingbirdUNet
 from hummingbird_core.video import read_metadata, read_video
 
 PROMPT = "a red circle moves right"

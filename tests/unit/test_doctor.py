@@ -6,10 +6,11 @@ import json
 
 import pytest
 import torch
+from hummingbird_core.unet.model.model import UNetConfig
 
 from hummingbird_core import doctor
 from hummingbird_core.cli import main
-from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from hummingbird_core.unet import HummingbirdUNet
 
 
 @pytest.fixture(scope="module")

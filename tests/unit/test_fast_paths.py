@@ -7,19 +7,20 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers import DEVICES, relative_l2, rnd
-from tiny_vae import tiny_vae
-from torch import nn
-
-from hummingbird_core.commands.model import ModelSettings
-from hummingbird_core.cpu.vae_decoder import decode_images
-from hummingbird_core.unet import HummingbirdUNet, UNetConfig
-from hummingbird_core.unet_attention import CPU_TOKENS, FeedForward
-from hummingbird_core.unet_layers import (
+from hummingbird_core.unet.model.attention import CPU_TOKENS, FeedForward
+from hummingbird_core.unet.model.layers import (
     Conditioning,
     ResBlock,
     SpatialTransformer,
     TemporalTransformer,
 )
+from hummingbird_core.unet.model.model import UNetConfig
+from tiny_vae import tiny_vae
+from torch import nn
+
+from hummingbird_core.commands.model import ModelSettings
+from hummingbird_core.cpu.vae_decoder import decode_images
+from hummingbird_core.unet import HummingbirdUNet
 
 ROUNDING = 1e-5  # relative L2; other kernels add up in another order
 FRAMES = 3

@@ -11,6 +11,7 @@ import pytest
 import torch
 from command_line import error_of, run
 from helpers import manifest
+from hummingbird_core.unet.model.model import UNetConfig
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -29,7 +30,7 @@ from hummingbird_core.training.pruning.block_map import (
 )
 from hummingbird_core.training.pruning.block_removal import removal_of_map, without
 from hummingbird_core.training.pruning.files import prune_checkpoint
-from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from hummingbird_core.unet import HummingbirdUNet
 
 TEACHER = UNetConfig.from_preset("videocrafter2")
 NANO_TEACHER = UNetConfig.from_preset("nano-teacher")

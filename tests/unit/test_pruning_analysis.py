@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from command_line import error_of, run
+from hummingbird_core.unet.model.model import UNetConfig
 
 from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.errors import InputError
@@ -44,7 +45,7 @@ from hummingbird_core.training.pruning.block_removal import (
 )
 from hummingbird_core.training.pruning.metrics import drawn_clips, load_metric, nano_accuracy
 from hummingbird_core.training.pruning.report import title, to_table, write_plot
-from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from hummingbird_core.unet import HummingbirdUNet
 
 NANO_TEACHER = UNetConfig.from_preset("nano-teacher")
 TINY = replace(

@@ -13,7 +13,7 @@ from ...checkpoint_layout import CONFIG_KEY, TEXT_PREFIX, UNET_PREFIX, VAE_PREFI
 from ...checkpoints import LICENCE_KEY, PRESET_KEY, TOKENIZER_KEY
 from ...files import check_destination, complete_or_absent
 from ...text_encoder import TextEncoder, text_encoder_to_openclip
-from ...unet import HummingbirdUNet
+from ...unet.model import HummingbirdUNet
 from ...vae import diffusers_to_ldm
 from .latents import SCALING_FACTOR, preview_colours
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ...text_encoder import TextEncoder
-from ...unet import HummingbirdUNet, UNetConfig
+from ...unet.model import HummingbirdUNet, UNetConfig
 from ..data.batch import batch_of
 from ..distances import x0_weight
 from ..noise import NoiseSettings, draw_timesteps, noise_between

@@ -29,7 +29,7 @@ from ...sampling.consistency import (
     scale_latents,
 )
 from ...text_encoder import TextEncoder
-from ...unet import HummingbirdUNet
+from ...unet.model import HummingbirdUNet
 from ..data.batch import ClipBatch, ClipSource, batch_of
 from ..distances import pseudo_huber
 from ..guidance import Conditions, predict

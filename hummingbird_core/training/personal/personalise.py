@@ -28,8 +28,8 @@ from ...lora_training import lora_from_peft, new_lora
 from ...pipeline import HummingbirdPipeline
 from ...settings import FULL_SIZE, NANO, Trained
 from ...text_encoder import TextEncoder
-from ...unet import HummingbirdUNet
-from ...unet_layers import TemporalConvBlock, TemporalTransformer
+from ...unet.layers import TemporalConvBlock, TemporalTransformer
+from ...unet.model import HummingbirdUNet
 from ..data.clip_index import PICTURE_SUFFIXES, list_clips
 from ..data.clip_order import ClipSettings
 from ..data.clip_reading import FrameSettings

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ...errors import InputError
 from ...pipeline import HummingbirdPipeline
 from ...sampling.consistency import add_noise, alphas_cumprod, initial_noise, scale_latents
-from ...unet import HummingbirdUNet, UNetConfig
+from ...unet.model import HummingbirdUNet, UNetConfig
 from ...video.files import atomic_output
 from ..data.batch import ClipBatch
 from .block_map import MIDDLE, map_without, student_config

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ...errors import InputError
-from ...unet import HummingbirdUNet, UNetConfig
+from ...unet.model import HummingbirdUNet, UNetConfig
 
 BlockMap = dict[str, str]  # student block -> teacher block
 

@@ -27,8 +27,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...unet import HummingbirdUNet, UNetConfig
-from ...unet_layers import Block, Downsample, ResBlock, Upsample
+from ...unet.layers import Block, Downsample, ResBlock, Upsample
+from ...unet.model import HummingbirdUNet, UNetConfig
 from .block_map import MIDDLE, BlockMap, lowest_levels, unpruned_map
 
 # Kinds of removal whose blocks leave with their skip connections.

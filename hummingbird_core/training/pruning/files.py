@@ -15,7 +15,7 @@ from ...checkpoint_layout import Part, model_configs, split_parts
 from ...checkpoints import CUSTOM_PRESET, PRESET_KEY
 from ...errors import InputError, OutputError
 from ...files import check_destination, sha256_of_file
-from ...unet import HummingbirdUNet, UNetConfig
+from ...unet.model import HummingbirdUNet, UNetConfig
 from ...weights.tensor_files import Progress, open_tensors, write_safetensors
 from ..student_file import student_metadata
 from .block_map import NEW_TENSOR, BlockMap, pruned_tensors, student_config, unpruned_map

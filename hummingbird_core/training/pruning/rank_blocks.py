@@ -14,7 +14,7 @@ from ...files import sha256_of_file
 from ...hub.local import find_model
 from ...pipeline import HummingbirdPipeline
 from ...plots import figure_class
-from ...unet import UNetConfig
+from ...unet.model import UNetConfig
 from ...video.files import atomic_output
 from ..data.batch import ClipBatch
 from ..data.clip_index import list_clips

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .errors import InputError
-from .sampling.consistency import signal_and_noise_rates
-from .unet_config import PRESETS, UNetConfig
-from .unet_layers import (
+from ..errors import InputError
+from ..sampling.consistency import signal_and_noise_rates
+from .config import PRESETS, UNetConfig
+from .layers import (
     INIT_ATTENTION_HEADS,
     Block,
     Conditioning,

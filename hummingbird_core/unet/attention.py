@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .cpu.kernels import attention, linear_class
+from ..cpu.kernels import attention, linear_class
 
 CPU_TOKENS = 1024  # the feed-forward layer takes so many at a time on a CPU
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .errors import InputError
-from .unet_layers import INIT_ATTENTION_HEADS
+from ..errors import InputError
+from .layers import INIT_ATTENTION_HEADS
 
 
 @dataclass(frozen=True)

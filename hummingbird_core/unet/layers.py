@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .cpu.kernels import linear_class
-from .cpu.winograd import spatial_conv_class
-from .unet_attention import SPATIAL, TEMPORAL, TransformerBlock
+from ..cpu.kernels import linear_class
+from ..cpu.winograd import spatial_conv_class
+from .attention import SPATIAL, TEMPORAL, TransformerBlock
 
 INIT_ATTENTION_HEADS = 8
 
