@@ -35,7 +35,7 @@ from .weights.tensor_files import (
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
-    from .text_encoder import TextEncoder
+    from .text.encoder import TextEncoder
 
 CUSTOM_PRESET = "custom"  # a U-Net of none of the known shapes
 PRESET_KEY = "hummingbird.preset"
@@ -163,7 +163,7 @@ def _load_unet(
 def _load_vae(configs: ModelConfigs, weights: dict[str, Tensor]) -> AutoencoderKL | None:
     if not weights:
         return None
-    from .vae import load_vae
+    from .vae.codec import load_vae
 
     known = {k: v for k, v in configs.vae.items() if k in ("scaling_factor", "norm_num_groups")}
     return load_vae(weights, **known)
@@ -174,7 +174,7 @@ def _load_text(
 ) -> TextEncoder | None:
     if not weights:
         return None
-    from .text_encoder import load_text_encoder
+    from .text.encoder import load_text_encoder
 
     return load_text_encoder(
         weights,

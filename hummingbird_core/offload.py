@@ -32,7 +32,7 @@ from .devices import best_device, check_device, default_dtype
 from .errors import InputError, MissingPackageError
 from .hub.local import find_model
 from .pipeline import HummingbirdPipeline
-from .text_encoder import TextEncoder
+from .text.encoder import TextEncoder
 from .unet.model import HummingbirdUNet
 
 STORAGE = {"bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn}

@@ -28,9 +28,9 @@ from .sampling.context_windows import ContextWindows, in_windows, shared_noise
 from .sampling.ddim import ddim_timesteps, sample_ddim
 from .sampling.guidance import PredictNoise, reporting, student_noise, teacher_noise
 from .settings import CONTEXT_LENGTH, FULL_SIZE, NANO, Trained, check_settings
-from .text_encoder import TextEncoder, TextEncoding
+from .text.encoder import TextEncoder, TextEncoding
 from .unet.model import HummingbirdUNet
-from .vae import check_finite, decode_latents, encode_video, spatial_factor
+from .vae.codec import check_finite, decode_latents, encode_video, spatial_factor
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny

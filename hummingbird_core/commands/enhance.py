@@ -16,7 +16,7 @@ from .jobs import VideoSettings, read_prompt_file
 
 if TYPE_CHECKING:
     from ..prompts import EnhancedPrompt
-    from ..tokenizer import Tokenizer
+    from ..text.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ def tokenizer_of(model: str | None) -> Tokenizer:
     """The tokenizer that a video model reads prompts with, without loading its weights."""
     from ..checkpoints import TOKENIZER_KEY, checkpoint_info
     from ..hub.local import find_model
-    from ..tokenizer import ClipTokenizer, WordTokenizer
+    from ..text.tokenizer import ClipTokenizer, WordTokenizer
 
     words = checkpoint_info(find_model(model))["metadata"].get(TOKENIZER_KEY) if model else None
     return WordTokenizer.from_json(words) if words else ClipTokenizer()

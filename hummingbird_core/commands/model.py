@@ -50,10 +50,10 @@ class ModelSettings:
         Raises:
             HummingbirdError: a file is not there.
         """
-        from ..fast_decoders import find_decoder
         from ..files import fingerprint
         from ..hub.local import find_model
         from ..offload import STORAGE
+        from ..vae.tiny import find_decoder
 
         self.check()
         return {
@@ -71,7 +71,7 @@ class ModelSettings:
 
     def absolute(self) -> ModelSettings:
         """The same, for a process that works in another folder."""
-        from ..fast_decoders import find_decoder
+        from ..vae.tiny import find_decoder
 
         return replace(
             self,
@@ -83,9 +83,9 @@ class ModelSettings:
     def check(self) -> None:
         """Raise HummingbirdError now, rather than for each video, if something is not there."""
         from ..devices import check_device
-        from ..fast_decoders import find_decoder
         from ..hub.local import find_model
         from ..offload import check_memory
+        from ..vae.tiny import find_decoder
 
         find_model(self.model)
         if self.tiny_vae:
@@ -106,7 +106,7 @@ class ModelSettings:
     def load(self) -> HummingbirdPipeline:
         """The pipeline, with its LoRAs merged."""
         from ..devices import DTYPES
-        from ..fast_decoders import load_fast_decoder
+        from ..vae.tiny import load_fast_decoder
 
         dtype = DTYPES[self.dtype] if self.dtype else None
         pipe = self._load_small(dtype) if self.memory else self._load_whole(dtype)

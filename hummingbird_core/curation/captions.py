@@ -20,7 +20,7 @@ from ..errors import HummingbirdError, InputError
 from ..prompts import Enhancer, create_enhancer
 from ..prompts.chat_enhancer import CLIP_PROMPTS, LEFT_ALONE, system_prompt
 from ..prompts.server import DEFAULT_URL, RequestRefusedError, ServerUnavailableError
-from ..tokenizer import ClipTokenizer
+from ..text.tokenizer import ClipTokenizer
 
 logger = logging.getLogger(__name__)
 

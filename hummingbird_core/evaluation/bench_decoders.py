@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..sampling.consistency import initial_noise, step_noises
-from ..vae import decode_latents
+from ..vae.codec import decode_latents
 from .bench_measure import (
     Equality,
     Measured,

@@ -19,7 +19,7 @@ from ..devices import DTYPES
 from ..errors import InputError
 from ..offload import load_in_less_memory
 from ..pipeline import HummingbirdPipeline
-from ..vae import decode_latents
+from ..vae.codec import decode_latents
 from .bench_fit import if_it_fits
 from .bench_measure import (
     EXACT,

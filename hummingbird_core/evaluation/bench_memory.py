@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ..unet.model import HummingbirdUNet
-from ..vae import decode_latents
+from ..vae.codec import decode_latents
 from .bench_fit import if_it_fits
 from .bench_measure import Equality, Repeats
 from .bench_models import (

@@ -22,19 +22,19 @@ from ..checkpoint_layout import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
 from ..cpu.winograd import use_fast_convolutions
 from ..devices import DTYPES
 from ..errors import CheckpointError
-from ..fast_decoders import PrunedDecoderConfig, build_pruned_decoder, load_fast_decoder
 from ..pipeline import HummingbirdPipeline
 from ..sampling.consistency import guidance_scale_embedding
 from ..settings import FULL_SIZE, NANO, SIZE_MULTIPLE
-from ..text_encoder import text_encoder_to_openclip
+from ..text.encoder import text_encoder_to_openclip
 from ..unet.model import HummingbirdUNet, UNetConfig
-from ..vae import SCALING_FACTOR, diffusers_to_ldm
+from ..vae.codec import SCALING_FACTOR, diffusers_to_ldm
+from ..vae.tiny import PrunedDecoderConfig, build_pruned_decoder, load_fast_decoder
 from .bench_measure import EXACT, ROUNDED
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny
 
-    from ..text_encoder import TextEncoder
+    from ..text.encoder import TextEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -199,8 +199,8 @@ def _placed(model: Any, settings: BenchSettings) -> Any:
 
 
 def _random_text_encoder(settings: BenchSettings) -> TextEncoder:
-    from ..text_encoder import TextConfig, TextEncoder
-    from ..tokenizer import ClipTokenizer
+    from ..text.encoder import TextConfig, TextEncoder
+    from ..text.tokenizer import ClipTokenizer
 
     with _seeded(settings):
         encoder = TextEncoder(TextConfig(), ClipTokenizer())

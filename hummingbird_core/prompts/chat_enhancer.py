@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from string import Template
 
-from ..tokenizer import Tokenizer, WordTokenizer
+from ..text.tokenizer import Tokenizer, WordTokenizer
 from .answers import clean_answer
 from .chat import Chat
 from .enhancer import EnhancedPrompt, Enhancer, check_request

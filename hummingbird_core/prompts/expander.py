@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-from ..tokenizer import Tokenizer
+from ..text.tokenizer import Tokenizer
 from . import phrases
 from .enhancer import EnhancedPrompt, Enhancer, check_request
 from .language import looks_foreign

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError
-from ..tokenizer import Tokenizer
+from ..text.tokenizer import Tokenizer
 from .cache import CachedChat, default_cache_dir
 from .chat import Chat, Check, never_stop
 from .chat_enhancer import ChatEnhancer

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..tokenizer import Tokenizer
+from ..text.tokenizer import Tokenizer
 from .words import CLAUSE_ENDS, DASHES, WIDE_CLAUSE_ENDS, WIDE_SENTENCE_ENDS
 
 # The share of the window that must be filled for a border to be good enough to end at.

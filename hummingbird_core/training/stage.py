@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..checkpoints import load_checkpoint
 from ..errors import CheckpointError, InputError
 from ..hub.local import find_model
-from ..text_encoder import TextEncoder
+from ..text.encoder import TextEncoder
 from ..unet.model import PRESETS, HummingbirdUNet, UNetConfig
 from .data.batch import ClipSource, batch_of
 from .data.clip_sources import Mixture, open_clips

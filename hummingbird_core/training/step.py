@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..sampling.consistency import GRID_STRIDE, consistency_function, predict_x0, rescale_latents
 from ..sampling.ddim import ddim_step
-from ..text_encoder import TextEncoder
+from ..text.encoder import TextEncoder
 from ..unet.model import HummingbirdUNet
 from .data.batch import ClipBatch
 from .guidance import Conditions, guided_prediction, predict

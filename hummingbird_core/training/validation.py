@@ -21,7 +21,7 @@ from ..sampling.consistency import (
     step_noises,
 )
 from ..sampling.ddim import sample_ddim
-from ..text_encoder import TextEncoder
+from ..text.encoder import TextEncoder
 from ..unet.model import HummingbirdUNet
 from ..video.files import write_video
 from .checks import check_field

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from ...hummingbird_core.errors import InputError
-from ...hummingbird_core.text_encoder import TextConfig, openclip_to_transformers
-from ...hummingbird_core.tokenizer import (
+from ...hummingbird_core.text.encoder import TextConfig, openclip_to_transformers
+from ...hummingbird_core.text.tokenizer import (
     PADDING_ID,
     ClipTokenizer,
     TokenizedPrompt,

@@ -245,7 +245,7 @@ def test_frames_share_a_chunk_of_the_vae_where_they_are_small(nano, pixels, chun
 
 def test_full_size_text_encoder_is_the_golden_one(adapter):
     """Half the depth of ViT-H, so that it fits any machine, against the core's own encoder."""
-    from hummingbird_pack.hummingbird_core.text_encoder import load_text_encoder
+    from hummingbird_pack.hummingbird_core.text.encoder import load_text_encoder
 
     prefix = "cond_stage_model.model."
     shapes = manifest("text_openclip_vit_h14")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers import GOLDEN, det_state_dict, golden, manifest, relative_l2
 
-from hummingbird_core.text_encoder import TextEncoder, load_text_encoder
+from hummingbird_core.text.encoder import TextEncoder, load_text_encoder
 
 TOLERANCE = 1e-5
 PREFIX = "cond_stage_model.model."

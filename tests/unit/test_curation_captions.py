@@ -18,7 +18,7 @@ from hummingbird_core.errors import HummingbirdError, InputError
 from hummingbird_core.prompts import ChatEnhancer
 from hummingbird_core.prompts.chat_enhancer import SYSTEM_PROMPTS
 from hummingbird_core.prompts.server import ServerChat, ServerError
-from hummingbird_core.tokenizer import ClipTokenizer
+from hummingbird_core.text.tokenizer import ClipTokenizer
 
 BETTER = "a red fox trots through deep snow, soft light"
 CAPTIONS = ["a red fox", "a red fox in the snow", "", "a red fox"]

@@ -8,7 +8,7 @@ import pytest
 from chat_server import chat_server, fails, says
 from command_line import run
 
-from hummingbird_core.tokenizer import ClipTokenizer
+from hummingbird_core.text.tokenizer import ClipTokenizer
 
 GOOD = "a red fox trots through deep snow, steady low-angle shot, soft light"
 

@@ -9,7 +9,7 @@ import pytest
 from hummingbird_core.prompts.answers import clean_answer
 from hummingbird_core.prompts.language import looks_foreign
 from hummingbird_core.prompts.window import fit_window, window_size
-from hummingbird_core.tokenizer import ClipTokenizer, WordTokenizer
+from hummingbird_core.text.tokenizer import ClipTokenizer, WordTokenizer
 
 CLIP = ClipTokenizer()
 LONG = "An old sailor mends his net on the quay. " * 2 + "Behind him, gulls circle, waves break, "

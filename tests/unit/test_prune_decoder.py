@@ -8,11 +8,11 @@ import torch
 from command_line import error_of, run
 from diffusers.models import AutoencoderKL
 from helpers import relative_l2, rnd
+from hummingbird_core.vae.codec.tiny import built_in_decoder, find_decoder, load_fast_decoder
 from tiny_vae import tiny_vae
 
 from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.errors import CheckpointError, InputError
-from hummingbird_core.fast_decoders import built_in_decoder, find_decoder, load_fast_decoder
 from hummingbird_core.hub.local import find_model
 from hummingbird_core.training.data.single_frames import VideoFrames, open_frames
 from hummingbird_core.training.nano.world import single_frames

@@ -16,7 +16,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from hummingbird_core.checkpoints import read_tensors
 from hummingbird_core.errors import CheckpointError, InputError, UnsafeCheckpointError
-from hummingbird_core.tokenizer import ClipTokenizer
+from hummingbird_core.text.tokenizer import ClipTokenizer
 from hummingbird_core.training.rewards import REWARDS, load_reward
 from hummingbird_core.training.rewards.clip_image import ClipImageReward, features
 from hummingbird_core.training.rewards.convert_hps import clip_from_open_clip

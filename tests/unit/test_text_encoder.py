@@ -10,13 +10,13 @@ import torch
 from helpers import det
 
 from hummingbird_core.errors import CheckpointError, InputError
-from hummingbird_core.text_encoder import (
+from hummingbird_core.text.encoder import (
     TextConfig,
     TextEncoder,
     load_text_encoder,
     text_encoder_to_openclip,
 )
-from hummingbird_core.tokenizer import ClipTokenizer, WordTokenizer
+from hummingbird_core.text.tokenizer import ClipTokenizer, WordTokenizer
 
 WORDS = ["a circle moves right", "red", "blue"]
 START, END, UNKNOWN = WordTokenizer.start_id, WordTokenizer.end_id, WordTokenizer.unknown_id
@@ -171,7 +171,7 @@ def test_only_the_past_is_seen_and_padding_is_not_masked(weights, words):
 
 def test_reports_counts_cuts_and_unknown_words(weights, words, caplog):
     encoder = load_text_encoder(weights, num_heads=4, tokenizer=words)
-    with caplog.at_level(logging.WARNING, logger="hummingbird_core.text_encoder"):
+    with caplog.at_level(logging.WARNING, logger="hummingbird_core.text.encoder"):
         encoding = encoder.encode(["a green circle", "red " * 75 + "blue"])
     assert encoding.embeddings.shape == (2, 77, 32)
     assert encoding.token_counts == [3, 76]

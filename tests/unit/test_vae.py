@@ -9,11 +9,11 @@ import pytest
 import torch
 from diffusers.models import AutoencoderTiny
 from helpers import det, manifest, relative_l2, rnd
+from hummingbird_core.vae.codec.tiny import load_fast_decoder
 from safetensors.torch import save_file
 from tiny_vae import tiny_vae
 
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
-from hummingbird_core.fast_decoders import load_fast_decoder
 from hummingbird_core.vae import (
     check_finite,
     decode_latents,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...curation.sources import SourceVideo
 from ...errors import InputError
-from ...vae import encode_video
+from ...vae.codec import encode_video
 from .batch import ClipBatch, ClipSource
 from .clip_index import list_clips
 from .clip_order import (

@@ -34,7 +34,7 @@ from ...curation.sources import SourceVideo
 from ...engines.journal import Journal, read_journal
 from ...errors import InputError, NumericalError, OutputError
 from ...files import complete_or_absent
-from ...vae import encode_posterior
+from ...vae.codec import encode_posterior
 from ..processes import connect
 from .clip_reading import FrameSettings, read_frames, to_video
 

@@ -12,15 +12,15 @@ from safetensors.torch import save
 from ...checkpoint_layout import CONFIG_KEY, TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
 from ...checkpoints import LICENCE_KEY, PRESET_KEY, TOKENIZER_KEY
 from ...files import check_destination, complete_or_absent
-from ...text_encoder import TextEncoder, text_encoder_to_openclip
+from ...text.encoder import TextEncoder, text_encoder_to_openclip
 from ...unet.model import HummingbirdUNet
-from ...vae import diffusers_to_ldm
+from ...vae.codec import diffusers_to_ldm
 from .latents import SCALING_FACTOR, preview_colours
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
 
-    from ...tokenizer import WordTokenizer
+    from ...text.tokenizer import WordTokenizer
 
 
 def save_model(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ...text_encoder import TextEncoder
+from ...text.encoder import TextEncoder
 from ...unet.model import HummingbirdUNet, UNetConfig
 from ..data.batch import batch_of
 from ..distances import x0_weight

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...text_encoder import TextConfig, TextEncoder
-from ...tokenizer import PADDING_ID, WordTokenizer
+from ...text.encoder import TextConfig, TextEncoder
+from ...text.tokenizer import PADDING_ID, WordTokenizer
 from ..parts import Part
 from ..train_settings import TrainSettings
 from ..trainer import train

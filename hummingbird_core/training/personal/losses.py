@@ -28,7 +28,7 @@ from ...sampling.consistency import (
     consistency_function,
     scale_latents,
 )
-from ...text_encoder import TextEncoder
+from ...text.encoder import TextEncoder
 from ...unet.model import HummingbirdUNet
 from ..data.batch import ClipBatch, ClipSource, batch_of
 from ..distances import pseudo_huber

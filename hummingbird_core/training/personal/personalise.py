@@ -27,7 +27,7 @@ from ...lora import LoRA, save_lora
 from ...lora_training import lora_from_peft, new_lora
 from ...pipeline import HummingbirdPipeline
 from ...settings import FULL_SIZE, NANO, Trained
-from ...text_encoder import TextEncoder
+from ...text.encoder import TextEncoder
 from ...unet.layers import TemporalConvBlock, TemporalTransformer
 from ...unet.model import HummingbirdUNet
 from ..data.clip_index import PICTURE_SUFFIXES, list_clips

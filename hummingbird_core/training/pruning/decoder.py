@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
-from ...fast_decoders import PrunedDecoderConfig, build_pruned_decoder
+from ...vae.tiny import PrunedDecoderConfig, build_pruned_decoder
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL

@@ -14,8 +14,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ...checkpoints import LICENCE_KEY
-from ...fast_decoders import PRUNED_KEY, PrunedDecoderConfig
 from ...files import check_destination, complete_or_absent
+from ...vae.tiny import PRUNED_KEY, PrunedDecoderConfig
 from ..nano.autoencoder import perturbed
 from ..parts import Part
 from ..train_settings import TrainSettings

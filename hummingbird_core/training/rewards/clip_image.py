@@ -12,7 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ...tokenizer import ClipTokenizer
+from ...text.tokenizer import ClipTokenizer
 from .base import random_frames
 from .pictures import centre_crop, resize_short_side, standardise
 

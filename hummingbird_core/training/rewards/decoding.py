@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ...vae import decode_latents
+from ...vae.codec import decode_latents
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL

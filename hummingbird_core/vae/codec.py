@@ -19,10 +19,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from .cpu.vae_decoder import decode_images
-from .cpu.winograd import use_fast_convolutions
-from .errors import CheckpointError, InputError, NumericalError
-from .weights.state_dict import check_fit
+from ..cpu.vae_decoder import decode_images
+from ..cpu.winograd import use_fast_convolutions
+from ..errors import CheckpointError, InputError, NumericalError
+from ..weights.state_dict import check_fit
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError, InputError, MissingPackageError
-from .files import ASSETS
+from ..errors import CheckpointError, InputError, MissingPackageError
+from ..files import ASSETS
 
 if TYPE_CHECKING:
     import tokenizers

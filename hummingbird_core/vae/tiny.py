@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .cpu.winograd import use_fast_convolutions
-from .errors import CheckpointError
-from .files import ASSETS
-from .weights.state_dict import check_fit
+from ..cpu.winograd import use_fast_convolutions
+from ..errors import CheckpointError
+from ..files import ASSETS
+from ..weights.state_dict import check_fit
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny
@@ -60,7 +60,7 @@ def load_fast_decoder(
     Raises:
         CheckpointError: it is not there, damaged, or neither.
     """
-    from .weights.tensor_files import open_tensors
+    from ..weights.tensor_files import open_tensors
 
     path = find_decoder(name_or_path)
     if path.is_dir():
@@ -105,7 +105,7 @@ def find_decoder(name_or_path: str | Path) -> Path:
 
 
 def _load_pruned(path: Path, config: str, dtype: torch.dtype) -> AutoencoderKL:
-    from .checkpoints import read_tensors
+    from ..checkpoints import read_tensors
 
     try:
         values = json.loads(config)
@@ -123,7 +123,7 @@ def _load_pruned(path: Path, config: str, dtype: torch.dtype) -> AutoencoderKL:
 def _load_taesd(path: Path, config: dict[str, Any], dtype: torch.dtype) -> AutoencoderTiny:
     from diffusers.models import AutoencoderTiny
 
-    from .checkpoints import read_tensors
+    from ..checkpoints import read_tensors
 
     tiny = AutoencoderTiny.from_config(config)
     weights = {key: value.to(dtype) for key, value in _taesd_weights(read_tensors(path)).items()}

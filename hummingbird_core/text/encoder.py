@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from .errors import CheckpointError, InputError
+from ..errors import CheckpointError, InputError
+from ..weights.state_dict import check_fit
 from .tokenizer import (
     CONTEXT_LENGTH,
     PADDING_ID,
@@ -25,7 +26,6 @@ from .tokenizer import (
     Tokenizer,
     WordTokenizer,
 )
-from .weights.state_dict import check_fit
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel

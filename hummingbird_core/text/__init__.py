@@ -1,0 +1,1 @@
+"""Prompts to embeddings: tokenizers and the CLIP text encoder."""
