@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from hummingbird_core.lora.merge.layers import new_lora
 from hummingbird_core.unet.model.model import UNetConfig
 from recording import write_results
 from torch import Tensor, nn
@@ -29,7 +30,6 @@ from torch.utils._pytree import tree_map_only
 from tqdm import tqdm
 
 from hummingbird_core.evaluation.bench_models import BenchSettings, load_full_vae
-from hummingbird_core.lora_training import new_lora
 from hummingbird_core.sampling import consistency_function
 from hummingbird_core.training.distances import pseudo_huber
 from hummingbird_core.training.guidance import Conditions, guided_prediction, predict

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .checkpoints import OnPart, load_checkpoint, unet_parts
+from .checkpoints.load import OnPart, load_checkpoint, unet_parts
 from .devices import best_device, check_device, default_dtype
 from .errors import InputError, MissingPackageError
 from .hub.local import find_model

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checkpoints import Checkpoint, load_checkpoint
+from .checkpoints.load import Checkpoint, load_checkpoint
 from .devices import best_device, check_device, default_dtype
 from .errors import CheckpointError
 from .hub.local import find_model

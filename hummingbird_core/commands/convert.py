@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _convert_lora(args: argparse.Namespace) -> None:
-    from ..lora import convert_lora
+    from ..lora.merge import convert_lora
     from ..unet.model import HummingbirdUNet, UNetConfig
 
     unet = HummingbirdUNet(UNetConfig.from_preset(args.lora_for), device="meta")
@@ -51,7 +51,7 @@ def _convert_checkpoint(args: argparse.Namespace) -> None:
     """With a progress bar in bytes."""
     from tqdm import tqdm
 
-    from ..checkpoints import convert_checkpoint
+    from ..checkpoints.load import convert_checkpoint
     from ..devices import DTYPES
 
     with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:

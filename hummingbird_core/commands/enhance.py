@@ -136,7 +136,7 @@ def naming_options(source: str, prefix: str = "--") -> Iterator[None]:
 
 def tokenizer_of(model: str | None) -> Tokenizer:
     """The tokenizer that a video model reads prompts with, without loading its weights."""
-    from ..checkpoints import TOKENIZER_KEY, checkpoint_info
+    from ..checkpoints.load import TOKENIZER_KEY, checkpoint_info
     from ..hub.local import find_model
     from ..text.tokenizer import ClipTokenizer, WordTokenizer
 

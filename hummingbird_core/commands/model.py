@@ -13,7 +13,7 @@ from ..errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from ..lora import LoRA
+    from ..lora.merge import LoRA
     from ..pipeline import HummingbirdPipeline
     from ..unet.model import HummingbirdUNet
 
@@ -119,7 +119,7 @@ class ModelSettings:
         return pipe
 
     def _load_whole(self, dtype: torch.dtype | None) -> HummingbirdPipeline:
-        from ..lora import merge_lora
+        from ..lora.merge import merge_lora
         from ..pipeline import HummingbirdPipeline
 
         pipe = HummingbirdPipeline.from_pretrained(self.model, device=self.device, dtype=dtype)
@@ -128,7 +128,7 @@ class ModelSettings:
         return pipe
 
     def _load_small(self, dtype: torch.dtype | None) -> HummingbirdPipeline:
-        from ..lora import merge_into_part
+        from ..lora.merge import merge_into_part
         from ..offload import load_in_less_memory
 
         read_loras = cache(self._read_loras)  # once, when there is a U-Net
@@ -141,7 +141,7 @@ class ModelSettings:
         )
 
     def _read_loras(self, unet: HummingbirdUNet) -> list[tuple[LoRA, float]]:
-        from ..lora import load_lora
+        from ..lora.merge import load_lora
 
         loras = []
         for path, strength in self.loras:

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     """Prune, distil, measure and write the decoder."""
     import torch
 
-    from ..checkpoints import load_checkpoint
+    from ..checkpoints.load import load_checkpoint
     from ..errors import InputError
     from ..files import check_destination
     from ..hub.local import BUILT_IN, find_model

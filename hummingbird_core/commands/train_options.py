@@ -77,7 +77,7 @@ def stage_recipe(args: argparse.Namespace, stage: str) -> Recipe:
 
 
 def _usual_recipe(teacher: str, stage: str) -> str:
-    from ..checkpoint_layout import model_configs, split_parts
+    from ..checkpoints.layout import model_configs, split_parts
     from ..training.stage import find_teacher, has_nano_latents
     from ..weights.tensor_files import open_tensors
 

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..checkpoint_layout import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
+from ..checkpoints.layout import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
 from ..cpu.winograd import use_fast_convolutions
 from ..devices import DTYPES
 from ..errors import CheckpointError

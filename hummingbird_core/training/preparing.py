@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from ..devices import DTYPES
-from ..lora import LoRA
-from ..lora_training import inject_lora
+from ..lora.layers import inject_lora
+from ..lora.merge import LoRA
 from ..unet.model import HummingbirdUNet
 from .processes import connect
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints import load_checkpoint
+from ..checkpoints.load import load_checkpoint
 from ..errors import CheckpointError, InputError
 from ..hub.local import find_model
 from ..text.encoder import TextEncoder

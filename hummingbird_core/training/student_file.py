@@ -8,14 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checkpoint_layout import (
-    CONFIG_KEY,
-    UNET_PREFIX,
-    ModelConfigs,
-    model_configs,
-    split_parts,
-)
-from ..checkpoints import CUSTOM_PRESET, LICENCE_KEY, PRESET_KEY
+from ..checkpoints.layout import CONFIG_KEY, UNET_PREFIX, ModelConfigs, model_configs, split_parts
+from ..checkpoints.load import CUSTOM_PRESET, LICENCE_KEY, PRESET_KEY
 from ..files import check_destination
 from ..hub.download import CATALOG
 from ..unet.model import HummingbirdUNet

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..devices import DTYPES
-from ..lora import LoRA, merge_lora, save_lora
-from ..lora_training import lora_from_peft, new_lora
+from ..lora.layers import lora_from_peft, new_lora
+from ..lora.merge import LoRA, merge_lora, save_lora
 from ..unet.model import HummingbirdUNet
 from .preparing import add_lora
 from .processes import connect

@@ -10,14 +10,14 @@ import comfy.sd
 import torch
 from torch import Tensor
 
-from ...hummingbird_core.checkpoint_layout import (
+from ...hummingbird_core.checkpoints import TOKENIZER_KEY
+from ...hummingbird_core.checkpoints.layout import (
     ModelConfigs,
     Part,
     Parts,
     model_configs,
     split_parts,
 )
-from ...hummingbird_core.checkpoints import TOKENIZER_KEY
 from ...hummingbird_core.vae import SCALING_FACTOR
 from ...hummingbird_core.weights.tensor_files import TensorFile, open_tensors
 from .autoencoder import NORM_GROUPS, build_vae

@@ -8,7 +8,7 @@ import comfy.model_patcher
 import comfy.sd
 
 from ...hummingbird_core.lora import load_lora
-from ...hummingbird_core.lora_formats import LoRA, comfyui_tensors
+from ...hummingbird_core.lora.formats import LoRA, comfyui_tensors
 from .errors import naming
 from .unet import hummingbird_unet
 

@@ -260,7 +260,7 @@ def test_full_size_text_encoder_is_the_golden_one(adapter):
 
 def test_previews_take_the_colours_that_a_checkpoint_tells(adapter, nano):
     """Stable Diffusion's would be wrong for another VAE: then rather none."""
-    layout = importlib.import_module("hummingbird_pack.hummingbird_core.checkpoint_layout")
+    layout = importlib.import_module("hummingbird_pack.hummingbird_core.checkpoints.load.layout")
     unet = nano.model.model.diffusion_model.config
     rows = [[0.1, 0.2, 0.3]] * 5
 

@@ -7,10 +7,10 @@ import re
 
 import torch
 from command_line import error_of, run
+from hummingbird_core.lora.merge.formats import lora_targets
 from hummingbird_core.unet.model.model import UNetConfig
 from safetensors.torch import load_file, save_file
 
-from hummingbird_core.lora_formats import lora_targets
 from hummingbird_core.unet import HummingbirdUNet
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import det_state_dict, manifest
+from hummingbird_core.checkpoints.load.layout import VAE_PREFIX
 from hummingbird_core.unet.model.model import UNetConfig
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from hummingbird_core.checkpoint_layout import VAE_PREFIX
 from hummingbird_core.checkpoints import (
     checkpoint_info,
     convert_checkpoint,

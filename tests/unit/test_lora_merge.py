@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers import relative_l2, rnd
+from hummingbird_core.lora.merge.layers import inject_lora, lora_from_peft, new_lora
 from loras import (
     LAYER,
     assert_bitwise,
@@ -16,7 +17,6 @@ from loras import (
 
 from hummingbird_core.errors import CheckpointError, InputError
 from hummingbird_core.lora import load_lora, merge_lora, save_lora
-from hummingbird_core.lora_training import inject_lora, lora_from_peft, new_lora
 from hummingbird_core.unet import HummingbirdUNet
 
 # --- Merging --------------------------------------------------------------------------------------

@@ -11,11 +11,11 @@ import pytest
 import torch
 from command_line import error_of, run
 from helpers import manifest
+from hummingbird_core.checkpoints.load.layout import UNET_PREFIX
 from hummingbird_core.unet.model.model import UNetConfig
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from hummingbird_core.checkpoint_layout import UNET_PREFIX
 from hummingbird_core.checkpoints import load_checkpoint, read_tensors
 from hummingbird_core.errors import InputError, OutputError
 from hummingbird_core.hub.local import find_model

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 from safetensors.torch import save
 
-from ...checkpoint_layout import CONFIG_KEY, TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
-from ...checkpoints import LICENCE_KEY, PRESET_KEY, TOKENIZER_KEY
+from ...checkpoints.layout import CONFIG_KEY, TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
+from ...checkpoints.load import LICENCE_KEY, PRESET_KEY, TOKENIZER_KEY
 from ...files import check_destination, complete_or_absent
 from ...text.encoder import TextEncoder, text_encoder_to_openclip
 from ...unet.model import HummingbirdUNet

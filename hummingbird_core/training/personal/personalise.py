@@ -23,8 +23,8 @@ from ...curation.sources import VIDEO_SUFFIXES
 from ...devices import DTYPES
 from ...errors import CheckpointError, InputError
 from ...files import check_destination
-from ...lora import LoRA, save_lora
-from ...lora_training import lora_from_peft, new_lora
+from ...lora.layers import lora_from_peft, new_lora
+from ...lora.merge import LoRA, save_lora
 from ...pipeline import HummingbirdPipeline
 from ...settings import FULL_SIZE, NANO, Trained
 from ...text.encoder import TextEncoder

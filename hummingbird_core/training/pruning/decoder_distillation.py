@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from ...checkpoints import LICENCE_KEY
+from ...checkpoints.load import LICENCE_KEY
 from ...files import check_destination, complete_or_absent
 from ...vae.tiny import PRUNED_KEY, PrunedDecoderConfig
 from ..nano.autoencoder import perturbed

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...checkpoint_layout import Part, model_configs, split_parts
-from ...checkpoints import CUSTOM_PRESET, PRESET_KEY
+from ...checkpoints.layout import Part, model_configs, split_parts
+from ...checkpoints.load import CUSTOM_PRESET, PRESET_KEY
 from ...errors import InputError, OutputError
 from ...files import check_destination, sha256_of_file
 from ...unet.model import HummingbirdUNet, UNetConfig

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from .errors import InputError, MissingPackageError
-from .lora_formats import LoRA, LoRAWeight, lora_targets, peft_config
-from .unet.model import HummingbirdUNet
+from ..errors import InputError, MissingPackageError
+from ..unet.model import HummingbirdUNet
+from .formats import LoRA, LoRAWeight, lora_targets, peft_config
 
 if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer

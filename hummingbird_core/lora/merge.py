@@ -20,9 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from .errors import CheckpointError, InputError
-from .files import check_destination, complete_or_absent
-from .lora_formats import (
+from ..errors import CheckpointError, InputError
+from ..files import check_destination, complete_or_absent
+from ..unet.model import HummingbirdUNet
+from .formats import (
     GUIDANCE_LAYER,
     LoRA,
     LoRAWeight,
@@ -33,7 +34,6 @@ from .lora_formats import (
     read_flat,
     read_named,
 )
-from .unet.model import HummingbirdUNet
 
 __all__ = ["LoRA", "LoRAWeight", "convert_lora", "load_lora", "merge_lora", "save_lora"]
 

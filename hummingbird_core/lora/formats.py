@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .errors import CheckpointError
-from .unet.model import PRESETS, HummingbirdUNet, UNetConfig
+from ..errors import CheckpointError
+from ..unet.model import PRESETS, HummingbirdUNet, UNetConfig
 
 GUIDANCE_LAYER = "time_cond_proj"
 LAYER_BEFORE_GUIDANCE = "fps_embedding.2"

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError
-from .unet.model import PRESETS, HummingbirdUNet, UNetConfig
-from .weights.state_dict import check_fit
-from .weights.tensor_files import StoredTensor, TensorFile
+from ..errors import CheckpointError
+from ..unet.model import PRESETS, HummingbirdUNet, UNetConfig
+from ..weights.state_dict import check_fit
+from ..weights.tensor_files import StoredTensor, TensorFile
 
 CONFIG_KEY = "hummingbird.config"  # metadata of converted files
 

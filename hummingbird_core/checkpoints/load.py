@@ -19,23 +19,30 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .checkpoint_layout import CONFIG_KEY, ModelConfigs, Part, Parts, model_configs, split_parts
-from .errors import CheckpointError, InputError, OutputError
-from .files import check_destination, sha256_of_file, weights_files
-from .hub.download import CATALOG
-from .unet.model import HummingbirdUNet, UNetConfig
-from .weights.tensor_files import (
+from ..errors import CheckpointError, InputError, OutputError
+from ..files import check_destination, sha256_of_file, weights_files
+from ..hub.download import CATALOG
+from ..unet.model import HummingbirdUNet, UNetConfig
+from ..weights.tensor_files import (
     Progress,
     TensorFile,
     open_tensors,
     stored_dtype,
     write_safetensors,
 )
+from .layout import (
+    CONFIG_KEY,
+    ModelConfigs,
+    Part,
+    Parts,
+    model_configs,
+    split_parts,
+)
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
-    from .text.encoder import TextEncoder
+    from ..text.encoder import TextEncoder
 
 CUSTOM_PRESET = "custom"  # a U-Net of none of the known shapes
 PRESET_KEY = "hummingbird.preset"
@@ -163,7 +170,7 @@ def _load_unet(
 def _load_vae(configs: ModelConfigs, weights: dict[str, Tensor]) -> AutoencoderKL | None:
     if not weights:
         return None
-    from .vae.codec import load_vae
+    from ..vae.codec import load_vae
 
     known = {k: v for k, v in configs.vae.items() if k in ("scaling_factor", "norm_num_groups")}
     return load_vae(weights, **known)
@@ -174,7 +181,7 @@ def _load_text(
 ) -> TextEncoder | None:
     if not weights:
         return None
-    from .text.encoder import load_text_encoder
+    from ..text.encoder import load_text_encoder
 
     return load_text_encoder(
         weights,

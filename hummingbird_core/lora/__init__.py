@@ -1,0 +1,27 @@
+"""LoRA: reading every format, merging, training layers."""
+
+from .formats import LoRA
+from .merge import (
+    READ_ERRORS,
+    TEACHER_PRESETS,
+    LoRAStack,
+    MergedLoRA,
+    convert_lora,
+    load_lora,
+    merge_into_part,
+    merge_lora,
+    save_lora,
+)
+
+__all__ = [
+    "LoRA",
+    "LoRAStack",
+    "MergedLoRA",
+    "READ_ERRORS",
+    "TEACHER_PRESETS",
+    "convert_lora",
+    "load_lora",
+    "merge_into_part",
+    "merge_lora",
+    "save_lora",
+]
