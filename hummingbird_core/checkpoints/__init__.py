@@ -16,11 +16,11 @@ from .load import (
 
 __all__ = [
     "CUSTOM_PRESET",
-    "Checkpoint",
     "LICENCE_KEY",
-    "OnPart",
     "PRESET_KEY",
     "TOKENIZER_KEY",
+    "Checkpoint",
+    "OnPart",
     "checkpoint_info",
     "convert_checkpoint",
     "load_checkpoint",

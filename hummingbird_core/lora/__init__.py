@@ -14,11 +14,11 @@ from .merge import (
 )
 
 __all__ = [
+    "READ_ERRORS",
+    "TEACHER_PRESETS",
     "LoRA",
     "LoRAStack",
     "MergedLoRA",
-    "READ_ERRORS",
-    "TEACHER_PRESETS",
     "convert_lora",
     "load_lora",
     "merge_into_part",

@@ -9,8 +9,8 @@ from .model import (
 
 __all__ = [
     "GUIDANCE_DIM",
-    "HummingbirdUNet",
     "PRESETS",
+    "HummingbirdUNet",
     "UNetConfig",
     "noise_from_v",
 ]
