@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hummingbird_core.sampling.consistency.context_windows import ContextWindows, shared_noise
+from hummingbird_core.sampling.context_windows import ContextWindows, shared_noise
 from tqdm import tqdm
 
 from hummingbird_core.evaluation.bench_peak import MIB, in_fresh_process, measure_peak

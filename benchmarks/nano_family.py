@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import fmean
 
 from hummingbird_core.engines.local.journal import Journal, read_journal
-from hummingbird_core.unet.model.model import UNetConfig
+from hummingbird_core.unet import UNetConfig
 
 from hummingbird_core.devices import best_device
 from hummingbird_core.evaluation.bench_report import environment, markdown_table

@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from hummingbird_core.lora.merge.layers import new_lora
-from hummingbird_core.unet.model.model import UNetConfig
+from hummingbird_core.lora.layers import new_lora
+from hummingbird_core.unet import UNetConfig
 from recording import write_results
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode

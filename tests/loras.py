@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers import det
-from hummingbird_core.lora.merge.formats import LoRAWeight
-from hummingbird_core.lora.merge.layers import new_lora
+from hummingbird_core.lora.formats import LoRAWeight
+from hummingbird_core.lora.layers import new_lora
 from hummingbird_core.lora.merge.merge import LoRA
-from hummingbird_core.unet.model.model import UNetConfig
+from hummingbird_core.unet import UNetConfig
 
 from hummingbird_core.unet import HummingbirdUNet
 

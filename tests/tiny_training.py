@@ -21,8 +21,8 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-from hummingbird_core.lora.merge.layers import inject_lora, new_lora
-from hummingbird_core.unet.model.model import UNetConfig
+from hummingbird_core.lora.layers import inject_lora, new_lora
+from hummingbird_core.unet import UNetConfig
 
 from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.nano.text import build_text_encoder

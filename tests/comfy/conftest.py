@@ -64,15 +64,16 @@ def adapter(pack: ModuleType) -> SimpleNamespace:
     names = ("autoencoder", "best_of", "checkpoint", "frames", "lora", "prompts", "sampling")
     names += ("scoring", "text", "unet")
     modules = {name: importlib.import_module(f"{PACK}.nodes.adapter.{name}") for name in names}
-    for name in ("errors", "lora", "lora_formats", "model_files", "pipeline", "sampling", "vae"):
-        modules[f"core_{name}"] = importlib.import_module(f"{PACK}.hummingbird_core.{name}")
+    for name in ("errors", "lora", "lora.formats", "hub.local", "pipeline", "sampling", "vae"):
+        module = importlib.import_module(f"{PACK}.hummingbird_core.{name}")
+        modules[f"core_{name.replace('.', '_')}"] = module
     return SimpleNamespace(**modules)
 
 
 @pytest.fixture(scope="session")
 def nano(adapter: SimpleNamespace):
     """MODEL, CLIP and VAE of the built-in model in fp32."""
-    return adapter.checkpoint.load_models(adapter.core_model_files.find_model("nano"), "fp32")
+    return adapter.checkpoint.load_models(adapter.core_hub_local.find_model("nano"), "fp32")
 
 
 @pytest.fixture(scope="session")

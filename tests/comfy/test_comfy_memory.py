@@ -24,7 +24,7 @@ UNET_MARGIN = 3.0
     ],
 )
 def test_unet(adapter, preset, shape, dtype):
-    from hummingbird_pack.hummingbird_core.unet.model.model import UNetConfig
+    from hummingbird_pack.hummingbird_core.unet import UNetConfig
 
     config = UNetConfig.from_preset(preset)
     with FakeTensorMode():

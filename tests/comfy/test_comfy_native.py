@@ -60,7 +60,7 @@ def test_vae_equals_the_pipelines(adapter, nano, pipe):
 @pytest.mark.parametrize("name", ["nano", "nano-teacher"])
 def test_sample_video_gives_the_frames_of_generate(adapter, name):
     """Students by consistency sampling; teachers by DDIM, which is Euler's method in ComfyUI."""
-    models = adapter.checkpoint.load_models(adapter.core_model_files.find_model(name), "fp32")
+    models = adapter.checkpoint.load_models(adapter.core_hub_local.find_model(name), "fp32")
     latent = adapter.sampling.sample_video(
         models.model,
         encode(adapter, models, PROMPT),
@@ -94,7 +94,7 @@ def test_a_batch_is_the_videos_of_the_following_seeds(adapter, nano, positive):
 def test_guidance_and_fps_of_core_nodes_reach_the_unet(adapter):
     """On random weights: how much the built-in model heeds them is another matter."""
     from hummingbird_pack.hummingbird_core.unet import HummingbirdUNet
-    from hummingbird_pack.hummingbird_core.unet.model.model import UNetConfig
+    from hummingbird_pack.hummingbird_core.unet import UNetConfig
 
     config = UNetConfig.from_preset("hummingbird-nano")
     shapes = {key: value.shape for key, value in HummingbirdUNet(config).state_dict().items()}
@@ -117,11 +117,11 @@ def test_guidance_and_fps_of_core_nodes_reach_the_unet(adapter):
 def test_teachers_schedule_equals_ddim_with_its_latent_scale(adapter):
     """Euler in ComfyUI on our ModelSampling against the core's DDIM, on a network that is known."""
     import comfy.k_diffusion.sampling as k_diffusion
-    from hummingbird_pack.hummingbird_core.sampling.consistency.ddim import (
+    from hummingbird_pack.hummingbird_core.sampling.ddim import (
         ddim_timesteps,
         sample_ddim,
     )
-    from hummingbird_pack.hummingbird_core.unet.model.model import UNetConfig
+    from hummingbird_pack.hummingbird_core.unet import UNetConfig
 
     config = adapter.unet.HummingbirdModelConfig(
         {"config": UNetConfig.from_preset("videocrafter2")}
@@ -150,7 +150,7 @@ def test_teachers_schedule_equals_ddim_with_its_latent_scale(adapter):
 
 def test_the_full_size_unet_has_the_checkpoints_keys(adapter):
     """Its key names are what ComfyUI's LoRA and offload code goes by; no memory is used."""
-    from hummingbird_pack.hummingbird_core.unet.model.model import UNetConfig
+    from hummingbird_pack.hummingbird_core.unet import UNetConfig
 
     unet = adapter.unet.NativeUNet(UNetConfig.from_preset("hummingbird-0.7b"), device="meta")
     prefix = "model.diffusion_model."
@@ -159,7 +159,7 @@ def test_the_full_size_unet_has_the_checkpoints_keys(adapter):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("bf16", 0.1), ("fp8_e4m3fn", 0.5)])
 def test_smaller_dtypes_stay_close(adapter, nano, positive, dtype, tolerance):
-    path = adapter.core_model_files.find_model("nano")
+    path = adapter.core_hub_local.find_model("nano")
     model = adapter.checkpoint.load_model(path, dtype)
     assert model.model.get_dtype() == adapter.checkpoint.WEIGHT_DTYPES[dtype]
     got, expected = (
@@ -260,7 +260,7 @@ def test_full_size_text_encoder_is_the_golden_one(adapter):
 
 def test_previews_take_the_colours_that_a_checkpoint_tells(adapter, nano):
     """Stable Diffusion's would be wrong for another VAE: then rather none."""
-    layout = importlib.import_module("hummingbird_pack.hummingbird_core.checkpoints.load.layout")
+    layout = importlib.import_module("hummingbird_pack.hummingbird_core.checkpoints.layout")
     unet = nano.model.model.diffusion_model.config
     rows = [[0.1, 0.2, 0.3]] * 5
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers import det_state_dict, manifest
-from hummingbird_core.unet.model.model import UNetConfig
+from hummingbird_core.unet import UNetConfig
 
 from hummingbird_core.unet import HummingbirdUNet
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from helpers import golden, relative_l2, rnd
-from hummingbird_core.sampling.consistency.ddim import (
+from hummingbird_core.sampling.ddim import (
     classifier_free_guidance,
     ddim_step,
     ddim_timesteps,

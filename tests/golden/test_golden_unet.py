@@ -6,8 +6,8 @@ import pytest
 import torch
 from conftest import PREFIX, golden_unet
 from helpers import golden, manifest, relative_l2, rnd
-from hummingbird_core.unet.model.layers import timestep_embedding
-from hummingbird_core.unet.model.model import UNetConfig
+from hummingbird_core.unet.layers import timestep_embedding
+from hummingbird_core.unet import UNetConfig
 
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import guidance_scale_embedding

@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 from helpers import relative_l2, rnd
-from hummingbird_core.unet.model.model import UNetConfig
+from hummingbird_core.unet import UNetConfig
 from safetensors.torch import load_file, save_file
 from tiny_vae import tiny_vae
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hummingbird_core.unet.model.model import UNetConfig
+from hummingbird_core.unet import UNetConfig
 
 from hummingbird_core.training.pruning.block_map import (
     map_to,

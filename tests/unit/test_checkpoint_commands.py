@@ -7,8 +7,8 @@ import re
 
 import torch
 from command_line import error_of, run
-from hummingbird_core.lora.merge.formats import lora_targets
-from hummingbird_core.unet.model.model import UNetConfig
+from hummingbird_core.lora.formats import lora_targets
+from hummingbird_core.unet import UNetConfig
 from safetensors.torch import load_file, save_file
 
 from hummingbird_core.unet import HummingbirdUNet

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import det_state_dict, manifest
-from hummingbird_core.checkpoints.load.layout import VAE_PREFIX
-from hummingbird_core.unet.model.model import UNetConfig
+from hummingbird_core.checkpoints.layout import VAE_PREFIX
+from hummingbird_core.unet import UNetConfig
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from command_line import error_of, run
 from helpers import relative_l2, rnd
-from hummingbird_core.sampling.consistency.context_windows import (
+from hummingbird_core.sampling.context_windows import (
     OVERVIEW_TIMESTEP,
     ContextWindows,
     blend_windows,
@@ -20,7 +20,7 @@ from hummingbird_core.sampling.consistency.context_windows import (
     window_starts,
     window_weights,
 )
-from hummingbird_core.unet.model.model import UNetConfig
+from hummingbird_core.unet import UNetConfig
 from torch import Tensor
 
 from hummingbird_core.errors import InputError

@@ -31,7 +31,7 @@ from curating import (
     rows_of,
     run,
 )
-from hummingbird_core.video.files.reader import VideoStream
+from hummingbird_core.video.reader import VideoStream
 
 from hummingbird_core import curation
 from hummingbird_core.curation.captions import CaptionSettings

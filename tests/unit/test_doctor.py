@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from hummingbird_core.unet.model.model import UNetConfig
+from hummingbird_core.unet import UNetConfig
 
 from hummingbird_core import doctor
 from hummingbird_core.cli import main

@@ -30,7 +30,7 @@ def download(folder: Path, endpoint: str, name: str = "hummingbird-0.7b", **sett
     """Downloads in a fresh process; returns the file's path, or the error's class and message."""
     code = """
 import sys
-from hummingbird_core.download import download
+from hummingbird_core.hub.download import download
 try:
     print(download(sys.argv[1], sys.argv[2], accept_licence=True))
 except Exception as error:

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers import DEVICES, relative_l2, rnd
-from hummingbird_core.unet.model.attention import CPU_TOKENS, FeedForward
-from hummingbird_core.unet.model.layers import (
+from hummingbird_core.unet.attention import CPU_TOKENS, FeedForward
+from hummingbird_core.unet.layers import (
     Conditioning,
     ResBlock,
     SpatialTransformer,
     TemporalTransformer,
 )
-from hummingbird_core.unet.model.model import UNetConfig
+from hummingbird_core.unet import UNetConfig
 from tiny_vae import tiny_vae
 from torch import nn
 

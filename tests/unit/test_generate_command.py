@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from command_line import CLI, PROMPT, error_of, run
 from diffusers.models import AutoencoderTiny
-from hummingbird_core.vae.codec.tiny import find_decoder
+from hummingbird_core.vae.tiny import find_decoder
 
 from hummingbird_core.cli import main
 from hummingbird_core.commands.jobs import file_name

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import relative_l2
-from hummingbird_core.lora.merge.formats import lora_targets
+from hummingbird_core.lora.formats import lora_targets
 from loras import (
     LAYER,
     assert_same,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers import relative_l2, rnd
-from hummingbird_core.lora.merge.layers import inject_lora, lora_from_peft, new_lora
+from hummingbird_core.lora.layers import inject_lora, lora_from_peft, new_lora
 from loras import (
     LAYER,
     assert_bitwise,

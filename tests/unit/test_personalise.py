@@ -15,7 +15,7 @@ from PIL import Image
 pytest.importorskip("peft", reason="needs the extra train")
 pytest.importorskip("accelerate", reason="needs the extra train")
 
-from hummingbird_core.lora.merge.layers import inject_lora, lora_from_peft, new_lora
+from hummingbird_core.lora.layers import inject_lora, lora_from_peft, new_lora
 
 from hummingbird_core.errors import InputError, OutputError
 from hummingbird_core.lora import load_lora

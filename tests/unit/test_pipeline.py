@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import relative_l2
-from hummingbird_core.unet.model.model import UNetConfig
+from hummingbird_core.unet import UNetConfig
 
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
 from hummingbird_core.evaluation.nano import SUBJECTS, evaluate
@@ -155,7 +155,7 @@ def test_a_hub_id_is_found_in_the_local_cache_only(tmp_path):
     refs.mkdir()
     (refs / "main").write_text("0" * 40)
     code = (
-        "from hummingbird_core.model_files import find_model;"
+        "from hummingbird_core.hub.local import find_model;"
         "print(find_model('someone/birds'));"
         "find_model('someone/else')"
     )

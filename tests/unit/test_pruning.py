@@ -11,8 +11,8 @@ import pytest
 import torch
 from command_line import error_of, run
 from helpers import manifest
-from hummingbird_core.checkpoints.load.layout import UNET_PREFIX
-from hummingbird_core.unet.model.model import UNetConfig
+from hummingbird_core.checkpoints.layout import UNET_PREFIX
+from hummingbird_core.unet import UNetConfig
 from safetensors import safe_open
 from safetensors.torch import save_file
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from command_line import error_of, run
-from hummingbird_core.unet.model.model import UNetConfig
+from hummingbird_core.unet import UNetConfig
 
 from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.errors import InputError

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 from helpers import relative_l2, rnd
-from hummingbird_core.sampling.consistency.ddim import ddim_step, ddim_timesteps, sample_ddim
+from hummingbird_core.sampling.ddim import ddim_step, ddim_timesteps, sample_ddim
 from torch import Tensor
 
 from hummingbird_core.errors import InputError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hummingbird_core.sampling.consistency.context_windows import ContextWindows
+from hummingbird_core.sampling.context_windows import ContextWindows
 
 from hummingbird_core.evaluation.seams import frame_differences, measure_seams, window_borders
 

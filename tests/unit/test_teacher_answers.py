@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hummingbird_core.sampling.consistency.ddim import ddim_step
+from hummingbird_core.sampling.ddim import ddim_step
 from tiny_training import GRID, OWN, STAGE_1, STUDENT, TEACHER, a_step, tiny_models
 
 from hummingbird_core.errors import InputError

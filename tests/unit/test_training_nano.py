@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from command_line import run
-from hummingbird_core.unet.model.model import UNetConfig
+from hummingbird_core.unet import UNetConfig
 
 from hummingbird_core.checkpoints import load_checkpoint, read_tensors
 from hummingbird_core.hub.local import find_model

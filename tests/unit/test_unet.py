@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from hummingbird_core.unet.model.model import PRESETS, UNetConfig
+from hummingbird_core.unet import PRESETS, UNetConfig
 
 from hummingbird_core.errors import InputError
 from hummingbird_core.sampling import add_noise, signal_and_noise_rates

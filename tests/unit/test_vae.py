@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers.models import AutoencoderTiny
 from helpers import det, manifest, relative_l2, rnd
-from hummingbird_core.vae.codec.tiny import load_fast_decoder
+from hummingbird_core.vae.tiny import load_fast_decoder
 from safetensors.torch import save_file
 from tiny_vae import tiny_vae
 

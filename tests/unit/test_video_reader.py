@@ -10,7 +10,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from hummingbird_core.video.files.reader import open_video
+from hummingbird_core.video.reader import open_video
 from PIL import Image
 
 from hummingbird_core.errors import InputError
