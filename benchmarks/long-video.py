@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hummingbird_core.sampling.context_windows import ContextWindows, shared_noise
 from tqdm import tqdm
 
 from hummingbird_core.evaluation.bench_peak import MIB, in_fresh_process, measure_peak
@@ -31,6 +30,7 @@ from hummingbird_core.evaluation.seams import measure_seams
 from hummingbird_core.evaluation.shape_reader import read_video
 from hummingbird_core.pipeline import HummingbirdPipeline, to_uint8
 from hummingbird_core.sampling import initial_noise, step_noises
+from hummingbird_core.sampling.context_windows import ContextWindows, shared_noise
 from hummingbird_core.training.nano.motion import DIRECTIONS
 from hummingbird_core.training.nano.shapes import ShapeScene, random_shape
 from hummingbird_core.training.nano.world import samples

@@ -22,7 +22,6 @@ from pathlib import Path
 from statistics import fmean
 
 from hummingbird_core.engines.local.journal import Journal, read_journal
-from hummingbird_core.unet import UNetConfig
 
 from hummingbird_core.devices import best_device
 from hummingbird_core.evaluation.bench_report import environment, markdown_table
@@ -35,7 +34,7 @@ from hummingbird_core.training.nano.teacher import zero_residual_branches
 from hummingbird_core.training.recipe import read_recipe
 from hummingbird_core.training.student_file import write_student
 from hummingbird_core.training.tune import tune
-from hummingbird_core.unet import HummingbirdUNet
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.video import atomic_output
 
 STUDENT = "hummingbird-nano"

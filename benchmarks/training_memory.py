@@ -20,8 +20,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from hummingbird_core.lora.layers import new_lora
-from hummingbird_core.unet import UNetConfig
 from recording import write_results
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -30,13 +28,14 @@ from torch.utils._pytree import tree_map_only
 from tqdm import tqdm
 
 from hummingbird_core.evaluation.bench_models import BenchSettings, load_full_vae
+from hummingbird_core.lora.layers import new_lora
 from hummingbird_core.sampling import consistency_function
 from hummingbird_core.training.distances import pseudo_huber
 from hummingbird_core.training.guidance import Conditions, guided_prediction, predict
 from hummingbird_core.training.preparing import add_lora
 from hummingbird_core.training.rewards.clip_image import ClipImageReward
 from hummingbird_core.training.rewards.decoding import decode_for_reward
-from hummingbird_core.unet import HummingbirdUNet
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 HEIGHT, WIDTH, TEXT_WIDTH = 320 // 8, 512 // 8, 1024
 GIB = 2**30

@@ -17,9 +17,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from . import __version__
-from .commands.report import gibibytes
 from .devices import best_device, default_dtype
 from .hub.local import find_model
+from .reporting import gibibytes
 
 REQUIRED = (
     *("torch", "numpy", "einops", "safetensors", "transformers", "diffusers", "huggingface_hub"),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from .errors import OutputError
+from .errors import InputError, OutputError
 
 ASSETS = Path(__file__).parent / "assets"  # data files of the package
 WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
@@ -87,3 +88,22 @@ def complete_or_absent(destination: Path) -> Iterator[BinaryIO]:
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def named_function(name: str, kind: str) -> Any:
+    """The function that `name` stands for.
+
+    Args:
+        name: `module:function`, importable where the work is done.
+        kind: what it is used as, for the error.
+
+    Raises:
+        InputError: there is no such function.
+    """
+    module_name, _, function_name = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"got {kind} {name!r}, expected MODULE:FUNCTION that can be imported: {error}"
+        ) from error

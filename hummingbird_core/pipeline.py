@@ -16,7 +16,6 @@ from .checkpoints.load import Checkpoint, load_checkpoint
 from .devices import best_device, check_device, default_dtype
 from .errors import CheckpointError
 from .hub.local import find_model
-from .progress import Progress, count_steps, decoding, part_of
 from .sampling.consistency import (
     consistency_timesteps,
     denoise_consistency,
@@ -34,6 +33,7 @@ from .vae.codec import check_finite, decode_latents, encode_video, spatial_facto
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny
+from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
@@ -348,3 +348,29 @@ def to_uint8(video: Tensor) -> np.ndarray:
     """Video `[B, 3, T, H, W]` in -1..1 to frames, uint8 `[B, T, H, W, 3]`."""
     levels = ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return levels.permute(0, 2, 3, 4, 1).cpu().numpy()
+
+
+Progress = Callable[[int, int, str], None]  # done, total, what is being done
+
+
+def count_steps(progress: Progress | None, total: int) -> Callable[[], None]:
+    """To be called after each of `total` steps of sampling."""
+    done = 0
+
+    def report() -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total, "sampling")
+
+    return report
+
+
+def decoding(progress: Progress | None) -> Callable[[int, int], None] | None:
+    """To be told how many frames of how many are decoded."""
+    return progress and (lambda done, total: progress(done, total, "decoding"))
+
+
+def part_of(progress: Progress | None, before: int, total: int) -> Progress | None:
+    """For one part of a work of `total`, of which `before` is done."""
+    return progress and (lambda done, _, text: progress(before + done, total, text))

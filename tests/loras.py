@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers import det
+from hummingbird_core.lora.merge.merge import LoRA
+
 from hummingbird_core.lora.formats import LoRAWeight
 from hummingbird_core.lora.layers import new_lora
-from hummingbird_core.lora.merge.merge import LoRA
-from hummingbird_core.unet import UNetConfig
-
-from hummingbird_core.unet import HummingbirdUNet
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 LAYER = "input_blocks.1.0.temopral_conv.conv1.2"  # a (3, 1, 1) convolution
 

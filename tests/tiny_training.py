@@ -21,9 +21,8 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-from hummingbird_core.lora.layers import inject_lora, new_lora
-from hummingbird_core.unet import UNetConfig
 
+from hummingbird_core.lora.layers import inject_lora, new_lora
 from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.training.nano.world_clips import WorldClips
@@ -36,7 +35,7 @@ from hummingbird_core.training.stage import DistillationLoss
 from hummingbird_core.training.step import Models, Step, draw_step
 from hummingbird_core.training.train_settings import TrainSettings
 from hummingbird_core.training.trainer import train
-from hummingbird_core.unet import HummingbirdUNet
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 TEACHER = UNetConfig(
     model_channels=8,

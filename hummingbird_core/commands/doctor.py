@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from .report import report_lines
+from ..reporting import report_lines
 
 EPILOG = """\
 examples:

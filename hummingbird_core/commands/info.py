@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from .report import report_lines
+from ..reporting import report_lines
 
 EPILOG = """\
 example:

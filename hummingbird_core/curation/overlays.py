@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from einops import reduce
 
-from ..plugins import named_function
+from ..files import named_function
 from .shrinking import gray_frames
 
 LONG_SIDE = 320  # pixels; small text is lost below

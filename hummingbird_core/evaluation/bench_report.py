@@ -17,7 +17,7 @@ import torch
 
 from .. import __version__
 from ..errors import MissingPackageError
-from ..plots import figure_class
+from ..reporting import figure_class
 from ..video.files import atomic_output
 from .bench_models import BenchSettings
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import comfy.model_management
 import comfyui_version
 
-from ...hummingbird_core.commands.report import gibibytes, report_lines
 from ...hummingbird_core.doctor import diagnose, for_people
+from ...hummingbird_core.reporting import gibibytes, report_lines
 from .files import CHECKPOINT_FOLDERS, checkpoint_files, lora_names
 
 

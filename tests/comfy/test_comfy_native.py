@@ -93,8 +93,7 @@ def test_a_batch_is_the_videos_of_the_following_seeds(adapter, nano, positive):
 
 def test_guidance_and_fps_of_core_nodes_reach_the_unet(adapter):
     """On random weights: how much the built-in model heeds them is another matter."""
-    from hummingbird_pack.hummingbird_core.unet import HummingbirdUNet
-    from hummingbird_pack.hummingbird_core.unet import UNetConfig
+    from hummingbird_pack.hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
     config = UNetConfig.from_preset("hummingbird-nano")
     shapes = {key: value.shape for key, value in HummingbirdUNet(config).state_dict().items()}

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers import det_state_dict, manifest
-from hummingbird_core.unet import UNetConfig
 
-from hummingbird_core.unet import HummingbirdUNet
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 PREFIX = "model.diffusion_model."
 

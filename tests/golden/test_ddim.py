@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import pytest
 import torch
 from helpers import golden, relative_l2, rnd
+from torch import Tensor
+
 from hummingbird_core.sampling.ddim import (
     classifier_free_guidance,
     ddim_step,
     ddim_timesteps,
     sample_ddim,
 )
-from torch import Tensor
 
 TOLERANCE = 1e-5  # relative L2
 # Guidance 12 multiplies the rounding differences of the U-Net at every step: measured 1.05e-5.

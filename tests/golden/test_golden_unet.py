@@ -6,12 +6,11 @@ import pytest
 import torch
 from conftest import PREFIX, golden_unet
 from helpers import golden, manifest, relative_l2, rnd
-from hummingbird_core.unet.layers import timestep_embedding
-from hummingbird_core.unet import UNetConfig
 
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import guidance_scale_embedding
-from hummingbird_core.unet import HummingbirdUNet
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from hummingbird_core.unet.layers import timestep_embedding
 
 TOLERANCE = 1e-5  # relative L2; two correct fp32 implementations differ by about 1.5e-6
 PARAMETERS = {

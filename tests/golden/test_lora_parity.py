@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import det, golden, manifest, relative_l2, rnd
-from hummingbird_core.lora.formats import lora_targets
-from hummingbird_core.lora.layers import inject_lora, new_lora
 from hummingbird_core.lora.merge.merge import LoRA
-from hummingbird_core.unet import UNetConfig
 
 from hummingbird_core.lora import load_lora, merge_lora
+from hummingbird_core.lora.formats import lora_targets
+from hummingbird_core.lora.layers import inject_lora, new_lora
 from hummingbird_core.sampling import guidance_scale_embedding
-from hummingbird_core.unet import HummingbirdUNet
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 TOLERANCE = 1e-5  # relative L2
 

@@ -10,7 +10,6 @@ import sys
 import pytest
 import torch
 from helpers import relative_l2, rnd
-from hummingbird_core.unet import UNetConfig
 from safetensors.torch import load_file, save_file
 from tiny_vae import tiny_vae
 
@@ -44,7 +43,7 @@ from hummingbird_core.evaluation.bench_report import (
     write_report,
 )
 from hummingbird_core.evaluation.plain_reference import PlainUNet, plain_decode
-from hummingbird_core.unet import HummingbirdUNet
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.vae import decode_latents
 
 ROUNDING = 1e-5  # relative L2; other kernels add up in another order

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hummingbird_core.unet import UNetConfig
 
 from hummingbird_core.training.pruning.block_map import (
     map_to,
@@ -22,7 +21,7 @@ from hummingbird_core.training.pruning.block_removal import (
     without,
 )
 from hummingbird_core.training.pruning.report import short_name
-from hummingbird_core.unet import HummingbirdUNet
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 NANO_TEACHER = UNetConfig.from_preset("nano-teacher")
 TINY = replace(

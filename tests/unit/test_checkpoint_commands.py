@@ -7,11 +7,10 @@ import re
 
 import torch
 from command_line import error_of, run
-from hummingbird_core.lora.formats import lora_targets
-from hummingbird_core.unet import UNetConfig
 from safetensors.torch import load_file, save_file
 
-from hummingbird_core.unet import HummingbirdUNet
+from hummingbird_core.lora.formats import lora_targets
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 
 def test_info_of_a_file_that_is_no_checkpoint(capsys, tmp_path):

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import det_state_dict, manifest
-from hummingbird_core.checkpoints.layout import VAE_PREFIX
-from hummingbird_core.unet import UNetConfig
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -21,8 +19,9 @@ from hummingbird_core.checkpoints import (
     load_checkpoint,
     read_tensors,
 )
+from hummingbird_core.checkpoints.layout import VAE_PREFIX
 from hummingbird_core.errors import CheckpointError, InputError, OutputError
-from hummingbird_core.unet import HummingbirdUNet
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.weights.tensor_files import open_tensors, write_safetensors
 
 PREFIX = "model.diffusion_model."

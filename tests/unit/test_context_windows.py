@@ -8,6 +8,11 @@ import pytest
 import torch
 from command_line import error_of, run
 from helpers import relative_l2, rnd
+from torch import Tensor
+
+from hummingbird_core.errors import InputError
+from hummingbird_core.pipeline import DECODED_FRAMES, HummingbirdPipeline
+from hummingbird_core.sampling import add_noise, initial_noise, predict_x0, step_noises
 from hummingbird_core.sampling.context_windows import (
     OVERVIEW_TIMESTEP,
     ContextWindows,
@@ -20,16 +25,10 @@ from hummingbird_core.sampling.context_windows import (
     window_starts,
     window_weights,
 )
-from hummingbird_core.unet import UNetConfig
-from torch import Tensor
-
-from hummingbird_core.errors import InputError
-from hummingbird_core.pipeline import DECODED_FRAMES, HummingbirdPipeline
-from hummingbird_core.sampling import add_noise, initial_noise, predict_x0, step_noises
 from hummingbird_core.settings import CONTEXT_LENGTH, FULL_SIZE, NANO
 from hummingbird_core.training.nano.autoencoder import build_vae
 from hummingbird_core.training.nano.text import build_text_encoder
-from hummingbird_core.unet import HummingbirdUNet
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.video import read_metadata, read_video
 
 PROMPT = "a red circle moves right"

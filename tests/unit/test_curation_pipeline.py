@@ -31,7 +31,6 @@ from curating import (
     rows_of,
     run,
 )
-from hummingbird_core.video.reader import VideoStream
 
 from hummingbird_core import curation
 from hummingbird_core.curation.captions import CaptionSettings
@@ -44,6 +43,7 @@ from hummingbird_core.curation.selection import Limit, Rule, SelectionSettings
 from hummingbird_core.curation.sources import list_sources
 from hummingbird_core.errors import InputError, OutputError
 from hummingbird_core.video import read_video
+from hummingbird_core.video.reader import VideoStream
 
 CURATION = Path(curation.__file__).parent
 

@@ -6,11 +6,10 @@ import json
 
 import pytest
 import torch
-from hummingbird_core.unet import UNetConfig
 
 from hummingbird_core import doctor
 from hummingbird_core.cli import main
-from hummingbird_core.unet import HummingbirdUNet
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers import DEVICES, relative_l2, rnd
+from tiny_vae import tiny_vae
+from torch import nn
+
+from hummingbird_core.commands.model import ModelSettings
+from hummingbird_core.cpu.vae_decoder import decode_images
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.unet.attention import CPU_TOKENS, FeedForward
 from hummingbird_core.unet.layers import (
     Conditioning,
@@ -14,13 +20,6 @@ from hummingbird_core.unet.layers import (
     SpatialTransformer,
     TemporalTransformer,
 )
-from hummingbird_core.unet import UNetConfig
-from tiny_vae import tiny_vae
-from torch import nn
-
-from hummingbird_core.commands.model import ModelSettings
-from hummingbird_core.cpu.vae_decoder import decode_images
-from hummingbird_core.unet import HummingbirdUNet
 
 ROUNDING = 1e-5  # relative L2; other kernels add up in another order
 FRAMES = 3

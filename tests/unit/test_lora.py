@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import relative_l2
-from hummingbird_core.lora.formats import lora_targets
 from loras import (
     LAYER,
     assert_same,
@@ -23,6 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from hummingbird_core.errors import CheckpointError, InputError, OutputError
 from hummingbird_core.lora import convert_lora, load_lora, merge_lora, save_lora
+from hummingbird_core.lora.formats import lora_targets
 from hummingbird_core.unet import HummingbirdUNet
 
 

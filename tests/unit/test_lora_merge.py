@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers import relative_l2, rnd
-from hummingbird_core.lora.layers import inject_lora, lora_from_peft, new_lora
 from loras import (
     LAYER,
     assert_bitwise,
@@ -17,6 +16,7 @@ from loras import (
 
 from hummingbird_core.errors import CheckpointError, InputError
 from hummingbird_core.lora import load_lora, merge_lora, save_lora
+from hummingbird_core.lora.layers import inject_lora, lora_from_peft, new_lora
 from hummingbird_core.unet import HummingbirdUNet
 
 # --- Merging --------------------------------------------------------------------------------------

@@ -15,10 +15,9 @@ from PIL import Image
 pytest.importorskip("peft", reason="needs the extra train")
 pytest.importorskip("accelerate", reason="needs the extra train")
 
-from hummingbird_core.lora.layers import inject_lora, lora_from_peft, new_lora
-
 from hummingbird_core.errors import InputError, OutputError
 from hummingbird_core.lora import load_lora
+from hummingbird_core.lora.layers import inject_lora, lora_from_peft, new_lora
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.training.data.batch import ClipBatch
 from hummingbird_core.training.data.latent_cache import CachedClip

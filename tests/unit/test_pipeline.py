@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from helpers import relative_l2
-from hummingbird_core.unet import UNetConfig
 
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
 from hummingbird_core.evaluation.nano import SUBJECTS, evaluate
@@ -23,7 +22,7 @@ from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import initial_noise, step_noises
 from hummingbird_core.training.nano.autoencoder import build_vae
 from hummingbird_core.training.nano.text import build_text_encoder
-from hummingbird_core.unet import HummingbirdUNet
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 SMALL = {"width": 32, "height": 16, "num_frames": 3, "num_inference_steps": 2}
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

@@ -8,7 +8,6 @@ import torch
 from command_line import error_of, run
 from diffusers.models import AutoencoderKL
 from helpers import relative_l2, rnd
-from hummingbird_core.vae.tiny import built_in_decoder, find_decoder, load_fast_decoder
 from tiny_vae import tiny_vae
 
 from hummingbird_core.checkpoints import load_checkpoint
@@ -25,6 +24,7 @@ from hummingbird_core.training.pruning.decoder_distillation import (
 )
 from hummingbird_core.training.train_settings import TrainSettings
 from hummingbird_core.vae import decode_latents
+from hummingbird_core.vae.tiny import built_in_decoder, find_decoder, load_fast_decoder
 from hummingbird_core.video import write_video
 
 

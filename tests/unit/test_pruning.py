@@ -11,12 +11,11 @@ import pytest
 import torch
 from command_line import error_of, run
 from helpers import manifest
-from hummingbird_core.checkpoints.layout import UNET_PREFIX
-from hummingbird_core.unet import UNetConfig
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from hummingbird_core.checkpoints import load_checkpoint, read_tensors
+from hummingbird_core.checkpoints.layout import UNET_PREFIX
 from hummingbird_core.errors import InputError, OutputError
 from hummingbird_core.hub.local import find_model
 from hummingbird_core.training.pruning.block_map import (
@@ -30,7 +29,7 @@ from hummingbird_core.training.pruning.block_map import (
 )
 from hummingbird_core.training.pruning.block_removal import removal_of_map, without
 from hummingbird_core.training.pruning.files import prune_checkpoint
-from hummingbird_core.unet import HummingbirdUNet
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 TEACHER = UNetConfig.from_preset("videocrafter2")
 NANO_TEACHER = UNetConfig.from_preset("nano-teacher")

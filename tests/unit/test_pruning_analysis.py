@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 from command_line import error_of, run
-from hummingbird_core.unet import UNetConfig
 
 from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.errors import InputError
@@ -45,7 +44,7 @@ from hummingbird_core.training.pruning.block_removal import (
 )
 from hummingbird_core.training.pruning.metrics import drawn_clips, load_metric, nano_accuracy
 from hummingbird_core.training.pruning.report import title, to_table, write_plot
-from hummingbird_core.unet import HummingbirdUNet
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 NANO_TEACHER = UNetConfig.from_preset("nano-teacher")
 TINY = replace(

@@ -8,11 +8,11 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 from helpers import relative_l2, rnd
-from hummingbird_core.sampling.ddim import ddim_step, ddim_timesteps, sample_ddim
 from torch import Tensor
 
 from hummingbird_core.errors import InputError
 from hummingbird_core.sampling import consistency as sampling
+from hummingbird_core.sampling.ddim import ddim_step, ddim_timesteps, sample_ddim
 from hummingbird_core.scheduler import ConsistencyScheduler
 
 SHAPE = (2, 4, 3, 4, 6)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from hummingbird_core.sampling.context_windows import ContextWindows
 
 from hummingbird_core.evaluation.seams import frame_differences, measure_seams, window_borders
+from hummingbird_core.sampling.context_windows import ContextWindows
 
 WINDOWS = ContextWindows(length=16, overlap=8)
 T = 64

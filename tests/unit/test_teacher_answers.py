@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hummingbird_core.sampling.ddim import ddim_step
 from tiny_training import GRID, OWN, STAGE_1, STUDENT, TEACHER, a_step, tiny_models
 
 from hummingbird_core.errors import InputError
 from hummingbird_core.sampling import latent_scale, predict_x0, scale_latents
+from hummingbird_core.sampling.ddim import ddim_step
 from hummingbird_core.training.guidance import guided_prediction
 from hummingbird_core.training.nano.latents import SCALING_FACTOR
 from hummingbird_core.training.objectives import OutputKD

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from command_line import run
-from hummingbird_core.unet import UNetConfig
 
 from hummingbird_core.checkpoints import load_checkpoint, read_tensors
 from hummingbird_core.hub.local import find_model
@@ -18,7 +17,7 @@ from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.training.nano.world_clips import WorldClips
 from hummingbird_core.training.parts import Part
 from hummingbird_core.training.pruning.rank_settings import RankSettings
-from hummingbird_core.unet import HummingbirdUNet
+from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 STAGES = ("vae", "text", "teacher", "student", "tuning")
 

@@ -6,11 +6,10 @@ import copy
 
 import pytest
 import torch
-from hummingbird_core.unet import PRESETS, UNetConfig
 
 from hummingbird_core.errors import InputError
 from hummingbird_core.sampling import add_noise, signal_and_noise_rates
-from hummingbird_core.unet import HummingbirdUNet, noise_from_v
+from hummingbird_core.unet import PRESETS, HummingbirdUNet, UNetConfig, noise_from_v
 
 TINY = UNetConfig.from_preset("hummingbird-nano")
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from diffusers.models import AutoencoderTiny
 from helpers import det, manifest, relative_l2, rnd
-from hummingbird_core.vae.tiny import load_fast_decoder
 from safetensors.torch import save_file
 from tiny_vae import tiny_vae
 
@@ -23,6 +22,7 @@ from hummingbird_core.vae import (
     spatial_factor,
     vae_config_from_state_dict,
 )
+from hummingbird_core.vae.tiny import load_fast_decoder
 
 SCALE = 0.9
 ROUNDING = 1e-5  # another batch size may add up in another order

@@ -10,11 +10,11 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from hummingbird_core.video.reader import open_video
 from PIL import Image
 
 from hummingbird_core.errors import InputError
 from hummingbird_core.video import read_metadata, read_video, write_video
+from hummingbird_core.video.reader import open_video
 
 
 def ffmpeg(*arguments: str | Path) -> None:

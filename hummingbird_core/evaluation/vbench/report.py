@@ -8,7 +8,7 @@ from math import nan, pi
 from pathlib import Path
 from typing import Any
 
-from ...plots import figure_class
+from ...reporting import figure_class
 from .prompts import read_asset
 from .scores import DIMENSIONS, Totals, missing, normalise, totals
 

@@ -7,8 +7,8 @@ from itertools import islice
 import torch
 
 from ...evaluation.nano import SUBJECTS, evaluate
+from ...files import named_function
 from ...pipeline import HummingbirdPipeline
-from ...plugins import named_function
 from ..data.batch import ClipBatch
 from ..nano.world import samples
 from .analysis import Metric

@@ -13,7 +13,7 @@ from ...errors import InputError
 from ...files import sha256_of_file
 from ...hub.local import find_model
 from ...pipeline import HummingbirdPipeline
-from ...plots import figure_class
+from ...reporting import figure_class
 from ...unet.model import UNetConfig
 from ...video.files import atomic_output
 from ..data.batch import ClipBatch

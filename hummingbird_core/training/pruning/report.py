@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...plots import figure_class
+from ...reporting import figure_class
 from ...video.files import atomic_output
 from .analysis import Ranking, Row
 from .block_removal import Removal

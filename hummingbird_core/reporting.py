@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from .errors import MissingPackageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LONGEST_VALUE = 300  # characters
 
@@ -37,3 +42,16 @@ def _plain(value: Any) -> str:
 def _short(text: str) -> str:
     """Metadata may hold a whole tokenizer; its beginning says enough."""
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+
+
+def figure_class() -> type[Figure]:
+    """matplotlib's Figure, without pyplot, which keeps state and wants a screen.
+
+    Raises:
+        MissingPackageError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingPackageError("plots need matplotlib: pip install matplotlib") from error
+    return Figure
