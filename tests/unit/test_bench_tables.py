@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers import relative_l2
 
-from hummingbird_core.commands import bench
+from hummingbird_core.cli import bench
 from hummingbird_core.errors import InputError, NumericalError
 from hummingbird_core.evaluation import (
     bench_decoders,

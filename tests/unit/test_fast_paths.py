@@ -10,8 +10,8 @@ from helpers import DEVICES, relative_l2, rnd
 from tiny_vae import tiny_vae
 from torch import nn
 
-from hummingbird_core.commands.model import ModelSettings
 from hummingbird_core.cpu.vae_decoder import decode_images
+from hummingbird_core.generation.model import ModelSettings
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.unet.attention import CPU_TOKENS, FeedForward
 from hummingbird_core.unet.layers import (

@@ -15,8 +15,8 @@ from command_line import CLI, PROMPT, error_of, run
 from diffusers.models import AutoencoderTiny
 
 from hummingbird_core.cli import main
-from hummingbird_core.commands.jobs import file_name
-from hummingbird_core.commands.options import split_strength
+from hummingbird_core.cli.options import split_strength
+from hummingbird_core.generation.jobs import file_name
 from hummingbird_core.hub.local import find_model
 from hummingbird_core.vae.tiny import find_decoder
 from hummingbird_core.video import read_metadata, read_video

@@ -13,12 +13,12 @@ from command_line import PROMPT, error_of, run
 from hummingbird_core.engines.local.journal import Journal, read_journal
 from hummingbird_core.engines.local.ray import RayEngine
 
-from hummingbird_core.commands.jobs import Job, VideoSettings, describe
-from hummingbird_core.commands.making import make_here, make_missing, make_on
-from hummingbird_core.commands.model import ModelSettings
-from hummingbird_core.commands.options import ENGINE_DEFAULTS, add_engine, create_engine
+from hummingbird_core.cli.options import ENGINE_DEFAULTS, add_engine, create_engine
 from hummingbird_core.devices import gpu_names
 from hummingbird_core.errors import InputError
+from hummingbird_core.generation.jobs import Job, VideoSettings, describe
+from hummingbird_core.generation.model import ModelSettings
+from hummingbird_core.generation.run import make_here, make_missing, make_on
 from hummingbird_core.video import read_video
 
 PROMPTS = [PROMPT, "a blue square drifts up", "a green triangle falls"]

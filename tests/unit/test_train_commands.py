@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.cli import main
-from hummingbird_core.commands.train_options import SHORT, stage_recipe
+from hummingbird_core.cli.train.options import SHORT, stage_recipe
 from hummingbird_core.lora import load_lora, merge_lora
 from hummingbird_core.training.progress import read_losses
 from hummingbird_core.training.recipe import read_recipe

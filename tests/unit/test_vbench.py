@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from command_line import error_of, run
 
-from hummingbird_core.commands.jobs import VideoSettings
-from hummingbird_core.commands.model import ModelSettings
 from hummingbird_core.errors import InputError, MissingPackageError
 from hummingbird_core.evaluation.vbench import export
 from hummingbird_core.evaluation.vbench.export import export_jobs
@@ -31,6 +29,8 @@ from hummingbird_core.evaluation.vbench.scores import (
     read_results,
     totals,
 )
+from hummingbird_core.generation.jobs import VideoSettings
+from hummingbird_core.generation.model import ModelSettings
 from hummingbird_core.video import write_video
 
 PROMPTS = {  # of VBench's prompts/README.md

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ...commands.making import make_missing
-from ...commands.options import (
+from ...cli.options import (
     ENGINE_DEFAULTS,
     add_engine,
     add_model,
@@ -19,6 +18,7 @@ from ...commands.options import (
     video_settings,
 )
 from ...errors import InputError
+from ...generation.run import make_missing
 from ...video.files import atomic_output
 from .flicker import score_file
 from .official import evaluate

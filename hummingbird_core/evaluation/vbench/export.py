@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from ...commands.jobs import Job, VideoSettings, describe
-from ...commands.model import ModelSettings
 from ...errors import InputError, OutputError
+from ...generation.jobs import Job, VideoSettings, describe
+from ...generation.model import ModelSettings
 from .prompts import MOST_SAMPLES, all_prompts, prompts_of, video_name
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..training.pruning.files import ChooseMap
+    from ...training.pruning.files import ChooseMap
 
 EPILOG = """\
 examples:
@@ -45,9 +45,9 @@ def run(args: argparse.Namespace) -> None:
     """Prune with a progress bar in bytes, and say what was written."""
     from tqdm import tqdm
 
-    from ..devices import DTYPES
-    from ..hub.local import find_model
-    from ..training.pruning.files import prune_checkpoint
+    from ...devices import DTYPES
+    from ...hub.local import find_model
+    from ...training.pruning.files import prune_checkpoint
 
     with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:
 
@@ -76,8 +76,8 @@ def _map_chooser(args: argparse.Namespace) -> ChooseMap:
     """What makes the map, once the teacher's shape is known."""
     from dataclasses import replace
 
-    from ..training.pruning.block_map import map_to, read_map
-    from ..unet.model import UNetConfig
+    from ...training.pruning.block_map import map_to, read_map
+    from ...unet.model import UNetConfig
 
     if args.map:
         mapping = read_map(args.map)

@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..generation.jobs import (
+    Job,
+    VideoSettings,
+    check,
+    describe,
+    file_name,
+    read_prompt_file,
+)
+from ..generation.model import ModelSettings
+from ..generation.run import make_missing
 from ..video.files import SUFFIXES
 from .enhance import check_requests, naming_options, tokenizer_of, warn
-from .jobs import Job, VideoSettings, check, describe, file_name, read_prompt_file
-from .making import make_missing
-from .model import ModelSettings
 from .options import (
     ENGINE_DEFAULTS,
     add_engine,

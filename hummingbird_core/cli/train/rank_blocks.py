@@ -6,7 +6,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from ..training.pruning.rank_settings import RankSettings
+from ...training.pruning.rank_settings import RankSettings
 
 EPILOG = """\
 examples:
@@ -82,8 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, print the table, and write the files."""
-    from ..devices import DTYPES
-    from ..training.pruning.rank_blocks import rank_blocks
+    from ...devices import DTYPES
+    from ...training.pruning.rank_blocks import rank_blocks
 
     settings = RankSettings(
         **{field.name: vars(args)[field.name] for field in fields(RankSettings)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .train_options import add_stage, stage_recipe
+from .options import add_stage, stage_recipe
 
 EPILOG = """\
 examples:
@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train, and say what was written."""
     recipe = stage_recipe(args, "tune")
-    from ..training.processes import connect
-    from ..training.tune import tune
+    from ...training.processes import connect
+    from ...training.tune import tune
 
     files = tune(
         args.teacher,

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _kinds(command: str) -> dict[str, str]:
     """Names of the commands of this kind -> what they do."""
-    from ..cli import COMMANDS
+    from . import COMMANDS
 
     return {name: text for name, (_, text) in COMMANDS.items() if name.startswith(f"{command} ")}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import HummingbirdError, InputError
-from .jobs import VideoSettings, read_prompt_file
+from ..generation.jobs import VideoSettings, read_prompt_file
 
 if TYPE_CHECKING:
     from ..prompts import EnhancedPrompt

@@ -16,30 +16,30 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import __version__
-from .errors import HummingbirdError, MissingPackageError, memory_advice
+from .. import __version__
+from ..errors import HummingbirdError, MissingPackageError, memory_advice
 
 # What to type -> (module in hummingbird_core, what it does).
 COMMANDS = {
-    "generate": ("commands.generate", "turn a prompt, or a file of prompts, into videos"),
-    "enhance": ("commands.enhance", "make prompts better: built in, local model or server"),
-    "score": ("commands.score", "say how good videos are, and what is wrong with them"),
-    "curate": ("commands.curate", "turn a pile of videos into training shards, with a report"),
-    "convert": ("commands.convert", "turn a released checkpoint into one safe, smaller file"),
-    "download": ("commands.download", "fetch a released checkpoint from its authors"),
-    "info": ("commands.info", "say what a checkpoint holds, without loading it"),
-    "doctor": ("commands.doctor", "say what this machine has and what would run on it"),
-    "bench": ("commands.bench", "measure speed and memory, never without checking the output"),
-    "train": ("commands.kinds", "list the kinds of training"),
-    "train nano": ("commands.train_nano", "make the built-in model again"),
-    "train prune": ("commands.train_prune", "make a student of a teacher's blocks"),
-    "train rank-blocks": ("commands.train_rank_blocks", "find out which blocks matter least"),
-    "train distil": ("commands.train_distil", "stage 1: a student learns its teacher's noise"),
-    "train tune": ("commands.train_tune", "stage 2: few steps, and rewards"),
-    "train recipe": ("commands.train_recipe", "print a recipe of the package, comments and all"),
-    "train decoder": ("commands.train_decoder", "make a smaller, faster VAE decoder"),
-    "train lora": ("commands.train_lora", "teach a model a style or a subject"),
-    "evaluate": ("commands.kinds", "list the kinds of evaluation"),
+    "generate": ("cli.generate", "turn a prompt, or a file of prompts, into videos"),
+    "enhance": ("cli.enhance", "make prompts better: built in, local model or server"),
+    "score": ("cli.score", "say how good videos are, and what is wrong with them"),
+    "curate": ("cli.curate", "turn a pile of videos into training shards, with a report"),
+    "convert": ("cli.convert", "turn a released checkpoint into one safe, smaller file"),
+    "download": ("cli.download", "fetch a released checkpoint from its authors"),
+    "info": ("cli.info", "say what a checkpoint holds, without loading it"),
+    "doctor": ("cli.doctor", "say what this machine has and what would run on it"),
+    "bench": ("cli.bench", "measure speed and memory, never without checking the output"),
+    "train": ("cli.kinds", "list the kinds of training"),
+    "train nano": ("cli.train.nano", "make the built-in model again"),
+    "train prune": ("cli.train.prune", "make a student of a teacher's blocks"),
+    "train rank-blocks": ("cli.train.rank_blocks", "find out which blocks matter least"),
+    "train distil": ("cli.train.distil", "stage 1: a student learns its teacher's noise"),
+    "train tune": ("cli.train.tune", "stage 2: few steps, and rewards"),
+    "train recipe": ("cli.train.recipe", "print a recipe of the package, comments and all"),
+    "train decoder": ("cli.train.tiny_decoder", "make a smaller, faster VAE decoder"),
+    "train lora": ("cli.train.lora", "teach a model a style or a subject"),
+    "evaluate": ("cli.kinds", "list the kinds of evaluation"),
     "evaluate nano": ("evaluation.nano", "measure the built-in model on held-out prompts"),
     "evaluate vbench": ("evaluation.vbench.command", "the VBench benchmark: videos, scores, total"),
 }
@@ -94,7 +94,7 @@ def _run(name: str, arguments: list[str]) -> int:
     try:
         return _run_module(name, arguments)
     except ModuleNotFoundError as error:
-        if not (error.name or "").startswith(f"{__package__}."):
+        if not (error.name or "").startswith(__package__.removesuffix("cli")):
             raise
         raise MissingPackageError(
             f"the ComfyUI pack leaves out what `hummingbird {name}` needs: pip install the "
@@ -104,7 +104,7 @@ def _run(name: str, arguments: list[str]) -> int:
 
 def _run_module(name: str, arguments: list[str]) -> int:
     module_name, summary = COMMANDS[name]
-    module = importlib.import_module(f".{module_name}", package=__package__)
+    module = importlib.import_module(f"..{module_name}", package=__package__)
     parser = _Parser(
         prog=f"hummingbird {name}",
         description=f"{summary[0].upper()}{summary[1:]}.",
@@ -132,6 +132,3 @@ def _no_command(arguments: list[str]) -> int:
     parser.print_help()
     return 0
 
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from .jobs import VideoSettings
-from .model import ModelSettings
+from ..generation.jobs import VideoSettings
+from ..generation.model import ModelSettings
 
 if TYPE_CHECKING:
     from ..engines.local import Engine

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..training.train_settings import TrainSettings
+    from ...training.train_settings import TrainSettings
 
 EPILOG = """\
 examples:
@@ -44,16 +44,16 @@ def run(args: argparse.Namespace) -> None:
     """Prune, distil, measure and write the decoder."""
     import torch
 
-    from ..checkpoints.load import load_checkpoint
-    from ..errors import InputError
-    from ..files import check_destination
-    from ..hub.local import BUILT_IN, find_model
-    from ..training.data.single_frames import open_frames
-    from ..training.nano.world import single_frames
-    from ..training.preparing import freeze
-    from ..training.processes import connect
-    from ..training.pruning.decoder import prune_decoder
-    from ..training.pruning.decoder_distillation import (
+    from ...checkpoints.load import load_checkpoint
+    from ...errors import InputError
+    from ...files import check_destination
+    from ...hub.local import BUILT_IN, find_model
+    from ...training.data.single_frames import open_frames
+    from ...training.nano.world import single_frames
+    from ...training.preparing import freeze
+    from ...training.processes import connect
+    from ...training.pruning.decoder import prune_decoder
+    from ...training.pruning.decoder_distillation import (
         distil_decoder,
         held_out_pictures,
         psnr_against,
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _settings(args: argparse.Namespace) -> TrainSettings:
-    from ..training.train_settings import TrainSettings
+    from ...training.train_settings import TrainSettings
 
     return TrainSettings(
         steps=args.steps,

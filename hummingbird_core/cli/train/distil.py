@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .train_options import add_stage, stage_recipe
+from .options import add_stage, stage_recipe
 
 EPILOG = """\
 examples:
@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train, and say what was written."""
     recipe = stage_recipe(args, "distil")
-    from ..training.distil import distil
-    from ..training.processes import connect
+    from ...training.distil import distil
+    from ...training.processes import connect
 
     path = distil(args.teacher, args.student, args.data, recipe, args.output, args.latents)
     if connect().is_main_process:

@@ -1,0 +1,1 @@
+"""`hummingbird train KIND`: one module for each kind of training."""

@@ -1,0 +1,1 @@
+"""Many videos: jobs from prompts, models to make them, engines to share the work."""
