@@ -24,7 +24,7 @@ from comfy_server import ComfyServer
 from torch import Tensor
 from workflow_graphs import Graph, node
 
-from hummingbird_core.evaluation.bench_measure import (
+from hummingbird_core.bench.measure import (
     TOTAL,
     Equality,
     Repeats,
@@ -35,8 +35,8 @@ from hummingbird_core.evaluation.bench_measure import (
     Way,
     measure,
 )
-from hummingbird_core.evaluation.bench_models import BenchSettings, load_pipeline
-from hummingbird_core.evaluation.bench_report import Chart, Report, Row, write_report
+from hummingbird_core.bench.models import BenchSettings, load_pipeline
+from hummingbird_core.bench.report import Chart, Report, Row, write_report
 from hummingbird_core.pipeline import HummingbirdPipeline, VideoOutput
 from hummingbird_core.video import write_video
 

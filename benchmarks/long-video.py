@@ -23,17 +23,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from hummingbird_core.evaluation.bench_peak import MIB, in_fresh_process, measure_peak
-from hummingbird_core.evaluation.bench_report import environment, markdown_table
-from hummingbird_core.evaluation.nano import PROMPT_SEED
+from hummingbird_core.bench.peak_memory import MIB, in_fresh_process, measure_peak
+from hummingbird_core.bench.report import environment, markdown_table
 from hummingbird_core.evaluation.seams import measure_seams
-from hummingbird_core.evaluation.shape_reader import read_video
+from hummingbird_core.nano.evaluate import PROMPT_SEED
+from hummingbird_core.nano.readers.shapes import read_video
+from hummingbird_core.nano.world.motion import DIRECTIONS
+from hummingbird_core.nano.world.shapes import ShapeScene, random_shape
+from hummingbird_core.nano.world.world import samples
 from hummingbird_core.pipeline import HummingbirdPipeline, to_uint8
 from hummingbird_core.sampling import initial_noise, step_noises
 from hummingbird_core.sampling.context_windows import ContextWindows, shared_noise
-from hummingbird_core.training.nano.motion import DIRECTIONS
-from hummingbird_core.training.nano.shapes import ShapeScene, random_shape
-from hummingbird_core.training.nano.world import samples
 from hummingbird_core.video import atomic_output
 
 ANY_LENGTH = 10**6

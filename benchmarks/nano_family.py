@@ -23,10 +23,10 @@ from statistics import fmean
 
 from hummingbird_core.engines.local.journal import Journal, read_journal
 
+from hummingbird_core.bench.report import environment, markdown_table
 from hummingbird_core.devices import best_device
-from hummingbird_core.evaluation.bench_report import environment, markdown_table
-from hummingbird_core.evaluation.nano import SUBJECTS, evaluate
 from hummingbird_core.files import sha256_of_file
+from hummingbird_core.nano.evaluate import SUBJECTS, evaluate
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.training.distil import distil
 from hummingbird_core.training.nano.making import TEACHER_FILE

@@ -22,13 +22,13 @@ from pathlib import Path
 import torch
 from recording import write_results
 
-from hummingbird_core.evaluation.nano import Accuracy
-from hummingbird_core.evaluation.picture_reader import read_pictures
 from hummingbird_core.lora import load_lora, merge_lora
+from hummingbird_core.nano.evaluate import Accuracy
+from hummingbird_core.nano.readers.images import read_pictures
+from hummingbird_core.nano.world.backgrounds import random_ground
+from hummingbird_core.nano.world.images import PICTURES, random_picture
+from hummingbird_core.nano.world.motion import DIRECTIONS
 from hummingbird_core.pipeline import HummingbirdPipeline, to_uint8
-from hummingbird_core.training.nano.grounds import random_ground
-from hummingbird_core.training.nano.motion import DIRECTIONS
-from hummingbird_core.training.nano.pictures import PICTURES, random_picture
 from hummingbird_core.training.personal.personalise import PersonalSettings, personalise
 from hummingbird_core.video import write_video
 

@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from tqdm import tqdm
 
-from hummingbird_core.evaluation.bench_models import BenchSettings, load_full_vae
+from hummingbird_core.bench.models import BenchSettings, load_full_vae
 from hummingbird_core.lora.layers import new_lora
 from hummingbird_core.sampling import consistency_function
 from hummingbird_core.training.distances import pseudo_huber

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from recording import write_results
 
-from hummingbird_core.evaluation.bench_peak import peak_rss
+from hummingbird_core.bench.peak_memory import peak_rss
 from hummingbird_core.vqa import DOVER, score_video
 
 FRAMES, HEIGHT, WIDTH = 16, 320, 512

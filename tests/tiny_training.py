@@ -24,8 +24,8 @@ import torch
 
 from hummingbird_core.lora.layers import inject_lora, new_lora
 from hummingbird_core.training.data.batch import batch_of
+from hummingbird_core.training.data.nano_clips import WorldClips
 from hummingbird_core.training.nano.text import build_text_encoder
-from hummingbird_core.training.nano.world_clips import WorldClips
 from hummingbird_core.training.noise import NoiseSettings
 from hummingbird_core.training.objectives import Consistency, OutputKD
 from hummingbird_core.training.parts import Part

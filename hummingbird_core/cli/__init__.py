@@ -40,8 +40,8 @@ COMMANDS = {
     "train decoder": ("cli.train.tiny_decoder", "make a smaller, faster VAE decoder"),
     "train lora": ("cli.train.lora", "teach a model a style or a subject"),
     "evaluate": ("cli.kinds", "list the kinds of evaluation"),
-    "evaluate nano": ("evaluation.nano", "measure the built-in model on held-out prompts"),
-    "evaluate vbench": ("evaluation.vbench.command", "the VBench benchmark: videos, scores, total"),
+    "evaluate nano": ("nano.evaluate", "measure the built-in model on held-out prompts"),
+    "evaluate vbench": ("cli.evaluate", "the VBench benchmark: videos, scores, total"),
 }
 
 EPILOG = """\
@@ -131,4 +131,3 @@ def _no_command(arguments: list[str]) -> int:
         parser.error(f"there is no command {' '.join(unknown[:2])!r}, expected one of: {known}")
     parser.print_help()
     return 0
-

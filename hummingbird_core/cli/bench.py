@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from ..evaluation.bench_models import BenchSettings
-    from ..evaluation.bench_report import Report
+    from ..bench.models import BenchSettings
+    from ..bench.report import Report
 
 EPILOG = """\
 tables:
@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure one table, print it and write it."""
-    from ..evaluation.bench_report import write_report
+    from ..bench.report import write_report
 
     _fill_in(args)
     report = _measure(args, _settings(args))
@@ -95,9 +95,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _measure(args: argparse.Namespace, settings: BenchSettings) -> Report:
-    from ..evaluation.bench_measure import Repeats
+    from ..bench.measure import Repeats
 
-    table = importlib.import_module(f"..evaluation.bench_{args.table}", package=__package__)
+    table = importlib.import_module(f"..bench.{args.table}", package=__package__)
     repeats = Repeats(args.repeats, args.warm_up, LEAST_SECONDS)
     return table.report(settings, repeats, _command(args))
 
@@ -124,7 +124,7 @@ def _fill_in(args: argparse.Namespace) -> None:
 
 
 def _settings(args: argparse.Namespace) -> BenchSettings:
-    from ..evaluation.bench_models import BenchSettings
+    from ..bench.models import BenchSettings
 
     height, width = _size(args.size) if args.size else (None, None)
     counts = (*args.frames, args.batch, args.teacher_steps, *args.student_steps)

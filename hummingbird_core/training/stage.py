@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from ..checkpoints.load import load_checkpoint
 from ..errors import CheckpointError, InputError
 from ..hub.local import find_model
+from ..nano.latents import SCALING_FACTOR
 from ..text.encoder import TextEncoder
 from ..unet.model import PRESETS, HummingbirdUNet, UNetConfig
 from .data.batch import ClipSource, batch_of
 from .data.clip_sources import Mixture, open_clips
+from .data.nano_clips import WorldClips
 from .judging import make_judging
-from .nano.latents import SCALING_FACTOR
-from .nano.world_clips import WorldClips
 from .noise import NoiseSettings
 from .objectives import Objective, RewardFeedback, check_objectives, weighted_terms
 from .parts import Part

@@ -13,13 +13,13 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from ..nano.latents import clamp_to_range
 from ..sampling.consistency import GRID_STRIDE, consistency_function, predict_x0, rescale_latents
 from ..sampling.ddim import ddim_step
 from ..text.encoder import TextEncoder
 from ..unet.model import HummingbirdUNet
 from .data.batch import ClipBatch
 from .guidance import Conditions, guided_prediction, predict
-from .nano.latents import clamp_to_range
 from .noise import NoiseSettings, draw_timesteps, noise_between
 from .on_policy import own_samples
 from .parts import Part

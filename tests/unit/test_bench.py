@@ -13,11 +13,9 @@ from helpers import relative_l2, rnd
 from safetensors.torch import load_file, save_file
 from tiny_vae import tiny_vae
 
-from hummingbird_core.errors import InputError, NumericalError
-from hummingbird_core.evaluation import plain_reference
-from hummingbird_core.evaluation.bench_fit import if_it_fits
-from hummingbird_core.evaluation.bench_growth import points
-from hummingbird_core.evaluation.bench_measure import (
+from hummingbird_core.bench import plain_reference
+from hummingbird_core.bench.growth import points
+from hummingbird_core.bench.measure import (
     TOTAL,
     Equality,
     Repeats,
@@ -25,24 +23,20 @@ from hummingbird_core.evaluation.bench_measure import (
     Speedup,
     Timing,
     Way,
+    if_it_fits,
     measure,
 )
-from hummingbird_core.evaluation.bench_models import BenchSettings, unet_inputs
-from hummingbird_core.evaluation.bench_peak import (
+from hummingbird_core.bench.models import BenchSettings, unet_inputs
+from hummingbird_core.bench.peak_memory import (
     MIB,
     in_fresh_process,
     measure_loading,
     measure_peak,
     measure_usage,
 )
-from hummingbird_core.evaluation.bench_report import (
-    Chart,
-    Report,
-    environment,
-    markdown_table,
-    write_report,
-)
-from hummingbird_core.evaluation.plain_reference import PlainUNet, plain_decode
+from hummingbird_core.bench.plain_reference import PlainUNet, plain_decode
+from hummingbird_core.bench.report import Chart, Report, environment, markdown_table, write_report
+from hummingbird_core.errors import InputError, NumericalError
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.vae import decode_latents
 

@@ -10,17 +10,15 @@ import pytest
 import torch
 from helpers import relative_l2
 
+from hummingbird_core.bench import decoders as bench_decoders
+from hummingbird_core.bench import devices as bench_devices
+from hummingbird_core.bench import growth as bench_growth
+from hummingbird_core.bench import memory as bench_memory
+from hummingbird_core.bench import modules as bench_modules
+from hummingbird_core.bench.measure import EXACT, ROUNDED, Repeats
+from hummingbird_core.bench.models import BenchSettings
 from hummingbird_core.cli import bench
 from hummingbird_core.errors import InputError, NumericalError
-from hummingbird_core.evaluation import (
-    bench_decoders,
-    bench_devices,
-    bench_growth,
-    bench_memory,
-    bench_modules,
-)
-from hummingbird_core.evaluation.bench_measure import EXACT, ROUNDED, Repeats
-from hummingbird_core.evaluation.bench_models import BenchSettings
 
 TINY = BenchSettings(height=32, width=32, frames=(2,))
 HUGE = replace(TINY, height=2**26, width=2**26)  # no processor has addresses for so much

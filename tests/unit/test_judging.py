@@ -12,10 +12,10 @@ import torch
 pytest.importorskip("accelerate", reason="needs the extra train")
 
 from hummingbird_core.errors import InputError
+from hummingbird_core.nano.world.shapes import random_shape
+from hummingbird_core.nano.world.world import samples
 from hummingbird_core.training.judging import Judging, load_judge, make_judging
 from hummingbird_core.training.nano.autoencoder import build_vae
-from hummingbird_core.training.nano.shapes import random_shape
-from hummingbird_core.training.nano.world import samples
 from hummingbird_core.training.objectives import RewardFeedback
 from hummingbird_core.training.progress import read_losses
 from hummingbird_core.training.recipe import read_recipe

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from hummingbird_core.evaluation.nano import SUBJECTS, Accuracy
-from hummingbird_core.evaluation.picture_reader import PictureReading, read_pictures
-from hummingbird_core.evaluation.shape_reader import Reading, read_video
-from hummingbird_core.training.nano.latents import foreground_weight, picture_latents
-from hummingbird_core.training.nano.motion import SIZE
-from hummingbird_core.training.nano.pictures import PICTURES, random_picture, sprite
-from hummingbird_core.training.nano.shapes import random_shape
-from hummingbird_core.training.nano.world import is_held_out, samples, vocabulary
+from hummingbird_core.nano.evaluate import SUBJECTS, Accuracy
+from hummingbird_core.nano.latents import foreground_weight, picture_latents
+from hummingbird_core.nano.readers.images import PictureReading, read_pictures
+from hummingbird_core.nano.readers.shapes import Reading, read_video
+from hummingbird_core.nano.world.images import PICTURES, random_picture, sprite
+from hummingbird_core.nano.world.motion import SIZE
+from hummingbird_core.nano.world.shapes import random_shape
+from hummingbird_core.nano.world.world import is_held_out, samples, vocabulary
 
 HALVES = [random_shape, random_picture]
 

@@ -22,8 +22,8 @@ from tiny_training import (
 from hummingbird_core.errors import InputError
 from hummingbird_core.sampling import add_noise, latent_scale
 from hummingbird_core.training.data.batch import batch_of
+from hummingbird_core.training.data.nano_clips import WorldClips
 from hummingbird_core.training.nano.autoencoder import build_vae
-from hummingbird_core.training.nano.world_clips import WorldClips
 from hummingbird_core.training.noise import NoiseSettings
 from hummingbird_core.training.objectives import (
     Consistency,

@@ -13,8 +13,8 @@ import torch
 from helpers import DEVICES, relative_l2
 from loras import some_lora
 
+from hummingbird_core.bench.peak_memory import MIB, in_fresh_process
 from hummingbird_core.errors import InputError
-from hummingbird_core.evaluation.bench_peak import MIB, in_fresh_process
 from hummingbird_core.generation.model import ModelSettings
 from hummingbird_core.lora import save_lora
 from hummingbird_core.offload import (

@@ -15,9 +15,9 @@ import torch
 from helpers import relative_l2
 
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
-from hummingbird_core.evaluation.nano import SUBJECTS, evaluate
-from hummingbird_core.evaluation.shape_reader import read_video
 from hummingbird_core.hub.local import find_model
+from hummingbird_core.nano.evaluate import SUBJECTS, evaluate
+from hummingbird_core.nano.readers.shapes import read_video
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import initial_noise, step_noises
 from hummingbird_core.training.nano.autoencoder import build_vae

@@ -8,12 +8,12 @@ import logging
 import pytest
 from chat_server import chat_server, fails, says
 
+from hummingbird_core.nano.world.world import vocabulary
 from hummingbird_core.prompts import ChatEnhancer, FunctionChat, create_enhancer
 from hummingbird_core.prompts.cache import CachedChat, default_cache_dir
 from hummingbird_core.prompts.chat_enhancer import SYSTEM_PROMPTS, system_prompt
 from hummingbird_core.prompts.server import ServerUnavailableError
 from hummingbird_core.text.tokenizer import ClipTokenizer, WordTokenizer
-from hummingbird_core.training.nano.world import vocabulary
 
 CLIP = ClipTokenizer()
 NANO = WordTokenizer.from_words(vocabulary())

@@ -8,10 +8,10 @@ import random
 import pytest
 
 from hummingbird_core.errors import InputError
+from hummingbird_core.nano.world.world import samples, vocabulary
 from hummingbird_core.prompts import BuiltinEnhancer, phrases
 from hummingbird_core.prompts.subject import lost_words, subject_words
 from hummingbird_core.text.tokenizer import ClipTokenizer, WordTokenizer
-from hummingbird_core.training.nano.world import samples, vocabulary
 
 CLIP = ClipTokenizer()
 BUILTIN = BuiltinEnhancer(CLIP)

@@ -13,8 +13,8 @@ from tiny_vae import tiny_vae
 from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.errors import CheckpointError, InputError
 from hummingbird_core.hub.local import find_model
+from hummingbird_core.nano.world.world import single_frames
 from hummingbird_core.training.data.single_frames import VideoFrames, open_frames
-from hummingbird_core.training.nano.world import single_frames
 from hummingbird_core.training.pruning.decoder import prune_decoder
 from hummingbird_core.training.pruning.decoder_distillation import (
     distil_decoder,

@@ -11,12 +11,12 @@ from command_line import error_of, run
 
 from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.errors import InputError
+from hummingbird_core.nano.world.images import random_picture
+from hummingbird_core.nano.world.shapes import random_shape
+from hummingbird_core.nano.world.world import is_held_out, samples
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import predict_x0
 from hummingbird_core.training.data.batch import ClipBatch
-from hummingbird_core.training.nano.pictures import random_picture
-from hummingbird_core.training.nano.shapes import random_shape
-from hummingbird_core.training.nano.world import is_held_out, samples
 from hummingbird_core.training.pruning import analysis
 from hummingbird_core.training.pruning.analysis import (
     TIMESTEPS,

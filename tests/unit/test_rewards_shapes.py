@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.evaluation.shape_reader import Reading, read_video
-from hummingbird_core.training.nano import motion, shapes
-from hummingbird_core.training.nano.world import samples
+from hummingbird_core.nano.readers.shapes import Reading, read_video
+from hummingbird_core.nano.world import motion, shapes
+from hummingbird_core.nano.world.world import samples
 from hummingbird_core.training.rewards.shapes import (
     SIGNATURES,
     Measures,

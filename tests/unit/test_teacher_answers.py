@@ -9,10 +9,10 @@ import torch
 from tiny_training import GRID, OWN, STAGE_1, STUDENT, TEACHER, a_step, tiny_models
 
 from hummingbird_core.errors import InputError
+from hummingbird_core.nano.latents import SCALING_FACTOR
 from hummingbird_core.sampling import latent_scale, predict_x0, scale_latents
 from hummingbird_core.sampling.ddim import ddim_step
 from hummingbird_core.training.guidance import guided_prediction
-from hummingbird_core.training.nano.latents import SCALING_FACTOR
 from hummingbird_core.training.objectives import OutputKD
 from hummingbird_core.training.parts import Part
 from hummingbird_core.training.pruning.block_map import map_to

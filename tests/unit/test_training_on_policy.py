@@ -10,8 +10,8 @@ from tiny_training import OWN, STUDENT, TEACHER, tiny_models
 
 from hummingbird_core.sampling import denoise_consistency
 from hummingbird_core.training.data.batch import batch_of
+from hummingbird_core.training.data.nano_clips import WorldClips
 from hummingbird_core.training.guidance import predict
-from hummingbird_core.training.nano.world_clips import WorldClips
 from hummingbird_core.training.objectives import OutputKD
 from hummingbird_core.training.on_policy import own_samples
 from hummingbird_core.training.parts import Part

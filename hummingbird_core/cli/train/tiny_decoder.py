@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> None:
     from ...errors import InputError
     from ...files import check_destination
     from ...hub.local import BUILT_IN, find_model
+    from ...nano.world.world import single_frames
     from ...training.data.single_frames import open_frames
-    from ...training.nano.world import single_frames
     from ...training.preparing import freeze
     from ...training.processes import connect
     from ...training.pruning.decoder import prune_decoder

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ...nano.latents import SCALING_FACTOR, picture_latents
+from ...nano.world.world import single_frames
 from ..parts import Part
 from ..train_settings import TrainSettings
 from ..trainer import train
-from .latents import SCALING_FACTOR, picture_latents
-from .world import single_frames
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL

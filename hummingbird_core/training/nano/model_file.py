@@ -12,10 +12,10 @@ from safetensors.torch import save
 from ...checkpoints.layout import CONFIG_KEY, TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
 from ...checkpoints.load import LICENCE_KEY, PRESET_KEY, TOKENIZER_KEY
 from ...files import check_destination, complete_or_absent
+from ...nano.latents import SCALING_FACTOR, preview_colours
 from ...text.encoder import TextEncoder, text_encoder_to_openclip
 from ...unet.model import HummingbirdUNet
 from ...vae.codec import diffusers_to_ldm
-from .latents import SCALING_FACTOR, preview_colours
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL

@@ -15,9 +15,12 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from ...nano.latents import foreground_weight
+from ...nano.world.motion import LONG_FRAMES, NUM_FRAMES
 from ...text.encoder import TextEncoder
 from ...unet.model import HummingbirdUNet, UNetConfig
 from ..data.batch import batch_of
+from ..data.nano_clips import WorldClips
 from ..distances import x0_weight
 from ..noise import NoiseSettings, draw_timesteps, noise_between
 from ..parts import Part
@@ -25,9 +28,6 @@ from ..preparing import freeze
 from ..processes import connect
 from ..train_settings import TrainSettings
 from ..trainer import train
-from .latents import foreground_weight
-from .motion import LONG_FRAMES, NUM_FRAMES
-from .world_clips import WorldClips
 
 CAPTION_DROPOUT = 0.1  # share of clips without text, for classifier-free guidance
 NOISE = NoiseSettings(timesteps="slots", pure_last_step=True)

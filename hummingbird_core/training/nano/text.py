@@ -15,16 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...nano.world import world
+from ...nano.world.backgrounds import GROUNDS
+from ...nano.world.images import PICTURES
+from ...nano.world.motion import DIRECTIONS
+from ...nano.world.shapes import COLOURS, SHAPES
 from ...text.encoder import TextConfig, TextEncoder
 from ...text.tokenizer import PADDING_ID, WordTokenizer
 from ..parts import Part
 from ..train_settings import TrainSettings
 from ..trainer import train
-from . import world
-from .grounds import GROUNDS
-from .motion import DIRECTIONS
-from .pictures import PICTURES
-from .shapes import COLOURS, SHAPES
 
 WORD_STD = 0.5
 UNSAID = ""

@@ -6,11 +6,11 @@ from itertools import islice
 
 import torch
 
-from ...evaluation.nano import SUBJECTS, evaluate
 from ...files import named_function
+from ...nano.evaluate import SUBJECTS, evaluate
+from ...nano.world.world import samples
 from ...pipeline import HummingbirdPipeline
 from ..data.batch import ClipBatch
-from ..nano.world import samples
 from .analysis import Metric
 
 CLIP_SEED, PROMPT_SEED = 11, 12  # of scenes that neither training nor the final evaluation sees

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...evaluation.shape_reader import Reading, read_video
+from ...nano.readers.shapes import Reading, read_video
 from .shapes import read_caption
 
 

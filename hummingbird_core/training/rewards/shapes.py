@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ..nano.motion import DIRECTIONS, WAYS
-from ..nano.shapes import COLOURS, SHAPES
+from ...nano.world.motion import DIRECTIONS, WAYS
+from ...nano.world.shapes import COLOURS, SHAPES
 from .base import strided_frames
 
 BLUR = 1.2  # pixels; carries gradients from the edge of a shape to the pixels beyond it

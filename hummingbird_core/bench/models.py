@@ -29,7 +29,7 @@ from ..text.encoder import text_encoder_to_openclip
 from ..unet.model import HummingbirdUNet, UNetConfig
 from ..vae.codec import SCALING_FACTOR, diffusers_to_ldm
 from ..vae.tiny import PrunedDecoderConfig, build_pruned_decoder, load_fast_decoder
-from .bench_measure import EXACT, ROUNDED
+from .measure import EXACT, ROUNDED
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny

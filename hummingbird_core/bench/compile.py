@@ -13,10 +13,9 @@ from torch import Tensor
 
 from ..errors import MissingPackageError, first_line
 from ..unet.model import HummingbirdUNet
-from .bench_fit import is_out_of_memory
-from .bench_measure import TOTAL, Repeats, Stopwatch, Way, measure
-from .bench_models import BenchSettings, load_unet, unet_inputs
-from .bench_report import Chart, Report
+from .measure import TOTAL, Repeats, Stopwatch, Way, is_out_of_memory, measure
+from .models import BenchSettings, load_unet, unet_inputs
+from .report import Chart, Report
 
 OURS, COMPILED = "ours", "ours, compiled"
 CALLS = 3  # until CUDA graphs are recorded

@@ -24,12 +24,12 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from ..pipeline import HummingbirdPipeline
-from ..training.nano.pictures import random_picture
-from ..training.nano.shapes import random_shape
-from ..training.nano.world import Draw, samples
 from ..video.files import atomic_output
-from .picture_reader import PictureReading, read_pictures
-from .shape_reader import Reading, read_video
+from .readers.images import PictureReading, read_pictures
+from .readers.shapes import Reading, read_video
+from .world.images import random_picture
+from .world.shapes import random_shape
+from .world.world import Draw, samples
 
 PROMPT_SEED = 2026  # of the held-out prompts; their videos have seeds 0, 1, 2, ...
 

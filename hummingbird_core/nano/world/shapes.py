@@ -13,7 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .motion import FPS, NUM_FRAMES, Motion, random_grey, random_motion, sentence
+from .motion import (
+    FPS,
+    NUM_FRAMES,
+    Motion,
+    random_grey,
+    random_motion,
+    sentence,
+)
 
 COLOURS = {
     "red": (0.90, 0.12, 0.12),

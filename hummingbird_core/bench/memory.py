@@ -11,9 +11,8 @@ from torch import Tensor
 
 from ..unet.model import HummingbirdUNet
 from ..vae.codec import decode_latents
-from .bench_fit import if_it_fits
-from .bench_measure import Equality, Repeats
-from .bench_models import (
+from .measure import Equality, Repeats, if_it_fits
+from .models import (
     BenchSettings,
     load_fast_decoders,
     load_full_vae,
@@ -21,9 +20,9 @@ from .bench_models import (
     random_tensor,
     unet_inputs,
 )
-from .bench_peak import MIB, Peak, in_fresh_process, measure_peak
-from .bench_report import Chart, Report, Row
+from .peak_memory import MIB, Peak, in_fresh_process, measure_peak
 from .plain_reference import PlainUNet, plain_decode
+from .report import Chart, Report, Row
 
 UNET_SETTINGS = ("plain", "ours")
 TILED = "ours, 1 frame at a time in tiles of half its height"

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
-from .grounds import GROUNDS
+from .backgrounds import GROUNDS
+from .images import PICTURES, PictureScene, random_picture
 from .motion import OPENINGS, VERBS, WAYS
-from .pictures import PICTURES, PictureScene, random_picture
 from .shapes import COLOURS, SHAPES, ShapeScene, random_shape
 
 Scene = ShapeScene | PictureScene

@@ -20,8 +20,7 @@ from ..errors import InputError
 from ..offload import load_in_less_memory
 from ..pipeline import HummingbirdPipeline
 from ..vae.codec import decode_latents
-from .bench_fit import if_it_fits
-from .bench_measure import (
+from .measure import (
     EXACT,
     ROUNDED,
     TOTAL,
@@ -29,11 +28,19 @@ from .bench_measure import (
     Repeats,
     Speedup,
     Timing,
+    if_it_fits,
     row_without,
 )
-from .bench_models import BenchSettings, checkpoint_of, random_tensor, unet_inputs
-from .bench_peak import MIB, Peak, Usage, in_fresh_process, measure_loading, measure_peak
-from .bench_report import Chart, Report, Row
+from .models import BenchSettings, checkpoint_of, random_tensor, unet_inputs
+from .peak_memory import (
+    MIB,
+    Peak,
+    Usage,
+    in_fresh_process,
+    measure_loading,
+    measure_peak,
+)
+from .report import Chart, Report, Row
 
 FP8_ERROR = 0.3  # relative L2 of one call: three bits of mantissa
 

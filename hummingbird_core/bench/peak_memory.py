@@ -18,7 +18,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from .bench_measure import TOTAL, Seconds, Stopwatch
+from .measure import TOTAL, Seconds, Stopwatch
 
 Result = TypeVar("Result")
 MIB = 2**20

@@ -19,7 +19,7 @@ from ..pipeline import HummingbirdPipeline, to_uint8
 from ..sampling.consistency import initial_noise, step_noises
 from ..settings import Trained
 from ..video.files import write_video
-from .bench_measure import (
+from .measure import (
     Equality,
     Measured,
     Repeats,
@@ -30,8 +30,8 @@ from .bench_measure import (
     measure,
     row_without,
 )
-from .bench_models import PROMPT, BenchSettings, load_fast_decoders, load_pipeline
-from .bench_report import Chart, Report, Row
+from .models import PROMPT, BenchSettings, load_fast_decoders, load_pipeline
+from .report import Chart, Report, Row
 
 PUBLISHED_STEPS = 50  # of the teacher
 TEACHER_GUIDANCE = 12.0  # VideoCrafter2's own

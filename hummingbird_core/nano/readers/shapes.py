@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..training.nano.shapes import COLOURS
+from ..world.shapes import COLOURS
 
 FOREGROUND = 0.22  # least distance from the background colour, RGB in 0..1
 MIN_AREA = 30.0  # pixels

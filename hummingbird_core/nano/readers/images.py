@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..training.nano.grounds import TONES
-from ..training.nano.motion import RADIUS
-from ..training.nano.pictures import PICTURES, at_size
-from .shape_reader import heading
+from ..world.backgrounds import TONES
+from ..world.images import PICTURES, at_size
+from ..world.motion import RADIUS
+from .shapes import heading
 
 SHRINK = 2
 MIN_EXPLAINED = 0.75  # of the squared difference from the background; sharp videos reach 0.9

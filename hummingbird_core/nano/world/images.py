@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...files import ASSETS
-from .grounds import GROUNDS, Ground, plain_ground, random_ground
+from .backgrounds import GROUNDS, Ground, plain_ground, random_ground
 from .motion import FPS, NUM_FRAMES, Motion, random_motion, sentence
 
 # The pictures of the file from left to right, and which way each looks.

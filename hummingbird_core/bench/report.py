@@ -19,7 +19,7 @@ from .. import __version__
 from ..errors import MissingPackageError
 from ..reporting import figure_class
 from ..video.files import atomic_output
-from .bench_models import BenchSettings
+from .models import BenchSettings
 
 logger = logging.getLogger(__name__)
 

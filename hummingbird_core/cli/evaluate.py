@@ -8,7 +8,23 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ...cli.options import (
+from ..errors import InputError
+from ..evaluation.vbench.flicker import score_file
+from ..evaluation.vbench.official import evaluate
+from ..evaluation.vbench.prompts import SAMPLES, videos_of
+from ..evaluation.vbench.report import (
+    System,
+    draw_radar,
+    measured,
+    published,
+    to_lines,
+    to_record,
+    to_table,
+)
+from ..evaluation.vbench.scores import DIMENSIONS, read_results, write_result
+from ..generation.run import make_missing
+from ..video.files import atomic_output
+from .options import (
     ENGINE_DEFAULTS,
     add_engine,
     add_model,
@@ -17,14 +33,6 @@ from ...cli.options import (
     model_settings,
     video_settings,
 )
-from ...errors import InputError
-from ...generation.run import make_missing
-from ...video.files import atomic_output
-from .flicker import score_file
-from .official import evaluate
-from .prompts import SAMPLES, videos_of
-from .report import System, draw_radar, measured, published, to_lines, to_record, to_table
-from .scores import DIMENSIONS, read_results, write_result
 
 EPILOG = """\
 examples:
@@ -119,7 +127,7 @@ def _add_dimension(parser: argparse.ArgumentParser) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     """`export`: 2 if some videos failed."""
-    from .export import export_jobs
+    from ..evaluation.vbench.export import export_jobs
 
     model = model_settings(args)
     jobs = export_jobs(

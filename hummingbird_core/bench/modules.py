@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from ..unet.layers import Conditioning, ResBlock, SpatialTransformer, TemporalTransformer
 from ..unet.model import HummingbirdUNet
 from ..vae.codec import decode_latents
-from .bench_measure import EXACT, ROUNDED, Repeats, Way, measure
-from .bench_models import BenchSettings, load_full_vae, load_unet, random_tensor, unet_inputs
-from .bench_report import Chart, Report, Row
+from .measure import EXACT, ROUNDED, Repeats, Way, measure
+from .models import BenchSettings, load_full_vae, load_unet, random_tensor, unet_inputs
 from .plain_reference import PlainUNet, plain_decode, run_layer
+from .report import Chart, Report, Row
 
 PLAIN, OURS = "plain", "ours"
 LAYERS = (ResBlock, SpatialTransformer, TemporalTransformer)

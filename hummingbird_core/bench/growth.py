@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..unet.model import HummingbirdUNet
-from .bench_fit import if_it_fits
-from .bench_measure import Repeats, Way, measure, row_without
-from .bench_memory import call_peak
-from .bench_models import BenchSettings, load_unet, unet_inputs
-from .bench_peak import MIB, Peak, in_fresh_process
-from .bench_report import Chart, Report, Row
+from .measure import Repeats, Way, if_it_fits, measure, row_without
+from .memory import call_peak
+from .models import BenchSettings, load_unet, unet_inputs
+from .peak_memory import MIB, Peak, in_fresh_process
 from .plain_reference import PlainUNet
+from .report import Chart, Report, Row
 
 FRAMES = (8, 16, 32, 64)
 SCALES = (0.5, 1.0, 1.5, 2.0)  # of height and width

@@ -6,18 +6,19 @@ meantime slows all of them. Each is run a few times unmeasured first; medians ar
 
 from __future__ import annotations
 
+import logging
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from ..errors import InputError, NumericalError
-from .bench_fit import if_it_fits
+from ..errors import InputError, NumericalError, first_line, memory_advice
 
 EXACT = 1e-4  # relative L2 that counts as equal in float32
 ROUNDED = 3e-2  # the same where bfloat16, float16 or fp8 round on the way
@@ -293,3 +294,27 @@ def _medians(runs: Sequence[dict[str, Seconds]]) -> dict[str, Seconds]:
         )
         for part in runs[0]
     }
+
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+def if_it_fits(function: Callable[..., Result], *args: Any) -> Result | None:
+    """What `function` gives; None, and a warning, if that takes more memory than there is."""
+    try:
+        return function(*args)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        logger.warning("this does not fit into memory: %s", first_line(error))
+        return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out.
+
+    A process of ours that ended without a word counts: so a system ends what takes too much.
+    """
+    return isinstance(error, BrokenProcessPool) or memory_advice(error) is not None

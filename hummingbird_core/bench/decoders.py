@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..sampling.consistency import initial_noise, step_noises
 from ..vae.codec import decode_latents
-from .bench_measure import (
+from .measure import (
     Equality,
     Measured,
     Repeats,
@@ -26,7 +26,7 @@ from .bench_measure import (
     measure,
     row_without,
 )
-from .bench_models import (
+from .models import (
     BUILT_IN,
     PROMPT,
     BenchSettings,
@@ -35,8 +35,8 @@ from .bench_models import (
     load_pipeline,
     random_tensor,
 )
-from .bench_report import Chart, Report, Row
 from .plain_reference import plain_decode
+from .report import Chart, Report, Row
 
 PLAIN, FULL = "full decoder, plain", "full decoder"
 ONE_BY_ONE = "its own layers, one frame after the other"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from ..data.batch import ClipBatch
-from ..data.clip_order import numbers_of_step
-from .latents import SCALING_FACTOR, picture_latents
-from .motion import FPS, NUM_FRAMES
-from .world import samples
+from ...nano.latents import SCALING_FACTOR, picture_latents
+from ...nano.world.motion import FPS, NUM_FRAMES
+from ...nano.world.world import samples
+from .batch import ClipBatch
+from .clip_order import numbers_of_step
 
 FPS_RANGE = (6.0, 12.0)  # of 16 frames
 

@@ -1,0 +1,1 @@
+"""Speed and memory, never measured without a check of the output."""

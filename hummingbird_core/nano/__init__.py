@@ -1,0 +1,1 @@
+"""The built-in model's small world: captioned clips, readers of videos, latents."""

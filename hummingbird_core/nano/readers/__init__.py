@@ -1,0 +1,1 @@
+"""What a video of the small world shows, read by deterministic rules."""

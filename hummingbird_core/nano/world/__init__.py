@@ -1,0 +1,1 @@
+"""Captioned clips of moving shapes and images, drawn by rules."""
