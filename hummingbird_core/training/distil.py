@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError
-from .processes import connect
+from .loop.distributed import connect
+from .loop.student_file import write_student
 from .recipe import Recipe
 from .stage import load_student, load_teacher, train_student
-from .student_file import write_student
 
 
 def distil(

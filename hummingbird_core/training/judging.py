@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from ..devices import DTYPES
 from ..files import complete_or_absent
+from .loop.distributed import connect
+from .loop.modules import freeze
+from .loop.progress import read_losses
 from .objectives import Objective, RewardFeedback
-from .preparing import freeze
-from .processes import connect
-from .progress import read_losses
 from .rewards.base import Reward
 from .rewards.held_out import RewardLog, Verdict, judge
 from .rewards.loading import load_reward

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .checks import check_field
+from .configs import check_field
 from .distances import HUBER_C, noise_error, pseudo_huber, x0_weight
 from .noise import LAST_STEP
 from .rewards.base import Reward

@@ -19,15 +19,14 @@ from typing import Any
 from ..errors import InputError
 from ..files import complete_or_absent
 from ..settings import FULL_SIZE
-from .checks import check_field
+from .configs import build, check_field
 from .data.clip_order import MAX_STRIDE, ClipSettings
 from .data.clip_reading import FrameSettings
 from .data.latent_cache import MAX_GIGABYTES
-from .mappings import build
+from .loop.config import TrainSettings
 from .noise import LAST_STEP, NoiseSettings
 from .objectives import Consistency, FeatureKD, Objective, OutputKD
 from .recipe_files import recipe_text
-from .train_settings import TrainSettings
 from .validation import ValidationSettings
 
 

@@ -20,18 +20,18 @@ from .data.batch import ClipSource, batch_of
 from .data.clip_sources import Mixture, open_clips
 from .data.nano_clips import WorldClips
 from .judging import make_judging
+from .loop.distributed import connect
+from .loop.micro_batch import Part
+from .loop.modules import freeze, set_dropout
+from .loop.state import state_path, whole_weights
+from .loop.trainer import train
 from .noise import NoiseSettings
 from .objectives import Objective, RewardFeedback, check_objectives, weighted_terms
-from .parts import Part
-from .preparing import freeze, set_dropout
-from .processes import connect
 from .pruning.block_map import BlockMap, map_to, prune, read_map
 from .recipe import Recipe, RewardSettings
 from .rewards.loading import load_reward
 from .run_record import RunRecord, origins_of
 from .step import Models, draw_step
-from .trainer import train
-from .training_state import state_path, whole_weights
 from .validation import Validation
 
 if TYPE_CHECKING:

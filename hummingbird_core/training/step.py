@@ -20,9 +20,9 @@ from ..text.encoder import TextEncoder
 from ..unet.model import HummingbirdUNet
 from .data.batch import ClipBatch
 from .guidance import Conditions, guided_prediction, predict
+from .loop.micro_batch import Part
 from .noise import NoiseSettings, draw_timesteps, noise_between
 from .on_policy import own_samples
-from .parts import Part
 
 
 @dataclass(frozen=True)

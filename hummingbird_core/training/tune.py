@@ -16,11 +16,11 @@ from ..devices import DTYPES
 from ..lora.layers import lora_from_peft, new_lora
 from ..lora.merge import LoRA, merge_lora, save_lora
 from ..unet.model import HummingbirdUNet
-from .preparing import add_lora
-from .processes import connect
+from .loop.distributed import connect
+from .loop.modules import add_lora
+from .loop.student_file import write_student
 from .recipe import Recipe
 from .stage import Teacher, load_student, load_teacher, train_student
-from .student_file import write_student
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from ..sampling.ddim import sample_ddim
 from ..text.encoder import TextEncoder
 from ..unet.model import HummingbirdUNet
 from ..video.files import write_video
-from .checks import check_field
+from .configs import check_field
 from .judging import Judging
 from .noise import NoiseSettings
 

@@ -10,9 +10,9 @@ from torch import nn
 from hummingbird_core.sampling import boundary_scalings
 from hummingbird_core.training.distances import pseudo_huber
 from hummingbird_core.training.guidance import Conditions
+from hummingbird_core.training.loop.micro_batch import Part
 from hummingbird_core.training.noise import NoiseSettings, draw_timesteps
 from hummingbird_core.training.objectives import Consistency
-from hummingbird_core.training.parts import Part
 from hummingbird_core.training.step import Models, Step
 
 TOLERANCE = 1e-5  # relative L2

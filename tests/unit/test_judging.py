@@ -15,9 +15,9 @@ from hummingbird_core.errors import InputError
 from hummingbird_core.nano.world.shapes import random_shape
 from hummingbird_core.nano.world.world import samples
 from hummingbird_core.training.judging import Judging, load_judge, make_judging
+from hummingbird_core.training.loop.progress import read_losses
 from hummingbird_core.training.nano.autoencoder import build_vae
 from hummingbird_core.training.objectives import RewardFeedback
-from hummingbird_core.training.progress import read_losses
 from hummingbird_core.training.recipe import read_recipe
 from hummingbird_core.training.rewards.shape_judge import ShapeJudge
 from hummingbird_core.training.rewards.shapes import ShapesReward

@@ -15,6 +15,7 @@ from hummingbird_core.errors import CheckpointError, InputError
 from hummingbird_core.hub.local import find_model
 from hummingbird_core.nano.world.world import single_frames
 from hummingbird_core.training.data.single_frames import VideoFrames, open_frames
+from hummingbird_core.training.loop.config import TrainSettings
 from hummingbird_core.training.pruning.decoder import prune_decoder
 from hummingbird_core.training.pruning.decoder_distillation import (
     distil_decoder,
@@ -22,7 +23,6 @@ from hummingbird_core.training.pruning.decoder_distillation import (
     psnr_against,
     save_decoder,
 )
-from hummingbird_core.training.train_settings import TrainSettings
 from hummingbird_core.vae import decode_latents
 from hummingbird_core.vae.tiny import built_in_decoder, find_decoder, load_fast_decoder
 from hummingbird_core.video import write_video

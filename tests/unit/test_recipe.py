@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hummingbird_core.errors import InputError
+from hummingbird_core.training.loop.config import TrainSettings
 from hummingbird_core.training.recipe import (
     DataSettings,
     changed_keys,
@@ -12,7 +13,6 @@ from hummingbird_core.training.recipe import (
     write_recipe,
 )
 from hummingbird_core.training.recipe_files import recipe_names
-from hummingbird_core.training.train_settings import TrainSettings
 
 SMALL = "training: {steps: 5, learning_rate: 1e-3}\nobjectives: {output_kd: {}}\n"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hummingbird_core.training.progress import read_losses
+from hummingbird_core.training.loop.progress import read_losses
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the script forks its processes")
 

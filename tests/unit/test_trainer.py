@@ -12,11 +12,10 @@ import torch
 from torch import nn
 
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
-from hummingbird_core.training.parts import Part
-from hummingbird_core.training.progress import read_losses
-from hummingbird_core.training.stopping import deferred_ctrl_c
-from hummingbird_core.training.train_settings import TrainSettings
-from hummingbird_core.training.trainer import MOST_BAD_STEPS, train
+from hummingbird_core.training.loop.config import TrainSettings
+from hummingbird_core.training.loop.micro_batch import Part
+from hummingbird_core.training.loop.progress import read_losses
+from hummingbird_core.training.loop.trainer import MOST_BAD_STEPS, deferred_ctrl_c, train
 
 
 def linear() -> nn.Linear:

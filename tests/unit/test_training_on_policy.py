@@ -12,9 +12,9 @@ from hummingbird_core.sampling import denoise_consistency
 from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.data.nano_clips import WorldClips
 from hummingbird_core.training.guidance import predict
+from hummingbird_core.training.loop.micro_batch import Part
 from hummingbird_core.training.objectives import OutputKD
 from hummingbird_core.training.on_policy import own_samples
-from hummingbird_core.training.parts import Part
 from hummingbird_core.training.step import Models, Step, draw_step
 
 TIMESTEPS = [999, 759, 519, 279]

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     """Train, and say what was written."""
     recipe = stage_recipe(args, "distil")
     from ...training.distil import distil
-    from ...training.processes import connect
+    from ...training.loop.distributed import connect
 
     path = distil(args.teacher, args.student, args.data, recipe, args.output, args.latents)
     if connect().is_main_process:

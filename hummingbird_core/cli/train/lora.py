@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from ...pipeline import HummingbirdPipeline
+    from ...training.loop.distributed import connect
     from ...training.personal.personalise import PersonalSettings, personalise
-    from ...training.processes import connect
 
     pipe = HummingbirdPipeline.from_pretrained(args.model, device="cpu", dtype=torch.float32)
     given = {name: getattr(args, name) for name in GIVEN if getattr(args, name) is not None}

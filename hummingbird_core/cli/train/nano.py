@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> None:
     """Run all stages that are not done, and say what was written."""
     import shutil
 
+    from ...training.loop.distributed import connect
     from ...training.nano.making import make_nano
-    from ...training.processes import connect
 
     given = {stage: getattr(args, f"{stage}_steps") for stage in STAGES}
     files = make_nano(args.folder, {stage: n for stage, n in given.items() if n is not None})

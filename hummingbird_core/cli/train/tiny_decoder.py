@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ...training.train_settings import TrainSettings
+    from ...training.loop.config import TrainSettings
 
 EPILOG = """\
 examples:
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> None:
     from ...hub.local import BUILT_IN, find_model
     from ...nano.world.world import single_frames
     from ...training.data.single_frames import open_frames
-    from ...training.preparing import freeze
-    from ...training.processes import connect
+    from ...training.loop.distributed import connect
+    from ...training.loop.modules import freeze
     from ...training.pruning.decoder import prune_decoder
     from ...training.pruning.decoder_distillation import (
         distil_decoder,
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _settings(args: argparse.Namespace) -> TrainSettings:
-    from ...training.train_settings import TrainSettings
+    from ...training.loop.config import TrainSettings
 
     return TrainSettings(
         steps=args.steps,

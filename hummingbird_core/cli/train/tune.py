@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train, and say what was written."""
     recipe = stage_recipe(args, "tune")
-    from ...training.processes import connect
+    from ...training.loop.distributed import connect
     from ...training.tune import tune
 
     files = tune(

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..parts import Part
+from ..loop.micro_batch import Part
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from ...engines.journal import Journal, read_journal
 from ...errors import InputError, NumericalError, OutputError
 from ...files import complete_or_absent
 from ...vae.codec import encode_posterior
-from ..processes import connect
+from ..loop.distributed import connect
 from .clip_reading import FrameSettings, read_frames, to_video
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ...nano.latents import SCALING_FACTOR, picture_latents
 from ...nano.world.world import single_frames
-from ..parts import Part
-from ..train_settings import TrainSettings
-from ..trainer import train
+from ..loop.config import TrainSettings
+from ..loop.micro_batch import Part
+from ..loop.trainer import train
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL

@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 
 from ..distil import distil
-from ..processes import connect
+from ..loop.config import TrainSettings
+from ..loop.distributed import connect
 from ..pruning.rank_blocks import map_file, rank_blocks
 from ..pruning.rank_settings import RankSettings
 from ..recipe import Recipe, read_recipe
 from ..stage import NANO_WORLD, load_teacher
-from ..train_settings import TrainSettings
 from ..tune import tune
 from .autoencoder import train_vae
 from .model_file import save_model

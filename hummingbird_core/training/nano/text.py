@@ -22,9 +22,9 @@ from ...nano.world.motion import DIRECTIONS
 from ...nano.world.shapes import COLOURS, SHAPES
 from ...text.encoder import TextConfig, TextEncoder
 from ...text.tokenizer import PADDING_ID, WordTokenizer
-from ..parts import Part
-from ..train_settings import TrainSettings
-from ..trainer import train
+from ..loop.config import TrainSettings
+from ..loop.micro_batch import Part
+from ..loop.trainer import train
 
 WORD_STD = 0.5
 UNSAID = ""

@@ -33,8 +33,8 @@ from ...unet.model import HummingbirdUNet
 from ..data.batch import ClipBatch, ClipSource, batch_of
 from ..distances import pseudo_huber
 from ..guidance import Conditions, predict
+from ..loop.micro_batch import Part
 from ..noise import LAST_STEP, grid_timesteps, noisy_sample, uniform_timesteps
-from ..parts import Part
 
 GUIDANCE_RANGE = (5.0, 9.0)  # of w: all students know it (5 to 15 at full size, 1 to 9 nano)
 NEXT = (24, 44)  # of the grid, t = 499 to 879: where 2 to 8 sampling steps go from the last one

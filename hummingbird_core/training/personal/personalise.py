@@ -35,10 +35,10 @@ from ..data.clip_order import ClipSettings
 from ..data.clip_reading import FrameSettings
 from ..data.clip_sources import CachedClips, Mixture
 from ..data.latent_cache import CachedClip, cache_latents
-from ..preparing import add_lora, set_dropout
-from ..processes import connect
-from ..train_settings import TrainSettings
-from ..trainer import Loss, train
+from ..loop.config import TrainSettings
+from ..loop.distributed import connect
+from ..loop.modules import add_lora, set_dropout
+from ..loop.trainer import Loss, train
 from .losses import Captions, StudentLoss, TeacherLoss
 
 if TYPE_CHECKING:

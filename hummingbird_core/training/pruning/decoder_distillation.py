@@ -16,10 +16,10 @@ from torch import Tensor
 from ...checkpoints.load import LICENCE_KEY
 from ...files import check_destination, complete_or_absent
 from ...vae.tiny import PRUNED_KEY, PrunedDecoderConfig
+from ..loop.config import TrainSettings
+from ..loop.micro_batch import Part
+from ..loop.trainer import train
 from ..nano.autoencoder import perturbed
-from ..parts import Part
-from ..train_settings import TrainSettings
-from ..trainer import train
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL

@@ -17,7 +17,7 @@ from ...errors import InputError, OutputError
 from ...files import check_destination, sha256_of_file
 from ...unet.model import HummingbirdUNet, UNetConfig
 from ...weights.tensor_files import Progress, open_tensors, write_safetensors
-from ..student_file import student_metadata
+from ..loop.student_file import student_metadata
 from .block_map import NEW_TENSOR, BlockMap, pruned_tensors, student_config, unpruned_map
 
 ChooseMap = Callable[[UNetConfig], BlockMap]  # from the teacher's shape

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..devices import DTYPES
-from ..lora.layers import inject_lora
-from ..lora.merge import LoRA
-from ..unet.model import HummingbirdUNet
-from .processes import connect
+from ...devices import DTYPES
+from ...lora.layers import inject_lora
+from ...lora.merge import LoRA
+from ...unet.model import HummingbirdUNet
+from .distributed import connect
 
 
 def freeze(module: nn.Module, precision: str) -> None:

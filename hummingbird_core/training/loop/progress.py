@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from ..files import complete_or_absent
+from ...files import complete_or_absent
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -23,8 +23,8 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from ..errors import CheckpointError
-from ..files import check_destination, complete_or_absent
+from ...errors import CheckpointError
+from ...files import check_destination, complete_or_absent
 from .ema import EMA
 
 GATHERED = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)

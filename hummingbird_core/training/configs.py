@@ -87,3 +87,9 @@ def _convert_scalar(kind: type, value: Any, where: str) -> Any:
         return value
     names = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
     raise InputError(f"got {value!r} for {where}, expected {names[kind]}")
+
+
+def check_field(settings: Any, name: str, expected: str, is_good: bool) -> None:
+    """Raises InputError for the field `name` of a settings object unless it `is_good`."""
+    if not is_good:
+        raise InputError(f"got {name} {getattr(settings, name)}, expected {expected}: change it")

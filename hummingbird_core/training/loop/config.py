@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import InputError
-from .checks import check_field
+from ...errors import InputError
+from ..configs import check_field
 
 LAST_RATE = 0.05  # of the peak learning rate, where the cosine ends
 

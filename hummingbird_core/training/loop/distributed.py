@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..devices import best_device
-from ..errors import InputError, MissingPackageError
-from ..unet.layers import Block
-from .train_settings import TrainSettings
+from ...devices import best_device
+from ...errors import InputError, MissingPackageError
+from ...unet.layers import Block
+from .config import TrainSettings
 
 if TYPE_CHECKING:
     from accelerate import Accelerator, PartialState

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checkpoints.layout import CONFIG_KEY, UNET_PREFIX, ModelConfigs, model_configs, split_parts
-from ..checkpoints.load import CUSTOM_PRESET, LICENCE_KEY, PRESET_KEY
-from ..files import check_destination
-from ..hub.download import CATALOG
-from ..unet.model import HummingbirdUNet
-from ..weights.tensor_files import TensorFile, open_tensors, write_safetensors
+from ...checkpoints.layout import CONFIG_KEY, UNET_PREFIX, ModelConfigs, model_configs, split_parts
+from ...checkpoints.load import CUSTOM_PRESET, LICENCE_KEY, PRESET_KEY
+from ...files import check_destination
+from ...hub.download import CATALOG
+from ...unet.model import HummingbirdUNet
+from ...weights.tensor_files import TensorFile, open_tensors, write_safetensors
 
 DTYPE = torch.float16  # as the released models are run
 

@@ -9,25 +9,27 @@ Killed at any time, the same call goes on from the last saved state and makes th
 from __future__ import annotations
 
 import math
+import signal
+import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from threading import Event
+from types import FrameType
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError, NumericalError
+from ...errors import InputError, NumericalError
+from .config import TrainSettings
+from .distributed import distribute, make_accelerator, without_exchange
 from .ema import EMA
+from .micro_batch import Part
 from .optimizers import make_optimizer
-from .parts import Part
-from .processes import distribute, make_accelerator, without_exchange
 from .progress import progress
-from .stopping import deferred_ctrl_c
-from .train_settings import TrainSettings
-from .training_state import TrainingState, state_path
+from .state import TrainingState, state_path
 
 Model = TypeVar("Model", bound=nn.Module)
 # The named terms of a part's loss, each a mean over its clips; their sum is minimised.
@@ -233,3 +235,30 @@ def are_finite(numbers: Mapping[str, float]) -> bool:
 def own_randomness(device: torch.device) -> AbstractContextManager[None]:
     """Gives torch's global generators back as they were."""
     return torch.random.fork_rng([device] if device.type == "cuda" else [])
+
+
+@contextmanager
+def deferred_ctrl_c() -> Iterator[threading.Event]:
+    """Gives an event that the first Ctrl-C sets; only the second one raises KeyboardInterrupt.
+
+    In the middle of a step weights, averages and optimizer don't belong together, and the other
+    processes wait for this one's gradients.
+    """
+    seen = threading.Event()
+    previous = signal.getsignal(signal.SIGINT)
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    # Whoever runs this without Ctrl-C, or with another meaning of it, keeps that.
+    if not is_main_thread or previous is not signal.default_int_handler:
+        yield seen
+        return
+
+    def remember(signum: int, frame: FrameType | None) -> None:
+        if seen.is_set():
+            raise KeyboardInterrupt
+        seen.set()
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, previous)

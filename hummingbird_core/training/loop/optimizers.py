@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .train_settings import TrainSettings
+from .config import TrainSettings
 
 logger = logging.getLogger(__name__)
 
