@@ -18,7 +18,7 @@ import pyarrow.parquet
 from planted_faults import KINDS, faulty, scene, write_clip
 from recording import write_results
 
-from hummingbird_core.curation.measuring import MeasureSettings
+from hummingbird_core.curation.measure import MeasureSettings
 from hummingbird_core.curation.pipeline import curate
 from hummingbird_core.curation.selection import SelectionSettings
 from hummingbird_core.curation.sources import list_sources

@@ -31,11 +31,11 @@ import numpy as np
 from planted_faults import FPS, scene
 from recording import memory_peak, write_results
 
-from hummingbird_core.curation.duplicates import HASH_BITS, near_duplicates
-from hummingbird_core.curation.measuring import MeasureSettings
+from hummingbird_core.curation.measure import MeasureSettings
 from hummingbird_core.curation.pipeline import curate, reselect
 from hummingbird_core.curation.selection import Limit, Rule, SelectionSettings
 from hummingbird_core.curation.sources import SourceVideo, list_sources
+from hummingbird_core.curation.stages.duplicates import HASH_BITS, near_duplicates
 from hummingbird_core.engines import LocalEngine
 
 # The copies of a scene are to be kept, so that all clips go into shards.

@@ -28,12 +28,12 @@ from hummingbird_core.devices import best_device
 from hummingbird_core.files import sha256_of_file
 from hummingbird_core.nano.evaluate import SUBJECTS, evaluate
 from hummingbird_core.pipeline import HummingbirdPipeline
-from hummingbird_core.training.distil import distil
+from hummingbird_core.training.distillation.distil import distil
+from hummingbird_core.training.distillation.recipe import read_recipe
+from hummingbird_core.training.distillation.tune import tune
 from hummingbird_core.training.loop.student_file import write_student
-from hummingbird_core.training.nano.making import TEACHER_FILE
+from hummingbird_core.training.nano.build import TEACHER_FILE
 from hummingbird_core.training.nano.teacher import zero_residual_branches
-from hummingbird_core.training.recipe import read_recipe
-from hummingbird_core.training.tune import tune
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.video import atomic_output
 

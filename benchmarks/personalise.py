@@ -29,7 +29,7 @@ from hummingbird_core.nano.world.backgrounds import random_ground
 from hummingbird_core.nano.world.images import PICTURES, random_picture
 from hummingbird_core.nano.world.motion import DIRECTIONS
 from hummingbird_core.pipeline import HummingbirdPipeline, to_uint8
-from hummingbird_core.training.personal.personalise import PersonalSettings, personalise
+from hummingbird_core.training.lora.finetune import PersonalSettings, personalise
 from hummingbird_core.video import write_video
 
 PLACE, TRIGGER = "desert", "zorblax"

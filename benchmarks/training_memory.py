@@ -30,8 +30,8 @@ from tqdm import tqdm
 from hummingbird_core.bench.models import BenchSettings, load_full_vae
 from hummingbird_core.lora.layers import new_lora
 from hummingbird_core.sampling import consistency_function
-from hummingbird_core.training.distances import pseudo_huber
-from hummingbird_core.training.guidance import Conditions, guided_prediction, predict
+from hummingbird_core.training.distillation.guidance import Conditions, guided_prediction, predict
+from hummingbird_core.training.distillation.losses import pseudo_huber
 from hummingbird_core.training.loop.modules import add_lora
 from hummingbird_core.training.rewards.clip_image import ClipImageReward
 from hummingbird_core.training.rewards.decoding import decode_for_reward

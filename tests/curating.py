@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet
 from planted_faults import FPS, scene, write_clip
 
-from hummingbird_core.curation.measuring import MeasureSettings
+from hummingbird_core.curation.measure import MeasureSettings
 from hummingbird_core.curation.pipeline import curate
 from hummingbird_core.curation.selection import Limit, Rule, SelectionSettings
 from hummingbird_core.curation.sources import list_sources

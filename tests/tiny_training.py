@@ -25,16 +25,16 @@ import torch
 from hummingbird_core.lora.layers import inject_lora, new_lora
 from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.data.nano_clips import WorldClips
+from hummingbird_core.training.distillation.losses import Consistency, OutputKD
+from hummingbird_core.training.distillation.noise import NoiseSettings
+from hummingbird_core.training.distillation.stage import DistillationLoss
+from hummingbird_core.training.distillation.step import Models, Step, draw_step
 from hummingbird_core.training.loop.config import TrainSettings
 from hummingbird_core.training.loop.micro_batch import Part
 from hummingbird_core.training.loop.modules import freeze
 from hummingbird_core.training.loop.trainer import train
 from hummingbird_core.training.nano.text import build_text_encoder
-from hummingbird_core.training.noise import NoiseSettings
-from hummingbird_core.training.objectives import Consistency, OutputKD
 from hummingbird_core.training.pruning.block_map import prune
-from hummingbird_core.training.stage import DistillationLoss
-from hummingbird_core.training.step import Models, Step, draw_step
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 TEACHER = UNetConfig(

@@ -13,7 +13,7 @@ from .options import add_engine, create_engine
 
 if TYPE_CHECKING:
     from ..curation.captions import CaptionSettings
-    from ..curation.measuring import MeasureSettings
+    from ..curation.measure import MeasureSettings
     from ..curation.selection import SelectionSettings
 
 EPILOG = """\
@@ -187,8 +187,7 @@ def _check_apart(source: Path, output: Path) -> None:
 
 def _measures(args: argparse.Namespace) -> MeasureSettings:
     """Finds out now, not in the workers, that weights are damaged or a detector is not there."""
-    from ..curation.measuring import MeasureSettings
-    from ..curation.stages import score_stages
+    from ..curation.measure import MeasureSettings, score_stages
     from ..vqa import load_dover
 
     settings = MeasureSettings(
@@ -205,7 +204,7 @@ def _measures(args: argparse.Namespace) -> MeasureSettings:
 
 def _captions(args: argparse.Namespace) -> CaptionSettings | None:
     from ..curation.captions import CaptionSettings
-    from ..prompts.server import DEFAULT_URL
+    from ..prompts.backends.openai import DEFAULT_URL
 
     if args.captions == "keep":
         return None

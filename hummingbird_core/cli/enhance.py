@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print one enhanced prompt a line; what was cut off is said on stderr."""
     from ..prompts import create_enhancer
-    from ..prompts.server import DEFAULT_URL
+    from ..prompts.backends.openai import DEFAULT_URL
 
     requests = _requests(args)
     check_requests(requests)

@@ -140,7 +140,7 @@ def _enhanced_jobs(
 ) -> list[Job]:
     """Jobs with better prompts; a language model is gone again before the video model comes."""
     from ..prompts import create_enhancer
-    from ..prompts.server import DEFAULT_URL
+    from ..prompts.backends.openai import DEFAULT_URL
 
     tokenizer, url = tokenizer_of(args.model), args.enhance_url or DEFAULT_URL
     check_requests((settings, origin) for settings, _, origin in requests)

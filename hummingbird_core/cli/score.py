@@ -78,7 +78,7 @@ def _rows(args: argparse.Namespace) -> Iterator[Row]:
     from tqdm import tqdm
 
     from ..vqa import faults, score_file
-    from ..vqa.views import DEFAULT_SEED
+    from ..vqa.dover.views import DEFAULT_SEED
 
     dover = _load_dover(args) if args.dover else None
     seed = {None: DEFAULT_SEED, RANDOM: None}.get(args.seed, args.seed)

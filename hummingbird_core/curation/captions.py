@@ -18,8 +18,8 @@ from tqdm import tqdm
 from ..engines.journal import Journal, read_journal
 from ..errors import HummingbirdError, InputError
 from ..prompts import Enhancer, create_enhancer
+from ..prompts.backends.openai import DEFAULT_URL, RequestRefusedError, ServerUnavailableError
 from ..prompts.chat_enhancer import CLIP_PROMPTS, LEFT_ALONE, system_prompt
-from ..prompts.server import DEFAULT_URL, RequestRefusedError, ServerUnavailableError
 from ..text.tokenizer import ClipTokenizer
 
 logger = logging.getLogger(__name__)

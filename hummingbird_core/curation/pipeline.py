@@ -33,12 +33,11 @@ from ..engines.local import Engine
 from ..errors import InputError, OutputError
 from ..video.files import atomic_output
 from .captions import CaptionSettings, open_enhancer, rewrite_captions
-from .measuring import MeasureSettings, Row, content_id, failed_row, measure_source
+from .measure import MeasureSettings, Row, content_id, failed_row, measure_source, number_columns
 from .report import write_report
 from .selection import SelectionSettings, check_rules, select
 from .shards import CLIPS_PER_SHARD, write_shards
 from .sources import SourceVideo, require_parquet
-from .stages import number_columns
 from .table import build_table, read_manifest, write_manifest
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..vqa import Thresholds
-from .duplicates import MAX_DISTANCE, near_duplicates
-from .stages import number_columns
+from .measure import number_columns
+from .stages.duplicates import MAX_DISTANCE, near_duplicates
 from .table import measured_columns
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..video.files import atomic_output
-from .measuring import clip_path
+from .measure import clip_path
 from .table import VERDICT_COLUMNS
 
 if TYPE_CHECKING:

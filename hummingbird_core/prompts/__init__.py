@@ -1,10 +1,10 @@
 """Prompt enhancement: a few words in, a prompt that the video model can make more of out."""
 
-from .chat import Chat, FunctionChat
+from .backends.base import Chat, FunctionChat
 from .chat_enhancer import ChatEnhancer
 from .enhancer import EnhancedPrompt, Enhancer
 from .expander import BuiltinEnhancer
-from .sources import SOURCES, create_enhancer
+from .factory import SOURCES, create_enhancer
 
 __all__ = [
     "SOURCES",

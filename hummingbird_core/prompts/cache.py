@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import OutputError
 from ..files import check_destination, complete_or_absent
-from .chat import Chat
+from .backends.base import Chat
 
 logger = logging.getLogger(__name__)
 

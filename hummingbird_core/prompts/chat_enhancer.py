@@ -16,12 +16,11 @@ from string import Template
 
 from ..text.tokenizer import Tokenizer, WordTokenizer
 from .answers import clean_answer
-from .chat import Chat
+from .backends.base import Chat
 from .enhancer import EnhancedPrompt, Enhancer, check_request
 from .language import looks_foreign
 from .subject import lost_words, subject_words
-from .window import FittedText, fit_window, window_size
-from .words import strip_end
+from .text import FittedText, fit_window, strip_end, window_size
 
 SYSTEM_PROMPTS = Path(__file__).parent / "system"
 CLIP_PROMPTS = ("video", "translate")  # those in use with CLIP's tokenizer

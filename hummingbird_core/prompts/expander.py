@@ -15,8 +15,7 @@ from . import phrases
 from .enhancer import EnhancedPrompt, Enhancer, check_request
 from .language import looks_foreign
 from .subject import lost_words
-from .window import fit_window, window_size
-from .words import WORD, strip_end
+from .text import WORD, fit_window, strip_end, window_size
 
 FOREIGN = "The built-in expander does not translate, and the text encoder was trained on English."
 NOTHING_ADDED = "Nothing was added: {reason}."

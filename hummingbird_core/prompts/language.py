@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from .words import WORD, word_set
+from .text import WORD, word_set
 
 ENGLISH = word_set(
     "a an the of and in on at with is are to from by over under through into while its"

@@ -7,7 +7,7 @@ only, so that anyone can add to it.
 
 from __future__ import annotations
 
-from .words import word_set
+from .text import word_set
 
 # Words that say which kind of subject a prompt has; the first one in the prompt decides.
 KINDS = {

@@ -11,7 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from .words import APOSTROPHES, CLAUSE_ENDS, DASHES, SENTENCE_ENDS, WORD, word_set
+from .text import (
+    APOSTROPHES,
+    CLAUSE_ENDS,
+    DASHES,
+    SENTENCE_ENDS,
+    WORD,
+    word_set,
+)
 
 FRAMING = re.compile(  # "a video of", "close-up of": how it is shown, not what
     r"^\W*(?:(?:an?|the|some)\s+)?(?:[\w-]+\s+){0,2}?"

@@ -7,8 +7,8 @@ faults(score)                                        # what is wrong, by name
 """
 
 from ..hub.download import DOVER_LICENCE as WEIGHTS_LICENCE
-from .dover import DOVER, DOVERScore, load_dover
-from .faults import Thresholds, faults
+from .defects import Thresholds, faults
+from .dover.model import DOVER, DOVERScore, load_dover
 from .measures import measure
 from .score import Score, score_file, score_video
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..errors import InputError
 from ..video.reader import open_video
-from .dover import DOVER, DOVERScore
+from .dover.model import DOVER, DOVERScore
+from .dover.views import DEFAULT_SEED
 from .measures import measure
-from .views import DEFAULT_SEED
 
 
 @dataclass(frozen=True)

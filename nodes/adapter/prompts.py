@@ -18,7 +18,7 @@ from ...hummingbird_core.prompts import (
     FunctionChat,
     create_enhancer,
 )
-from ...hummingbird_core.prompts.chat import MAX_ANSWER_TOKENS, TEMPERATURE, Check
+from ...hummingbird_core.prompts.backends.base import MAX_ANSWER_TOKENS, TEMPERATURE, Check
 from ...hummingbird_core.prompts.enhancer import check_request
 from .errors import naming
 from .text import tokenizer_of

@@ -14,7 +14,7 @@ pytest.importorskip("peft", reason="needs the extra train")
 pytest.importorskip("accelerate", reason="needs the extra train")
 
 from hummingbird_core.pipeline import HummingbirdPipeline
-from hummingbird_core.training.personal.personalise import PersonalSettings, personalise
+from hummingbird_core.training.lora.finetune import PersonalSettings, personalise
 from hummingbird_core.video import write_video
 
 

@@ -8,12 +8,11 @@ from helpers import golden, relative_l2, rnd
 from torch import nn
 
 from hummingbird_core.sampling import boundary_scalings
-from hummingbird_core.training.distances import pseudo_huber
-from hummingbird_core.training.guidance import Conditions
+from hummingbird_core.training.distillation.guidance import Conditions
+from hummingbird_core.training.distillation.losses import Consistency, pseudo_huber
+from hummingbird_core.training.distillation.noise import NoiseSettings, draw_timesteps
+from hummingbird_core.training.distillation.step import Models, Step
 from hummingbird_core.training.loop.micro_batch import Part
-from hummingbird_core.training.noise import NoiseSettings, draw_timesteps
-from hummingbird_core.training.objectives import Consistency
-from hummingbird_core.training.step import Models, Step
 
 TOLERANCE = 1e-5  # relative L2
 SHAPE = (3, 4, 2, 4, 6)

@@ -10,8 +10,8 @@ import torch
 from helpers import det, golden, manifest, relative_l2, rnd
 
 from hummingbird_core.vqa import DOVER
-from hummingbird_core.vqa.dover import fuse
-from hummingbird_core.vqa.views import (
+from hummingbird_core.vqa.dover.model import fuse
+from hummingbird_core.vqa.dover.views import (
     MEAN,
     STD,
     aesthetic_indices,

@@ -16,8 +16,8 @@ from hummingbird_core.curation.captions import (
 )
 from hummingbird_core.errors import HummingbirdError, InputError
 from hummingbird_core.prompts import ChatEnhancer
+from hummingbird_core.prompts.backends.openai import ServerChat, ServerError
 from hummingbird_core.prompts.chat_enhancer import SYSTEM_PROMPTS
-from hummingbird_core.prompts.server import ServerChat, ServerError
 from hummingbird_core.text.tokenizer import ClipTokenizer
 
 BETTER = "a red fox trots through deep snow, soft light"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from planted_faults import scene, write_clip
 
-from hummingbird_core.curation.duplicates import HASH_BITS, near_duplicates, perceptual_hash
+from hummingbird_core.curation.stages.duplicates import HASH_BITS, near_duplicates, perceptual_hash
 from hummingbird_core.video import read_video
 
 SMALL = {"frames": 12, "height": 96, "width": 128}

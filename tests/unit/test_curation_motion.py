@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, ImageDraw
 from planted_faults import scene
 
-from hummingbird_core.curation.camera import camera_motion
-from hummingbird_core.curation.overlays import load_detector, overlay_share
+from hummingbird_core.curation.stages.camera_motion import camera_motion
+from hummingbird_core.curation.stages.overlays import load_detector, overlay_share
 from hummingbird_core.errors import InputError
 
 FPS = 10.0
@@ -133,7 +133,7 @@ def test_a_still_camera_is_no_overlay():
 
 
 def test_detectors_are_found_by_name():
-    detector = load_detector("hummingbird_core.curation.overlays:overlay_share")
+    detector = load_detector("hummingbird_core.curation.measure.overlays:overlay_share")
     assert detector is overlay_share
 
 

@@ -34,10 +34,7 @@ from curating import (
 
 from hummingbird_core import curation
 from hummingbird_core.curation.captions import CaptionSettings
-from hummingbird_core.curation.measuring import (
-    MeasureSettings,
-    max_frames,
-)
+from hummingbird_core.curation.measure import MeasureSettings, max_frames
 from hummingbird_core.curation.pipeline import curate, only_run_in, reselect
 from hummingbird_core.curation.selection import Limit, Rule, SelectionSettings
 from hummingbird_core.curation.sources import list_sources

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from planted_faults import faulty, scene
 
-from hummingbird_core.curation.segments import split_into_clips
+from hummingbird_core.curation.stages.clipping import split_into_clips
 
 FPS = 24.0
 SMALL = {"frames": 20, "height": 60, "width": 80}

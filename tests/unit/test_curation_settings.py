@@ -13,7 +13,7 @@ pytest.importorskip("pyarrow", reason="needs the extra curate")
 
 from curating import KEEP_ALL, MEASURES, SMALL, InlineEngine, add_hostile, add_video, rows_of, run
 
-from hummingbird_core.curation.measuring import MeasureSettings, clip_path, content_id
+from hummingbird_core.curation.measure import MeasureSettings, clip_path, content_id
 from hummingbird_core.curation.pipeline import WORKER_DIED, curate, reselect
 from hummingbird_core.curation.selection import Limit, Rule, SelectionSettings
 from hummingbird_core.curation.sources import list_sources

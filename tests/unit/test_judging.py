@@ -14,14 +14,14 @@ pytest.importorskip("accelerate", reason="needs the extra train")
 from hummingbird_core.errors import InputError
 from hummingbird_core.nano.world.shapes import random_shape
 from hummingbird_core.nano.world.world import samples
-from hummingbird_core.training.judging import Judging, load_judge, make_judging
+from hummingbird_core.training.distillation.held_out_metric import Judging, load_judge, make_judging
+from hummingbird_core.training.distillation.losses import RewardFeedback
+from hummingbird_core.training.distillation.recipe import read_recipe
+from hummingbird_core.training.distillation.stage import make_objectives
 from hummingbird_core.training.loop.progress import read_losses
 from hummingbird_core.training.nano.autoencoder import build_vae
-from hummingbird_core.training.objectives import RewardFeedback
-from hummingbird_core.training.recipe import read_recipe
-from hummingbird_core.training.rewards.shape_judge import ShapeJudge
+from hummingbird_core.training.rewards.held_out import ShapeJudge
 from hummingbird_core.training.rewards.shapes import ShapesReward
-from hummingbird_core.training.stage import make_objectives
 
 
 @pytest.fixture(scope="module")

@@ -23,11 +23,7 @@ from hummingbird_core.errors import InputError
 from hummingbird_core.sampling import add_noise, latent_scale
 from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.data.nano_clips import WorldClips
-from hummingbird_core.training.loop.micro_batch import Part
-from hummingbird_core.training.loop.modules import freeze
-from hummingbird_core.training.nano.autoencoder import build_vae
-from hummingbird_core.training.noise import NoiseSettings
-from hummingbird_core.training.objectives import (
+from hummingbird_core.training.distillation.losses import (
     Consistency,
     FeatureKD,
     OutputKD,
@@ -35,6 +31,10 @@ from hummingbird_core.training.objectives import (
     check_objectives,
     weighted_terms,
 )
+from hummingbird_core.training.distillation.noise import NoiseSettings
+from hummingbird_core.training.loop.micro_batch import Part
+from hummingbird_core.training.loop.modules import freeze
+from hummingbird_core.training.nano.autoencoder import build_vae
 from hummingbird_core.training.pruning.block_map import map_to
 from hummingbird_core.training.rewards.decoding import decode_for_reward
 

@@ -21,21 +21,21 @@ from hummingbird_core.lora.layers import inject_lora, lora_from_peft, new_lora
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.training.data.batch import ClipBatch
 from hummingbird_core.training.data.latent_cache import CachedClip
+from hummingbird_core.training.distillation.noise import grid_timesteps
 from hummingbird_core.training.loop.micro_batch import Part
-from hummingbird_core.training.noise import grid_timesteps
-from hummingbird_core.training.personal.losses import (
-    NEXT,
-    Captions,
-    StudentLoss,
-    TeacherLoss,
-    without_lora,
-)
-from hummingbird_core.training.personal.personalise import (
+from hummingbird_core.training.lora.finetune import (
     PersonalSettings,
     open_style,
     personalise,
     read_style,
     run_key,
+)
+from hummingbird_core.training.lora.losses import (
+    NEXT,
+    Captions,
+    StudentLoss,
+    TeacherLoss,
+    without_lora,
 )
 from hummingbird_core.video import write_video
 

@@ -10,9 +10,9 @@ from chat_server import chat_server, fails, says
 
 from hummingbird_core.nano.world.world import vocabulary
 from hummingbird_core.prompts import ChatEnhancer, FunctionChat, create_enhancer
+from hummingbird_core.prompts.backends.openai import ServerUnavailableError
 from hummingbird_core.prompts.cache import CachedChat, default_cache_dir
 from hummingbird_core.prompts.chat_enhancer import SYSTEM_PROMPTS, system_prompt
-from hummingbird_core.prompts.server import ServerUnavailableError
 from hummingbird_core.text.tokenizer import ClipTokenizer, WordTokenizer
 
 CLIP = ClipTokenizer()
@@ -240,7 +240,7 @@ def test_where_the_cache_is_can_be_said(monkeypatch, tmp_path):
 
 
 def test_a_server_that_died_is_an_error_and_what_was_answered_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("hummingbird_core.prompts.server.time.sleep", lambda _: None)
+    monkeypatch.setattr("hummingbird_core.prompts.backends.openai.time.sleep", lambda _: None)
     with chat_server(says(GOOD), fails(503)) as server:
         settings = {"model": "tiny", "url": server.url, "cache_dir": tmp_path}
         enhancer = create_enhancer("server", CLIP, **settings)

@@ -11,7 +11,7 @@ from chat_model import WITHOUT_SYSTEM, save_chat_model
 
 from hummingbird_core.errors import CheckpointError, InputError
 from hummingbird_core.prompts import ChatEnhancer, create_enhancer
-from hummingbird_core.prompts.local_model import LocalChat, _chat_inputs
+from hummingbird_core.prompts.backends.transformers import LocalChat, _chat_inputs
 from hummingbird_core.text.tokenizer import ClipTokenizer
 
 

@@ -10,7 +10,7 @@ import pytest
 from chat_server import Reply, chat_server, fails, says
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.prompts.server import (
+from hummingbird_core.prompts.backends.openai import (
     KEY_VARIABLE,
     RequestRefusedError,
     ServerChat,

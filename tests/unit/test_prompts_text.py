@@ -8,7 +8,7 @@ import pytest
 
 from hummingbird_core.prompts.answers import clean_answer
 from hummingbird_core.prompts.language import looks_foreign
-from hummingbird_core.prompts.window import fit_window, window_size
+from hummingbird_core.prompts.text import fit_window, window_size
 from hummingbird_core.text.tokenizer import ClipTokenizer, WordTokenizer
 
 CLIP = ClipTokenizer()

@@ -16,13 +16,13 @@ from hummingbird_core.hub.local import find_model
 from hummingbird_core.nano.world.world import single_frames
 from hummingbird_core.training.data.single_frames import VideoFrames, open_frames
 from hummingbird_core.training.loop.config import TrainSettings
-from hummingbird_core.training.pruning.decoder import prune_decoder
-from hummingbird_core.training.pruning.decoder_distillation import (
+from hummingbird_core.training.tiny_decoder.distil import (
     distil_decoder,
     held_out_pictures,
     psnr_against,
     save_decoder,
 )
+from hummingbird_core.training.tiny_decoder.prune import prune_decoder
 from hummingbird_core.vae import decode_latents
 from hummingbird_core.vae.tiny import built_in_decoder, find_decoder, load_fast_decoder
 from hummingbird_core.video import write_video

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.training.loop.config import TrainSettings
-from hummingbird_core.training.recipe import (
+from hummingbird_core.training.distillation.recipe import (
     DataSettings,
     changed_keys,
     read_recipe,
     write_recipe,
 )
+from hummingbird_core.training.loop.config import TrainSettings
 from hummingbird_core.training.recipe_files import recipe_names
 
 SMALL = "training: {steps: 5, learning_rate: 1e-3}\nobjectives: {output_kd: {}}\n"

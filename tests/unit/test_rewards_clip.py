@@ -18,9 +18,14 @@ from hummingbird_core.checkpoints import read_tensors
 from hummingbird_core.errors import CheckpointError, InputError, UnsafeCheckpointError
 from hummingbird_core.text.tokenizer import ClipTokenizer
 from hummingbird_core.training.rewards import REWARDS, load_reward
-from hummingbird_core.training.rewards.clip_image import ClipImageReward, features
-from hummingbird_core.training.rewards.convert_hps import clip_from_open_clip
-from hummingbird_core.training.rewards.pictures import centre_crop, random_crop, resize_short_side
+from hummingbird_core.training.rewards.clip_image import (
+    ClipImageReward,
+    centre_crop,
+    features,
+    random_crop,
+    resize_short_side,
+)
+from hummingbird_core.training.rewards.hps import clip_from_open_clip
 
 TEXT_WIDTH, VISION_WIDTH, HEAD_WIDTH = 128, 192, 64
 PATCH, IMAGE = 8, 32

@@ -10,8 +10,7 @@ import torch
 
 from hummingbird_core.nano.world.shapes import random_shape
 from hummingbird_core.nano.world.world import samples
-from hummingbird_core.training.rewards.held_out import RewardLog, judge
-from hummingbird_core.training.rewards.shape_judge import ShapeJudge
+from hummingbird_core.training.rewards.held_out import RewardLog, ShapeJudge, judge
 from hummingbird_core.training.rewards.shapes import ShapesReward
 
 

@@ -12,9 +12,9 @@ from hummingbird_core.errors import InputError
 from hummingbird_core.nano.latents import SCALING_FACTOR
 from hummingbird_core.sampling import latent_scale, predict_x0, scale_latents
 from hummingbird_core.sampling.ddim import ddim_step
-from hummingbird_core.training.guidance import guided_prediction
+from hummingbird_core.training.distillation.guidance import guided_prediction
+from hummingbird_core.training.distillation.losses import OutputKD
 from hummingbird_core.training.loop.micro_batch import Part
-from hummingbird_core.training.objectives import OutputKD
 from hummingbird_core.training.pruning.block_map import map_to
 
 

@@ -17,8 +17,8 @@ from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.cli import main
 from hummingbird_core.cli.train.options import SHORT, stage_recipe
 from hummingbird_core.lora import load_lora, merge_lora
+from hummingbird_core.training.distillation.recipe import read_recipe
 from hummingbird_core.training.loop.progress import read_losses
-from hummingbird_core.training.recipe import read_recipe
 from hummingbird_core.video import read_video
 
 SMALL = ("--steps", 2, "--batch", 2, "--set", "data.num_frames=2", "--set", "training.warmup=0")

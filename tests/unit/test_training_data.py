@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from training_clips import SMALL, UNICODE, add_clip, ffmpeg, fill_folder
 
-from hummingbird_core.curation.measuring import MeasureSettings
+from hummingbird_core.curation.measure import MeasureSettings
 from hummingbird_core.curation.pipeline import curate, reselect
 from hummingbird_core.curation.selection import Limit, Rule, SelectionSettings
 from hummingbird_core.curation.sources import SourceVideo, list_sources

@@ -27,8 +27,8 @@ from hummingbird_core.training.data.latent_cache import (
     cache_latents,
     encode_share,
 )
-from hummingbird_core.training.recipe import read_recipe
-from hummingbird_core.training.stage import open_data
+from hummingbird_core.training.distillation.recipe import read_recipe
+from hummingbird_core.training.distillation.stage import open_data
 from hummingbird_core.vae import encode_video
 
 SHORT = ClipSettings(num_frames=4, seed=3)

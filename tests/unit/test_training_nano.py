@@ -13,11 +13,11 @@ from hummingbird_core.nano.world import motion, world
 from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.data.nano_clips import WorldClips
 from hummingbird_core.training.loop.micro_batch import Part
-from hummingbird_core.training.nano import making
+from hummingbird_core.training.nano import build as making
 from hummingbird_core.training.nano.autoencoder import build_vae, perturbed
 from hummingbird_core.training.nano.teacher import TeacherLoss, clip_length, zero_residual_branches
 from hummingbird_core.training.nano.text import build_text_encoder
-from hummingbird_core.training.pruning.rank_settings import RankSettings
+from hummingbird_core.training.pruning.rank_blocks import RankSettings
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 STAGES = ("vae", "text", "teacher", "student", "tuning")

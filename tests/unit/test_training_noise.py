@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hummingbird_core.sampling import add_noise, predict_x0
-from hummingbird_core.training.distances import x0_weight
-from hummingbird_core.training.noise import (
+from hummingbird_core.training.distillation.losses import x0_weight
+from hummingbird_core.training.distillation.noise import (
     NoiseSettings,
     draw_timesteps,
     noise_between,

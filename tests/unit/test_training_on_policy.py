@@ -11,11 +11,11 @@ from tiny_training import OWN, STUDENT, TEACHER, tiny_models
 from hummingbird_core.sampling import denoise_consistency
 from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.data.nano_clips import WorldClips
-from hummingbird_core.training.guidance import predict
+from hummingbird_core.training.distillation.guidance import predict
+from hummingbird_core.training.distillation.losses import OutputKD
+from hummingbird_core.training.distillation.on_policy import own_samples
+from hummingbird_core.training.distillation.step import Models, Step, draw_step
 from hummingbird_core.training.loop.micro_batch import Part
-from hummingbird_core.training.objectives import OutputKD
-from hummingbird_core.training.on_policy import own_samples
-from hummingbird_core.training.step import Models, Step, draw_step
 
 TIMESTEPS = [999, 759, 519, 279]
 PART = Part(seed=0, step=0, size=4)

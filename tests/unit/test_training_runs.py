@@ -10,10 +10,10 @@ pytest.importorskip("accelerate", reason="needs the extra train")
 
 from hummingbird_core.errors import InputError
 from hummingbird_core.hub.local import find_model
+from hummingbird_core.training.distillation.recipe import read_recipe
+from hummingbird_core.training.distillation.run_record import RunRecord, origins_of
+from hummingbird_core.training.distillation.stage import load_student, load_teacher, train_student
 from hummingbird_core.training.loop.state import state_path
-from hummingbird_core.training.recipe import read_recipe
-from hummingbird_core.training.run_record import RunRecord, origins_of
-from hummingbird_core.training.stage import load_student, load_teacher, train_student
 
 SMALL = ["training.steps=1", "training.batch=1", "training.validate_every=0"]
 SMALL += ["data.num_frames=2", "objectives.rewards={}"]

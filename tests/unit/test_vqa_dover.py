@@ -9,10 +9,10 @@ from safetensors.torch import save_file
 
 from hummingbird_core.errors import CheckpointError, InputError
 from hummingbird_core.vqa import DOVER, load_dover, score_file, score_video
-from hummingbird_core.vqa.convnext3d import ConvNeXtConfig
-from hummingbird_core.vqa.dover import DOVERConfig, fuse
-from hummingbird_core.vqa.swin3d import Swin3D, SwinConfig, fit_window, region_labels
-from hummingbird_core.vqa.views import dover_views, fragment_corners
+from hummingbird_core.vqa.dover.convnext3d import ConvNeXtConfig
+from hummingbird_core.vqa.dover.model import DOVERConfig, fuse
+from hummingbird_core.vqa.dover.swin3d import Swin3D, SwinConfig, fit_window, region_labels
+from hummingbird_core.vqa.dover.views import dover_views, fragment_corners
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from planted_faults import faulty, render, scene, write_clip
 
 from hummingbird_core.errors import InputError
 from hummingbird_core.vqa import Score, faults, measure, score_file, score_video
-from hummingbird_core.vqa.frame_measures import blockiness, blur, luma, thumbnail
-from hummingbird_core.vqa.motion_measures import block_motion
+from hummingbird_core.vqa.measures.frames import blockiness, blur, luma, thumbnail
+from hummingbird_core.vqa.measures.motion import block_motion
 
 HEIGHT, WIDTH, FRAMES, FPS = 96, 128, 16, 8.0
 MOTION_TOLERANCE = 0.1  # pixels of the thumbnail

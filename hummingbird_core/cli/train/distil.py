@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train, and say what was written."""
     recipe = stage_recipe(args, "distil")
-    from ...training.distil import distil
+    from ...training.distillation.distil import distil
     from ...training.loop.distributed import connect
 
     path = distil(args.teacher, args.student, args.data, recipe, args.output, args.latents)

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
 
     from ...pipeline import HummingbirdPipeline
     from ...training.loop.distributed import connect
-    from ...training.personal.personalise import PersonalSettings, personalise
+    from ...training.lora.finetune import PersonalSettings, personalise
 
     pipe = HummingbirdPipeline.from_pretrained(args.model, device="cpu", dtype=torch.float32)
     given = {name: getattr(args, name) for name in GIVEN if getattr(args, name) is not None}

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     import shutil
 
     from ...training.loop.distributed import connect
-    from ...training.nano.making import make_nano
+    from ...training.nano.build import make_nano
 
     given = {stage: getattr(args, f"{stage}_steps") for stage in STAGES}
     files = make_nano(args.folder, {stage: n for stage, n in given.items() if n is not None})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...training.recipe_files import recipe_names
 
 if TYPE_CHECKING:
-    from ...training.recipe import Recipe
+    from ...training.distillation.recipe import Recipe
 
 SHORT = {  # option -> recipe key
     "steps": "training.steps",
@@ -69,7 +69,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
 
 def stage_recipe(args: argparse.Namespace, stage: str) -> Recipe:
     """The recipe that was asked for, or the stage's usual one, with its changes."""
-    from ...training.recipe import read_recipe
+    from ...training.distillation.recipe import read_recipe
 
     given = {key: getattr(args, option) for option, key in SHORT.items()}
     changes = [f"{key}={value}" for key, value in given.items() if value is not None]
@@ -78,7 +78,7 @@ def stage_recipe(args: argparse.Namespace, stage: str) -> Recipe:
 
 def _usual_recipe(teacher: str, stage: str) -> str:
     from ...checkpoints.layout import model_configs, split_parts
-    from ...training.stage import find_teacher, has_nano_latents
+    from ...training.distillation.stage import find_teacher, has_nano_latents
     from ...weights.tensor_files import open_tensors
 
     file = open_tensors(find_teacher(teacher))

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from ...training.pruning.rank_settings import RankSettings
+from ...training.pruning.rank_blocks import RankSettings
 
 EPILOG = """\
 examples:

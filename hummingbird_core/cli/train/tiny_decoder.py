@@ -52,13 +52,13 @@ def run(args: argparse.Namespace) -> None:
     from ...training.data.single_frames import open_frames
     from ...training.loop.distributed import connect
     from ...training.loop.modules import freeze
-    from ...training.pruning.decoder import prune_decoder
-    from ...training.pruning.decoder_distillation import (
+    from ...training.tiny_decoder.distil import (
         distil_decoder,
         held_out_pictures,
         psnr_against,
         save_decoder,
     )
+    from ...training.tiny_decoder.prune import prune_decoder
 
     check_destination(args.output, overwrite=args.overwrite)
     full = load_checkpoint(find_model(args.model), dtype=torch.float32).vae

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train, and say what was written."""
     recipe = stage_recipe(args, "tune")
+    from ...training.distillation.tune import tune
     from ...training.loop.distributed import connect
-    from ...training.tune import tune
 
     files = tune(
         args.teacher,

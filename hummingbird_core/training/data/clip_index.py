@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from ...curation.measuring import clip_path
+from ...curation.measure import clip_path
 from ...curation.sources import VIDEO_SUFFIXES, SourceVideo, list_sources, require_parquet
 from ...errors import InputError
 

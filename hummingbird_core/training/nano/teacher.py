@@ -21,13 +21,13 @@ from ...text.encoder import TextEncoder
 from ...unet.model import HummingbirdUNet, UNetConfig
 from ..data.batch import batch_of
 from ..data.nano_clips import WorldClips
-from ..distances import x0_weight
+from ..distillation.losses import x0_weight
+from ..distillation.noise import NoiseSettings, draw_timesteps, noise_between
 from ..loop.config import TrainSettings
 from ..loop.distributed import connect
 from ..loop.micro_batch import Part
 from ..loop.modules import freeze
 from ..loop.trainer import train
-from ..noise import NoiseSettings, draw_timesteps, noise_between
 
 CAPTION_DROPOUT = 0.1  # share of clips without text, for classifier-free guidance
 NOISE = NoiseSettings(timesteps="slots", pure_last_step=True)

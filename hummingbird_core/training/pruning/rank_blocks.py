@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,11 @@ from ..data.clip_index import list_clips
 from ..data.clip_order import ClipSettings
 from ..data.clip_reading import FrameSettings
 from ..data.clip_sources import VideoClips
-from ..stage import NANO_WORLD
+from ..distillation.stage import NANO_WORLD
 from .analysis import TIMESTEPS, Metric, Ranking, all_removals, ask_teacher, check_budget, propose
 from .block_map import map_to, map_without, student_config
 from .block_removal import Removal, removal_of_map
 from .metrics import drawn_clips, load_metric, nano_accuracy
-from .rank_settings import RankSettings
 from .report import title, to_table, write_plot
 
 
@@ -157,3 +156,33 @@ def map_file(output: Path) -> Path:
 def _named(output: Path, suffix: str) -> Path:
     """A dot in the name is no suffix to be replaced."""
     return output.with_name(output.name + suffix)
+
+
+@dataclass(frozen=True)
+class RankSettings:
+    """What is measured.
+
+    Attributes:
+        budget: of the teacher's parameters that the proposed student may have.
+        clips, frames: how many clips the loss is measured on, and how long they and samples are.
+        data: where clips come from; None is the built-in world, for a nano teacher only.
+        metric: of sampled videos: "nano", "none", or "module:function"; None is "nano" for a nano
+            teacher and "none" for others.
+        prompts, steps, guidance: of the metric "nano": held-out prompts of each kind, sampling.
+    """
+
+    budget: float = 0.6
+    clips: int = 8
+    frames: int = 16
+    data: str | None = None
+    metric: str | None = None
+    prompts: int = 12
+    steps: int = 10
+    guidance: float = 7.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.budget < 1 or min(self.clips, self.frames, self.prompts) < 1:
+            raise InputError(
+                f"got budget {self.budget:g}, {self.clips} clips, {self.frames} frames and "
+                f"{self.prompts} prompts, expected a budget between 0 and 1, and at least 1 of each"
+            )

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ...nano.readers.shapes import Reading, read_video
 from .base import Reward
+from .shapes import read_caption
 
 logger = logging.getLogger(__name__)
 
@@ -87,3 +89,32 @@ def _standard_errors(difference: Tensor) -> float:
         return 0.0  # one clip alone proves nothing
     error = difference.std() / len(difference) ** 0.5
     return float(difference.mean() / error.clamp(min=1e-8))
+
+
+@dataclass(frozen=True)
+class ShapeJudge:
+    """Share of colour, shape and direction that a clip has right: 0, 1/3, 2/3 or 1.
+
+    It counts, so it has no gradient and cannot be trained on.
+    """
+
+    name: str = "shape_reader"
+
+    def __call__(self, frames: Tensor, captions: list[str], generator: torch.Generator) -> Tensor:
+        """Scores `[B]` of clips `[B, 3, T, H, W]` in -1..1; `generator` is not used.
+
+        Raises InputError if a caption lacks a colour, a shape or a direction.
+        """
+        pixels = ((frames.detach() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        clips = pixels.permute(0, 2, 3, 4, 1).cpu().numpy()  # [B, T, H, W, 3]
+        pairs = zip(clips, captions, strict=True)
+        return torch.tensor([_share_right(read_video(clip), text) for clip, text in pairs])
+
+    def frames_needed(self, num_frames: int, generator: torch.Generator) -> Tensor:
+        """All of them."""
+        return torch.arange(num_frames)
+
+
+def _share_right(seen: Reading, caption: str) -> float:
+    read = (seen.colour, seen.shape, seen.direction)
+    return sum(got == wanted for got, wanted in zip(read, read_caption(caption), strict=True)) / 3

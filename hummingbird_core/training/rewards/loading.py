@@ -10,7 +10,7 @@ from ...errors import InputError
 from ...hub.local import load_local
 from .base import Reward
 from .clip_image import ClipImageReward
-from .convert_hps import clip_from_open_clip
+from .hps import clip_from_open_clip
 from .shapes import ShapesReward
 from .video_text import VideoTextReward
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...errors import CheckpointError
 from .base import strided_frames
-from .pictures import random_crop, resize_short_side, standardise
+from .clip_image import random_crop, resize_short_side, standardise
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

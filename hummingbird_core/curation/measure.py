@@ -1,0 +1,316 @@
+"""One video in, its clips with measured columns out: the work that is spread over processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import HummingbirdError, InputError
+from ..files import sha256_of_file
+from ..video.files import atomic_output, write_video
+from ..video.reader import VideoStream, open_video
+from .sources import SourceVideo, as_unicode
+from .stages.camera_motion import CAMERA_COLUMNS, camera_motion
+from .stages.clipping import Clip, split_into_clips
+from .stages.duplicates import perceptual_hash
+from .stages.frames import fit_height
+from .stages.overlays import Detector, load_detector, overlay_share
+from .table import NUMBER_COLUMNS, TEXT_COLUMNS, VERDICT_COLUMNS
+
+Row = dict[str, Any]
+
+VERSION = 3  # of the measures; raised when one changes, so that old results are not mixed with new
+THUMBNAIL_HEIGHT = 72  # pixels
+# With another number of threads x264 writes other bytes, so that two machines would not make the
+# same shards.
+CLIP_ENCODER = ("-threads", "1")
+MAX_CLIP_BYTES = 2**30  # of pixels; a file may claim a thousand frames a second
+MAX_CLIPS = 10_000  # of a video: 14 hours in clips of 5 s; a small file may claim far more
+MAX_FRAMES = 1_000_000  # 9 hours at 30 frames a second
+MIN_FRAMES = 3  # fewer have no change of motion to measure
+
+
+@dataclass(frozen=True)
+class MeasureSettings:
+    """What decides the measured columns.
+
+    Args:
+        max_seconds: greatest length of a clip; longer shots become several.
+        max_height: larger videos are shrunk, by a whole factor, to at most this many rows.
+        dover: file with DOVER's weights, for the technical and aesthetic score; None leaves the
+            two out.
+        detectors: `module:function` of the user's own stages, e.g. a watermark detector.
+    """
+
+    max_seconds: float = 5.0
+    max_height: int = 720
+    dover: str | None = None
+    detectors: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_seconds <= 60:
+            raise InputError(f"got clips of {self.max_seconds} s, expected more than 0, at most 60")
+        if self.max_height < 16:
+            raise InputError(f"got a height of {self.max_height}, expected at least 16 pixels")
+        if self.dover and not Path(self.dover).is_file():
+            raise InputError(f"there is no file {self.dover}: give DOVER's weights with --dover")
+
+    def key(self) -> str:
+        """Eight letters that differ whenever the measured columns may differ.
+
+        Of a detector counts the file that it is in, not what that imports.
+        """
+        files = fingerprints(self.dover, self.detectors)
+        measured = [VERSION, self.max_seconds, self.max_height, self.detectors, files]
+        text = json.dumps(measured)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def measure_source(source: SourceVideo, settings: MeasureSettings, clip_folder: Path) -> list[Row]:
+    """All clips of a video, measured and written to `clip_folder`; never raises.
+
+    Returns:
+        One row for each clip; for a video that cannot be used a single row with its `error`, and
+        with `again` where that is not the video's fault: another time it may work.
+    """
+    source_id = ""
+    try:
+        with _one_core(), source.on_disk() as path:
+            source_id = content_id(path)
+            with _all_or_none(clip_folder) as folder:
+                clips = _measure_clips(path, source_id, settings, folder)
+                row = {"source": source.name, "source_id": source_id}
+                return [{**row, **columns} for columns in clips]
+    except InputError as error:  # only another file would help
+        return [failed_row(source, source_id, reason_of(error))]
+    # A full disk, a package that is missing, too little memory; or what a hostile file breaks in
+    # our code or in a library: that costs this file only.
+    except Exception as error:
+        return [{**failed_row(source, source_id, reason_of(error)), "again": True}]
+
+
+def failed_row(source: SourceVideo, source_id: str, reason: str) -> Row:
+    """The row of a video that could not be used."""
+    return {"id": source_id, "source": source.name, "source_id": source_id, "error": reason}
+
+
+def content_id(path: Path) -> str:
+    """16 letters that are the same for files of the same bytes."""
+    return sha256_of_file(path)[:16]
+
+
+def reason_of(error: Exception) -> str:
+    """One short line for the manifest."""
+    lines = as_unicode(str(error)).splitlines()
+    return (lines[0] if lines and lines[0] else type(error).__name__)[:300]
+
+
+def clip_path(folder: Path, clip_id: str) -> Path:
+    """Where a clip lies; 256 sub-folders keep each one small at any scale."""
+    return folder / clip_id[:2] / f"{clip_id}.mp4"
+
+
+def _measure_clips(
+    path: Path, source_id: str, settings: MeasureSettings, folder: Path
+) -> Iterator[Row]:
+    with open_video(path) as video:
+        frames = (fit_height(frame, settings.max_height) for frame in _limited(video.frames))
+        clips = split_into_clips(frames, video.fps, max_frames(video, settings))
+        for number, clip in enumerate(clips):
+            if number == MAX_CLIPS:
+                raise InputError(
+                    f"got a video of more than {MAX_CLIPS} clips: cut it into shorter ones"
+                )
+            count, height = clip.frames.shape[:2]
+            # With the height, because the same clip shrunk otherwise is another file.
+            clip_id = f"{source_id}-{clip.start:06d}-{count:04d}-{height:04d}"
+            write_video(clip_path(folder, clip_id), clip.frames, clip.fps, encoder=CLIP_ENCODER)
+            _write_thumbnail(clip_path(folder, clip_id).with_suffix(".jpg"), clip.frames)
+            yield {"id": clip_id, **_score(clip, settings), **_describe(clip)}
+
+
+def _limited(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for number, frame in enumerate(frames):
+        if number == MAX_FRAMES:
+            raise InputError(
+                f"got a video of more than {MAX_FRAMES} frames: cut it into shorter ones"
+            )
+        yield frame
+
+
+def max_frames(video: VideoStream, settings: MeasureSettings) -> int:
+    """The greatest length of a clip of `video`, in frames, by time and by memory."""
+    factor = -(-video.height // settings.max_height)
+    frame_bytes = 3 * (video.height // factor) * (video.width // factor)
+    by_time = round(settings.max_seconds * video.fps)
+    return max(1, min(by_time, MAX_CLIP_BYTES // max(1, frame_bytes)))
+
+
+def _describe(clip: Clip) -> Row:
+    count, height, width = clip.frames.shape[:3]
+    return {
+        "boundary": clip.boundary,
+        "start_frame": clip.start,
+        "num_frames": count,
+        "fps": clip.fps,
+        "seconds": count / clip.fps,
+        "width": width,
+        "height": height,
+    }
+
+
+def _score(clip: Clip, settings: MeasureSettings) -> Row:
+    if len(clip.frames) < MIN_FRAMES:
+        return {}
+    columns: Row = {}
+    for stage in score_stages(settings.dover, settings.detectors):
+        columns |= stage(clip.frames, clip.fps)
+    return columns
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """The processes share the cores already; and sums come out the same on every machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _all_or_none(folder: Path) -> Iterator[Path]:
+    """A folder whose clips move into `folder` when all went well, and are gone if not.
+
+    So a video that fails half-way leaves nothing, and takes nothing from earlier runs with other
+    settings, which may have made the same clips.
+    """
+    staging = folder / f".{uuid.uuid4().hex[:8]}-clips"
+    try:
+        yield staging
+        for file in staging.glob("*/*"):
+            target = folder / file.relative_to(staging)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write_thumbnail(path: Path, frames: np.ndarray) -> None:
+    from PIL import Image
+
+    middle = Image.fromarray(frames[len(frames) // 2])
+    middle.thumbnail((4 * THUMBNAIL_HEIGHT, THUMBNAIL_HEIGHT))
+    with atomic_output(path) as temporary:
+        middle.save(temporary, format="JPEG", quality=80)
+
+
+ScoreStage = Callable[[np.ndarray, float], dict[str, Any]]
+
+LEARNED_COLUMNS = ("technical", "aesthetic", "overall")  # of DOVER
+
+
+def score_stages(dover: str | None, detectors: Iterable[str]) -> list[ScoreStage]:
+    """All stages that measure a clip, in order.
+
+    Args:
+        dover: file with its weights; None leaves the learned scores out.
+        detectors: `module:function` of the user's own stages.
+
+    Raises:
+        InputError: there is no such detector.
+    """
+    from ..vqa import measure
+
+    stages: list[ScoreStage] = [measure, camera_motion, overlay_share, perceptual_hash]
+    if dover:
+        stages.append(partial(_learned_scores, weights=dover))
+    own = (partial(_own_columns, detector=load_detector(name), name=name) for name in detectors)
+    return [*stages, *own]
+
+
+def number_columns(*, learned: bool) -> list[str]:
+    """What can be selected by without detectors; `learned`: with DOVER's weights."""
+    from ..vqa import Score
+
+    measured = [name for name in Score.__dataclass_fields__ if name not in LEARNED_COLUMNS]
+    names = [*NUMBER_COLUMNS, *measured, *CAMERA_COLUMNS, "overlay"]
+    return list(dict.fromkeys([*names, *(LEARNED_COLUMNS if learned else ())]))
+
+
+def fingerprints(dover: str | None, detectors: Iterable[str]) -> list[str]:
+    """What changes when the weights, or a file with a detector, become others.
+
+    Raises:
+        InputError: there is no such detector.
+    """
+    files = [dover, *map(_file_of, detectors)]
+    return [sha256_of_file(Path(file)) if file else "" for file in files]
+
+
+def _file_of(detector: str) -> str | None:
+    load_detector(detector)
+    return getattr(sys.modules[detector.partition(":")[0]], "__file__", None)
+
+
+def _own_columns(
+    frames: np.ndarray, fps: float, detector: Detector, name: str
+) -> dict[str, float | None]:
+    """What a detector of the user's gives, as numbers that a manifest can hold.
+
+    Raises:
+        HummingbirdError: it failed, or gave something else. No InputError: not the video's fault.
+    """
+    try:
+        found = dict(detector(frames, fps))
+        return {_own_name(column): _number(value) for column, value in found.items()}
+    except Exception as error:
+        raise HummingbirdError(
+            f"the detector {name} failed: {type(error).__name__}: {error}; it should return a dict "
+            "of numbers under names of their own"
+        ) from error
+
+
+def _own_name(column: Any) -> str:
+    taken = {*number_columns(learned=True), *TEXT_COLUMNS, *VERDICT_COLUMNS}
+    if not isinstance(column, str) or column in taken or " " in column:
+        raise ValueError(f"{column!r} is taken, or no name without spaces")
+    return column
+
+
+def _number(value: Any) -> float | None:
+    """None for what was not measured, NaN included."""
+    if isinstance(value, str | bytes | Mapping):
+        raise TypeError(f"{value!r} is no number")
+    number = math.nan if value is None else float(value)
+    return number if math.isfinite(number) else None
+
+
+def _learned_scores(frames: np.ndarray, fps: float, weights: str) -> dict[str, float | None]:
+    from ..vqa import score_video
+
+    score = score_video(frames, fps, dover=_load_dover(weights))
+    return {name: getattr(score, name) for name in LEARNED_COLUMNS}
+
+
+@cache  # once in each process
+def _load_dover(weights: str) -> Any:
+    from ..devices import best_device
+    from ..vqa import load_dover
+
+    return load_dover(weights, device=best_device())

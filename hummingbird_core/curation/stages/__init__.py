@@ -1,0 +1,1 @@
+"""Single stages of measuring: plain functions of frames."""

@@ -1,0 +1,1 @@
+"""Language models that answer: local transformers, OpenAI-compatible servers."""

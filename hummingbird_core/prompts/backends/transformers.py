@@ -1,0 +1,135 @@
+"""A chat model on this computer, run by transformers. Nothing is downloaded here."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ...devices import best_device, check_device
+from ...errors import CheckpointError
+from ...hub.local import load_local
+from .base import MAX_ANSWER_TOKENS, TEMPERATURE, Chat, Check, never_stop
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class LocalChat(Chat):
+    """Any instruct model in Hugging Face's format: loaded by the first question, freed by `close`.
+
+    Only safetensors are read, and no code that comes with a model is run.
+
+    Args:
+        name: a folder, or the hub id of a model that is in the hub's local cache.
+        device: default: the best there is.
+        max_new_tokens: the longest answer.
+        check: called after each token.
+
+    Raises:
+        InputError: there is no such device.
+    """
+
+    source = "local"
+
+    def __init__(
+        self,
+        name: str | Path,
+        *,
+        device: torch.device | str | None = None,
+        max_new_tokens: int = MAX_ANSWER_TOKENS,
+        check: Check = never_stop,
+    ):
+        self._name = str(name)
+        self._device = best_device() if device is None else check_device(device)
+        self._max_new_tokens = max_new_tokens
+        self._check = check
+        self._loaded: tuple[PreTrainedTokenizerBase, PreTrainedModel] | None = None
+
+    @property
+    def model(self) -> str:
+        # A shared video must not tell where its maker keeps files.
+        return Path(self._name).name if Path(self._name).exists() else self._name
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        files = Path(self._name).glob("*") if Path(self._name).is_dir() else ()
+        changed = max((file.stat().st_mtime_ns for file in files), default=0)
+        return {
+            "source": self.source,
+            "model": self._name,
+            "changed": changed,
+            "max_new_tokens": self._max_new_tokens,
+        }
+
+    def answer(self, system: str, question: str, seed: int) -> str:
+        """The model's answer; torch's random state is left as it was.
+
+        Raises:
+            CheckpointError: the model is not here, is damaged, or is not a chat model.
+        """
+        if self._loaded is None:
+            self._loaded = _load(self._name, self._device)
+        tokenizer, model = self._loaded
+        inputs = _chat_inputs(tokenizer, system, question).to(self._device)
+        gpus = [self._device] if self._device.type == "cuda" else []
+        with torch.random.fork_rng(gpus), torch.inference_mode():
+            torch.manual_seed(seed)
+            ids = model.generate(
+                **inputs,
+                do_sample=True,
+                temperature=TEMPERATURE,
+                max_new_tokens=self._max_new_tokens,
+                pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
+                stopping_criteria=[self._goes_on],
+            )
+        new = ids[0, inputs["input_ids"].shape[1] :]
+        return tokenizer.decode(new, skip_special_tokens=True)
+
+    def _goes_on(self, ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        """A criterion for transformers that stops no answer: `[B]`; the check may raise."""
+        self._check()
+        return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+
+    def close(self) -> None:
+        """Frees the model, so that the video model has the memory."""
+        self._loaded = None
+        gc.collect()  # transformers' models hold reference cycles
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _load(name: str, device: torch.device) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = load_local(AutoTokenizer, name, "chat model")
+    options = {"use_safetensors": True, "torch_dtype": "auto"}
+    model = load_local(AutoModelForCausalLM, name, "chat model", **options)
+    if not tokenizer.chat_template:
+        raise CheckpointError(
+            f"got model {name!r} without a chat template, expected an instruct or chat model: "
+            "choose one, its name often ends in -Instruct"
+        )
+    return tokenizer, model.eval().to(device)
+
+
+def _chat_inputs(tokenizer: PreTrainedTokenizerBase, system: str, question: str) -> Any:
+    """Token ids `[1, L]` and mask of the conversation, by the model's own template."""
+    from jinja2.exceptions import TemplateError
+
+    def apply(messages: list[dict[str, str]]) -> Any:
+        return tokenizer.apply_chat_template(
+            messages,
+            add_generation_prompt=True,
+            return_tensors="pt",
+            return_dict=True,
+            enable_thinking=False,  # of models that can both; the others' templates ignore it
+        )
+
+    user = {"role": "user", "content": question}
+    try:
+        return apply([{"role": "system", "content": system}, user])
+    except TemplateError:  # some models, such as Gemma 2, know no system role
+        return apply([{"role": "user", "content": f"{system}\n\n{question}"}])

@@ -1,0 +1,69 @@
+"""From the name of a source to an enhancer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError
+from ..text.tokenizer import Tokenizer
+from .backends.base import Chat, Check, never_stop
+from .backends.openai import DEFAULT_URL, ServerChat
+from .cache import CachedChat, default_cache_dir
+from .chat_enhancer import ChatEnhancer
+from .enhancer import Enhancer
+from .expander import BuiltinEnhancer
+
+SOURCES = ("builtin", "local", "server")
+
+
+def create_enhancer(
+    source: str,
+    tokenizer: Tokenizer,
+    *,
+    model: str | None = None,
+    url: str = DEFAULT_URL,
+    cache_dir: Path | None = None,
+    system: str | None = None,
+    check: Check = never_stop,
+) -> Enhancer:
+    """An enhancer, ready for use in a `with` block; a local model is loaded when it is needed.
+
+    Args:
+        source: one of `SOURCES`. ComfyUI's own text generation has no name here: give
+            `ChatEnhancer` a `FunctionChat`.
+        tokenizer: of the video model that the prompts are for: it counts the tokens and knows the
+            words.
+        model: the language model: a folder or hub id ("local"), or its name on the server.
+        url: of the server.
+        cache_dir: where answers of language models are kept; default: the user's cache folder.
+        system: the system prompt, as `ChatEnhancer` takes it.
+        check: called while a language model is at work: "local" after each token, "server" before
+            each attempt. Whatever it raises stops the work.
+
+    Raises:
+        InputError: an unknown source, "local" without a model, or "builtin" with a system prompt.
+    """
+    if source == "builtin":
+        if system is not None:
+            raise InputError(
+                "got a system prompt for the built-in expander, which is no language model: choose "
+                "source local or server"
+            )
+        return BuiltinEnhancer(tokenizer)
+    chat = _chat(source, model, url, check)
+    chat = CachedChat(chat, cache_dir or default_cache_dir() / "prompts")
+    return ChatEnhancer(chat, tokenizer, system=system)
+
+
+def _chat(source: str, model: str | None, url: str, check: Check) -> Chat:
+    if source == "server":
+        return ServerChat(url, model, check=check)
+    if source != "local":
+        raise InputError(f"got source {source!r}, expected one of {', '.join(SOURCES)}: choose one")
+    if model is None:
+        raise InputError(
+            "got no language model, expected a folder or the id of a downloaded model: name one"
+        )
+    from .backends.transformers import LocalChat
+
+    return LocalChat(model, check=check)

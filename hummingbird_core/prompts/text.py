@@ -1,0 +1,91 @@
+"""What counts as a word and as punctuation, in any script."""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..text.tokenizer import Tokenizer
+
+APOSTROPHES = "'\N{RIGHT SINGLE QUOTATION MARK}"
+DASHES = "-\N{EN DASH}\N{EM DASH}"
+# The marks of Chinese and Japanese have no space after them, the others have.
+WIDE_SENTENCE_ENDS = "。\N{FULLWIDTH EXCLAMATION MARK}\N{FULLWIDTH QUESTION MARK}"
+WIDE_CLAUSE_ENDS = "、\N{FULLWIDTH COMMA}\N{FULLWIDTH SEMICOLON}\N{FULLWIDTH COLON}\N{ARABIC COMMA}"
+CLAUSE_ENDS = f",;:{WIDE_CLAUSE_ENDS}"
+SENTENCE_ENDS = f".!?…{WIDE_SENTENCE_ENDS}"
+
+WORD = re.compile(rf"[^\W_]+(?:[{APOSTROPHES}][^\W_]+)?")
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The space-separated words of a text."""
+    return frozenset(text.split())
+
+
+def strip_end(text: str) -> str:
+    """The text without closing spaces, punctuation and dashes."""
+    return text.rstrip(f" {CLAUSE_ENDS}{SENTENCE_ENDS}{DASHES}")
+
+
+# The share of the window that must be filled for a border to be good enough to end at.
+LEAST_FILLED = 0.6
+# From the best place to end to the worst: after a sentence, after a clause, after a word, anywhere.
+BORDERS = (
+    rf"(?<=[.!?])(?=\s)|(?<=[{WIDE_SENTENCE_ENDS}])",
+    rf"(?=[,;:]\s|\s[{DASHES}]\s)|(?=[{WIDE_CLAUSE_ENDS}])",
+    r"(?=\s)",
+    r"",
+)
+DANGLING = re.compile(
+    r"(?:[\s,;:]+(?:a|an|and|as|at|by|for|from|in|into|of|on|or|over|the|to|under|while|with))+$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class FittedText:
+    """A text that fits, its length in tokens, and the end that did not fit."""
+
+    text: str
+    tokens: int
+    cut_off: str
+
+
+def window_size(tokenizer: Tokenizer) -> int:
+    """How many tokens of a prompt the text encoder sees, without start and end."""
+    return tokenizer.context_length - 2
+
+
+def fit_window(text: str, tokenizer: Tokenizer) -> FittedText:
+    """The longest beginning of `text` that fits and ends well.
+
+    A sentence border is preferred to a clause border, and this to a word border, unless it would
+    leave much of the window empty.
+    """
+    end = _best_end(text, tokenizer)
+    kept = text[:end].rstrip()
+    if end < len(text):
+        kept = DANGLING.sub("", kept).rstrip(f" {CLAUSE_ENDS}{DASHES}")
+    return FittedText(kept, tokenizer.count(kept), text[len(kept) :].strip(f" {CLAUSE_ENDS}"))
+
+
+def _best_end(text: str, tokenizer: Tokenizer) -> int:
+    room = window_size(tokenizer)
+    if tokenizer.count(text) <= room:
+        return len(text)
+    end = 0
+    for border in BORDERS:
+        end = _last_fitting([m.start() for m in re.finditer(border, text)], text, tokenizer)
+        if tokenizer.count(text[:end]) >= LEAST_FILLED * room:
+            break
+    return end
+
+
+def _last_fitting(ends: Sequence[int], text: str, tokenizer: Tokenizer) -> int:
+    """The last of the sorted `ends` up to which the text fits; 0 if there is none."""
+    room = window_size(tokenizer)
+    index = bisect.bisect_right(ends, room, key=lambda end: tokenizer.count(text[:end]))
+    return ends[index - 1] if index else 0

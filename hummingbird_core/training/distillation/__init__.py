@@ -1,0 +1,1 @@
+"""Both distillation stages: recipes, objectives, validation."""

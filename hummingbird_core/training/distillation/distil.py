@@ -1,0 +1,59 @@
+"""Stage 1: a pruned student learns to predict its guided teacher's noise.
+
+The original's faults that this avoids: a teacher with its dropout on, and a student that starts
+from scratch (arXiv 2503.18559, section 3.2).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...errors import InputError
+from ..loop.distributed import connect
+from ..loop.student_file import write_student
+from .recipe import Recipe
+from .stage import load_student, load_teacher, train_student
+
+
+def distil(
+    teacher: str | Path,
+    student: str | Path,
+    data: str | Path,
+    recipe: Recipe,
+    folder: Path,
+    latents: Path | None = None,
+) -> Path:
+    """Trains all weights of a student; goes on where an earlier call stopped.
+
+    Args:
+        teacher: a checkpoint with VAE and text encoder, or "nano-teacher".
+        student: a U-Net preset, to be made of the teacher's blocks, or a file with a U-Net.
+        data: clips with captions, see `clip_index.list_clips`, or "nano".
+        recipe: objectives and settings.
+        folder: of the run.
+        latents: folder that keeps the clips' latents, for several runs; default: in `folder`.
+
+    Returns:
+        `FOLDER/student.safetensors`, with the teacher's VAE and text encoder.
+
+    Raises:
+        InputError: the recipe, or the data, can't be used.
+        CheckpointError: a file can't be used.
+        NumericalError: training diverged.
+        KeyboardInterrupt: Ctrl-C; the state was saved.
+    """
+    if recipe.lora:
+        raise InputError(
+            "got a recipe with lora for stage 1, expected one that trains all weights: take it "
+            "out, or use `hummingbird train tune`"
+        )
+    models = load_teacher(teacher)
+    fresh = load_student(student, models, recipe)
+    trained = train_student("distil", fresh, student, models, data, recipe, folder, latents)
+    destination = folder / "student.safetensors"
+    if connect().is_main_process:
+        # A sharded student can't be read as a whole: the weights go into a fresh one.
+        result = load_student(student, models, recipe)
+        result.load_state_dict(trained, strict=False)
+        write_student(result, models.file, destination)
+    return destination

@@ -1,0 +1,94 @@
+"""What a run was begun with, kept in its folder, so that no other run goes on with its state."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import InputError
+from ...files import complete_or_absent, sha256_of_file
+from ...hub.local import find_model
+from ...unet.model import PRESETS
+from .recipe import Recipe, changed_keys, read_recipe, write_recipe
+
+logger = logging.getLogger(__name__)
+
+RECIPE = "recipe.yaml"
+ORIGINS = "origins.json"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The files beside a run's state that say how it was begun.
+
+    Attributes:
+        folder: of the run.
+        state: file of what was trained; while there is none, nothing was begun.
+        origins: of this start, from `origins_of`.
+    """
+
+    folder: Path
+    state: Path
+    origins: Mapping[str, str]
+
+    def check(self, recipe: Recipe) -> None:
+        """Says what of the recipe is new to a run that goes on.
+
+        Raises:
+            InputError: it was begun with another teacher or student, or other clips.
+        """
+        if not self.state.exists():
+            return
+        self._check_origins()
+        path = self.folder / RECIPE
+        if path.exists() and (changed := changed_keys(read_recipe(path), recipe)):
+            logger.warning(
+                "the run in %s began with another %s: it goes on, but not as if begun like this",
+                self.folder,
+                ", ".join(changed),
+            )
+
+    def keep(self, recipe: Recipe) -> None:
+        """Writes both files; those of a run that goes on stay as they are."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        is_new = not self.state.exists()
+        if is_new or not (self.folder / RECIPE).exists():
+            write_recipe(recipe, self.folder / RECIPE)
+        if is_new or not (self.folder / ORIGINS).exists():
+            with complete_or_absent(self.folder / ORIGINS) as file:
+                file.write(json.dumps(dict(self.origins), indent=1).encode())
+
+    def _check_origins(self) -> None:
+        path = self.folder / ORIGINS
+        if not path.exists():
+            return
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        changed = sorted(name for name, value in self.origins.items() if kept.get(name) != value)
+        if changed:
+            name = changed[0]
+            raise InputError(
+                f"got another {' and another '.join(changed)} for the run in {self.folder}, "
+                f"expected the {name} that it was begun with ({kept.get(name)}): choose another "
+                f"folder, or delete {path} if it should go on nevertheless"
+            )
+
+
+def origins_of(teacher: Path, student: str | Path, data: str | Path) -> dict[str, str]:
+    """What tells runs apart: the contents of both files, wherever they lie, and the clips' source.
+
+    Args:
+        teacher: its file.
+        student: a U-Net preset, or a file.
+        data: absolute path of the clips' source, or the name of a world.
+    """
+    return {"teacher": _identity(teacher), "student": _identity(student), "data": str(data)}
+
+
+def _identity(name_or_path: str | Path) -> str:
+    if name_or_path in PRESETS:
+        return str(name_or_path)
+    path = find_model(name_or_path)
+    return sha256_of_file(path) if path.is_file() else str(path.resolve())

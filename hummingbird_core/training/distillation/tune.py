@@ -1,0 +1,119 @@
+"""Stage 2: a distilled student learns to need few steps, and to please reward models.
+
+Consistency distillation with reward feedback (T2V-Turbo, arXiv 2405.18750), or whatever else the
+recipe names, by a LoRA on every layer or by training all weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...devices import DTYPES
+from ...lora.layers import lora_from_peft, new_lora
+from ...lora.merge import LoRA, merge_lora, save_lora
+from ...unet.model import HummingbirdUNet
+from ..loop.distributed import connect
+from ..loop.modules import add_lora
+from ..loop.student_file import write_student
+from .recipe import Recipe
+from .stage import Teacher, load_student, load_teacher, train_student
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The files that a run leaves; None where there is none.
+
+    Attributes:
+        lora: for ComfyUI's own LoRA nodes.
+        peft: folder for `peft` and `diffusers`.
+        model: the whole student, with the LoRA merged into it if one was trained.
+    """
+
+    lora: Path | None
+    peft: Path | None
+    model: Path | None
+
+
+def tune(
+    teacher: str | Path,
+    student: str | Path,
+    data: str | Path,
+    recipe: Recipe,
+    folder: Path,
+    latents: Path | None = None,
+    *,
+    merge: bool = False,
+) -> Tuned:
+    """Trains a LoRA, or without `recipe.lora` all weights; goes on where an earlier call stopped.
+
+    Args:
+        teacher: a checkpoint with VAE and text encoder, or "nano-teacher".
+        student: a file with a U-Net, such as stage 1 writes; or a preset, made of the teacher.
+        data: clips with captions, see `clip_index.list_clips`, or "nano".
+        recipe: objectives and settings.
+        folder: of the run; gets the results too.
+        latents: folder that keeps the clips' latents, for several runs; default: in `folder`.
+        merge: whether to write the whole student beside its LoRA.
+
+    Raises:
+        InputError: the recipe, or the data, can't be used.
+        CheckpointError: a file can't be used.
+        NumericalError: training diverged.
+        KeyboardInterrupt: Ctrl-C; the state was saved.
+    """
+    models = load_teacher(teacher)
+    fresh = _new_student(student, models, recipe)
+    trained = train_student("tune", fresh, student, models, data, recipe, folder, latents)
+    files = Tuned(
+        lora=folder / "lora.safetensors" if recipe.lora else None,
+        peft=folder / "lora-peft" if recipe.lora else None,
+        model=folder / "student.safetensors" if merge or not recipe.lora else None,
+    )
+    if connect().is_main_process:
+        _write(files, _with_weights(student, models, recipe, trained), student, models, recipe)
+    return files
+
+
+def _new_student(name: str | Path, teacher: Teacher, recipe: Recipe) -> HummingbirdUNet:
+    """The student as training finds it; a LoRA, if there is to be one, beside frozen weights."""
+    student = load_student(name, teacher, recipe)
+    if recipe.lora is None:
+        return student.requires_grad_(True)
+    generator = torch.Generator().manual_seed(recipe.training.seed)
+    lora = new_lora(student, recipe.lora.rank, recipe.lora.alpha, generator)
+    is_whole = recipe.training.sharding == "none"  # FSDP2 wants one dtype
+    dtype = DTYPES[recipe.training.precision] if is_whole else None
+    add_lora(student, lora, dtype, recipe.lora.dropout)
+    return student
+
+
+def _with_weights(
+    name: str | Path, teacher: Teacher, recipe: Recipe, trained: dict[str, Tensor]
+) -> HummingbirdUNet:
+    """A fresh student with the trained weights; a sharded one can't be read as a whole."""
+    student = _new_student(name, teacher, recipe)
+    student.load_state_dict(trained, strict=False)
+    return student
+
+
+def _write(
+    files: Tuned, trained: HummingbirdUNet, name: str | Path, teacher: Teacher, recipe: Recipe
+) -> None:
+    if files.lora is None or files.peft is None:
+        merged = trained
+    else:
+        lora = lora_from_peft(trained)
+        save_lora(lora, files.lora, overwrite=True)
+        save_lora(lora, files.peft, "peft", overwrite=True)
+        merged = _merged(load_student(name, teacher, recipe), lora) if files.model else trained
+    if files.model:
+        write_student(merged, teacher.file, files.model)
+
+
+def _merged(student: HummingbirdUNet, lora: LoRA) -> HummingbirdUNet:
+    merge_lora(student, lora)
+    return student

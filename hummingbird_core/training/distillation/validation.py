@@ -1,0 +1,135 @@
+"""Videos on the way: what the student makes of a few prompts, always from the same noise."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from ...pipeline import HummingbirdPipeline, to_uint8
+from ...sampling.consistency import (
+    CONSISTENCY_GRID,
+    MAX_SEED,
+    TRAIN_TIMESTEPS,
+    guidance_scale_embedding,
+    initial_noise,
+    step_noises,
+)
+from ...sampling.ddim import sample_ddim
+from ...text.encoder import TextEncoder
+from ...unet.model import HummingbirdUNet
+from ...video.files import write_video
+from ..configs import check_field
+from .held_out_metric import Judging
+from .noise import NoiseSettings
+
+if TYPE_CHECKING:
+    from diffusers.models import AutoencoderKL
+
+    from .recipe import DataSettings
+
+
+@dataclass(frozen=True)
+class ValidationSettings:
+    """Which videos to make at the start, every `training.validate_every` steps and at the end.
+
+    Args:
+        prompts: one video each.
+        sampler: "consistency" for stage 2; "ddim" for stage 1, whose student still needs many
+            steps.
+        num_inference_steps: of the sampler.
+        guidance_scale: that the student is told, if it is told any.
+        fps: of the videos.
+        seed: of the noise.
+        judge: reward model that scores them beside those of the objectives, or "shape_reader";
+            training does not follow it, and warns when it falls while the reward rises.
+        judge_weights: its file or folder.
+    """
+
+    prompts: tuple[str, ...] = ()
+    sampler: Literal["consistency", "ddim"] = "consistency"
+    num_inference_steps: int = 4
+    guidance_scale: float = 7.5
+    fps: int = 8
+    seed: int = 0
+    judge: str | None = None
+    judge_weights: str | None = None
+
+    def __post_init__(self) -> None:
+        is_text = all(prompt.strip() for prompt in self.prompts)
+        check_field(self, "prompts", "text in each", is_text)
+        check_field(self, "fps", "more than 0", self.fps > 0)
+        is_scale = 0 <= self.guidance_scale < math.inf
+        check_field(self, "guidance_scale", "0 or more", is_scale)
+        check_field(self, "seed", "0 to 2**64 - 1", 0 <= self.seed <= MAX_SEED)
+        most = CONSISTENCY_GRID if self.sampler == "consistency" else TRAIN_TIMESTEPS // 2
+        is_possible = 1 <= self.num_inference_steps <= most
+        check_field(self, "num_inference_steps", f"1 to {most}", is_possible)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Writes `FOLDER/000100-a-red-circle.mp4` for every prompt, after 100 steps."""
+
+    student: HummingbirdUNet
+    vae: AutoencoderKL
+    text_encoder: TextEncoder
+    settings: ValidationSettings
+    noise: NoiseSettings
+    data: DataSettings
+    folder: Path
+    writes: bool  # one process writes, all sample: a sharded student needs them
+    judging: Judging | None = None
+
+    def __call__(self, done: int) -> None:
+        pipeline = HummingbirdPipeline(self.student, self.vae, self.text_encoder)
+        prompts = list(self.settings.prompts)
+        videos = [pipeline.decode(self._sample(pipeline, prompt)) for prompt in prompts]
+        if not self.writes or not videos:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for prompt, video in zip(prompts, videos, strict=True):
+            path = self.folder / f"{done:06d}-{slug(prompt)}.mp4"
+            facts = {"prompt": prompt, "step": done}
+            write_video(path, to_uint8(video)[0], self.settings.fps, facts)
+        if self.judging:
+            self.judging.add(done, torch.cat(videos), prompts)
+
+    def _sample(self, pipeline: HummingbirdPipeline, prompt: str) -> Tensor:
+        settings, data = self.settings, self.data
+        shape = (1, 4, max(data.num_frames), data.height // 8, data.width // 8)
+        context = pipeline.encode_prompt(prompt)
+        latents = initial_noise(shape, settings.seed).to(pipeline.device)
+        if settings.sampler == "consistency":
+            return pipeline.sample(
+                context,
+                latents=latents,
+                noises=step_noises(shape, settings.seed),
+                num_inference_steps=settings.num_inference_steps,
+                guidance_scale=settings.guidance_scale,
+                fps=settings.fps,
+            )
+        return sample_ddim(
+            lambda sample, t: self._predict(sample, t, context),
+            latents,
+            settings.num_inference_steps,
+            rescale=self.noise.latent_scale,
+        )
+
+    def _predict(self, sample: Tensor, t: int, context: Tensor) -> Tensor:
+        told = None
+        if self.noise.tells_guidance:
+            w = torch.tensor([self.settings.guidance_scale], device=sample.device)
+            told = guidance_scale_embedding(w)
+        eps = self.student(sample, t, context, fps=self.settings.fps, timestep_cond=told)
+        return eps.float()
+
+
+def slug(prompt: str) -> str:
+    """A prompt as part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower())[:40].strip("-") or "video"

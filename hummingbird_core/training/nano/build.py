@@ -1,0 +1,164 @@
+"""Makes the built-in model from nothing: VAE, text encoder, teacher, and in the end the student.
+
+Between teacher and student stands the ablation that says which blocks the student can do without.
+
+Every stage keeps its state in the run folder: stopped at any time, the same call goes on. Between
+the stages are files, which can be used like any model; what is there already is not made again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+from safetensors.torch import save
+
+from ...checkpoints.layout import CONFIG_KEY, TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
+from ...checkpoints.load import LICENCE_KEY, PRESET_KEY, TOKENIZER_KEY
+from ...files import check_destination, complete_or_absent
+from ...nano.latents import SCALING_FACTOR, preview_colours
+from ...text.encoder import TextEncoder, text_encoder_to_openclip
+from ...unet.model import HummingbirdUNet
+from ...vae.codec import diffusers_to_ldm
+from ..distillation.distil import distil
+from ..distillation.recipe import Recipe, read_recipe
+from ..distillation.stage import NANO_WORLD, load_teacher
+from ..distillation.tune import tune
+from ..loop.config import TrainSettings
+from ..loop.distributed import connect
+from ..pruning.rank_blocks import RankSettings, map_file, rank_blocks
+from .autoencoder import train_vae
+from .teacher import train_teacher
+from .text import train_text_encoder
+
+if TYPE_CHECKING:
+    from diffusers.models import AutoencoderKL
+
+    from ...text.tokenizer import WordTokenizer
+
+TEACHER_FILE = "nano-teacher.safetensors"
+BLOCKS = "blocks"  # name of the files of the ablation
+STUDENT_FILE = "hummingbird-nano.safetensors"
+STAGES = TrainSettings(
+    steps=1,
+    learning_rate=2e-3,
+    warmup=30,
+    decay="cosine",
+    betas=(0.9, 0.99),
+    weight_decay=1e-3,
+    save_every=50,
+)
+VAE = replace(STAGES, steps=2000, batch=16, ema_decay=0.98)  # single frames
+TEXT = replace(STAGES, steps=600, batch=128, ema_decay=0.9)  # captions
+TEACHER = replace(STAGES, steps=18000, batch=8, ema_decay=0.99)  # clips of 16 frames, or more
+
+RANKING = RankSettings(budget=0.5)
+
+
+def make_nano(folder: Path, steps: Mapping[str, int]) -> tuple[Path, Path]:
+    """Runs what is not done yet of all stages.
+
+    Args:
+        folder: of the run.
+        steps: other numbers of steps, for "vae", "text", "teacher", "student" and "tuning".
+
+    Returns:
+        the files of the teacher and of the student.
+
+    Raises:
+        InputError: the number of processes does not fit the batches.
+        KeyboardInterrupt: Ctrl-C; the state was saved.
+    """
+    teacher, student = folder / TEACHER_FILE, folder / STUDENT_FILE
+    if not teacher.exists():
+        make_teacher(teacher, steps)
+    if not map_file(folder / BLOCKS).exists():
+        rank_teacher(teacher)
+    distilled = folder / "distil" / "student.safetensors"
+    if not distilled.exists():
+        recipe = _recipe("nano-distil", steps.get("student"))
+        distil(teacher, "hummingbird-nano", NANO_WORLD, recipe, distilled.parent)
+        connect().wait_for_everyone()  # until the file is written
+    if not student.exists():
+        make_student(student, teacher, distilled, steps.get("tuning"))
+    return teacher, student
+
+
+def make_teacher(file: Path, steps: Mapping[str, int]) -> None:
+    """Trains the parts of a teacher, each with its state beside `file`, and writes them into it."""
+    folder = file.parent
+    with torch.random.fork_rng(devices=[]):
+        # The weights that each part starts from, alike in all processes, whatever comes before it.
+        torch.manual_seed(0)
+        vae = train_vae(_with_steps(VAE, steps.get("vae")), folder)
+        torch.manual_seed(1)
+        text_encoder = train_text_encoder(_with_steps(TEXT, steps.get("text")), folder)
+        torch.manual_seed(2)
+        unet = train_teacher(text_encoder, _with_steps(TEACHER, steps.get("teacher")), folder)
+    if connect().is_main_process:
+        save_model(file, unet, vae, text_encoder)
+    connect().wait_for_everyone()
+
+
+def rank_teacher(teacher: Path) -> None:
+    """Measures what every block is worth, and writes that beside the teacher.
+
+    The student has the levels that this proposes, and on them the blocks of the published map: the
+    proposed ones differ in one block and lose as much (benchmarks/nano-blocks.md).
+    """
+    if connect().is_main_process:
+        rank_blocks(teacher, teacher.with_name(BLOCKS), RANKING)
+    connect().wait_for_everyone()
+
+
+def make_student(file: Path, teacher: Path, distilled: Path, steps: int | None) -> None:
+    """Tunes a distilled student to few steps, and writes it with its VAE and text encoder."""
+    recipe = _recipe("nano-tune", steps)
+    tuned = tune(teacher, distilled, NANO_WORLD, recipe, file.parent / "tune").model
+    if connect().is_main_process and tuned:
+        model = load_teacher(tuned)  # whole, as this file has to be too
+        save_model(file, model.unet, model.vae, model.text_encoder)
+    connect().wait_for_everyone()
+
+
+def _with_steps(settings: TrainSettings, steps: int | None) -> TrainSettings:
+    return settings if steps is None else replace(settings, steps=steps)
+
+
+def _recipe(name: str, steps: int | None) -> Recipe:
+    return read_recipe(name, [] if steps is None else [f"training.steps={steps}"])
+
+
+def save_model(
+    path: Path, unet: HummingbirdUNet, vae: AutoencoderKL, text_encoder: TextEncoder
+) -> None:
+    """Writes one fp16 safetensors in the layout of the released checkpoints."""
+    tokenizer = cast("WordTokenizer", text_encoder.tokenizer)
+    parts = {
+        UNET_PREFIX: unet.state_dict(),
+        VAE_PREFIX: diffusers_to_ldm(vae.state_dict()),
+        TEXT_PREFIX: text_encoder_to_openclip(text_encoder),
+    }
+    config = {
+        "unet": unet.config.to_dict(),
+        "vae": {"scaling_factor": SCALING_FACTOR, "preview_colours": preview_colours()},
+        "text": asdict(text_encoder.config),
+    }
+    metadata = {
+        PRESET_KEY: unet.config.preset or "custom",
+        CONFIG_KEY: json.dumps(config),
+        TOKENIZER_KEY: tokenizer.to_json(),
+        LICENCE_KEY: "Apache-2.0",
+    }
+    tensors = {
+        prefix + key: value.half().cpu().contiguous()
+        for prefix, weights in parts.items()
+        for key, value in weights.items()
+    }
+    check_destination(path, overwrite=True)
+    with complete_or_absent(path) as file:
+        file.write(save(tensors, metadata=metadata))

@@ -1,0 +1,1 @@
+"""A smaller, faster VAE decoder: pruned, then distilled."""

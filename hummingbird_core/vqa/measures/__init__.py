@@ -1,0 +1,79 @@
+"""All weight-free measures of a video in one pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from ...errors import InputError
+from .frames import FrameSeries, luma
+from .optical_flow import MotionSeries
+
+
+def measure(frames: Iterable[np.ndarray], fps: float = 8.0) -> dict[str, float]:
+    """Measures a video in the memory of a few frames, however long it is.
+
+    num_frames: number of frames.
+    nan_fraction, 0..1: share of values that are NaN or infinite (frames of floats).
+    black_fraction, 0..1: share of frames with 98 % of the luma below 10 % of white.
+    flat_fraction, 0..1: share of frames of a single colour that is not black.
+    brightness, 0..1: mean luma.
+    contrast, 0..0.5: standard deviation of the luma, mean over frames.
+    dark_clipped, 0..1: share of pixels with luma of 5 of 255 or less.
+    bright_clipped, 0..1: share of pixels with luma of 250 of 255 or more.
+    blur, 0..1: `frame_measures.blur`, median of 4 looks a second; 1 is blurred.
+    blockiness, from 0: `frame_measures.blockiness`, likewise; 0 is none.
+    frozen_fraction, 0..1: share of frames that repeat one before them (blank ones don't count).
+    longest_freeze: longest run of such frames, in seconds.
+    motion, from 0: mean speed of textured blocks, in lengths of the longer side a second.
+    static_fraction, 0..1: share of blocks that neither move nor change colour in half a second.
+    motion_smoothness, 0..1: 1 - sum of |v' - v| / sum of (|v| + |v'|), with v and v' the motion
+        of a block to the next frame and to the one after it; 1 is an even motion.
+    flicker, 0..1: mean of min(|b|, |b'|) where b and b' have opposite signs, b and b' being the
+        changes of a block's luma, along its motion, to the next frame and to the one after it.
+    cuts: number of pairs of frames that share neither content nor colours.
+
+    Motion is that of the luma: what has only another colour than its ground is not seen moving.
+    What cannot be told is left out: everything from `frozen_fraction` on for a single frame; blur,
+    blockiness, static_fraction, motion and motion_smoothness for a video that is black or flat
+    throughout; blockiness for less than 65 rows or columns, and blur for less than 10 of both.
+
+    Args:
+        frames: `[H, W, 3]` each, uint8, or floats of 0..1.
+        fps: frames a second.
+
+    Raises:
+        InputError: no frames, or something that is not a frame.
+    """
+    if not (math.isfinite(fps) and fps > 0):
+        raise InputError(f"got {fps} frames a second, expected more than 0")
+    single, pairs = FrameSeries(fps), MotionSeries(fps)
+    shape = None
+    for frame in frames:
+        pixels, not_finite = _check_frame(np.asarray(frame), shape)
+        shape = pixels.shape
+        y = luma(pixels)
+        is_visible = single.add(pixels, y, not_finite)
+        pairs.add(pixels, y, is_visible)
+    if shape is None:
+        raise InputError("got a video without frames, expected at least one")
+    return {**single.results(), **pairs.results()}
+
+
+def _check_frame(frame: np.ndarray, shape: tuple[int, ...] | None) -> tuple[np.ndarray, float]:
+    """The frame in 0..255 with zeros for what is not finite, and the share of that."""
+    is_float = np.issubdtype(frame.dtype, np.floating)
+    is_frame = frame.ndim == 3 and frame.shape[-1] == 3 and frame.size > 0
+    if not is_frame or not (is_float or frame.dtype == np.uint8):
+        raise InputError(
+            f"got a frame {frame.dtype} {list(frame.shape)}, expected uint8 or float [H,W,3]"
+        )
+    if shape is not None and frame.shape != shape:
+        raise InputError(f"got frames {shape} and {frame.shape}, expected one size in a video")
+    if not is_float:
+        return frame, 0.0
+    finite = np.isfinite(frame)
+    pixels = np.where(finite, frame, 0).clip(0, 1).astype(np.float32) * 255
+    return pixels, 1 - float(finite.mean())

@@ -1,0 +1,146 @@
+"""What can be said of one frame without any weights.
+
+Luma is that of BT.601, `0.299 R + 0.587 G + 0.114 B`, in 0..255. Published measures are given with
+their source; the others are plain shares of pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+BLACK_LEVEL = 25.5  # of 255: darker pixels are black, as in ffmpeg's blackdetect
+BLACK_SHARE = 0.98  # of the pixels of a black frame, as in ffmpeg's blackdetect
+FLAT_DEVIATION = 2.0  # of 255, in every colour: below, a frame has a single colour
+CLIPPED = (5.0, 250.0)  # of 255: luma beyond shows no detail
+BLOCK = 8  # pixels of a coding block of JPEG, MPEG and H.264
+THUMBNAIL = 64  # pixels of the longer side
+SMALLEST_THUMBNAIL = 8  # pixels of the shorter side: a block of the motion search
+HISTOGRAM_SIDE = 128  # pixels that are looked at along the shorter side of a frame
+FEWEST_BLOCKS = 8  # along an axis; with less, edges of the scene look like those of blocks
+BLOCK_FLOOR = 0.1  # of 255: weaker differences than this are not seen
+BLUR_FILTER = 9  # pixels of the averaging filter (Crete et al., section 2)
+
+
+def luma(frame: np.ndarray) -> np.ndarray:
+    """Brightness of each pixel: `[H, W, 3]` of 0..255 to float32 `[H, W]`."""
+    return frame.astype(np.float32) @ LUMA
+
+
+def is_black(y: np.ndarray) -> bool:
+    """Whether 98 % of the luma `[H, W]` is below 10 % of white (ffmpeg's blackdetect)."""
+    return bool((y < BLACK_LEVEL).mean() >= BLACK_SHARE)
+
+
+def is_flat(frame: np.ndarray, y: np.ndarray) -> bool:
+    """Whether a frame `[H, W, 3]` is of a single colour: standard deviations all below 2 of 255."""
+    if y.std() >= FLAT_DEVIATION:  # its luma `[H, W]` varies, so some colour does: nothing to add
+        return False
+    return bool(frame.std(axis=(0, 1), dtype=np.float32).max() < FLAT_DEVIATION)
+
+
+def blur(y: np.ndarray) -> float | None:
+    """How blurred luma `[H, W]` is: 0 sharp, 1 blurred (Crete et al., "The blur effect", 2007).
+
+    A blurred picture loses little when it is blurred again. With D the absolute difference of
+    neighbours and D' the same after a 9-pixel average, the blur along one axis is
+    `1 - sum max(0, D - D') / sum D`; the worse axis counts. None for a picture without any detail,
+    or smaller than the filter.
+    """
+    found = [_blur_along(y, axis) for axis in (0, 1)]
+    return max((value for value in found if value is not None), default=None)
+
+
+def _blur_along(y: np.ndarray, axis: int) -> float | None:
+    length = y.shape[axis]
+    if length <= BLUR_FILTER:
+        return None
+    y = np.moveaxis(y, axis, 0)
+    sums = np.cumsum(np.pad(y, ((1, 0), (0, 0))), axis=0, dtype=np.float64)
+    smooth = (sums[BLUR_FILTER:] - sums[:-BLUR_FILTER]) / BLUR_FILTER
+    half = BLUR_FILTER // 2
+    sharp = np.abs(np.diff(y[half:-half], axis=0))
+    lost = np.maximum(0, sharp - np.abs(np.diff(smooth, axis=0)))
+    total = float(sharp.sum())
+    return 1 - float(lost.sum()) / total if total > sharp.size * 1e-3 else None
+
+
+def blockiness(y: np.ndarray) -> float | None:
+    """How much luma `[H, W]` shows the edges of 8 x 8 coding blocks: 0 not at all, no upper end.
+
+    After Wang, Sheikh & Bovik 2002: the mean absolute difference of neighbours is taken for each
+    of the 8 places in a block, so that a crop does not hide the grid, as the median over the
+    blocks, so that single edges of the scene do not count. A grid makes one place stand out:
+    `(largest - second largest) / (median + 0.1)` of the 8; the smaller of both axes. None for a
+    picture of less than 8 blocks along an axis.
+    """
+    if min(y.shape) <= FEWEST_BLOCKS * BLOCK:
+        return None
+    return min(_blockiness_along(y, axis) for axis in (0, 1))
+
+
+def _blockiness_along(y: np.ndarray, axis: int) -> float:
+    steps = np.abs(np.diff(y, axis=axis)).mean(axis=1 - axis)
+    count = len(steps) // BLOCK
+    places = np.sort(np.median(steps[: count * BLOCK].reshape(count, BLOCK), axis=0))
+    return float((places[-1] - places[-2]) / (np.median(places) + BLOCK_FLOOR))
+
+
+def thumbnail(frame: np.ndarray) -> torch.Tensor:
+    """Area average of `[H, W, 3]`: `[3, h, w]`, 64 pixels long unless it was shorter."""
+    height, width = frame.shape[:2]
+    scale = min(1.0, THUMBNAIL / max(height, width))
+    rows, columns = (max(SMALLEST_THUMBNAIL, round(length * scale)) for length in (height, width))
+    channels = np.ascontiguousarray(frame.transpose(2, 0, 1), dtype=np.float32)
+    return F.adaptive_avg_pool2d(torch.from_numpy(channels), (rows, columns))
+
+
+def colour_histogram(frame: np.ndarray) -> np.ndarray:
+    """Shares of 4 x 4 x 4 colours in a frame `[H, W, 3]` of 0..255: `[64]`, sum 1."""
+    step = max(1, min(frame.shape[:2]) // HISTOGRAM_SIDE)
+    bins = frame[::step, ::step].astype(np.int64) // 64
+    codes = (bins[..., 0] * 4 + bins[..., 1]) * 4 + bins[..., 2]
+    return np.bincount(codes.ravel(), minlength=64) / codes.size
+
+
+LOOKS_PER_SECOND = 4  # for blur and blockiness, which cost most and change slowly
+
+
+class FrameSeries:
+    """Takes frames one by one; `results` are means over them."""
+
+    def __init__(self, fps: float):
+        self._every = max(1, round(fps / LOOKS_PER_SECOND))
+        self._count = 0
+        self._sums: dict[str, float] = {}
+        self._looks: dict[str, list[float]] = {"blur": [], "blockiness": []}
+
+    def add(self, frame: np.ndarray, y: np.ndarray, not_finite: float) -> bool:
+        """Takes a frame `[H, W, 3]` and its luma `[H, W]`; returns whether it shows anything."""
+        black = is_black(y)
+        flat = not black and is_flat(frame, y)
+        self._add("nan_fraction", not_finite)
+        self._add("black_fraction", black)
+        self._add("flat_fraction", flat)
+        self._add("brightness", y.mean() / 255)
+        self._add("contrast", y.std() / 255)
+        self._add("dark_clipped", (y <= CLIPPED[0]).mean())
+        self._add("bright_clipped", (y >= CLIPPED[1]).mean())
+        is_blank = black or flat
+        if self._count % self._every == 0 and not is_blank:
+            for name, value in (("blur", blur(y)), ("blockiness", blockiness(y))):
+                if value is not None:
+                    self._looks[name].append(value)
+        self._count += 1
+        return not is_blank
+
+    def _add(self, name: str, value: float) -> None:
+        self._sums[name] = self._sums.get(name, 0.0) + float(value)
+
+    def results(self) -> dict[str, float]:
+        """`num_frames`, means, and medians of what was looked at; nothing for what never was."""
+        means = {name: total / self._count for name, total in self._sums.items()}
+        medians = {name: float(np.median(found)) for name, found in self._looks.items() if found}
+        return {"num_frames": float(self._count), **means, **medians}

@@ -1,0 +1,195 @@
+"""The measures of neighbouring frames, gathered over a video.
+
+Of each frame only a few numbers are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .frames import LUMA, colour_histogram, thumbnail
+from .motion import BlockMotion, block_means, block_motion
+
+# A frame is frozen while it differs from the first of its run by less on average, and by less in
+# every place of the thumbnail (levels of 255). An encoder changes a still picture by more than that
+# of some slow motions to the next frame, but unlike theirs its changes do not add up.
+FROZEN_MEAN = 0.75
+FROZEN_MAX = 5.0
+STILL = 0.3  # pixels of the thumbnail in half a second: less is no motion
+RECOLOURED = 8.0  # of 255: a block whose colour changes by more in half a second is not still
+JITTER = 0.15  # pixels of the thumbnail: what block matching cannot tell from rest
+CUT_RESIDUAL = 0.3  # see `BlockMotion`; a cut has more
+CUT_COLOURS = 0.2  # share of the pixels that change their colour; at a cut more do
+CUT_RATIO = 1.5  # times the neighbours' values
+
+
+class MotionSeries:
+    """Takes frames one by one."""
+
+    def __init__(self, fps: float):
+        self._fps = fps
+        self._half_second = max(1, round(fps / 2))
+        self._count = 0
+        self._last: _Frame | None = None
+        self._anchor: _Frame | None = None  # of half a second ago
+        self._held: _Frame | None = None  # the first of those that repeat it
+        self._motion: BlockMotion | None = None  # to the last frame
+        self._residuals: list[float] = []  # one for each pair of frames, as the next two
+        self._colours: list[float] = []
+        self._frozen: list[bool] = []
+        self._speeds: list[float | None] = []
+        self._turns: list[tuple[float, float]] = []  # change of velocity, and room for it
+        self._reversals: list[float | None] = []
+        self._still: list[float] = []
+
+    def add(self, frame: np.ndarray, y: np.ndarray, is_visible: bool) -> None:
+        """Takes a frame `[H, W, 3]` of 0..255 and its luma `[H, W]`."""
+        new = _Frame(y, thumbnail(frame), colour_histogram(frame), is_visible)
+        if self._last is None:
+            self._held = new
+        else:
+            self._add_pair(self._last, new)
+        self._add_half_second(new)
+        self._last = new
+        self._count += 1
+
+    def _add_pair(self, last: _Frame, new: _Frame) -> None:
+        motion = block_motion(_luma(last.small), _luma(new.small))
+        comparable = last.is_visible and new.is_visible
+        self._residuals.append(motion.residual if comparable else 0.0)
+        self._colours.append(0.5 * float(np.abs(new.colours - last.colours).sum()))
+        self._add_frozen(comparable, new)
+        self._speeds.append(_speed(motion))
+        if self._motion is not None:
+            self._turns.append(_turn(self._motion, motion))
+            self._reversals.append(_reversal(self._motion, motion))
+        self._motion = motion
+
+    def _add_frozen(self, comparable: bool, new: _Frame) -> None:
+        is_frozen = comparable and self._held is not None and _is_frozen(self._held, new)
+        if not is_frozen:
+            self._held = new
+        self._frozen.append(is_frozen)
+
+    def _add_half_second(self, new: _Frame) -> None:
+        if self._anchor is None:
+            self._anchor = new
+        elif self._count % self._half_second == 0:
+            self._still += _still_share(self._anchor, new)
+            self._anchor = new
+
+    def results(self) -> dict[str, float]:
+        """Nothing for a video of one frame; see `measure` for the formulas.
+
+        What no pair of frames shows is left out; a pair that does not show it counts as 0.
+        """
+        if self._last is None or self._anchor is None or not self._residuals:
+            return {}
+        is_short = self._count <= self._half_second
+        still = _still_share(self._anchor, self._last) if is_short else self._still
+        found = {
+            "frozen_fraction": float(np.mean(self._frozen)),
+            "longest_freeze": _longest_run(self._frozen) / self._fps,
+            "cuts": float(sum(self._is_cut(pair) for pair in range(len(self._residuals)))),
+        }
+        if (speed := _mean(self._speeds)) is not None:
+            found["motion"] = speed * self._fps / max(self._last.small.shape)
+        if still:
+            found["static_fraction"] = float(np.mean(still))
+        changes, room = np.sum([(0.0, 0.0), *self._turns], axis=0)
+        if room:
+            found["motion_smoothness"] = 1 - float(changes / room)
+        if (reversal := _mean(self._reversals)) is not None:
+            found["flicker"] = reversal
+        return found
+
+    def _is_cut(self, pair: int) -> bool:
+        """Other content, other colours, and both suddenly: far more than before and after."""
+        return all(
+            series[pair] > max(least, CUT_RATIO * _neighbours(series, pair))
+            for series, least in ((self._residuals, CUT_RESIDUAL), (self._colours, CUT_COLOURS))
+        )
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What the next frame is compared with."""
+
+    y: np.ndarray
+    small: torch.Tensor  # thumbnail `[3, h, w]`
+    colours: np.ndarray
+    is_visible: bool
+
+
+def _is_frozen(held: _Frame, new: _Frame) -> bool:
+    return (
+        float((new.small - held.small).abs().max()) < FROZEN_MAX
+        and float(np.abs(new.y - held.y).mean()) < FROZEN_MEAN
+    )
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """The mean, None counting as 0; None where nothing is known."""
+    if all(value is None for value in values):
+        return None
+    return float(np.mean([value or 0.0 for value in values]))
+
+
+def _speed(motion: BlockMotion) -> float | None:
+    """Mean length of the vectors that mean something, pixels of the thumbnail a frame."""
+    seen = motion.is_textured & motion.is_explained
+    return float(motion.vectors[seen].norm(dim=1).mean()) if seen.any() else None
+
+
+def _turn(first: BlockMotion, second: BlockMotion) -> tuple[float, float]:
+    """Sum of |v2 - v1| over the blocks, and the most that it could be."""
+    seen = first.is_textured & first.is_explained & second.is_textured & second.is_explained
+    one, two = first.vectors[seen], second.vectors[seen]
+    change = ((two - one).norm(dim=1) - JITTER).clamp(min=0)
+    room = one.norm(dim=1) + two.norm(dim=1) + JITTER
+    return float(change.sum()), float(room.sum())
+
+
+def _reversal(first: BlockMotion, second: BlockMotion) -> float | None:
+    """How much brightness comes and goes, as a share of white: mean of the smaller change."""
+    seen = first.is_explained & second.is_explained
+    one, two = first.brightening[seen], second.brightening[seen]
+    swing = torch.minimum(one.abs(), two.abs()) * (one * two < 0)
+    return float(swing.mean()) / 255 if seen.any() else None
+
+
+def _still_share(before: _Frame, after: _Frame) -> list[float]:
+    """Share of the blocks with something to see that stay as they are; [] if a frame is blank.
+
+    The search for motion is blind to colour, so a change of colour counts as well.
+    """
+    if not (before.is_visible and after.is_visible):
+        return []
+    one, two = before.small, after.small
+    motion = block_motion(_luma(one), _luma(two))
+    change = (two - one) - _luma(two - one)  # what is left is colour
+    is_recoloured = block_means(change.abs()).amax(0) > RECOLOURED
+    is_moved = ~motion.is_explained | (motion.vectors.norm(dim=1) >= STILL)
+    is_moved = (motion.is_textured & is_moved) | is_recoloured
+    seen = motion.is_textured | is_recoloured
+    return [1 - float(is_moved[seen].float().mean()) if seen.any() else 1.0]
+
+
+def _luma(small: torch.Tensor) -> torch.Tensor:
+    """`[3, h, w] -> [1, h, w]`."""
+    return (small * torch.from_numpy(LUMA)[:, None, None]).sum(0, keepdim=True)
+
+
+def _longest_run(flags: list[bool]) -> int:
+    longest = run = 0
+    for flag in flags:
+        run = run + 1 if flag else 0
+        longest = max(longest, run)
+    return longest
+
+
+def _neighbours(series: list[float], pair: int) -> float:
+    """The larger of the values before and after."""
+    return max((series[i] for i in (pair - 1, pair + 1) if 0 <= i < len(series)), default=0.0)
