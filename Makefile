@@ -19,8 +19,8 @@ test:
 	$(BIN)/mypy
 	$(BIN)/pytest tests
 	$(PYTHON) tools/setup_comfyui.py
-	.comfyui/venv/bin/python -m pytest tests/comfy
-	.comfyui/venv/bin/python -m pytest tests/browser
+	.comfyui/venv/bin/python -m pytest -n 0 tests/comfy
+	.comfyui/venv/bin/python -m pytest -n 0 tests/browser
 
 clean:
 	rm -rf .venv outputs

@@ -39,7 +39,7 @@ LEFT_OUT = re.compile(
     r"|comfyui-embedded-docs.*)([<>=~].*)?"
 )
 DOWNLOAD_SECONDS = 300
-OF_THE_TESTS = ("pytest", "playwright", "requests", "peft", "accelerate")
+OF_THE_TESTS = ("pytest", "pytest-xdist", "playwright", "requests", "peft", "accelerate")
 
 
 def main() -> int:

@@ -10,10 +10,10 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-from comfy_graphs import PROMPT
 from comfy_install import ROOT, comfyui_path, reason_to_skip
 from comfy_server import ComfyServer
-from native import encode
+from support.comfy.graphs import PROMPT
+from support.comfy.native import encode
 
 PACK = "hummingbird_pack"
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import relative_l2
+from support.models import relative_l2
 
 pytest.importorskip("peft", reason="needs the extra train")
 pytest.importorskip("accelerate", reason="needs the extra train")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from comfy_install import ROOT
 from pack_texts import ENGLISH, as_json, english_texts
-from ui_workflow import api_graph
+from support.comfy.ui_workflow import api_graph
 from workflow_graphs import NANO, WORKFLOWS, numbered
 
 FILES = sorted((ROOT / "workflows").glob("*.json"))

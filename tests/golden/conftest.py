@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from helpers import det_state_dict, manifest
+from support.models import golden_unet
 
-from hummingbird_core.unet import HummingbirdUNet, UNetConfig
-
-PREFIX = "model.diffusion_model."
-
-
-def golden_unet(preset: str, shapes: str) -> HummingbirdUNet:
-    with torch.device("meta"):
-        unet = HummingbirdUNet(UNetConfig.from_preset(preset))
-    unet.load_state_dict(det_state_dict(manifest(shapes), PREFIX), strict=True, assign=True)
-    return unet.eval().requires_grad_(False)
+from hummingbird_core.unet import HummingbirdUNet
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from helpers import golden, relative_l2, rnd
+from support.models import golden, relative_l2, rnd
 from torch import Tensor
 
 from hummingbird_core.sampling.ddim import (

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import det, golden, manifest, relative_l2, rnd
-from hummingbird_core.lora.merge.merge import LoRA
+from support.models import det, golden, manifest, relative_l2, rnd
 
-from hummingbird_core.lora import load_lora, merge_lora
+from hummingbird_core.lora import LoRA, load_lora, merge_lora
 from hummingbird_core.lora.formats import lora_targets
 from hummingbird_core.lora.layers import inject_lora, new_lora
 from hummingbird_core.sampling import guidance_scale_embedding

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import det, golden, manifest, relative_l2, rnd
-from merged_checkpoint import save_merged_checkpoint
+from support.merged_checkpoint import save_merged_checkpoint
+from support.models import det, golden, manifest, relative_l2, rnd
 
 from hummingbird_core.checkpoints import (
     Checkpoint,

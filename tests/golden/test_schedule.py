@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import golden, relative_l2, rnd
+from support.models import golden, relative_l2, rnd
 
 from hummingbird_core.sampling import consistency as sampling
 from hummingbird_core.scheduler import ConsistencyScheduler

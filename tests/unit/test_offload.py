@@ -10,8 +10,8 @@ from dataclasses import replace
 import psutil
 import pytest
 import torch
-from helpers import DEVICES, relative_l2
-from loras import some_lora
+from support.loras import some_lora
+from support.models import DEVICES, relative_l2
 
 from hummingbird_core.bench.peak_memory import MIB, in_fresh_process
 from hummingbird_core.errors import InputError

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import relative_l2
+from support.models import ROOT, relative_l2
 
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
 from hummingbird_core.hub.local import find_model
@@ -25,7 +25,7 @@ from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 SMALL = {"width": 32, "height": 16, "num_frames": 3, "num_inference_steps": 2}
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 PROMPT = "a red circle moves right"
 
 

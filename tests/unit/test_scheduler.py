@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import rnd
+from support.models import rnd
 
 from hummingbird_core.errors import InputError
 from hummingbird_core.sampling import initial_noise, step_noise_generator, step_noises

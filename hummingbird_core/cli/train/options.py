@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...training.recipe_files import recipe_names
+from ...training.distillation.recipe_files import recipe_names
 
 if TYPE_CHECKING:
     from ...training.distillation.recipe import Recipe

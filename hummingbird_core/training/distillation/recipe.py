@@ -24,9 +24,9 @@ from ..data.clip_order import MAX_STRIDE, ClipSettings
 from ..data.clip_reading import FrameSettings
 from ..data.latent_cache import MAX_GIGABYTES
 from ..loop.config import TrainSettings
-from ..recipe_files import recipe_text
 from .losses import Consistency, FeatureKD, Objective, OutputKD
 from .noise import LAST_STEP, NoiseSettings
+from .recipe_files import recipe_text
 from .validation import ValidationSettings
 
 

@@ -1,0 +1,160 @@
+"""What `hummingbird curate` takes for each clip, and whether that and its memory grow.
+
+2 s of 320x240 at 24 frames a second; 100 different scenes, again and again:
+
+    export PYTHONPATH=tests
+    python benchmarks/curation_growth.py make CLIPS --clips 2000 --scenes 100
+    python benchmarks/curation_growth.py measure CLIPS 200 2000 -o benchmarks/results/curation-time
+
+20,000 small clips, 18 frames of 64x48; 300 different scenes, again and again:
+
+    python benchmarks/curation_growth.py make SMALL --clips 20000 --scenes 300 --size 64x48 \
+        --frames 18
+    python benchmarks/curation_growth.py measure SMALL 200 2000 4000 6000 8000 10000 12000 14000 \
+        16000 18000 20000 -o benchmarks/results/curation-growth
+
+The clips up to each number are curated in one folder, so that a row tells what those since the row
+before took. Rows that are recorded already are not measured again: it goes on after a stop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import struct
+import time
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+from scripts.recording import memory_peak, write_results
+from support.planted_defects import FPS, scene
+
+from hummingbird_core.curation.measure import MeasureSettings
+from hummingbird_core.curation.pipeline import curate, reselect
+from hummingbird_core.curation.selection import Limit, Rule, SelectionSettings
+from hummingbird_core.curation.sources import SourceVideo, list_sources
+from hummingbird_core.curation.stages.duplicates import HASH_BITS, near_duplicates
+from hummingbird_core.engines.local import LocalEngine
+
+# The copies of a scene are to be kept, so that all clips go into shards.
+KEEP_COPIES = SelectionSettings(duplicate_distance=None)
+STRICTER = {"blur": Rule(maximum=Limit(0.5, quantile=True))}
+
+
+class TimedEngine(LocalEngine):
+    """The local engine, with the seconds and CPU seconds of its last `map`."""
+
+    seconds = cpu_seconds = 0.0
+
+    def map(self, stage, items, lost):
+        start, cpu_start = time.perf_counter(), cpu_seconds()
+        yield from super().map(stage, items, lost)
+        self.seconds = time.perf_counter() - start
+        self.cpu_seconds = cpu_seconds() - cpu_start
+
+
+def cpu_seconds() -> float:
+    """Of this process and of those under it that have ended."""
+    return sum(os.times()[:4])
+
+
+def make_clips(folder: Path, args: argparse.Namespace) -> None:
+    """Scenes by one encoder, which begins a new file every `frames` frames; then their copies."""
+    folder.mkdir(parents=True)
+    width, height = map(int, args.size.split("x"))
+    scenes = min(args.scenes or args.clips, args.clips)
+    writer = imageio_ffmpeg.write_frames(
+        folder / "%06d.mp4",
+        (width, height),
+        fps=FPS,
+        quality=8,
+        macro_block_size=1,
+        ffmpeg_log_level="error",
+        output_params=[
+            *("-g", str(args.frames), "-keyint_min", str(args.frames), "-sc_threshold", "0"),
+            *("-f", "segment", "-segment_time", str(args.frames / FPS), "-reset_timestamps", "1"),
+        ],
+    )
+    writer.send(None)
+    for seed in range(scenes):
+        for frame in scene(seed, args.frames, height, width):
+            writer.send(np.ascontiguousarray(frame))
+    writer.close()
+    for index in range(scenes, args.clips):
+        # A box that players skip gives each copy content, and so an id, of its own.
+        mark = struct.pack(">I4sQ", 16, b"free", index)
+        original = (folder / f"{index % scenes:06d}.mp4").read_bytes()
+        (folder / f"{index:06d}.mp4").write_bytes(original + mark)
+
+
+def measure(sources: list[SourceVideo], output: Path, workers: int) -> dict:
+    """Curate what of `sources` is not done, all stages after it, and select again."""
+    journals = (output / "journal").glob("*.jsonl")
+    done = sum(path.read_bytes().count(b"\n") for path in journals)
+    engine = TimedEngine(workers)
+    start = time.perf_counter()
+    with memory_peak() as peak:
+        result = curate(sources, output, engine, MeasureSettings(), KEEP_COPIES)
+    whole = time.perf_counter() - start
+    stricter = SelectionSettings(rules={**KEEP_COPIES.rules, **STRICTER})
+    start = time.perf_counter()
+    again = reselect(output, stricter, clips_per_shard=None)
+    again_seconds = time.perf_counter() - start
+    return {
+        "clips": result.clips,
+        "ms per clip": round(1000 * engine.seconds / (len(sources) - done), 1),
+        "CPU ms per clip": round(1000 * engine.cpu_seconds / (len(sources) - done), 1),
+        "manifest, shards and report, s": round(whole - engine.seconds, 2),
+        "main process, MiB": round(peak[0]),
+        "with workers, MiB": round(peak[1]),
+        "kept": result.kept,
+        "selecting again, s": round(again_seconds, 2),
+        "kept then": again.kept,
+        "looking for copies among different clips, s": round(copies_seconds(result.clips), 2),
+    }
+
+
+def copies_seconds(count: int) -> float:
+    """How long the search takes where no clip is a copy and none is left out early."""
+    rng = np.random.default_rng(0)
+    hashes = [(row, rng.bytes(HASH_BITS // 8).hex()) for row in range(count)]
+    start = time.perf_counter()
+    near_duplicates(hashes, SelectionSettings().duplicate_distance or 0)
+    return time.perf_counter() - start
+
+
+def measure_all(args: argparse.Namespace) -> None:
+    recorded = args.output.with_suffix(".json")
+    rows = json.loads(recorded.read_text())["runs"] if recorded.exists() else []
+    sources = list_sources(args.folder / "in")
+    for count in args.counts:
+        if count not in [row["clips"] for row in rows]:
+            rows.append(measure(sources[:count], args.folder / "out", args.workers))
+            write_results(args.output, {"workers": args.workers, "runs": rows}, rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    make = commands.add_parser("make", help="the clips")
+    make.add_argument("folder", type=Path)
+    make.add_argument("--clips", type=int, required=True)
+    make.add_argument("--scenes", type=int, help="different ones (default: all)")
+    make.add_argument("--size", default="320x240", metavar="WxH")
+    make.add_argument("--frames", type=int, default=48)
+    run = commands.add_parser("measure", help="time and memory")
+    run.add_argument("folder", type=Path)
+    run.add_argument("counts", type=int, nargs="+")
+    run.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    run.add_argument("-o", "--output", type=Path, required=True, help="writes .json and .md")
+    args = parser.parse_args()
+    if args.command == "make":
+        make_clips(args.folder / "in", args)
+    else:
+        measure_all(args)
+
+
+if __name__ == "__main__":
+    main()

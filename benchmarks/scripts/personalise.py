@@ -1,0 +1,102 @@
+"""Proves personalisation at nano size: a style is learned from clips of some subjects, and shown
+with others that it never saw.
+
+    python benchmarks/personalise.py FOLDER -o benchmarks/results/personalise
+
+The style is a desert behind the subject. The clips show half of the pictures, with captions that
+say nothing of a place; the prompts name the other half. `evaluation/picture_reader.py` says what
+the videos show: with the trigger word there must be a desert, without it the plain ground that such
+a caption means, and in both the picture and the direction asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shlex
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from scripts.recording import write_results
+
+from hummingbird_core.lora import load_lora, merge_lora
+from hummingbird_core.nano.evaluate import Accuracy
+from hummingbird_core.nano.readers.images import read_pictures
+from hummingbird_core.nano.world.backgrounds import random_ground
+from hummingbird_core.nano.world.images import PICTURES, random_picture
+from hummingbird_core.nano.world.motion import DIRECTIONS
+from hummingbird_core.pipeline import HummingbirdPipeline, to_uint8
+from hummingbird_core.training.lora.finetune import PersonalSettings, personalise
+from hummingbird_core.video import write_video
+
+PLACE, TRIGGER = "desert", "zorblax"
+SEEN, UNSEEN = list(PICTURES)[::2], list(PICTURES)[1::2]
+
+
+def write_clips(folder: Path, count: int) -> None:
+    """Clips of the seen pictures in the style, with captions beside them."""
+    folder.mkdir(parents=True)
+    rng = random.Random(0)
+    for number in range(count):
+        scene = random_picture(rng)
+        while scene.picture not in SEEN:
+            scene = random_picture(rng)
+        text = f"a {scene.picture} moves {scene.motion.direction}"
+        scene = replace(scene, place=PLACE, ground=random_ground(rng, PLACE))
+        frames = to_uint8(scene.render()[None] * 2 - 1)[0]
+        write_video(folder / f"{number:03}.mp4", frames, fps=scene.motion.fps)
+        (folder / f"{number:03}.txt").write_text(text, encoding="utf-8")
+
+
+def measure(pipe: HummingbirdPipeline, trigger: str, expected: str, seeds: int) -> dict[str, str]:
+    """Shares of right pictures, directions and places for unseen pictures."""
+    right, total = {"picture": 0, "direction": 0, "place": 0}, 0
+    for picture in UNSEEN:
+        for direction in DIRECTIONS:
+            prompt = f"{trigger} a {picture} moves {direction}".strip()
+            for frames in pipe([prompt] * seeds, seed=100 * total).frames:
+                seen, total = read_pictures(frames), total + 1
+                right["picture"] += seen.picture == picture
+                right["direction"] += seen.direction == direction
+                right["place"] += seen.place == expected
+    return {name: str(Accuracy(n, total)) for name, n in right.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="new folder for clips and LoRA")
+    parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--seeds", type=int, default=5, help="videos of each prompt")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="writes .json and .md")
+    args = parser.parse_args()
+    write_clips(args.folder / "clips", args.clips)
+    pipe = HummingbirdPipeline.from_pretrained("nano", device="cpu", dtype=torch.float32)
+    settings = replace(PersonalSettings.usual(pipe.trained), trigger=TRIGGER, steps=args.steps)
+    file = args.folder / "style.safetensors"
+    began = time.perf_counter()
+    personalise(args.folder / "clips", pipe, file, settings)
+    seconds = time.perf_counter() - began
+
+    pipe = HummingbirdPipeline.from_pretrained("nano", device="cpu", dtype=torch.float32)
+    cases = [("without the LoRA", "", "")]
+    rows = [{"prompt": name, **measure(pipe, *case, args.seeds)} for name, *case in cases]
+    merge_lora(pipe.unet, load_lora(file, pipe.unet))
+    cases = [("with it, with the word", TRIGGER, PLACE), ("with it, without the word", "", "")]
+    rows += [{"prompt": name, **measure(pipe, *case, args.seeds)} for name, *case in cases]
+    record = {
+        "command": shlex.join(["python", "benchmarks/personalise.py", *sys.argv[1:]]),
+        "clips": args.clips,
+        "steps": args.steps,
+        "seconds of training": round(seconds, 1),
+        "torch": torch.__version__,
+        "rows": rows,
+    }
+    write_results(args.output, record, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Language models inside ComfyUI: they heed its interrupt, and have its memory to themselves."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from support.chat_model import save_chat_model
+from support.chat_server import chat_server, says
+from support.comfy.native import settings
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("HUMMINGBIRD_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def management(adapter):
+    import comfy.model_management
+
+    yield comfy.model_management
+    comfy.model_management.interrupt_current_processing(False)
+
+
+@pytest.fixture
+def ask(adapter, nano):
+    """A function (source, model, address) -> the enhanced prompt."""
+
+    def enhance(source: str, model: str = "", url: str = ""):
+        return adapter.prompts.enhance(nano.clip, "a red circle", source, model, url, 0, None)
+
+    return enhance
+
+
+def test_a_server_is_asked(ask):
+    with chat_server(says("a red circle moves right")) as server:
+        assert ask("server", url=server.url).text == "a red circle moves right"
+
+
+def test_a_server_that_thinks_for_long_can_be_interrupted(ask, management):
+    with chat_server(says("too late", delay=3.0)) as server:
+        threading.Timer(0.5, management.interrupt_current_processing).start()
+        start = time.monotonic()
+        with pytest.raises(management.InterruptProcessingException):
+            ask("server", url=server.url)
+        assert time.monotonic() - start < 2.5
+
+
+def test_a_local_model_stops_at_an_interrupt(ask, management, tmp_path, monkeypatch):
+    """At the first token that it says after it."""
+    import comfy.utils
+
+    said = []
+
+    def interrupt(*_, **__) -> None:
+        said.append(1)
+        management.interrupt_current_processing()
+
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", interrupt)
+    with pytest.raises(management.InterruptProcessingException):
+        ask("local", str(save_chat_model(tmp_path / "Tiny-Instruct")))
+    assert len(said) == 1
+
+
+def test_a_local_model_does_not_lie_beside_the_video_model(
+    ask, adapter, management, nano, positive, tmp_path
+):
+    adapter.sampling.sample_video(nano.model, positive, settings(adapter, steps=1), 0)
+    assert management.current_loaded_models
+    ask("local", str(save_chat_model(tmp_path / "Tiny-Instruct")))
+    assert not management.current_loaded_models

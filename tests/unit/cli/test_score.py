@@ -1,0 +1,101 @@
+"""`hummingbird score`: table, JSON and CSV, and files that cannot be read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from support.command_line import error_of, run
+
+from hummingbird_core.video import write_video
+from hummingbird_core.vqa import DOVER, Score
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """A moving picture, a black one, and something that is no video."""
+    noise = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    picture = np.kron(noise, np.ones((8, 8, 1), np.uint8))  # [48, 64, 3]
+    moving = np.stack([np.roll(picture, 2 * t, axis=1) for t in range(8)])
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a video" * 100)
+    return [
+        write_video(tmp_path / "moving.mp4", moving, 8),
+        broken,
+        write_video(tmp_path / "black.mp4", np.zeros_like(moving), 8),
+    ]
+
+
+def test_table_has_a_line_for_each_file(clips, capsys):
+    code, out, _ = run(capsys, "score", *clips)
+    lines = out.splitlines()
+    assert code == 2
+    assert len(lines) == 4
+    assert "overall" not in lines[0]  # there are no weights
+    assert "cannot be scored: broken.mp4" in lines[2]
+    assert "black" in lines[3].split("  ")[-1]
+
+
+def test_json_holds_everything_that_is_known(clips, capsys):
+    code, out, _ = run(capsys, "score", clips[0], "--json")
+    (row,) = json.loads(out)
+    assert code == 0
+    assert row["file"] == str(clips[0])
+    assert row["num_frames"] == 8
+    assert row["motion"] > 0
+    assert "technical" not in row
+
+
+def test_csv_has_the_same_columns_for_all(clips, capsys):
+    _, out, _ = run(capsys, "score", *clips, "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["num_frames"] for row in rows] == ["8.0", "", "8.0"]
+    assert rows[1]["error"]
+    assert "black" in rows[2]["faults"].split()
+    assert set(Score.__dataclass_fields__) <= rows[0].keys()
+    assert rows[0]["overall"] == ""  # absent, not zero
+
+
+def test_learned_scores_with_a_file_of_weights(clips, capsys, tmp_path):
+    torch.manual_seed(0)
+    torch.save(DOVER.from_preset("dover-mobile").state_dict(), tmp_path / "mobile.pth")
+    code, out, err = run(capsys, "score", clips[0], "--dover", tmp_path / "mobile.pth", "--json")
+    assert code == 0
+    assert "non-commercial use only" in err
+    assert 0 <= json.loads(out)[0]["overall"] <= 100
+
+
+def test_fragments_are_the_same_each_time_unless_asked_otherwise(clips, capsys, tmp_path):
+    torch.manual_seed(0)
+    torch.save(DOVER.from_preset("dover-mobile").state_dict(), tmp_path / "mobile.pth")
+    large = write_video(
+        tmp_path / "large.mp4",
+        np.random.default_rng(0).integers(0, 256, (2, 320, 512, 3), dtype=np.uint8),
+        8,
+    )
+    technical = []
+    for seed in ([], [], ["--seed", "random"]):
+        arguments = (large, "--dover", tmp_path / "mobile.pth", "--json", *seed)
+        _, out, _ = run(capsys, "score", *arguments)
+        technical.append(json.loads(out)[0]["technical"])
+    assert technical[0] == technical[1] != technical[2]
+
+
+def test_a_seed_that_is_none(clips, capsys):
+    said = error_of(capsys, "score", clips[0], "--seed", "abc")
+    assert "got 'abc', expected a whole number or 'random'" in said
+
+
+def test_wrong_weights_stop_before_the_first_video(clips, capsys, tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
+    assert "DOVER" in error_of(capsys, "score", clips[0], "--dover", tmp_path / "other.pth")
+
+
+def test_a_seed_that_is_no_number_is_told_what_to_be(clips, capsys):
+    assert "'abc', expected a whole number or 'random'" in error_of(
+        capsys, "score", clips[0], "--seed", "abc"
+    )
