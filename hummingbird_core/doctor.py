@@ -18,7 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from . import __version__
 from .devices import best_device, default_dtype
-from .hub.local import find_model
+from .hub.local import resolve_model
 from .reporting import gibibytes
 
 REQUIRED = (
@@ -50,7 +50,7 @@ def diagnose() -> dict[str, Any]:
     memory = _memory(device)
     packages = {name: _version(name) for name in REQUIRED + OPTIONAL}
     ffmpeg = _ffmpeg()
-    built_in = find_model("nano")
+    built_in = resolve_model("nano")
     return {
         "hummingbird": __version__,
         "python": sys.version.split()[0],

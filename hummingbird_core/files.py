@@ -64,7 +64,7 @@ def check_destination(destination: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def complete_or_absent(destination: Path) -> Iterator[BinaryIO]:
+def atomic_write(destination: Path) -> Iterator[BinaryIO]:
     """A file to write that appears under its name only when all of it is on the disk.
 
     An error, a full disk or Ctrl-C on the way removes what was written and leaves an older file
@@ -90,7 +90,7 @@ def complete_or_absent(destination: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
-def named_function(name: str, kind: str) -> Any:
+def import_callable(name: str, kind: str) -> Any:
     """The function that `name` stands for.
 
     Args:

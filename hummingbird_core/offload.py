@@ -30,7 +30,7 @@ from torch import nn
 from .checkpoints.load import OnPart, load_checkpoint, unet_parts
 from .devices import best_device, check_device, default_dtype
 from .errors import InputError, MissingPackageError
-from .hub.local import find_model
+from .hub.local import resolve_model
 from .pipeline import HummingbirdPipeline
 from .text.encoder import TextEncoder
 from .unet.model import HummingbirdUNet
@@ -83,7 +83,9 @@ def load_in_less_memory(
         shrink(model, part)
 
     home = "cpu" if memory == "ram" else target
-    checkpoint = load_checkpoint(find_model(name_or_path), dtype=dtype, device=home, on_part=loaded)
+    checkpoint = load_checkpoint(
+        resolve_model(name_or_path), dtype=dtype, device=home, on_part=loaded
+    )
     pipe = HummingbirdPipeline.from_checkpoint(checkpoint)
     pipe.chunk_frames = 1
     if folder:

@@ -15,21 +15,21 @@ from torch import Tensor
 from .checkpoints.load import Checkpoint, load_checkpoint
 from .devices import best_device, check_device, default_dtype
 from .errors import CheckpointError
-from .hub.local import find_model
+from .hub.local import resolve_model
 from .sampling.consistency import (
     consistency_timesteps,
-    denoise_consistency,
     initial_noise,
+    sample_lcm,
     step_noises,
     video_seed,
 )
-from .sampling.context_windows import ContextWindows, in_windows, shared_noise
+from .sampling.context_windows import ContextWindows, freenoise_shuffle, sliding_window
 from .sampling.ddim import ddim_timesteps, sample_ddim
-from .sampling.guidance import PredictNoise, reporting, student_noise, teacher_noise
-from .settings import CONTEXT_LENGTH, FULL_SIZE, NANO, Trained, check_settings
+from .sampling.guidance import EpsModel, cfg_eps, distilled_guidance_eps, reporting
+from .settings import CONTEXT_LENGTH, FULL_SIZE, NANO, ModelDefaults, check_settings
 from .text.encoder import TextEncoder, TextEncoding
 from .unet.model import HummingbirdUNet
-from .vae.codec import check_finite, decode_latents, encode_video, spatial_factor
+from .vae.codec import check_finite, decode_latents, encode_video, vae_scale_factor
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny
@@ -103,7 +103,7 @@ class HummingbirdPipeline:
         """
         device = best_device() if device is None else check_device(device)
         dtype = default_dtype(device) if dtype is None else dtype
-        path = find_model(name_or_path)
+        path = resolve_model(name_or_path)
         return cls.from_checkpoint(load_checkpoint(path, dtype=dtype, device=device))
 
     @classmethod
@@ -119,7 +119,7 @@ class HummingbirdPipeline:
         return next(self.unet.parameters()).dtype
 
     @property
-    def trained(self) -> Trained:
+    def trained(self) -> ModelDefaults:
         """Sizes the U-Net was trained on."""
         return NANO if "nano" in (self.unet.config.preset or "") else FULL_SIZE
 
@@ -177,7 +177,7 @@ class HummingbirdPipeline:
         shape = self._latent_shape(len(prompts), num_frames, height, width)
         latents = self.sample(
             text.embeddings,
-            latents=shared_noise(initial_noise(shape, seed), windows),
+            latents=freenoise_shuffle(initial_noise(shape, seed), windows),
             noises=step_noises(shape, seed),
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
@@ -268,20 +268,20 @@ class HummingbirdPipeline:
         timesteps = (consistency_timesteps if is_student else ddim_timesteps)(num_inference_steps)
         calls = windows.count_calls(timesteps.tolist(), latents.shape[2])
         predict = self._noise_predictor(context, guidance_scale, fps)
-        predict = in_windows(reporting(predict, count_steps(progress, calls)), windows)
+        predict = sliding_window(reporting(predict, count_steps(progress, calls)), windows)
         if is_student:
-            return denoise_consistency(predict, latents, noises, num_inference_steps)
+            return sample_lcm(predict, latents, noises, num_inference_steps)
         # Only VideoCrafter2 knows its latents scaled.
         rescale = self.unet.config.preset == "videocrafter2"
         return sample_ddim(predict, latents, num_inference_steps, rescale=rescale)
 
     def _noise_predictor(
         self, context: Tensor, guidance_scale: float, fps: float | Tensor
-    ) -> PredictNoise:
+    ) -> EpsModel:
         if self.unet.config.guidance_embedding:
-            return student_noise(self.unet, context, guidance_scale, fps)
+            return distilled_guidance_eps(self.unet, context, guidance_scale, fps)
         empty, guided_from = self.encode_prompt(""), self.trained.guided_from
-        return teacher_noise(self.unet, context, empty, guidance_scale, fps, guided_from)
+        return cfg_eps(self.unet, context, empty, guidance_scale, fps, guided_from)
 
     def context_windows(
         self,
@@ -318,7 +318,7 @@ class HummingbirdPipeline:
     def _latent_shape(
         self, batch: int, num_frames: int, height: int | None, width: int | None
     ) -> tuple[int, ...]:
-        factor = spatial_factor(self._require(self.vae, "VAE"))
+        factor = vae_scale_factor(self._require(self.vae, "VAE"))
         height = height or self.trained.height
         width = width or self.trained.width
         channels = self.unet.config.in_channels

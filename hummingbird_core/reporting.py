@@ -10,7 +10,7 @@ from .errors import MissingPackageError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LONGEST_VALUE = 300  # characters
+MAX_VALUE = 300  # characters
 
 
 def report_lines(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
@@ -41,7 +41,7 @@ def _plain(value: Any) -> str:
 
 def _short(text: str) -> str:
     """Metadata may hold a whole tokenizer; its beginning says enough."""
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+    return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}..."
 
 
 def figure_class() -> type[Figure]:

@@ -14,7 +14,7 @@ CONTEXT_LENGTH = 16  # frames of a window of a long video: all models were train
 
 
 @dataclass(frozen=True)
-class Trained:
+class ModelDefaults:
     """What a model was trained on: the defaults, and what to warn about when they are left.
 
     Attributes:
@@ -30,8 +30,8 @@ class Trained:
     guided_from: int = 0
 
 
-FULL_SIZE = Trained(height=320, width=512, frames=(16, 26))
-NANO = Trained(height=64, width=64, frames=(16, 26), guided_from=500)
+FULL_SIZE = ModelDefaults(height=320, width=512, frames=(16, 26))
+NANO = ModelDefaults(height=64, width=64, frames=(16, 26), guided_from=500)
 
 
 def check_settings(

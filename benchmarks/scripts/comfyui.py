@@ -35,7 +35,7 @@ from hummingbird_core.bench.measure import (
     Way,
     measure,
 )
-from hummingbird_core.bench.models import BenchSettings, load_pipeline
+from hummingbird_core.bench.models import BenchConfig, load_pipeline
 from hummingbird_core.bench.report import Chart, Report, Row, write_report
 from hummingbird_core.pipeline import HummingbirdPipeline, VideoOutput
 from hummingbird_core.video import write_video
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
-    settings = BenchSettings(preset="nano", frames=FRAMES)
+    settings = BenchConfig(preset="nano", frames=FRAMES)
     pipe = load_pipeline(settings)
     with (
         tempfile.TemporaryDirectory() as folder,

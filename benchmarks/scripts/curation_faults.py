@@ -4,7 +4,7 @@
     python benchmarks/curation_faults.py FOLDER --clips 300 -o benchmarks/results/curation-faults
 
 In eight of ten clips one fault is planted (2 s of 320x240 at 24 frames a second, made by
-tests/planted_faults.py), and the manifest must say which. The clips and what curation made of them
+tests/planted_defects.py), and the manifest must say which. The clips and what curation made of them
 stay in FOLDER; called again, it goes on where it was.
 """
 
@@ -18,9 +18,9 @@ import pyarrow.parquet
 from scripts.recording import write_results
 from support.planted_defects import KINDS, faulty, scene, write_clip
 
-from hummingbird_core.curation.measure import MeasureSettings
+from hummingbird_core.curation.measure import MeasureConfig
 from hummingbird_core.curation.pipeline import curate
-from hummingbird_core.curation.selection import SelectionSettings
+from hummingbird_core.curation.selection import SelectionConfig
 from hummingbird_core.curation.sources import list_sources
 from hummingbird_core.engines.local import LocalEngine
 
@@ -91,8 +91,8 @@ def main() -> None:
     args = parser.parse_args()
     clips, results = args.folder / "in", args.folder / "out"
     planted = make_planted(clips, args.clips)
-    engine, measures = LocalEngine(args.workers), MeasureSettings()
-    curate(list_sources(clips), results, engine, measures, SelectionSettings())
+    engine, measures = LocalEngine(args.workers), MeasureConfig()
+    curate(list_sources(clips), results, engine, measures, SelectionConfig())
     found = found_kinds(results / "manifest.parquet")
     rows = [compare(kind, planted, found) for kind in KINDS]
     clean = [name for name, kind in planted.items() if not kind]

@@ -31,15 +31,15 @@ import numpy as np
 from scripts.recording import memory_peak, write_results
 from support.planted_defects import FPS, scene
 
-from hummingbird_core.curation.measure import MeasureSettings
+from hummingbird_core.curation.measure import MeasureConfig
 from hummingbird_core.curation.pipeline import curate, reselect
-from hummingbird_core.curation.selection import Limit, Rule, SelectionSettings
+from hummingbird_core.curation.selection import Limit, Rule, SelectionConfig
 from hummingbird_core.curation.sources import SourceVideo, list_sources
 from hummingbird_core.curation.stages.duplicates import HASH_BITS, near_duplicates
 from hummingbird_core.engines.local import LocalEngine
 
 # The copies of a scene are to be kept, so that all clips go into shards.
-KEEP_COPIES = SelectionSettings(duplicate_distance=None)
+KEEP_COPIES = SelectionConfig(duplicate_distance=None)
 STRICTER = {"blur": Rule(maximum=Limit(0.5, quantile=True))}
 
 
@@ -96,9 +96,9 @@ def measure(sources: list[SourceVideo], output: Path, workers: int) -> dict:
     engine = TimedEngine(workers)
     start = time.perf_counter()
     with memory_peak() as peak:
-        result = curate(sources, output, engine, MeasureSettings(), KEEP_COPIES)
+        result = curate(sources, output, engine, MeasureConfig(), KEEP_COPIES)
     whole = time.perf_counter() - start
-    stricter = SelectionSettings(rules={**KEEP_COPIES.rules, **STRICTER})
+    stricter = SelectionConfig(rules={**KEEP_COPIES.rules, **STRICTER})
     start = time.perf_counter()
     again = reselect(output, stricter, clips_per_shard=None)
     again_seconds = time.perf_counter() - start
@@ -121,7 +121,7 @@ def copies_seconds(count: int) -> float:
     rng = np.random.default_rng(0)
     hashes = [(row, rng.bytes(HASH_BITS // 8).hex()) for row in range(count)]
     start = time.perf_counter()
-    near_duplicates(hashes, SelectionSettings().duplicate_distance or 0)
+    near_duplicates(hashes, SelectionConfig().duplicate_distance or 0)
     return time.perf_counter() - start
 
 

@@ -33,7 +33,7 @@ from hummingbird_core.nano.world.shapes import ShapeScene, random_shape
 from hummingbird_core.nano.world.world import samples
 from hummingbird_core.pipeline import HummingbirdPipeline, to_uint8
 from hummingbird_core.sampling import initial_noise, step_noises
-from hummingbird_core.sampling.context_windows import ContextWindows, shared_noise
+from hummingbird_core.sampling.context_windows import ContextWindows, freenoise_shuffle
 from hummingbird_core.video import atomic_output
 
 ANY_LENGTH = 10**6
@@ -75,7 +75,7 @@ def make_videos(
         with torch.inference_mode():
             latents = pipe.sample(
                 pipe.encode_prompt(texts),
-                latents=shared_noise(noise, way.windows) if way.is_noise_shared else noise,
+                latents=freenoise_shuffle(noise, way.windows) if way.is_noise_shared else noise,
                 noises=step_noises(shape, first),
                 num_inference_steps=steps,
                 windows=way.windows,

@@ -1,7 +1,7 @@
 """Proves personalisation at nano size: a style is learned from clips of some subjects, and shown
 with others that it never saw.
 
-    python benchmarks/personalise.py FOLDER -o benchmarks/results/personalise
+    python benchmarks/finetune_lora.py FOLDER -o benchmarks/results/finetune_lora
 
 The style is a desert behind the subject. The clips show half of the pictures, with captions that
 say nothing of a place; the prompts name the other half. `evaluation/picture_reader.py` says what
@@ -29,7 +29,7 @@ from hummingbird_core.nano.world.backgrounds import random_ground
 from hummingbird_core.nano.world.images import PICTURES, random_picture
 from hummingbird_core.nano.world.motion import DIRECTIONS
 from hummingbird_core.pipeline import HummingbirdPipeline, to_uint8
-from hummingbird_core.training.lora.finetune import PersonalSettings, personalise
+from hummingbird_core.training.lora.finetune import LoRAFinetuneConfig, finetune_lora
 from hummingbird_core.video import write_video
 
 PLACE, TRIGGER = "desert", "zorblax"
@@ -75,10 +75,10 @@ def main() -> None:
     args = parser.parse_args()
     write_clips(args.folder / "clips", args.clips)
     pipe = HummingbirdPipeline.from_pretrained("nano", device="cpu", dtype=torch.float32)
-    settings = replace(PersonalSettings.usual(pipe.trained), trigger=TRIGGER, steps=args.steps)
+    settings = replace(LoRAFinetuneConfig.usual(pipe.trained), trigger=TRIGGER, steps=args.steps)
     file = args.folder / "style.safetensors"
     began = time.perf_counter()
-    personalise(args.folder / "clips", pipe, file, settings)
+    finetune_lora(args.folder / "clips", pipe, file, settings)
     seconds = time.perf_counter() - began
 
     pipe = HummingbirdPipeline.from_pretrained("nano", device="cpu", dtype=torch.float32)
@@ -88,7 +88,7 @@ def main() -> None:
     cases = [("with it, with the word", TRIGGER, PLACE), ("with it, without the word", "", "")]
     rows += [{"prompt": name, **measure(pipe, *case, args.seeds)} for name, *case in cases]
     record = {
-        "command": shlex.join(["python", "benchmarks/personalise.py", *sys.argv[1:]]),
+        "command": shlex.join(["python", "benchmarks/finetune_lora.py", *sys.argv[1:]]),
         "clips": args.clips,
         "steps": args.steps,
         "seconds of training": round(seconds, 1),

@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from tqdm import tqdm
 
-from hummingbird_core.bench.models import BenchSettings, load_full_vae
+from hummingbird_core.bench.models import BenchConfig, load_full_vae
 from hummingbird_core.lora.layers import new_lora
 from hummingbird_core.sampling import consistency_function
 from hummingbird_core.training.distillation.guidance import Conditions, guided_prediction, predict
@@ -80,7 +80,7 @@ class Step:
         student.gradient_checkpointing = case.checkpointing
         if case.lora:
             add_lora(student, new_lora(student), dtype=None)
-            vae = load_full_vae(BenchSettings("hummingbird-0.7b")).requires_grad_(False)
+            vae = load_full_vae(BenchConfig("hummingbird-0.7b")).requires_grad_(False)
             self.vae = faked(vae, mode)
             self.reward = faked(ClipImageReward(vit_h(), "hpsv2"), mode)
         self.student = faked(student, mode)

@@ -14,14 +14,14 @@ from torch import Tensor
 from ..errors import MissingPackageError, first_line
 from ..unet.model import HummingbirdUNet
 from .measure import TOTAL, Repeats, Stopwatch, Way, is_out_of_memory, measure
-from .models import BenchSettings, load_unet, unet_inputs
+from .models import BenchConfig, load_unet, unet_inputs
 from .report import Chart, Report
 
 OURS, COMPILED = "ours", "ours, compiled"
 CALLS = 3  # until CUDA graphs are recorded
 
 
-def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
+def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
     """The compiled U-Net against itself as it is."""
     unet = load_unet(settings)
     inputs = unet_inputs(settings, unet)

@@ -29,7 +29,7 @@ from .measure import (
 from .models import (
     BUILT_IN,
     PROMPT,
-    BenchSettings,
+    BenchConfig,
     load_fast_decoders,
     load_full_vae,
     load_pipeline,
@@ -42,7 +42,7 @@ PLAIN, FULL = "full decoder, plain", "full decoder"
 ONE_BY_ONE = "its own layers, one frame after the other"
 
 
-def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
+def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
     """All decoders on the latents of one video."""
     full: Any = load_full_vae(settings)
     small = load_fast_decoders(settings)
@@ -72,7 +72,7 @@ def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
     )
 
 
-def _latents(settings: BenchSettings) -> Tensor:
+def _latents(settings: BenchConfig) -> Tensor:
     """Of a real video where there is a trained model, else noise."""
     if settings.preset != BUILT_IN:
         return random_tensor(settings, settings.latent_shape())
@@ -95,7 +95,7 @@ def _frame_by_frame(vae: Any, latents: Tensor) -> Tensor:
 
 
 def _check(
-    name: str, vae: Any, latents: Tensor, measured: Measured, settings: BenchSettings
+    name: str, vae: Any, latents: Tensor, measured: Measured, settings: BenchConfig
 ) -> Equality:
     results = {name: measured.results[name]}
     return Equality.of(ONE_BY_ONE, _frame_by_frame(vae, latents), results, settings.tolerance)

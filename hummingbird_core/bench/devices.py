@@ -28,10 +28,10 @@ from .measure import (
     Repeats,
     Speedup,
     Timing,
-    if_it_fits,
+    row_or_out_of_memory,
     row_without,
 )
-from .models import BenchSettings, checkpoint_of, random_tensor, unet_inputs
+from .models import BenchConfig, checkpoint_of, random_tensor, unet_inputs
 from .peak_memory import (
     MIB,
     Peak,
@@ -98,12 +98,12 @@ GPU_MODES = {
 }
 
 
-def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
+def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
     """One row a mode, measured once; `repeats` does not matter."""
     modes = GPU_MODES if torch.device(settings.device).type == "cuda" else CPU_MODES
     with checkpoint_of(settings) as file:
         runs = {
-            name: if_it_fits(in_fresh_process, run_mode, mode, settings, file)
+            name: row_or_out_of_memory(in_fresh_process, run_mode, mode, settings, file)
             for name, mode in modes.items()
         }
     reference = reference_of(modes, runs)
@@ -163,7 +163,7 @@ def _timing(name: str, peak: Peak) -> Timing:
     return Timing(name, {TOTAL: peak.seconds})
 
 
-def run_mode(mode: Mode, settings: BenchSettings, file: str | Path) -> Run:
+def run_mode(mode: Mode, settings: BenchConfig, file: str | Path) -> Run:
     """Memory of loading, of one U-Net call and of one decoded frame."""
     pipe, loading = measure_loading(lambda: _load(mode, settings, file), settings.device)
     unet = measure_peak(_unet_call(pipe, settings), settings.device)
@@ -171,14 +171,14 @@ def run_mode(mode: Mode, settings: BenchSettings, file: str | Path) -> Run:
     return Run(loading, unet, frame)
 
 
-def _load(mode: Mode, settings: BenchSettings, file: str | Path) -> HummingbirdPipeline:
+def _load(mode: Mode, settings: BenchConfig, file: str | Path) -> HummingbirdPipeline:
     place: dict[str, Any] = {"device": settings.device, "dtype": DTYPES[mode.dtype]}
     if mode.memory:
         return load_in_less_memory(file, mode.memory, **place)
     return HummingbirdPipeline.from_pretrained(file, **place)
 
 
-def _unet_call(pipe: HummingbirdPipeline, settings: BenchSettings) -> Callable[[], Tensor]:
+def _unet_call(pipe: HummingbirdPipeline, settings: BenchConfig) -> Callable[[], Tensor]:
     inputs = unet_inputs(settings, pipe.unet)
     cast: dict[str, Any] = {
         name: value.to(pipe.dtype) if isinstance(value, Tensor) else value
@@ -187,7 +187,7 @@ def _unet_call(pipe: HummingbirdPipeline, settings: BenchSettings) -> Callable[[
     return lambda: pipe.unet(**cast)
 
 
-def _decode_frame(pipe: HummingbirdPipeline, settings: BenchSettings) -> Callable[[], Tensor]:
+def _decode_frame(pipe: HummingbirdPipeline, settings: BenchConfig) -> Callable[[], Tensor]:
     latents = random_tensor(settings, settings.latent_shape(1))
     vae: Any = pipe.vae
     return lambda: decode_latents(vae, latents, chunk_frames=1)

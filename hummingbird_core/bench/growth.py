@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..unet.model import HummingbirdUNet
-from .measure import Repeats, Way, if_it_fits, measure, row_without
+from .measure import Repeats, Way, measure, row_or_out_of_memory, row_without
 from .memory import call_peak
-from .models import BenchSettings, load_unet, unet_inputs
+from .models import BenchConfig, load_unet, unet_inputs
 from .peak_memory import MIB, Peak, in_fresh_process
 from .plain_reference import PlainUNet
 from .report import Chart, Report, Row
@@ -19,10 +19,10 @@ FIRST = {"frames": FRAMES[0], "size": SCALES[0], "batch": BATCHES[0]}
 PLAIN, OURS = "plain", "ours"
 
 
-def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
+def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
     """One U-Net call, ours and plain, while one setting at a time grows."""
     rows = [
-        _row(grows, value, if_it_fits(in_fresh_process, measure_point, point, repeats))
+        _row(grows, value, row_or_out_of_memory(in_fresh_process, measure_point, point, repeats))
         for grows, value, point in points(settings)
     ]
     return Report(
@@ -44,7 +44,7 @@ def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
     )
 
 
-def points(settings: BenchSettings) -> list[tuple[str, float, BenchSettings]]:
+def points(settings: BenchConfig) -> list[tuple[str, float, BenchConfig]]:
     """(what grows, its value, settings) for every point of the table."""
     height, width = settings.size
     frames = [("frames", count, replace(settings, frames=(count,))) for count in FRAMES]
@@ -60,14 +60,14 @@ def _side(pixels: int, scale: float) -> int:
     return max(8, round(pixels * scale / 8) * 8)
 
 
-def measure_point(settings: BenchSettings, repeats: Repeats) -> tuple[Peak, Row]:
+def measure_point(settings: BenchConfig, repeats: Repeats) -> tuple[Peak, Row]:
     """Peak of our call, and its speed against the plain one; for a process of its own."""
     unet = load_unet(settings)
     peak = call_peak(unet, unet, settings)  # first: a process keeps what it once took
     return peak, _compare(unet, settings, repeats)
 
 
-def _compare(unet: HummingbirdUNet, settings: BenchSettings, repeats: Repeats) -> Row:
+def _compare(unet: HummingbirdUNet, settings: BenchConfig, repeats: Repeats) -> Row:
     inputs = unet_inputs(settings, unet)
     plain = PlainUNet(unet)
     ways = [

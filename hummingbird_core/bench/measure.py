@@ -256,13 +256,13 @@ def measure(ways: Sequence[Way], repeats: Repeats, device: torch.device | str = 
     """Runs all ways in turn, again and again; those that do not fit into memory are left out."""
     fitting = list(ways)
     for _ in range(repeats.warm_up):
-        fitting = [way for way in fitting if if_it_fits(_run, way, device)]
+        fitting = [way for way in fitting if row_or_out_of_memory(_run, way, device)]
     runs: dict[str, list[dict[str, Seconds]]] = {way.name: [] for way in ways}
     results, rounds, start = {}, 0, time.perf_counter()
     while fitting and (rounds < repeats.measured or time.perf_counter() - start < repeats.seconds):
         rounds += 1
         for way in list(fitting):
-            found = if_it_fits(_run, way, device)
+            found = row_or_out_of_memory(_run, way, device)
             if found is None:
                 fitting.remove(way)
                 continue
@@ -301,7 +301,7 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-def if_it_fits(function: Callable[..., Result], *args: Any) -> Result | None:
+def row_or_out_of_memory(function: Callable[..., Result], *args: Any) -> Result | None:
     """What `function` gives; None, and a warning, if that takes more memory than there is."""
     try:
         return function(*args)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..unet.model import HummingbirdUNet
 from ..vae.codec import decode_latents
-from .measure import Equality, Repeats, if_it_fits
+from .measure import Equality, Repeats, row_or_out_of_memory
 from .models import (
-    BenchSettings,
+    BenchConfig,
     load_fast_decoders,
     load_full_vae,
     load_unet,
@@ -35,7 +35,7 @@ VAE_SETTINGS = {  # name -> frames at a time
 ANY_DISTANCE = math.inf  # of tiles, whose norms and attention see only themselves: said, not judged
 
 
-def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
+def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
     """Each setting once, in a process of its own; `repeats` does not matter."""
     unet = _rows("U-Net", unet_peak, UNET_SETTINGS, settings)
     vae = _rows("VAE decoder", vae_peak, ("plain", *VAE_SETTINGS), settings)
@@ -65,9 +65,9 @@ def _bar(row: Row) -> tuple[str, float]:
 
 def _rows(
     part: str,
-    peak_of: Callable[[str, BenchSettings], Peak],
+    peak_of: Callable[[str, BenchConfig], Peak],
     names: tuple[str, ...],
-    settings: BenchSettings,
+    settings: BenchConfig,
 ) -> list[Row]:
     """One row a setting; the first is what the others are compared with, if it fits."""
     peaks = _peaks(peak_of, names, settings)
@@ -85,12 +85,12 @@ def _rows(
 
 
 def _peaks(
-    peak_of: Callable[[str, BenchSettings], Peak], names: Iterable[str], settings: BenchSettings
+    peak_of: Callable[[str, BenchConfig], Peak], names: Iterable[str], settings: BenchConfig
 ) -> dict[str, Peak | None]:
-    return {name: if_it_fits(in_fresh_process, peak_of, name, settings) for name in names}
+    return {name: row_or_out_of_memory(in_fresh_process, peak_of, name, settings) for name in names}
 
 
-def _fast_decoder_rows(settings: BenchSettings) -> list[Row]:
+def _fast_decoder_rows(settings: BenchConfig) -> list[Row]:
     """Other networks than the full decoder, so there is nothing to be equal to."""
     peaks = _peaks(vae_peak, load_fast_decoders(settings), settings)
     return [_row("VAE decoder", name, peak) for name, peak in peaks.items()]
@@ -116,13 +116,13 @@ def _row(
     }
 
 
-def unet_peak(name: str, settings: BenchSettings) -> Peak:
+def unet_peak(name: str, settings: BenchConfig) -> Peak:
     """One call of the U-Net, "plain" or "ours"."""
     unet = load_unet(settings)
     return call_peak(unet if name == "ours" else PlainUNet(unet), unet, settings)
 
 
-def call_peak(run: Callable[..., Tensor], unet: HummingbirdUNet, settings: BenchSettings) -> Peak:
+def call_peak(run: Callable[..., Tensor], unet: HummingbirdUNet, settings: BenchConfig) -> Peak:
     """One call of `run`, which computes what `unet` does."""
     tiny = replace(settings, batch=1, height=64, width=64, frames=(1,))
     warm_up = unet_inputs(tiny, unet)
@@ -131,7 +131,7 @@ def call_peak(run: Callable[..., Tensor], unet: HummingbirdUNet, settings: Bench
     return measure_peak(lambda: run(**inputs), settings.device)
 
 
-def vae_peak(name: str, settings: BenchSettings) -> Peak:
+def vae_peak(name: str, settings: BenchConfig) -> Peak:
     """One video decoded: "plain", one of VAE_SETTINGS, or a fast decoder's name."""
     full = name == "plain" or name in VAE_SETTINGS
     vae: Any = load_full_vae(settings) if full else load_fast_decoders(settings)[name]

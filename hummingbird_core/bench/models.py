@@ -55,7 +55,7 @@ PRUNED_CONFIG = PrunedDecoderConfig((32, 64, 128, 128), 1, 8, SCALING_FACTOR)
 
 
 @dataclass(frozen=True)
-class BenchSettings:
+class BenchConfig:
     """What is measured.
 
     Args:
@@ -97,7 +97,7 @@ class BenchSettings:
 
     def file_name(self, table: str) -> str:
         """Of a result: the table, the model, and what is not the default of size and device."""
-        trained = BenchSettings(self.preset)
+        trained = BenchConfig(self.preset)
         parts = [table, self.preset]
         if self.dtype != trained.dtype or table not in NAMED_WITHOUT_DTYPE:
             parts.append(self.dtype)
@@ -113,7 +113,7 @@ class BenchSettings:
         return self.batch, 4, frames or self.frames[0], height, width
 
 
-def load_pipeline(settings: BenchSettings, *, teacher: bool = False) -> HummingbirdPipeline:
+def load_pipeline(settings: BenchConfig, *, teacher: bool = False) -> HummingbirdPipeline:
     """All three models, of the student or of its teacher."""
     if settings.preset == BUILT_IN:
         name = "nano-teacher" if teacher else "nano"
@@ -125,7 +125,7 @@ def load_pipeline(settings: BenchSettings, *, teacher: bool = False) -> Hummingb
 
 
 @contextmanager
-def checkpoint_of(settings: BenchSettings) -> Iterator[str | Path]:
+def checkpoint_of(settings: BenchConfig) -> Iterator[str | Path]:
     """What `from_pretrained` loads: "nano", or a file of random fp16 weights for as long."""
     if settings.preset == BUILT_IN:
         yield BUILT_IN
@@ -136,7 +136,7 @@ def checkpoint_of(settings: BenchSettings) -> Iterator[str | Path]:
         yield file
 
 
-def _write_random_checkpoint(file: Path, settings: BenchSettings) -> None:
+def _write_random_checkpoint(file: Path, settings: BenchConfig) -> None:
     """In the layout of the released files."""
     half = replace(settings, dtype="fp16", device="cpu")
     parts = {
@@ -152,7 +152,7 @@ def _write_random_checkpoint(file: Path, settings: BenchSettings) -> None:
     save_file(tensors, file)
 
 
-def load_unet(settings: BenchSettings, *, teacher: bool = False) -> HummingbirdUNet:
+def load_unet(settings: BenchConfig, *, teacher: bool = False) -> HummingbirdUNet:
     """The U-Net alone."""
     if settings.preset == BUILT_IN:
         return load_pipeline(settings, teacher=teacher).unet
@@ -162,7 +162,7 @@ def load_unet(settings: BenchSettings, *, teacher: bool = False) -> HummingbirdU
     return unet.eval()
 
 
-def load_full_vae(settings: BenchSettings) -> AutoencoderKL:
+def load_full_vae(settings: BenchConfig) -> AutoencoderKL:
     """The full VAE."""
     from diffusers.models import AutoencoderKL
 
@@ -174,7 +174,7 @@ def load_full_vae(settings: BenchSettings) -> AutoencoderKL:
     return _placed(vae, settings)
 
 
-def load_fast_decoders(settings: BenchSettings) -> dict[str, AutoencoderKL | AutoencoderTiny]:
+def load_fast_decoders(settings: BenchConfig) -> dict[str, AutoencoderKL | AutoencoderTiny]:
     """Name -> decoder: the built-in model's pruned one; else TAESD and a pruned one, random.
 
     Without the built-in one there is a warning, and the tables lack its rows.
@@ -193,12 +193,12 @@ def load_fast_decoders(settings: BenchSettings) -> dict[str, AutoencoderKL | Aut
     return {"TAESD": _placed(tiny, settings), "pruned decoder": _placed(pruned, settings)}
 
 
-def _placed(model: Any, settings: BenchSettings) -> Any:
+def _placed(model: Any, settings: BenchConfig) -> Any:
     # The method that diffusers gives its models warns of layers to keep in float32, of none, too.
     return nn.Module.to(model, settings.device, settings.torch_dtype).eval()
 
 
-def _random_text_encoder(settings: BenchSettings) -> TextEncoder:
+def _random_text_encoder(settings: BenchConfig) -> TextEncoder:
     from ..text.encoder import TextConfig, TextEncoder
     from ..text.tokenizer import ClipTokenizer
 
@@ -208,7 +208,7 @@ def _random_text_encoder(settings: BenchSettings) -> TextEncoder:
 
 
 def unet_inputs(
-    settings: BenchSettings, unet: HummingbirdUNet, frames: int | None = None
+    settings: BenchConfig, unet: HummingbirdUNet, frames: int | None = None
 ) -> dict[str, Any]:
     """Arguments of one call of the U-Net, alike for every way of computing it."""
     guided = unet.config.guidance_embedding
@@ -223,14 +223,14 @@ def unet_inputs(
     }
 
 
-def random_tensor(settings: BenchSettings, shape: tuple[int, ...]) -> Tensor:
+def random_tensor(settings: BenchConfig, shape: tuple[int, ...]) -> Tensor:
     """Normal noise in the settings' dtype and place, drawn on the CPU."""
     generator = torch.Generator().manual_seed(settings.seed)
     return torch.randn(shape, generator=generator).to(settings.device, settings.torch_dtype)
 
 
 @contextmanager
-def _seeded(settings: BenchSettings) -> Iterator[None]:
+def _seeded(settings: BenchConfig) -> Iterator[None]:
     """Random weights made inside come from the settings' seed; the global state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)

@@ -18,7 +18,7 @@ from ..unet.layers import Conditioning, ResBlock, SpatialTransformer, TemporalTr
 from ..unet.model import HummingbirdUNet
 from ..vae.codec import decode_latents
 from .measure import EXACT, ROUNDED, Repeats, Way, measure
-from .models import BenchSettings, load_full_vae, load_unet, random_tensor, unet_inputs
+from .models import BenchConfig, load_full_vae, load_unet, random_tensor, unet_inputs
 from .plain_reference import PlainUNet, plain_decode, run_layer
 from .report import Chart, Report, Row
 
@@ -41,7 +41,7 @@ class Case:
     ours: Callable[[torch.dtype], Callable[[], Tensor]]
 
 
-def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
+def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
     """Whole U-Net, its three kinds of layers where they are largest, and the VAE decoder."""
     rows = []
     for case in _cases(settings):
@@ -66,7 +66,7 @@ def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
     )
 
 
-def _measure(case: Case, settings: BenchSettings, repeats: Repeats) -> list[Row]:
+def _measure(case: Case, settings: BenchConfig, repeats: Repeats) -> list[Row]:
     """Ours against plain in the dtype, and both against plain in float32 if that is another."""
     plain, ours = f"{PLAIN} fp32", f"{OURS} fp32"
     ways = [_way(plain, case.plain), _way(ours, case.ours(torch.float32))]
@@ -92,13 +92,13 @@ def _way(name: str, compute: Callable[[], Tensor]) -> Way:
 # --- what is compared -----------------------------------------------------------------------------
 
 
-def _cases(settings: BenchSettings) -> list[Case]:
+def _cases(settings: BenchConfig) -> list[Case]:
     full = replace(settings, dtype="fp32")  # weights to start from; `ours` casts a copy
     unet, vae = load_unet(full), load_full_vae(full)
     return [_unet_case(full, unet), *_layer_cases(full, unet), _vae_case(full, vae)]
 
 
-def _unet_case(settings: BenchSettings, unet: HummingbirdUNet) -> Case:
+def _unet_case(settings: BenchConfig, unet: HummingbirdUNet) -> Case:
     inputs = unet_inputs(settings, unet)
 
     def ours(dtype: torch.dtype) -> Callable[[], Tensor]:
@@ -108,7 +108,7 @@ def _unet_case(settings: BenchSettings, unet: HummingbirdUNet) -> Case:
     return Case("U-Net", lambda: PlainUNet(unet)(**inputs), ours)
 
 
-def _layer_cases(settings: BenchSettings, unet: HummingbirdUNet) -> list[Case]:
+def _layer_cases(settings: BenchConfig, unet: HummingbirdUNet) -> list[Case]:
     """The first block with attention: the largest features that have all kinds of layers."""
     config = unet.config
     level = config.attention_levels[0]
@@ -123,7 +123,7 @@ def _layer_cases(settings: BenchSettings, unet: HummingbirdUNet) -> list[Case]:
 
 
 def _layer_case(
-    settings: BenchSettings, unet: HummingbirdUNet, layer: Any, channels: int, level: int
+    settings: BenchConfig, unet: HummingbirdUNet, layer: Any, channels: int, level: int
 ) -> Case:
     batch, _, frames, height, width = settings.latent_shape()
     shape = (batch * frames, channels, height >> level, width >> level)
@@ -144,7 +144,7 @@ def _layer_case(
     return Case(f"{type(layer).__name__}, {channels} channels", plain, ours)
 
 
-def _vae_case(settings: BenchSettings, vae: Any) -> Case:
+def _vae_case(settings: BenchConfig, vae: Any) -> Case:
     latents = random_tensor(settings, settings.latent_shape())
 
     def ours(dtype: torch.dtype) -> Callable[[], Tensor]:

@@ -32,9 +32,9 @@ from ..unet.layers import (
     Upsample,
     timestep_embedding,
 )
-from ..unet.model import HummingbirdUNet, noise_from_v
+from ..unet.model import HummingbirdUNet, v_to_eps
 
-LARGEST_MATRIX = 2**31  # bytes of the attention matrices made at a time
+MAX_MATRIX = 2**31  # bytes of the attention matrices made at a time
 
 
 class PlainUNet:
@@ -75,7 +75,7 @@ class PlainUNet:
         norm, _, conv = unet.out
         out = convolve(conv, F.silu(group_norm(norm, x)))
         out = rearrange(out, "(b t) c h w -> b c t h w", b=batch)
-        return noise_from_v(sample, out, timestep) if unet.config.v_prediction else out
+        return v_to_eps(sample, out, timestep) if unet.config.v_prediction else out
 
     def _embedding(
         self,
@@ -206,7 +206,7 @@ def _attention(layer: Attention, x: Tensor, context: Tensor | None) -> Tensor:
 
 def materialised_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(d)) v on 3-D tensors `[N, tokens, d]`."""
-    count = max(1, LARGEST_MATRIX // (q.shape[1] * k.shape[1] * q.element_size()))
+    count = max(1, MAX_MATRIX // (q.shape[1] * k.shape[1] * q.element_size()))
     if len(q) <= count:
         return _attend(q, k, v)
     parts = zip(q.split(count), k.split(count), v.split(count), strict=True)

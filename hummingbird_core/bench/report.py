@@ -19,7 +19,7 @@ from .. import __version__
 from ..errors import MissingPackageError
 from ..reporting import figure_class
 from ..video.files import atomic_output
-from .models import BenchSettings
+from .models import BenchConfig
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Report:
     name: str
     title: str
     command: str
-    settings: BenchSettings
+    settings: BenchConfig
     rows: list[Row]
     notes: tuple[str, ...] = ()
     chart: Chart | None = None

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..pipeline import HummingbirdPipeline, to_uint8
 from ..sampling.consistency import initial_noise, step_noises
-from ..settings import Trained
+from ..settings import ModelDefaults
 from ..video.files import write_video
 from .measure import (
     Equality,
@@ -30,7 +30,7 @@ from .measure import (
     measure,
     row_without,
 )
-from .models import PROMPT, BenchSettings, load_fast_decoders, load_pipeline
+from .models import PROMPT, BenchConfig, load_fast_decoders, load_pipeline
 from .report import Chart, Report, Row
 
 PUBLISHED_STEPS = 50  # of the teacher
@@ -45,7 +45,7 @@ class AlwaysGuided(HummingbirdPipeline):
     """Guides at every timestep, as teachers are published, also one that is better without."""
 
     @property
-    def trained(self) -> Trained:
+    def trained(self) -> ModelDefaults:
         return replace(super().trained, guided_from=0)
 
 
@@ -59,7 +59,7 @@ class Candidate:
     guidance: float
 
 
-def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
+def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
     """Measures all candidates for every number of frames in the settings."""
     rows = []
     candidates = _candidates(settings)
@@ -94,7 +94,7 @@ def report(settings: BenchSettings, repeats: Repeats, command: str) -> Report:
     )
 
 
-def _note_of_fewer_steps(settings: BenchSettings) -> tuple[str, ...]:
+def _note_of_fewer_steps(settings: BenchConfig) -> tuple[str, ...]:
     if settings.teacher_steps == PUBLISHED_STEPS:
         return ()
     return (
@@ -103,7 +103,7 @@ def _note_of_fewer_steps(settings: BenchSettings) -> tuple[str, ...]:
     )
 
 
-def _candidates(settings: BenchSettings) -> list[Candidate]:
+def _candidates(settings: BenchConfig) -> list[Candidate]:
     """The teacher first, then the student with each number of steps and decoder."""
     teacher, student = (load_pipeline(settings, teacher=flag) for flag in (True, False))
     count = settings.teacher_steps
@@ -130,7 +130,7 @@ def _steps(count: int) -> str:
 
 
 def _measure(
-    candidates: Sequence[Candidate], settings: BenchSettings, frames: int, repeats: Repeats
+    candidates: Sequence[Candidate], settings: BenchConfig, frames: int, repeats: Repeats
 ) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         ways = [
@@ -148,7 +148,7 @@ def _measure(
 
 
 def _in_parts(
-    candidate: Candidate, settings: BenchSettings, frames: int, folder: Path
+    candidate: Candidate, settings: BenchConfig, frames: int, folder: Path
 ) -> Callable[[Stopwatch], Tensor]:
     """From prompt to file as the pipeline does it, with a clock between the parts."""
     pipe, shape = candidate.pipe, settings.latent_shape(frames)
@@ -176,7 +176,7 @@ def _in_parts(
     return run
 
 
-def _check(candidate: Candidate, settings: BenchSettings, frames: int, timed: Tensor) -> Equality:
+def _check(candidate: Candidate, settings: BenchConfig, frames: int, timed: Tensor) -> Equality:
     """Is what was timed what the pipeline gives?"""
     height, width = settings.size
     output = candidate.pipe(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..unet.model import PRESETS, HummingbirdUNet, UNetConfig
-from ..weights.state_dict import check_fit
+from ..weights.state_dict import validate_state_dict
 from ..weights.tensor_files import StoredTensor, TensorFile
 
 CONFIG_KEY = "hummingbird.config"  # metadata of converted files
@@ -116,10 +116,12 @@ def model_configs(file: TensorFile, parts: Parts) -> ModelConfigs:
         )
     if CONFIG_KEY in file.metadata:
         configs = _stored_configs(file)
-        check_fit(file.path.name, _expected_tensors(configs.unet, parts), _stored_tensors(parts))
+        validate_state_dict(
+            file.path.name, _expected_tensors(configs.unet, parts), _stored_tensors(parts)
+        )
         return configs
     config, expected = _nearest_config(parts, _stored_tensors(parts))
-    check_fit(file.path.name, expected, _stored_tensors(parts))
+    validate_state_dict(file.path.name, expected, _stored_tensors(parts))
     text, vae = _configs_from_attributes(file.hyperparameters)
     return ModelConfigs(config, text, vae)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from ..bench.models import BenchSettings
+    from ..bench.models import BenchConfig
     from ..bench.report import Report
 
 EPILOG = """\
@@ -48,7 +48,7 @@ USED_BY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "repeats": (3, REPEATED),  # the others measure once, in a fresh process
     "warm_up": (1, REPEATED),
 }
-LEAST_SECONDS = 0.5  # of each measurement
+MIN_SECONDS = 0.5  # of each measurement
 PRESETS = ("nano", "hummingbird-0.7b", "hummingbird-0.9b")
 
 
@@ -94,11 +94,11 @@ def run(args: argparse.Namespace) -> None:
         print(f"wrote {path}")
 
 
-def _measure(args: argparse.Namespace, settings: BenchSettings) -> Report:
+def _measure(args: argparse.Namespace, settings: BenchConfig) -> Report:
     from ..bench.measure import Repeats
 
     table = importlib.import_module(f"..bench.{args.table}", package=__package__)
-    repeats = Repeats(args.repeats, args.warm_up, LEAST_SECONDS)
+    repeats = Repeats(args.repeats, args.warm_up, MIN_SECONDS)
     return table.report(settings, repeats, _command(args))
 
 
@@ -123,8 +123,8 @@ def _fill_in(args: argparse.Namespace) -> None:
         )
 
 
-def _settings(args: argparse.Namespace) -> BenchSettings:
-    from ..bench.models import BenchSettings
+def _settings(args: argparse.Namespace) -> BenchConfig:
+    from ..bench.models import BenchConfig
 
     height, width = _size(args.size) if args.size else (None, None)
     counts = (*args.frames, args.batch, args.teacher_steps, *args.student_steps)
@@ -133,7 +133,7 @@ def _settings(args: argparse.Namespace) -> BenchSettings:
             f"got frames {args.frames}, batch {args.batch}, steps {args.teacher_steps} and "
             f"{args.student_steps}, expected at least 1"
         )
-    return BenchSettings(
+    return BenchConfig(
         preset=args.preset,
         height=height,
         width=width,

@@ -12,9 +12,9 @@ from ..errors import InputError
 from .options import add_engine, create_engine
 
 if TYPE_CHECKING:
-    from ..curation.captions import CaptionSettings
-    from ..curation.measure import MeasureSettings
-    from ..curation.selection import SelectionSettings
+    from ..curation.captions import CaptionConfig
+    from ..curation.measure import MeasureConfig
+    from ..curation.selection import SelectionConfig
 
 EPILOG = """\
 examples:
@@ -185,12 +185,12 @@ def _check_apart(source: Path, output: Path) -> None:
         )
 
 
-def _measures(args: argparse.Namespace) -> MeasureSettings:
+def _measures(args: argparse.Namespace) -> MeasureConfig:
     """Finds out now, not in the workers, that weights are damaged or a detector is not there."""
-    from ..curation.measure import MeasureSettings, score_stages
+    from ..curation.measure import MeasureConfig, score_stages
     from ..vqa import load_dover
 
-    settings = MeasureSettings(
+    settings = MeasureConfig(
         max_seconds=args.max_seconds,
         max_height=args.max_height,
         dover=str(args.dover.resolve()) if args.dover else None,
@@ -202,13 +202,13 @@ def _measures(args: argparse.Namespace) -> MeasureSettings:
     return settings
 
 
-def _captions(args: argparse.Namespace) -> CaptionSettings | None:
-    from ..curation.captions import CaptionSettings
+def _captions(args: argparse.Namespace) -> CaptionConfig | None:
+    from ..curation.captions import CaptionConfig
     from ..prompts.backends.openai import DEFAULT_URL
 
     if args.captions == "keep":
         return None
-    return CaptionSettings(
+    return CaptionConfig(
         source=args.captions,
         model=args.caption_model,
         url=args.caption_url or DEFAULT_URL,
@@ -216,10 +216,10 @@ def _captions(args: argparse.Namespace) -> CaptionSettings | None:
     )
 
 
-def _selection(args: argparse.Namespace) -> SelectionSettings:
-    from ..curation.selection import Limit, Rule, SelectionSettings, read_selection
+def _selection(args: argparse.Namespace) -> SelectionConfig:
+    from ..curation.selection import Limit, Rule, SelectionConfig, read_selection
 
-    settings = read_selection(args.selection) if args.selection else SelectionSettings()
+    settings = read_selection(args.selection) if args.selection else SelectionConfig()
     rules = dict(settings.rules)
     for name in args.no_rule:
         rules.pop(name, None)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import HummingbirdError, InputError
-from ..generation.jobs import VideoSettings, read_prompt_file
+from ..generation.jobs import VideoConfig, read_prompt_file
 
 if TYPE_CHECKING:
     from ..prompts import EnhancedPrompt
@@ -90,10 +90,10 @@ def run(args: argparse.Namespace) -> None:
             print(_json_line(result) if args.json else result.text, flush=True)
 
 
-def _requests(args: argparse.Namespace) -> list[tuple[VideoSettings, str]]:
+def _requests(args: argparse.Namespace) -> list[tuple[VideoConfig, str]]:
     if args.prompts is None:
-        return [(VideoSettings(args.prompt, seed=args.seed), "")]
-    return read_prompt_file(args.prompts, VideoSettings("", seed=args.seed))
+        return [(VideoConfig(args.prompt, seed=args.seed), "")]
+    return read_prompt_file(args.prompts, VideoConfig("", seed=args.seed))
 
 
 def _system(path: Path | None) -> str | None:
@@ -110,7 +110,7 @@ def _system(path: Path | None) -> str | None:
     return text
 
 
-def check_requests(requests: Iterable[tuple[VideoSettings, str]]) -> None:
+def check_requests(requests: Iterable[tuple[VideoConfig, str]]) -> None:
     """Raise InputError, with its origin, for the first prompt that no source can use."""
     from ..prompts.enhancer import check_request
 
@@ -137,10 +137,10 @@ def naming_options(source: str, prefix: str = "--") -> Iterator[None]:
 def tokenizer_of(model: str | None) -> Tokenizer:
     """The tokenizer that a video model reads prompts with, without loading its weights."""
     from ..checkpoints.load import TOKENIZER_KEY, checkpoint_info
-    from ..hub.local import find_model
+    from ..hub.local import resolve_model
     from ..text.tokenizer import ClipTokenizer, WordTokenizer
 
-    words = checkpoint_info(find_model(model))["metadata"].get(TOKENIZER_KEY) if model else None
+    words = checkpoint_info(resolve_model(model))["metadata"].get(TOKENIZER_KEY) if model else None
     return WordTokenizer.from_json(words) if words else ClipTokenizer()
 
 

@@ -10,13 +10,13 @@ from typing import Any
 from ..errors import InputError
 from ..generation.jobs import (
     Job,
-    VideoSettings,
+    VideoConfig,
     check,
     describe,
     file_name,
     read_prompt_file,
 )
-from ..generation.model import ModelSettings
+from ..generation.model import ModelConfig
 from ..generation.run import make_missing
 from ..video.files import SUFFIXES
 from .enhance import check_requests, naming_options, tokenizer_of, warn
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     return make_missing(_plan(args, model), model, args.overwrite, engine, journal)
 
 
-def _plan(args: argparse.Namespace, model: ModelSettings) -> list[Job]:
+def _plan(args: argparse.Namespace, model: ModelConfig) -> list[Job]:
     settings = video_settings(args, args.prompt)
     if args.prompts is None:
         if args.format:
@@ -136,7 +136,7 @@ def _plan(args: argparse.Namespace, model: ModelSettings) -> list[Job]:
 def _enhanced_jobs(
     args: argparse.Namespace,
     model: dict[str, Any],
-    requests: list[tuple[VideoSettings, Path, str]],
+    requests: list[tuple[VideoConfig, Path, str]],
 ) -> list[Job]:
     """Jobs with better prompts; a language model is gone again before the video model comes."""
     from ..prompts import create_enhancer
@@ -160,7 +160,7 @@ def _enhanced_jobs(
 def _job(
     args: argparse.Namespace,
     made_by: dict[str, Any],
-    settings: VideoSettings,
+    settings: VideoConfig,
     output: Path,
     origin: str,
 ) -> Job:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..generation.jobs import VideoSettings
-from ..generation.model import ModelSettings
+from ..generation.jobs import VideoConfig
+from ..generation.model import ModelConfig
 
 if TYPE_CHECKING:
     from ..engines.local import Engine
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def add_settings(group: Any) -> None:
     """Options of `video_settings`."""
-    default = VideoSettings("")
+    default = VideoConfig("")
     group.add_argument("--width", type=int, help="pixels, a multiple of 8 (default: the model's)")
     group.add_argument("--height", type=int, help="pixels, a multiple of 8 (default: the model's)")
     for flag, name, kind, text in (
@@ -43,10 +43,10 @@ def add_settings(group: Any) -> None:
     )
 
 
-def video_settings(args: argparse.Namespace, prompt: str | None) -> VideoSettings:
+def video_settings(args: argparse.Namespace, prompt: str | None) -> VideoConfig:
     """What was asked for, with `prompt`, which a file of prompts may still replace."""
-    names = [name for name in VideoSettings.__dataclass_fields__ if name != "prompt"]
-    return VideoSettings(prompt=prompt or "", **{name: getattr(args, name) for name in names})
+    names = [name for name in VideoConfig.__dataclass_fields__ if name != "prompt"]
+    return VideoConfig(prompt=prompt or "", **{name: getattr(args, name) for name in names})
 
 
 def add_model(group: Any) -> None:
@@ -81,9 +81,9 @@ def add_model(group: Any) -> None:
     group.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), help="default: by device")
 
 
-def model_settings(args: argparse.Namespace) -> ModelSettings:
+def model_settings(args: argparse.Namespace) -> ModelConfig:
     """The model that was asked for; without --dtype, in that of the device it will run on."""
-    return ModelSettings(
+    return ModelConfig(
         model=args.model,
         loras=tuple(map(split_strength, args.lora)),
         tiny_vae=args.tiny_vae,

@@ -24,14 +24,14 @@ from ..text.tokenizer import ClipTokenizer
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 120.0  # seconds until a silent server is asked again
+FIRST_PAUSE, MAX_PAUSE = 5.0, 120.0  # seconds until a silent server is asked again
 SERVER_ERROR = 500  # this reply may be about one request only; other failures are the server's
 # Rounds in a row that may fail when only captions are left that may be what fails.
 LAST_TRIES = 5
 
 
 @dataclass(frozen=True)
-class CaptionSettings:
+class CaptionConfig:
     """How captions are rewritten.
 
     Args:
@@ -65,7 +65,7 @@ class CaptionSettings:
         return hashlib.sha256(json.dumps(wording).encode()).hexdigest()[:8]
 
 
-def open_enhancer(settings: CaptionSettings) -> Enhancer:
+def open_enhancer(settings: CaptionConfig) -> Enhancer:
     """The source of the new wording, for use in a `with` block."""
     return create_enhancer(settings.source, ClipTokenizer(), model=settings.model, url=settings.url)
 
@@ -73,7 +73,7 @@ def open_enhancer(settings: CaptionSettings) -> Enhancer:
 def rewrite_captions(
     captions: Iterable[str],
     enhancer: Enhancer,
-    settings: CaptionSettings,
+    settings: CaptionConfig,
     journal: Path,
     wait: Callable[[float], None] = time.sleep,
 ) -> dict[str, str]:
@@ -216,6 +216,6 @@ class _Patience:
     def pause(self) -> None:
         """Called before the next round: time for the server, if it failed in the latest."""
         if self.last:
-            pause = min(FIRST_PAUSE * 2 ** max(self.failures - 1, 0), LONGEST_PAUSE)
+            pause = min(FIRST_PAUSE * 2 ** max(self.failures - 1, 0), MAX_PAUSE)
             logger.warning("%s; asking again in %.0f s", self.last, pause)
             self.wait(pause)

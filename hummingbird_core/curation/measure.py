@@ -43,7 +43,7 @@ MIN_FRAMES = 3  # fewer have no change of motion to measure
 
 
 @dataclass(frozen=True)
-class MeasureSettings:
+class MeasureConfig:
     """What decides the measured columns.
 
     Args:
@@ -78,7 +78,7 @@ class MeasureSettings:
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def measure_source(source: SourceVideo, settings: MeasureSettings, clip_folder: Path) -> list[Row]:
+def measure_source(source: SourceVideo, settings: MeasureConfig, clip_folder: Path) -> list[Row]:
     """All clips of a video, measured and written to `clip_folder`; never raises.
 
     Returns:
@@ -123,7 +123,7 @@ def clip_path(folder: Path, clip_id: str) -> Path:
 
 
 def _measure_clips(
-    path: Path, source_id: str, settings: MeasureSettings, folder: Path
+    path: Path, source_id: str, settings: MeasureConfig, folder: Path
 ) -> Iterator[Row]:
     with open_video(path) as video:
         frames = (fit_height(frame, settings.max_height) for frame in _limited(video.frames))
@@ -150,7 +150,7 @@ def _limited(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         yield frame
 
 
-def max_frames(video: VideoStream, settings: MeasureSettings) -> int:
+def max_frames(video: VideoStream, settings: MeasureConfig) -> int:
     """The greatest length of a clip of `video`, in frames, by time and by memory."""
     factor = -(-video.height // settings.max_height)
     frame_bytes = 3 * (video.height // factor) * (video.width // factor)
@@ -171,7 +171,7 @@ def _describe(clip: Clip) -> Row:
     }
 
 
-def _score(clip: Clip, settings: MeasureSettings) -> Row:
+def _score(clip: Clip, settings: MeasureConfig) -> Row:
     if len(clip.frames) < MIN_FRAMES:
         return {}
     columns: Row = {}

@@ -32,10 +32,10 @@ from ..engines.journal import Journal, read_journal
 from ..engines.local import Engine
 from ..errors import InputError, OutputError
 from ..video.files import atomic_output
-from .captions import CaptionSettings, open_enhancer, rewrite_captions
-from .measure import MeasureSettings, Row, content_id, failed_row, measure_source, number_columns
+from .captions import CaptionConfig, open_enhancer, rewrite_captions
+from .measure import MeasureConfig, Row, content_id, failed_row, measure_source, number_columns
 from .report import write_report
-from .selection import SelectionSettings, check_rules, select
+from .selection import SelectionConfig, check_rules, select
 from .shards import CLIPS_PER_SHARD, write_shards
 from .sources import SourceVideo, require_parquet
 from .table import build_table, read_manifest, write_manifest
@@ -70,9 +70,9 @@ def curate(
     sources: list[SourceVideo],
     output: Path,
     engine: Engine,
-    measures: MeasureSettings,
-    selection: SelectionSettings,
-    captions: CaptionSettings | None = None,
+    measures: MeasureConfig,
+    selection: SelectionConfig,
+    captions: CaptionConfig | None = None,
     clips_per_shard: int | None = CLIPS_PER_SHARD,
 ) -> Curated:
     """Measure what is not measured yet, then select and write.
@@ -103,7 +103,7 @@ def curate(
 
 
 def reselect(
-    output: Path, selection: SelectionSettings, clips_per_shard: int | None = CLIPS_PER_SHARD
+    output: Path, selection: SelectionConfig, clips_per_shard: int | None = CLIPS_PER_SHARD
 ) -> Curated:
     """Select again from the manifest in `output`: nothing is measured, no model runs.
 
@@ -120,7 +120,7 @@ def reselect(
 
 
 def _select_and_write(
-    table: pyarrow.Table, output: Path, settings: SelectionSettings, clips_per_shard: int | None
+    table: pyarrow.Table, output: Path, settings: SelectionConfig, clips_per_shard: int | None
 ) -> Curated:
     table = select(table, settings)
     write_manifest(output / "manifest.parquet", table)
@@ -142,7 +142,7 @@ def _measure_missing(
     sources: list[SourceVideo],
     journal: Path,
     engine: Engine,
-    settings: MeasureSettings,
+    settings: MeasureConfig,
     clip_folder: Path,
 ) -> list[tuple[str, list[Row]]]:
     """Puts into the journal what is done; returns the failures that are not the video's fault.
@@ -185,7 +185,7 @@ def _lost(source: SourceVideo) -> list[Row]:
 
 
 def _rewrite(
-    sources: list[SourceVideo], journal: Path, output: Path, settings: CaptionSettings
+    sources: list[SourceVideo], journal: Path, output: Path, settings: CaptionConfig
 ) -> dict[str, str]:
     by_stamp = {source.stamp(): source for source in sources}
     with_clips = (

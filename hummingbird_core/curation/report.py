@@ -13,14 +13,14 @@ import numpy as np
 
 from ..video.files import atomic_output
 from .measure import clip_path
-from .selection import SelectionSettings, column_values, limits_of
+from .selection import SelectionConfig, column_values, limits_of
 from .table import WHOLE_COLUMNS, measured_columns
 
 if TYPE_CHECKING:
     import pyarrow
 
 DECILES = 10
-MOST_FAILURES = 200  # listed; all of them are in the manifest
+MAX_FAILURES = 200  # listed; all of them are in the manifest
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 1180px; padding: 0 1em }
 table { border-collapse: collapse } td, th { padding: 2px 12px 2px 0; text-align: left }
@@ -31,7 +31,7 @@ figure { margin: 0 } figcaption { font-size: 12px; color: #555 }
 
 
 def write_report(
-    path: Path, table: pyarrow.Table, settings: SelectionSettings, clip_folder: Path
+    path: Path, table: pyarrow.Table, settings: SelectionConfig, clip_folder: Path
 ) -> None:
     """Write the report of a selection.
 
@@ -73,7 +73,7 @@ def _summary(table: pyarrow.Table) -> Iterator[str]:
     )
 
 
-def _dropped(table: pyarrow.Table, settings: SelectionSettings) -> Iterator[str]:
+def _dropped(table: pyarrow.Table, settings: SelectionConfig) -> Iterator[str]:
     """By each rule: how many clips it dropped, and how many of them no rule before it."""
     verdicts = [names.split() for names in table["dropped_by"].to_pylist() if names]
     every = Counter(name for names in verdicts for name in names)
@@ -87,7 +87,7 @@ def _dropped(table: pyarrow.Table, settings: SelectionSettings) -> Iterator[str]
     yield _table(("rule", "at least", "at most", "dropped", "by this rule first"), rows)
 
 
-def _histograms(table: pyarrow.Table, settings: SelectionSettings) -> Iterator[str]:
+def _histograms(table: pyarrow.Table, settings: SelectionConfig) -> Iterator[str]:
     yield '<h2>Histograms</h2><p>Blue: kept. Red: dropped. Lines: limits.</p><div class="columns">'
     kept = _kept(table)
     for column in measured_columns(table):
@@ -103,7 +103,7 @@ def _histograms(table: pyarrow.Table, settings: SelectionSettings) -> Iterator[s
     yield "</div>"
 
 
-def _samples(table: pyarrow.Table, settings: SelectionSettings, clip_folder: Path) -> Iterator[str]:
+def _samples(table: pyarrow.Table, settings: SelectionConfig, clip_folder: Path) -> Iterator[str]:
     yield "<h2>Sample frames, from the lowest to the highest tenth</h2>"
     ids, kept = table["id"].to_pylist(), _kept(table)
     for column in measured_columns(table):
@@ -134,9 +134,9 @@ def _failures(table: pyarrow.Table) -> Iterator[str]:
     failed = [(source, error) for source, error in pairs if error]
     if failed:
         yield "<h2>Videos that could not be used</h2>"
-        yield _table(("video", "reason"), failed[:MOST_FAILURES])
-        if len(failed) > MOST_FAILURES:
-            yield f"<p>and {len(failed) - MOST_FAILURES} more: see the manifest</p>"
+        yield _table(("video", "reason"), failed[:MAX_FAILURES])
+        if len(failed) > MAX_FAILURES:
+            yield f"<p>and {len(failed) - MAX_FAILURES} more: see the manifest</p>"
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

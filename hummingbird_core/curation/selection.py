@@ -83,7 +83,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class SelectionSettings:
+class SelectionConfig:
     """What decides which clips are kept.
 
     Args:
@@ -154,7 +154,7 @@ def _at_most(value: float) -> Rule:
 DEFAULT_RULES: Mapping[str, Rule] = _default_rules()
 
 
-def read_selection(path: Path) -> SelectionSettings:
+def read_selection(path: Path) -> SelectionConfig:
     """Settings from a JSON file; what it leaves out has its default, and `null` lifts a rule.
 
         {"rules": {"blur": {"max": 0.5}, "overall": {"min": "q0.2"}, "dolly_zoom": null},
@@ -175,7 +175,7 @@ def read_selection(path: Path) -> SelectionSettings:
         if limits is not None:
             rules[column] = _parse_rule(column, limits)
     try:
-        return SelectionSettings(rules=rules, **given)
+        return SelectionConfig(rules=rules, **given)
     except TypeError as error:
         raise InputError(
             f'got {", ".join(given)} in {path.name}, expected "rules", "duplicate_distance" (whole '
@@ -192,7 +192,7 @@ def _parse_rule(column: str, limits: Any) -> Rule:
     return Rule(minimum, maximum)
 
 
-def check_rules(settings: SelectionSettings, columns: Collection[str]) -> None:
+def check_rules(settings: SelectionConfig, columns: Collection[str]) -> None:
     """Whether all that is selected by is in `columns`, those of the stages.
 
     Raises:
@@ -207,7 +207,7 @@ def check_rules(settings: SelectionSettings, columns: Collection[str]) -> None:
         )
 
 
-def select(table: pyarrow.Table, settings: SelectionSettings) -> pyarrow.Table:
+def select(table: pyarrow.Table, settings: SelectionConfig) -> pyarrow.Table:
     """`table` with the columns `kept`, `dropped_by` (rules, separated by spaces) and `reason`.
 
     Raises:
@@ -271,7 +271,7 @@ def _violations(
 
 
 def _drop_unmeasured(
-    table: pyarrow.Table, settings: SelectionSettings, reasons: list[list[tuple[str, str]]]
+    table: pyarrow.Table, settings: SelectionConfig, reasons: list[list[tuple[str, str]]]
 ) -> None:
     """Only where nothing else is wrong: a black clip has no blur, but blur is not its fault.
 
@@ -289,7 +289,7 @@ def _drop_unmeasured(
 
 
 def _drop_copies(
-    table: pyarrow.Table, settings: SelectionSettings, reasons: list[list[tuple[str, str]]]
+    table: pyarrow.Table, settings: SelectionConfig, reasons: list[list[tuple[str, str]]]
 ) -> None:
     best_first = np.lexsort(_qualities(table, settings.best_by))  # stable: of equals the first clip
     passed = [index for index in best_first.tolist() if not reasons[index]]

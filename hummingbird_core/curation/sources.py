@@ -24,7 +24,7 @@ TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
 CAPTION_SUFFIXES = (".txt", ".json")
 VIDEO_COLUMNS = ("video", "path", "file", "file_name", "filename", "video_path")
 CAPTION_COLUMNS = ("caption", "text", "prompt", "description", "name")
-LONGEST_CAPTION = 10_000  # characters; a longer "caption" is a mistake that would fill the manifest
+MAX_CAPTION = 10_000  # characters; a longer "caption" is a mistake that would fill the manifest
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def clean_caption(text: Any) -> str:
     """One line without control characters; "" for whatever is not text."""
     if not isinstance(text, str):
         return ""
-    printable = "".join(c if c.isprintable() else " " for c in text[:LONGEST_CAPTION])
+    printable = "".join(c if c.isprintable() else " " for c in text[:MAX_CAPTION])
     return " ".join(as_unicode(printable).split())
 
 

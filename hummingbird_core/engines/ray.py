@@ -13,7 +13,7 @@ from ..errors import MissingPackageError
 from .local import Item, Result
 
 ITEMS_PER_BLOCK = 4  # their results arrive together: what a kill costs for each actor
-MOST_ATTEMPTS = 2  # at an item that kills its process
+MAX_ATTEMPTS = 2  # at an item that kills its process
 
 
 class RayEngine:
@@ -98,7 +98,7 @@ class _Actor:
 
     def __call__(self, row: dict[str, int]) -> dict[str, Any]:
         index = row["index"]
-        if self.ray.get(self.attempts.begin.remote(index)) > MOST_ATTEMPTS:
+        if self.ray.get(self.attempts.begin.remote(index)) > MAX_ATTEMPTS:
             return {"index": index, "result": ""}
         # JSON, because Arrow would want the same columns in every row; it keeps floats exactly.
         result = json.dumps(self.stage(self.items[index]))

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 
 @contextmanager
-def remembered_ctrl_c() -> Iterator[threading.Event]:
+def graceful_interrupt() -> Iterator[threading.Event]:
     """Give an event that is set by Ctrl-C, which raises KeyboardInterrupt as ever.
 
     Python drops an exception that a signal raises while a process is being started, as ffmpeg is

@@ -17,7 +17,7 @@ FLOATS = ("guidance_scale", "fps")  # the other settings are whole numbers
 
 
 @dataclass(frozen=True)
-class VideoSettings:
+class VideoConfig:
     """The arguments of one pipeline call; the pipeline checks their ranges.
 
     Args:
@@ -58,7 +58,7 @@ class Job:
         origin: where the settings come from, for error messages ("" for the command line).
     """
 
-    settings: VideoSettings
+    settings: VideoConfig
     record: dict[str, Any]
     videos: tuple[Path, ...]
     contact_sheet: Path | None = None
@@ -108,7 +108,7 @@ class Job:
         return all(found.get(key) == self.record[key] for key in wanted)
 
 
-def check(settings: VideoSettings, origin: str) -> None:
+def check(settings: VideoConfig, origin: str) -> None:
     """Raise InputError, with where they come from, if no model can work with the settings."""
     from ..settings import check_settings
 
@@ -119,11 +119,11 @@ def check(settings: VideoSettings, origin: str) -> None:
         raise InputError(f"{origin}: {error}" if origin else str(error)) from error
 
 
-def read_prompt_file(path: Path, defaults: VideoSettings) -> list[tuple[VideoSettings, str]]:
+def read_prompt_file(path: Path, defaults: VideoConfig) -> list[tuple[VideoConfig, str]]:
     """Settings for each line of a prompt file, with where they come from ("prompts.txt line 3").
 
     A text file has one prompt a line. In a `.jsonl` file each line is an object with "prompt" and
-    any other field of VideoSettings; what is not given is taken from `defaults`. Blank lines are
+    any other field of VideoConfig; what is not given is taken from `defaults`. Blank lines are
     skipped. Raises InputError, naming the line.
     """
     try:
@@ -147,18 +147,18 @@ def file_name(index: int, prompt: str) -> str:
     return f"{index:04d}-{slug or 'video'}"
 
 
-def _parse_prompt(line: str, defaults: VideoSettings, origin: str) -> VideoSettings:
+def _parse_prompt(line: str, defaults: VideoConfig, origin: str) -> VideoConfig:
     return replace(defaults, prompt=line)
 
 
-def _parse_object(line: str, defaults: VideoSettings, origin: str) -> VideoSettings:
+def _parse_object(line: str, defaults: VideoConfig, origin: str) -> VideoConfig:
     try:
         given = json.loads(line)
     except ValueError as error:
         raise InputError(f'{origin} is not JSON ({error}): write {{"prompt": "..."}}') from error
     if not isinstance(given, dict) or not isinstance(given.get("prompt"), str):
         raise InputError(f'{origin} has no "prompt" text: write {{"prompt": "..."}}')
-    numeric = [field.name for field in fields(VideoSettings) if field.name != "prompt"]
+    numeric = [field.name for field in fields(VideoConfig) if field.name != "prompt"]
     for name, value in given.items():
         if name != "prompt" and name not in numeric:
             raise InputError(
@@ -175,7 +175,7 @@ def _check_number(name: str, value: Any, origin: str) -> None:
         raise InputError(f"{origin}: {name} is {value!r}, expected {text}")
 
 
-def describe(settings: VideoSettings, **more: Any) -> dict[str, Any]:
+def describe(settings: VideoConfig, **more: Any) -> dict[str, Any]:
     """The record of a video: its settings and what else decides the result."""
     return {**asdict(settings), **more}
 

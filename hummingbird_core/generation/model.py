@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ModelSettings:
+class ModelConfig:
     """Which model makes the videos, and where.
 
     Args:
@@ -51,14 +51,14 @@ class ModelSettings:
             HummingbirdError: a file is not there.
         """
         from ..files import fingerprint
-        from ..hub.local import find_model
+        from ..hub.local import resolve_model
         from ..offload import STORAGE
         from ..vae.tiny import find_decoder
 
         self.check()
         return {
             "model": Path(self.model).name,
-            "model_sha256": fingerprint(find_model(self.model)),
+            "model_sha256": fingerprint(resolve_model(self.model)),
             "loras": [
                 {"file": path.name, "strength": strength, "sha256": fingerprint(path)}
                 for path, strength in self.loras
@@ -69,7 +69,7 @@ class ModelSettings:
             "tiny_vae_sha256": self.tiny_vae and fingerprint(find_decoder(self.tiny_vae)),
         }
 
-    def absolute(self) -> ModelSettings:
+    def absolute(self) -> ModelConfig:
         """The same, for a process that works in another folder."""
         from ..vae.tiny import find_decoder
 
@@ -83,11 +83,11 @@ class ModelSettings:
     def check(self) -> None:
         """Raise HummingbirdError now, rather than for each video, if something is not there."""
         from ..devices import check_device
-        from ..hub.local import find_model
+        from ..hub.local import resolve_model
         from ..offload import check_memory
         from ..vae.tiny import find_decoder
 
-        find_model(self.model)
+        resolve_model(self.model)
         if self.tiny_vae:
             find_decoder(self.tiny_vae)
         if self.device:

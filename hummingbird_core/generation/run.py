@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..errors import HummingbirdError, memory_advice
 from ..video.files import atomic_output, write_contact_sheet, write_video
-from .interrupt import remembered_ctrl_c
+from .interrupt import graceful_interrupt
 from .jobs import Job
-from .model import ModelSettings
+from .model import ModelConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ WORKER_DIED = "the process that made it died, twice: out of memory, or a fault i
 
 def make_missing(
     jobs: list[Job],
-    model: ModelSettings,
+    model: ModelConfig,
     overwrite: bool,
     engine: Engine | None,
     journal: Path,
@@ -67,12 +67,12 @@ def make_missing(
         return 0
     if engine:
         return _make_on(engine, todo, model, journal)
-    with remembered_ctrl_c() as interrupted:
+    with graceful_interrupt() as interrupted:
         make_here(todo, model, interrupted)
     return 0
 
 
-def _make_on(engine: Engine, jobs: list[Job], model: ModelSettings, path: Path) -> int:
+def _make_on(engine: Engine, jobs: list[Job], model: ModelConfig, path: Path) -> int:
     from ..engines.journal import Journal
 
     model.check()
@@ -88,7 +88,7 @@ def _make_on(engine: Engine, jobs: list[Job], model: ModelSettings, path: Path) 
     return 2 if failed else 0
 
 
-def make_here(jobs: list[Job], model: ModelSettings, interrupted: Event) -> None:
+def make_here(jobs: list[Job], model: ModelConfig, interrupted: Event) -> None:
     """All jobs in this process; the first failure ends it."""
     pipe = model.load()
     for number, job in enumerate(jobs, start=1):
@@ -100,7 +100,7 @@ def make_here(jobs: list[Job], model: ModelSettings, interrupted: Event) -> None
             raise KeyboardInterrupt
 
 
-def make_on(engine: Engine, jobs: list[Job], model: ModelSettings, journal: Journal) -> int:
+def make_on(engine: Engine, jobs: list[Job], model: ModelConfig, journal: Journal) -> int:
     """All jobs on an engine; returns how many failed.
 
     The journal gets one line for each: key the main file's name, value `seconds` or `error`.
@@ -123,7 +123,7 @@ def make_on(engine: Engine, jobs: list[Job], model: ModelSettings, journal: Jour
     return failed
 
 
-def make_and_report(job: Job, model: ModelSettings) -> dict[str, Any]:
+def make_and_report(job: Job, model: ModelConfig) -> dict[str, Any]:
     """The stage of the engines: makes one video; never raises.
 
     Returns:
@@ -144,7 +144,7 @@ def make_video(pipe: HummingbirdPipeline, job: Job, progress: Progress | None = 
 
 
 @lru_cache(maxsize=1)  # once in each process of an engine
-def _load_once(model: ModelSettings) -> HummingbirdPipeline:
+def _load_once(model: ModelConfig) -> HummingbirdPipeline:
     return model.load()
 
 

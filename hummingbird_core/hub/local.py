@@ -16,7 +16,7 @@ BUILT_IN = {
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def find_model(name_or_path: str | Path) -> Path:
+def resolve_model(name_or_path: str | Path) -> Path:
     """The checkpoint file or folder that a name stands for.
 
     Args:
@@ -52,7 +52,7 @@ def in_hub_cache(hub_id: str) -> Path | None:
         return None
 
 
-def load_local(loader: Any, name: str, kind: str, **options: Any) -> Any:
+def from_pretrained_offline(loader: Any, name: str, kind: str, **options: Any) -> Any:
     """`loader.from_pretrained(name)`, of a folder or of a hub id that was downloaded before.
 
     Args:

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..errors import CheckpointError, InputError
-from ..files import check_destination, complete_or_absent
+from ..files import atomic_write, check_destination
 from ..unet.model import HummingbirdUNet
 from .formats import (
     GUIDANCE_LAYER,
@@ -319,5 +319,5 @@ def _is_same(a: LoRA, b: LoRA) -> bool:
 
 def _write(destination: Path, content: bytes, overwrite: bool) -> None:
     check_destination(destination, overwrite=overwrite)
-    with complete_or_absent(destination) as file:
+    with atomic_write(destination) as file:
         file.write(content)

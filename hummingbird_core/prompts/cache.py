@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..files import check_destination, complete_or_absent
+from ..files import atomic_write, check_destination
 from .backends.base import Chat
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def _read(path: Path) -> str | None:
 def _write(path: Path, entry: dict[str, Any]) -> None:
     try:
         check_destination(path, overwrite=True)
-        with complete_or_absent(path) as file:
+        with atomic_write(path) as file:
             file.write(json.dumps(entry, indent=1).encode())
     except OutputError as error:
         logger.warning("the answer is not kept for the next time: %s", error)

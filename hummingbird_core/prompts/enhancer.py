@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import InputError
 from ..sampling.consistency import video_seed
 
-LONGEST_PROMPT = 10_000  # characters; more is a document, which no source can use
+MAX_PROMPT = 10_000  # characters; more is a document, which no source can use
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,9 @@ def check_request(prompt: str, seed: int) -> str:
     text = " ".join(prompt.split())
     if not text:
         raise InputError("got an empty prompt, expected text: say what the video should show")
-    if len(text) > LONGEST_PROMPT:
+    if len(text) > MAX_PROMPT:
         raise InputError(
-            f"got a prompt of {len(text):,} characters, expected at most {LONGEST_PROMPT:,}: "
-            "shorten it"
+            f"got a prompt of {len(text):,} characters, expected at most {MAX_PROMPT:,}: shorten it"
         )
     video_seed(seed, 0)
     return text

@@ -58,7 +58,7 @@ LOOK_HEADS = word_set("style look aesthetic quality lighting shot footage hour")
 PHRASE_END = re.compile(rf"[(){CLAUSE_ENDS}{SENTENCE_ENDS}]|\s[{DASHES}]\s")
 SUFFIXES = ("ing", "ies", "ed", "es", "s")
 SHORTEST_STEM = 3
-LONGEST_NOUN = 6  # letters of a word in -ing that is more likely a noun: ring, spring, string
+MAX_NOUN = 6  # letters of a word in -ing that is more likely a noun: ring, spring, string
 
 
 def subject_words(prompt: str) -> list[str]:
@@ -112,7 +112,7 @@ def lost_words(words: Iterable[str], text: str) -> list[str]:
 
 
 def _is_participle(word: str) -> bool:
-    return word.endswith("ing") and len(word) > LONGEST_NOUN
+    return word.endswith("ing") and len(word) > MAX_NOUN
 
 
 def _is_modifier(word: str) -> bool:

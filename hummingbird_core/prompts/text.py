@@ -31,7 +31,7 @@ def strip_end(text: str) -> str:
 
 
 # The share of the window that must be filled for a border to be good enough to end at.
-LEAST_FILLED = 0.6
+MIN_FILLED = 0.6
 # From the best place to end to the worst: after a sentence, after a clause, after a word, anywhere.
 BORDERS = (
     rf"(?<=[.!?])(?=\s)|(?<=[{WIDE_SENTENCE_ENDS}])",
@@ -79,7 +79,7 @@ def _best_end(text: str, tokenizer: Tokenizer) -> int:
     end = 0
     for border in BORDERS:
         end = _last_fitting([m.start() for m in re.finditer(border, text)], text, tokenizer)
-        if tokenizer.count(text[:end]) >= LEAST_FILLED * room:
+        if tokenizer.count(text[:end]) >= MIN_FILLED * room:
             break
     return end
 

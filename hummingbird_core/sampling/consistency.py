@@ -57,7 +57,7 @@ def latent_scale() -> Tensor:
     return scale
 
 
-def at_timestep(table: Tensor, t: Tensor | int, like: Tensor) -> Tensor:
+def extract(table: Tensor, t: Tensor | int, like: Tensor) -> Tensor:
     """Entries `t` of a schedule table, in fp32 or better, to be multiplied with `like`.
 
     Returns:
@@ -69,31 +69,31 @@ def at_timestep(table: Tensor, t: Tensor | int, like: Tensor) -> Tensor:
     return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
-def signal_and_noise_rates(t: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
+def alpha_sigma(t: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
     """sqrt(a_t) and sqrt(1 - a_t), each to be multiplied with `like`."""
     alphas = alphas_cumprod()
-    return at_timestep(alphas.sqrt(), t, like), at_timestep((1 - alphas).sqrt(), t, like)
+    return extract(alphas.sqrt(), t, like), extract((1 - alphas).sqrt(), t, like)
 
 
 def add_noise(x0: Tensor, noise: Tensor, t: Tensor | int) -> Tensor:
     """Noisy latents x_t = sqrt(a_t) x0 + sqrt(1 - a_t) noise, in the shape of `x0`."""
-    signal, sigma = signal_and_noise_rates(t, x0)
+    signal, sigma = alpha_sigma(t, x0)
     return (signal * x0 + sigma * noise).to(x0.dtype)
 
 
 def scale_latents(x0: Tensor, t: Tensor | int) -> Tensor:
     """Clean latents as VideoCrafter2 trains on them: `x0` times `latent_scale()[t]`."""
-    return (at_timestep(latent_scale(), t, x0) * x0).to(x0.dtype)
+    return (extract(latent_scale(), t, x0) * x0).to(x0.dtype)
 
 
 def rescale_latents(x0: Tensor, t: Tensor | int, t_next: Tensor | int) -> Tensor:
     """Clean latents that are scaled as at `t`, scaled as at `t_next`."""
-    return x0 * at_timestep(latent_scale(), t_next, x0) / at_timestep(latent_scale(), t, x0)
+    return x0 * extract(latent_scale(), t_next, x0) / extract(latent_scale(), t, x0)
 
 
 def predict_x0(sample: Tensor, eps: Tensor, t: Tensor | int) -> Tensor:
     """The clean latents that `sample` comes from if `eps` is its noise; inverse of `add_noise`."""
-    signal, sigma = signal_and_noise_rates(t, sample)
+    signal, sigma = alpha_sigma(t, sample)
     return ((sample - sigma * eps) / signal).to(sample.dtype)
 
 
@@ -209,7 +209,7 @@ def consistency_function(sample: Tensor, eps: Tensor, t: Tensor | int) -> Tensor
 def apply_boundary(x0: Tensor, sample: Tensor, t: Tensor | int) -> Tensor:
     """The consistency function's value from a prediction of x0: c_skip sample + c_out x0."""
     c_skip, c_out = boundary_scalings()
-    denoised = at_timestep(c_skip, t, sample) * sample + at_timestep(c_out, t, sample) * x0
+    denoised = extract(c_skip, t, sample) * sample + extract(c_out, t, sample) * x0
     return denoised.to(sample.dtype)
 
 
@@ -232,7 +232,7 @@ def consistency_step(
     return add_noise(denoised, noise, t_next), denoised
 
 
-def denoise_consistency(
+def sample_lcm(
     predict_noise: Callable[[Tensor, int], Tensor],
     latents: Tensor,
     noises: Iterable[Tensor],
@@ -270,7 +270,7 @@ def consistency_sigmas(steps: int) -> Tensor:
     return torch.cat([sigmas, sigmas.new_zeros(1)]).float()
 
 
-def sample_consistency(
+def sample_lcm_kdiffusion(
     model: Callable[..., Tensor],
     x: Tensor,
     sigmas: Tensor,
@@ -313,7 +313,7 @@ def sample_consistency(
 
 
 def default_noise_sampler(x: Tensor, seed: int | None) -> NoiseSampler:
-    """Step noise like `x` for `sample_consistency`; without a seed, one is drawn from torch's."""
+    """Return a step-noise sampler like `x`; without a seed, one is drawn from torch."""
     if seed is None:
         seed = int(torch.randint(2**63 - 1, ()))
     noises = step_noises(tuple(x.shape), seed)

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .consistency import predict_x0, signal_and_noise_rates
+from .consistency import alpha_sigma, predict_x0
 
-PredictNoise = Callable[[Tensor, int], Tensor]
+EpsModel = Callable[[Tensor, int], Tensor]
 
 OVERVIEW_TIMESTEP = 500  # from here up, an overview; the clearer half of the schedule has windows
 
@@ -87,7 +87,7 @@ def window_weights(length: int) -> Tensor:
     return torch.minimum(middle, length - middle)
 
 
-def shared_noise(noise: Tensor, windows: ContextWindows) -> Tensor:
+def freenoise_shuffle(noise: Tensor, windows: ContextWindows) -> Tensor:
     """Starting noise in which every window has the frames of the first, in an order of its own.
 
     An overview sees frames of many windows side by side: for it, noise stays as it is.
@@ -162,7 +162,7 @@ def predict_overview(
     return interpolate_frames(predict(sample[..., chosen, :, :]), num_frames)
 
 
-def in_windows(predict_noise: PredictNoise, windows: ContextWindows) -> PredictNoise:
+def sliding_window(predict_noise: EpsModel, windows: ContextWindows) -> EpsModel:
     """A prediction of the noise in videos of any length, from one for clips.
 
     Args:
@@ -178,7 +178,7 @@ def in_windows(predict_noise: PredictNoise, windows: ContextWindows) -> PredictN
         x0 = predict_overview(
             lambda part: predict_x0(part, predict_noise(part, t), t), sample, windows
         )
-        signal, sigma = signal_and_noise_rates(t, sample)
+        signal, sigma = alpha_sigma(t, sample)
         return (sample - signal * x0) / sigma
 
     return predict

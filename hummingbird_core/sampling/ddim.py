@@ -14,8 +14,8 @@ from ..errors import InputError
 from .consistency import (
     TRAIN_TIMESTEPS,
     alphas_cumprod,
-    at_timestep,
     check_steps,
+    extract,
     predict_x0,
     rescale_latents,
 )
@@ -64,7 +64,7 @@ def ddim_step(
         latents at `t_next`.
     """
     alphas = alphas_cumprod()
-    a, a_next = at_timestep(alphas, t, x0), at_timestep(alphas, t_next, x0)
+    a, a_next = extract(alphas, t, x0), extract(alphas, t_next, x0)
     sigma = eta * ((1 - a_next) / (1 - a) * (1 - a / a_next)).sqrt()
     if rescale:
         x0 = rescale_latents(x0, t, t_next)

@@ -11,12 +11,12 @@ from ..unet.model import HummingbirdUNet
 from .consistency import guidance_scale_embedding
 from .ddim import classifier_free_guidance
 
-PredictNoise = Callable[[Tensor, int], Tensor]  # latents [B, 4, T, h, w] and timestep to float32
+EpsModel = Callable[[Tensor, int], Tensor]  # latents [B, 4, T, h, w] and timestep to float32
 
 
-def student_noise(
+def distilled_guidance_eps(
     unet: HummingbirdUNet, context: Tensor, scale: float, fps: float | Tensor
-) -> PredictNoise:
+) -> EpsModel:
     """Guidance is an input of the U-Net: one call.
 
     Args:
@@ -33,19 +33,19 @@ def student_noise(
     return predict
 
 
-def teacher_noise(
+def cfg_eps(
     unet: HummingbirdUNet,
     context: Tensor,
     empty: Tensor,
     scale: float,
     fps: float | Tensor,
     guided_from: int,
-) -> PredictNoise:
+) -> EpsModel:
     """Classifier-free guidance: text and no text in one batch.
 
     Args:
         unet: without a guidance embedding.
-        context: as for `student_noise`.
+        context: as for `distilled_guidance_eps`.
         empty: embedding of the empty prompt, `[1, 77, C]`.
         scale: of the guidance.
         fps: frames a second, scalar or `[B]`.
@@ -67,7 +67,7 @@ def teacher_noise(
     return predict
 
 
-def reporting(predict_noise: PredictNoise, report: Callable[[], None]) -> PredictNoise:
+def reporting(predict_noise: EpsModel, report: Callable[[], None]) -> EpsModel:
     """The same; `report` is called after each prediction."""
 
     def predict(sample: Tensor, t: int) -> Tensor:

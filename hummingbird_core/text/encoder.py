@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, InputError
-from ..weights.state_dict import check_fit
+from ..weights.state_dict import validate_state_dict
 from .tokenizer import (
     CONTEXT_LENGTH,
     PADDING_ID,
@@ -228,7 +228,7 @@ def load_text_encoder(
     with torch.device("meta"):
         encoder = TextEncoder(config, tokenizer)
     weights = {key: value for key, value in weights.items() if not _is_skipped(key, config)}
-    check_fit("text encoder", text_encoder_to_openclip(encoder), weights)
+    validate_state_dict("text encoder", text_encoder_to_openclip(encoder), weights)
     _assign(encoder, {key: value.to(dtype) for key, value in weights.items()})
     return encoder.eval()
 

@@ -4,7 +4,7 @@ from .config import PRESETS, UNetConfig
 from .model import (
     GUIDANCE_DIM,
     HummingbirdUNet,
-    noise_from_v,
+    v_to_eps,
 )
 
 __all__ = [
@@ -12,5 +12,5 @@ __all__ = [
     "PRESETS",
     "HummingbirdUNet",
     "UNetConfig",
-    "noise_from_v",
+    "v_to_eps",
 ]

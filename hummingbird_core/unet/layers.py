@@ -34,7 +34,7 @@ def timestep_embedding(timesteps: Tensor, dim: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-class FramePhase(nn.Module):
+class FramePositionEmbedding(nn.Module):
     """Tells every frame its place in the clip, together with the text (nano presets only).
 
     Without it, layers find the order of frames only through the zero padding of the temporal

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import InputError
-from ..sampling.consistency import signal_and_noise_rates
+from ..sampling.consistency import alpha_sigma
 from .config import PRESETS, UNetConfig
 from .layers import (
     INIT_ATTENTION_HEADS,
     Block,
     Conditioning,
     Downsample,
-    FramePhase,
+    FramePositionEmbedding,
     ResBlock,
     SpatialTransformer,
     TemporalTransformer,
@@ -35,10 +35,10 @@ __all__ = ["PRESETS", "HummingbirdUNet", "UNetConfig"]
 GUIDANCE_DIM = 256  # width of the guidance embedding that `time_cond_proj` takes
 
 
-def noise_from_v(sample: Tensor, v: Tensor, timestep: Tensor | float) -> Tensor:
+def v_to_eps(sample: Tensor, v: Tensor, timestep: Tensor | float) -> Tensor:
     """sqrt(1 - a_t) x_t + sqrt(a_t) v, the noise if v is the velocity (arXiv 2202.00512)."""
     steps = torch.as_tensor(timestep).long()
-    signal, sigma = signal_and_noise_rates(steps, sample)
+    signal, sigma = alpha_sigma(steps, sample)
     return (sigma * sample + signal * v).to(sample.dtype)
 
 
@@ -129,7 +129,7 @@ class HummingbirdUNet(nn.Module):
             x = _joined(x, skips.pop())
             x = self._run(block, x, cond)
         out = self.out(x).unflatten(0, (batch, num_frames)).transpose(1, 2)  # [B, C, T, H, W]
-        return noise_from_v(sample, out, timestep) if self.config.v_prediction else out
+        return v_to_eps(sample, out, timestep) if self.config.v_prediction else out
 
     def _run(self, block: nn.Module, x: Tensor, cond: Conditioning) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
@@ -188,9 +188,9 @@ class _Builder:
     def guidance_projection(self) -> nn.Module:
         return self.linear(GUIDANCE_DIM, self.config.model_channels, bias=False)
 
-    def frame_phase(self) -> FramePhase:
+    def frame_phase(self) -> FramePositionEmbedding:
         dim = 4 * self.config.model_channels
-        return FramePhase(self.config.context_dim, dim, self.operations, **self.factory)
+        return FramePositionEmbedding(self.config.context_dim, dim, self.operations, **self.factory)
 
     def input_blocks(self) -> tuple[nn.ModuleList, list[int]]:
         """The way down, and the width of every skip connection it leaves."""

@@ -3,27 +3,27 @@
 from .codec import (
     SCALING_FACTOR,
     check_finite,
+    decode_chunk_frames,
     decode_latents,
     diffusers_to_ldm,
     encode_posterior,
     encode_video,
-    frames_in_chunk,
     ldm_to_diffusers,
     load_vae,
-    spatial_factor,
     vae_config_from_state_dict,
+    vae_scale_factor,
 )
 
 __all__ = [
     "SCALING_FACTOR",
     "check_finite",
+    "decode_chunk_frames",
     "decode_latents",
     "diffusers_to_ldm",
     "encode_posterior",
     "encode_video",
-    "frames_in_chunk",
     "ldm_to_diffusers",
     "load_vae",
-    "spatial_factor",
     "vae_config_from_state_dict",
+    "vae_scale_factor",
 ]

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..cpu.vae_decoder import decode_images
 from ..cpu.winograd import use_fast_convolutions
 from ..errors import CheckpointError, InputError, NumericalError
-from ..weights.state_dict import check_fit
+from ..weights.state_dict import validate_state_dict
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny
@@ -87,7 +87,7 @@ def load_vae(
             f"got VAE weights of {config['block_out_channels']} channels, expected multiples of "
             f"{norm_num_groups}: give the norm_num_groups it was trained with"
         ) from error
-    check_fit("VAE", diffusers_to_ldm(vae.state_dict()), weights)
+    validate_state_dict("VAE", diffusers_to_ldm(vae.state_dict()), weights)
     converted = ldm_to_diffusers(weights)
     vae.load_state_dict({key: value.to(dtype) for key, value in converted.items()}, assign=True)
     use_fast_convolutions(vae)
@@ -161,7 +161,7 @@ def _count(keys: Iterable[str], pattern: str) -> int:
 # --- decoding and encoding -----------------------------------------------------------------------
 
 
-def spatial_factor(vae: AutoencoderKL | AutoencoderTiny) -> int:
+def vae_scale_factor(vae: AutoencoderKL | AutoencoderTiny) -> int:
     """Pixels per latent pixel along one side: 8 for KL-f8."""
     return 2 ** (len(vae.config["block_out_channels"]) - 1)
 
@@ -186,12 +186,12 @@ def decode_latents(
     if tile is not None and tile < 4:
         raise InputError(f"got a tile of {tile} latent pixels, expected at least 4")
     batch, _, _, height, width = latents.shape
-    factor = spatial_factor(vae)
+    factor = vae_scale_factor(vae)
     frames = rearrange(latents / vae.config["scaling_factor"], "b c t h w -> (b t) c h w")
     frames = frames.to(vae.device, vae.dtype)
     shape = (len(frames), vae.config["out_channels"], height * factor, width * factor)
     video = frames.new_empty(shape, dtype=torch.float32)
-    chunk_frames = chunk_frames or frames_in_chunk(*shape[2:], frames.device)
+    chunk_frames = chunk_frames or decode_chunk_frames(*shape[2:], frames.device)
     for start in range(0, len(frames), chunk_frames):
         chunk = frames[start : start + chunk_frames]
         decoded = _decode_tiled(vae, chunk, tile) if tile else _decode(vae, chunk)
@@ -215,7 +215,7 @@ def _decode_tiled(vae: AutoencoderKL | AutoencoderTiny, latents: Tensor, tile: i
     weights the result is nearer to the untiled one (relative error 0.07 against 0.12).
     """
     count, _, height, width = latents.shape
-    factor = spatial_factor(vae)
+    factor = vae_scale_factor(vae)
     shape = (count, vae.config["out_channels"], height * factor, width * factor)
     blended = latents.new_zeros(shape, dtype=torch.float32)
     total = latents.new_zeros(shape[2:], dtype=torch.float32)
@@ -276,7 +276,7 @@ def encode_posterior(
 ) -> tuple[Tensor, Tensor]:
     """Mean and deviation of what `encode_video` draws from, both in its shape and scale."""
     _check_input(video, "a video", vae.config["in_channels"], chunk_frames)
-    factor = spatial_factor(vae)
+    factor = vae_scale_factor(vae)
     if video.shape[3] % factor or video.shape[4] % factor:
         raise InputError(
             f"got frames of {video.shape[4]}x{video.shape[3]} pixels, expected multiples of "
@@ -284,7 +284,7 @@ def encode_posterior(
         )
     frames = rearrange(video, "b c t h w -> (b t) c h w").to(vae.device, vae.dtype)
     height, width = video.shape[3:]
-    chunk_frames = chunk_frames or frames_in_chunk(height, width, frames.device)
+    chunk_frames = chunk_frames or decode_chunk_frames(height, width, frames.device)
     posteriors = (vae.encode(chunk).latent_dist for chunk in frames.split(chunk_frames))
     moments = torch.cat([torch.stack([p.mean, p.std]) for p in posteriors], dim=1).float()
     mean, std = rearrange(moments, "m (b t) c h w -> m b c t h w", b=len(video))
@@ -292,7 +292,7 @@ def encode_posterior(
     return scale * mean, scale * std
 
 
-def frames_in_chunk(height: int, width: int, device: torch.device) -> int:
+def decode_chunk_frames(height: int, width: int, device: torch.device) -> int:
     """How many frames of this size in pixels go through a VAE at a time."""
     pixels = CHUNK_PIXELS_CPU if device.type == "cpu" else CHUNK_PIXELS
     return max(1, pixels // (height * width))

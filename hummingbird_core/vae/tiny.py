@@ -17,7 +17,7 @@ from torch import Tensor
 from ..cpu.winograd import use_fast_convolutions
 from ..errors import CheckpointError
 from ..files import ASSETS
-from ..weights.state_dict import check_fit
+from ..weights.state_dict import validate_state_dict
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny
@@ -115,7 +115,7 @@ def _load_pruned(path: Path, config: str, dtype: torch.dtype) -> AutoencoderKL:
             f"{path.name} has damaged metadata {PRUNED_KEY} ({error}): make the decoder again"
         ) from error
     weights = read_tensors(path)
-    check_fit("pruned decoder", vae.state_dict(), weights)
+    validate_state_dict("pruned decoder", vae.state_dict(), weights)
     vae.load_state_dict({key: value.to(dtype) for key, value in weights.items()}, assign=True)
     return vae.eval()
 
@@ -127,7 +127,7 @@ def _load_taesd(path: Path, config: dict[str, Any], dtype: torch.dtype) -> Autoe
 
     tiny = AutoencoderTiny.from_config(config)
     weights = {key: value.to(dtype) for key, value in _taesd_weights(read_tensors(path)).items()}
-    check_fit("TAESD", tiny.decoder.state_dict(), weights)
+    validate_state_dict("TAESD", tiny.decoder.state_dict(), weights)
     tiny.decoder.load_state_dict(weights, assign=True)
     del tiny.encoder
     return tiny.eval()

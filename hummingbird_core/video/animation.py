@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 EXIF_IMAGE_DESCRIPTION = 0x010E
-UNSAID_DURATION = 100.0  # milliseconds; browsers show 0 so
-LONGEST_DURATION = 60_000.0  # likewise, of one picture: a few bytes can say eleven minutes
+DEFAULT_FRAME_MS = 100.0  # milliseconds; browsers show 0 so
+MAX_FRAME_MS = 60_000.0  # likewise, of one picture: a few bytes can say eleven minutes
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def open_animation(path: Path, fps: float | None = None) -> Iterator[Animation]:
         opened = Image.open(path)
     with opened as image:
         with image_errors(path):
-            durations = [min(_duration(picture), LONGEST_DURATION) for picture in _pictures(image)]
+            durations = [min(_duration(picture), MAX_FRAME_MS) for picture in _pictures(image)]
         fps = fps or 1000 / min(durations)
         repeats = [max(1, round(duration * fps / 1000)) for duration in durations]
         frames = _repeated(path, image, repeats)
@@ -107,7 +107,7 @@ def _pictures(image: Image) -> Iterator[Image]:
 
 
 def _duration(picture: Image) -> float:
-    return float(picture.info.get("duration") or UNSAID_DURATION)
+    return float(picture.info.get("duration") or DEFAULT_FRAME_MS)
 
 
 def _repeated(path: Path, image: Image, repeats: list[int]) -> Iterator[np.ndarray]:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-LEAST_SHARE = 0.8  # of what a file announces; many are a little shorter than they say
+MIN_SHARE = 0.8  # of what a file announces; many are a little shorter than they say
 _ISO_SUFFIXES = (".mp4", ".m4v", ".mov")
 _UNKNOWN_SIZE = (0, 0xFFFFFFFF)  # of an AVI that was streamed
 
@@ -39,10 +39,10 @@ def is_part_missing(
     Raises:
         OSError, ValueError or RuntimeError: FFmpeg's, where the file cannot be read once more.
     """
-    if frames / fps >= LEAST_SHARE * duration:
+    if frames / fps >= MIN_SHARE * duration:
         return False
     stored, seconds = _stored(path, options)
-    return frames < LEAST_SHARE * stored or seconds < LEAST_SHARE * duration
+    return frames < MIN_SHARE * stored or seconds < MIN_SHARE * duration
 
 
 def _stored(path: Path, options: Mapping[str, str]) -> tuple[int, float]:

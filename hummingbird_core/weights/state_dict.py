@@ -11,7 +11,9 @@ from ..errors import CheckpointError
 _SHOWN = 5
 
 
-def check_fit(part: str, expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> None:
+def validate_state_dict(
+    part: str, expected: Mapping[str, Tensor], got: Mapping[str, Tensor]
+) -> None:
     """Raise CheckpointError unless `got` has exactly the keys and shapes of `expected`.
 
     `part` names the model in the message ("VAE"); `expected` may live on the meta device.

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..files import complete_or_absent
+from ..files import atomic_write
 from .pickle.modules import Scalar, read_pickled_model
 
 # Names of element types in the safetensors format.
@@ -165,7 +165,7 @@ def write_safetensors(
     # Wide elements first: then every tensor begins at a multiple of its own element size.
     order = sorted(tensors, key=lambda key: -dtypes[key].itemsize)
     header, total = _header(tensors, order, dtypes, metadata)
-    with complete_or_absent(destination) as file:
+    with atomic_write(destination) as file:
         file.write(header)
         done = 0
         for key in order:

@@ -7,7 +7,7 @@ from pathlib import Path
 import folder_paths
 
 from ...hummingbird_core.errors import InputError
-from ...hummingbird_core.hub.local import BUILT_IN, find_model
+from ...hummingbird_core.hub.local import BUILT_IN, resolve_model
 
 CHECKPOINT_FOLDERS = ("checkpoints", "diffusion_models")
 DOVER_FOLDER = "vqa"
@@ -32,7 +32,7 @@ def checkpoint_files() -> list[str]:
 def checkpoint_path(name: str) -> Path:
     """The file of a name. Raises InputError if it is gone."""
     if name in BUILT_IN_LABELS:
-        return find_model(BUILT_IN_LABELS[name])
+        return resolve_model(BUILT_IN_LABELS[name])
     return _path(name, CHECKPOINT_FOLDERS, "checkpoint")
 
 

@@ -27,11 +27,11 @@ from ...hummingbird_core.sampling import (
     TRAIN_TIMESTEPS,
     consistency_sigmas,
     initial_noise,
-    sample_consistency,
+    sample_lcm_kdiffusion,
 )
-from ...hummingbird_core.sampling.context_windows import ContextWindows, shared_noise
+from ...hummingbird_core.sampling.context_windows import ContextWindows, freenoise_shuffle
 from ...hummingbird_core.sampling.ddim import ddim_timesteps
-from ...hummingbird_core.settings import SIZE_MULTIPLE, Trained, check_settings
+from ...hummingbird_core.settings import SIZE_MULTIPLE, ModelDefaults, check_settings
 from .context_windows import has_windows, with_windows
 from .unet import hummingbird_unet
 
@@ -40,7 +40,7 @@ Conditioning = list[Any]
 
 
 @dataclass(frozen=True)
-class VideoSettings:
+class VideoConfig:
     """What Sample Video and Best of N ask for; 0 stands for the model's own width or height."""
 
     width: int
@@ -54,7 +54,7 @@ class VideoSettings:
 
 def consistency_sampler() -> comfy.samplers.KSAMPLER:
     """A SAMPLER; ComfyUI gives it the seed of the sampling node."""
-    return comfy.samplers.KSAMPLER(sample_consistency)
+    return comfy.samplers.KSAMPLER(sample_lcm_kdiffusion)
 
 
 def sigmas_from(steps: int, strength: float) -> Tensor:
@@ -80,7 +80,7 @@ def empty_video(width: int, height: int, frames: int, batch_size: int = 1) -> La
     return {"samples": torch.zeros(batch_size, 4, frames, *size)}
 
 
-def trained_sizes(model: comfy.model_patcher.ModelPatcher) -> Trained:
+def trained_sizes(model: comfy.model_patcher.ModelPatcher) -> ModelDefaults:
     """What the MODEL was trained on."""
     return HummingbirdPipeline(hummingbird_unet(model)).trained
 
@@ -88,7 +88,7 @@ def trained_sizes(model: comfy.model_patcher.ModelPatcher) -> Trained:
 def sample_video(
     model: comfy.model_patcher.ModelPatcher,
     positive: Conditioning,
-    settings: VideoSettings,
+    settings: VideoConfig,
     seed: int,
     *,
     negative: Conditioning | None = None,
@@ -119,7 +119,7 @@ def sample_video(
     noise = initial_noise(tuple(start["samples"].shape), seed)
     windows = _windows(model, noise.shape[2], settings)
     if windows.are_needed(noise.shape[2]) and not has_windows(model):
-        noise, model = shared_noise(noise, windows), with_windows(model, windows)
+        noise, model = freenoise_shuffle(noise, windows), with_windows(model, windows)
     if hummingbird_unet(model).config.guidance_embedding:
         run = _Run(1.0, consistency_sampler(), sigmas_from(settings.steps, settings.strength))
         # At a scale of 1, no second call.
@@ -175,7 +175,7 @@ class _Run:
 def _guided_at_high_noise(
     model: comfy.model_patcher.ModelPatcher,
 ) -> comfy.model_patcher.ModelPatcher:
-    """The MODEL with guidance where the pipeline has it, see `Trained.guided_from`."""
+    """The MODEL with guidance where the pipeline has it, see `ModelDefaults.guided_from`."""
     guided_from = trained_sizes(model).guided_from
     if not guided_from:
         return model
@@ -192,14 +192,14 @@ def _guided_at_high_noise(
     return guided
 
 
-def _teacher_run(model: comfy.model_patcher.ModelPatcher, settings: VideoSettings) -> _Run:
+def _teacher_run(model: comfy.model_patcher.ModelPatcher, settings: VideoConfig) -> _Run:
     """DDIM with eta 0, which is Euler's method on DDIM's sigmas."""
     sigmas = _ddim_sigmas(model, settings)
     scale = _start_scale(model, sigmas[0]) if settings.strength == 1 else 1.0
     return _Run(settings.guidance, comfy.samplers.ksampler("euler"), sigmas, scale)
 
 
-def _ddim_sigmas(model: comfy.model_patcher.ModelPatcher, settings: VideoSettings) -> Tensor:
+def _ddim_sigmas(model: comfy.model_patcher.ModelPatcher, settings: VideoConfig) -> Tensor:
     """Of the last `settings.steps` of a schedule that is longer where the strength is below 1."""
     table = model.get_model_object("model_sampling").sigmas.cpu()
     steps_in_all, steps = _last_part(settings.steps, settings.strength, TRAIN_TIMESTEPS // 2)
@@ -221,13 +221,13 @@ def _start_scale(model: comfy.model_patcher.ModelPatcher, sigma: Tensor) -> floa
 
 
 def _windows(
-    model: comfy.model_patcher.ModelPatcher, num_frames: int, settings: VideoSettings
+    model: comfy.model_patcher.ModelPatcher, num_frames: int, settings: VideoConfig
 ) -> ContextWindows:
     pipe = HummingbirdPipeline(hummingbird_unet(model))
     return pipe.context_windows(num_frames, from_noise=settings.strength == 1)
 
 
-def _empty_for(model: comfy.model_patcher.ModelPatcher, settings: VideoSettings) -> Latent:
+def _empty_for(model: comfy.model_patcher.ModelPatcher, settings: VideoConfig) -> Latent:
     trained = trained_sizes(model)
     width, height = settings.width or trained.width, settings.height or trained.height
     return empty_video(width, height, settings.frames)
@@ -235,7 +235,7 @@ def _empty_for(model: comfy.model_patcher.ModelPatcher, settings: VideoSettings)
 
 def _check(
     model: comfy.model_patcher.ModelPatcher,
-    settings: VideoSettings,
+    settings: VideoConfig,
     seed: int,
     latent: Latent | None,
 ) -> None:

@@ -73,7 +73,7 @@ def adapter(pack: ModuleType) -> SimpleNamespace:
 @pytest.fixture(scope="session")
 def nano(adapter: SimpleNamespace):
     """MODEL, CLIP and VAE of the built-in model in fp32."""
-    return adapter.checkpoint.load_models(adapter.core_hub_local.find_model("nano"), "fp32")
+    return adapter.checkpoint.load_models(adapter.core_hub_local.resolve_model("nano"), "fp32")
 
 
 @pytest.fixture(scope="session")

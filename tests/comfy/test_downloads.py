@@ -56,7 +56,7 @@ def hub(adapter, downloads, tmp_path, monkeypatch):
     for proxy in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(proxy, raising=False)
     monkeypatch.setattr(downloads, "download_folder", lambda: tmp_path)
-    released = adapter.core_hub_local.find_model("nano").read_bytes()
+    released = adapter.core_hub_local.resolve_model("nano").read_bytes()
     with running_hub(released) as server:
         address = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)

@@ -102,7 +102,7 @@ def test_another_vae_is_named_before_anything_is_sampled(adapter, nano, positive
 
 
 def test_a_teacher_asks_for_its_negative(adapter):
-    path = adapter.core_hub_local.find_model("nano-teacher")
+    path = adapter.core_hub_local.resolve_model("nano-teacher")
     models = adapter.checkpoint.load_models(path)
     with pytest.raises(adapter.core_errors.InputError, match="input negative"):
         adapter.sampling.sample_video(
@@ -128,7 +128,7 @@ def test_decode_says_why_a_video_is_flat_and_takes_it_back(node_classes, adapter
     """ComfyUI tells the page of a run only if there is something to show: also of a good one."""
     decode, latent = node_classes["HummingbirdDecode"], {"samples": rnd("z", (1, 4, 2, 8, 8))}
     assert decode.execute(latent, nano.vae, 0.0).ui == {"text": ("",)}
-    path = adapter.core_hub_local.find_model("nano")
+    path = adapter.core_hub_local.resolve_model("nano")
     vae = adapter.checkpoint.load_models(path, "fp32").vae
     vae.first_stage_model.decoder.conv_out.weight.zero_()
     (text,) = decode.execute(latent, vae, 0.0).ui["text"]

@@ -29,7 +29,7 @@ def calls_of(model) -> Iterator[list[torch.Size]]:
 @pytest.mark.parametrize("name", ["nano", "nano-teacher"])
 def test_a_long_video_has_the_frames_of_generate(adapter, name):
     """One step with an overview and two with windows, for student and teacher."""
-    models = adapter.checkpoint.load_models(adapter.core_hub_local.find_model(name), "fp32")
+    models = adapter.checkpoint.load_models(adapter.core_hub_local.resolve_model(name), "fp32")
     with calls_of(models.model) as shapes:
         latent = adapter.sampling.sample_video(
             models.model,

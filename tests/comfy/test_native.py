@@ -60,7 +60,7 @@ def test_vae_equals_the_pipelines(adapter, nano, pipe):
 @pytest.mark.parametrize("name", ["nano", "nano-teacher"])
 def test_sample_video_gives_the_frames_of_generate(adapter, name):
     """Students by consistency sampling; teachers by DDIM, which is Euler's method in ComfyUI."""
-    models = adapter.checkpoint.load_models(adapter.core_hub_local.find_model(name), "fp32")
+    models = adapter.checkpoint.load_models(adapter.core_hub_local.resolve_model(name), "fp32")
     latent = adapter.sampling.sample_video(
         models.model,
         encode(adapter, models, PROMPT),
@@ -155,7 +155,7 @@ def test_the_full_size_unet_has_the_checkpoints_keys(adapter):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("bf16", 0.1), ("fp8_e4m3fn", 0.5)])
 def test_smaller_dtypes_stay_close(adapter, nano, positive, dtype, tolerance):
-    path = adapter.core_hub_local.find_model("nano")
+    path = adapter.core_hub_local.resolve_model("nano")
     model = adapter.checkpoint.load_model(path, dtype)
     assert model.model.get_dtype() == adapter.checkpoint.WEIGHT_DTYPES[dtype]
     got, expected = (

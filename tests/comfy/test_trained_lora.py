@@ -14,7 +14,7 @@ pytest.importorskip("peft", reason="needs the extra train")
 pytest.importorskip("accelerate", reason="needs the extra train")
 
 from hummingbird_core.pipeline import HummingbirdPipeline
-from hummingbird_core.training.lora.finetune import PersonalSettings, personalise
+from hummingbird_core.training.lora.finetune import LoRAFinetuneConfig, finetune_lora
 from hummingbird_core.video import write_video
 
 
@@ -27,8 +27,8 @@ def trained(tmp_path_factory):
         frame[20 : 30 + t, 20 : 30 + t] = 255
     write_video(folder / "clips" / "square.mp4", frames, 8)
     pipe = HummingbirdPipeline.from_pretrained("nano", device="cpu", dtype=torch.float32)
-    settings = replace(PersonalSettings.usual(pipe.trained), trigger="zorblax", steps=2, rank=4)
-    personalise(folder / "clips", pipe, folder / "style.safetensors", settings)
+    settings = replace(LoRAFinetuneConfig.usual(pipe.trained), trigger="zorblax", steps=2, rank=4)
+    finetune_lora(folder / "clips", pipe, folder / "style.safetensors", settings)
     return folder / "style.safetensors"
 
 
@@ -49,7 +49,7 @@ def test_the_stock_loader_uses_every_key(adapter, nano, trained, caplog):
 
 def _sample(adapter, nano, model) -> torch.Tensor:
     text = adapter.text.encode(nano.clip, adapter.text.tokenize(nano.clip, "zorblax"))
-    steps = adapter.sampling.VideoSettings(
+    steps = adapter.sampling.VideoConfig(
         width=64, height=64, frames=4, steps=1, guidance=7.5, fps=8.0
     )
     return adapter.sampling.sample_video(model, text, steps, 0)["samples"]

@@ -11,7 +11,7 @@ from support.models import relative_l2
 
 @pytest.mark.parametrize("name", ["nano", "nano-teacher"])
 def test_the_lower_the_strength_the_nearer_to_the_given_video(adapter, name):
-    models = adapter.checkpoint.load_models(adapter.core_hub_local.find_model(name), "fp32")
+    models = adapter.checkpoint.load_models(adapter.core_hub_local.resolve_model(name), "fp32")
     text, negative = encode(adapter, models, PROMPT), encode(adapter, models, "")
 
     def sample(seed: int, latent=None, **changes) -> dict:

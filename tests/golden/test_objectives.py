@@ -10,14 +10,14 @@ from torch import nn
 from hummingbird_core.sampling import boundary_scalings
 from hummingbird_core.training.distillation.guidance import Conditions
 from hummingbird_core.training.distillation.losses import Consistency, pseudo_huber
-from hummingbird_core.training.distillation.noise import NoiseSettings, draw_timesteps
+from hummingbird_core.training.distillation.noise import NoiseConfig, draw_timesteps
 from hummingbird_core.training.distillation.step import Models, Step
 from hummingbird_core.training.loop.micro_batch import Part
 
 TOLERANCE = 1e-5  # relative L2
 SHAPE = (3, 4, 2, 4, 6)
 EARLIER = "input:target"
-GRID = NoiseSettings(timesteps="grid")
+GRID = NoiseConfig(timesteps="grid")
 
 
 class Said(nn.Module):

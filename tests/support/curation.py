@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow.parquet
 from support.planted_defects import FPS, scene, write_clip
 
-from hummingbird_core.curation.measure import MeasureSettings
+from hummingbird_core.curation.measure import MeasureConfig
 from hummingbird_core.curation.pipeline import curate
-from hummingbird_core.curation.selection import Limit, Rule, SelectionSettings
+from hummingbird_core.curation.selection import Limit, Rule, SelectionConfig
 from hummingbird_core.curation.sources import list_sources
 
 SMALL = {"frames": 18, "height": 48, "width": 64}
-MEASURES = MeasureSettings(max_seconds=1.0)
-KEEP_ALL = SelectionSettings(rules={"num_frames": Rule(minimum=Limit(16))})
+MEASURES = MeasureConfig(max_seconds=1.0)
+KEEP_ALL = SelectionConfig(rules={"num_frames": Rule(minimum=Limit(16))})
 
 
 class InlineEngine:

@@ -26,10 +26,10 @@ from hummingbird_core.lora.layers import inject_lora, new_lora
 from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.data.nano_clips import WorldClips
 from hummingbird_core.training.distillation.losses import Consistency, OutputKD
-from hummingbird_core.training.distillation.noise import NoiseSettings
+from hummingbird_core.training.distillation.noise import NoiseConfig
 from hummingbird_core.training.distillation.stage import DistillationLoss
 from hummingbird_core.training.distillation.step import Models, Step, draw_step
-from hummingbird_core.training.loop.config import TrainSettings
+from hummingbird_core.training.loop.config import TrainConfig
 from hummingbird_core.training.loop.micro_batch import Part
 from hummingbird_core.training.loop.modules import freeze
 from hummingbird_core.training.loop.trainer import train
@@ -46,9 +46,9 @@ TEACHER = UNetConfig(
     norm_groups=4,
 )
 STUDENT = replace(TEACHER, num_res_blocks=1, middle_block=False, guidance_embedding=True)
-GRID = NoiseSettings(timesteps="grid", guidance=(1.0, 9.0))
-OWN = NoiseSettings(samples="student", guidance=(1.0, 9.0))
-STAGE_1 = NoiseSettings(guidance=(11.0, 11.0), latent_scale=True)
+GRID = NoiseConfig(timesteps="grid", guidance=(1.0, 9.0))
+OWN = NoiseConfig(samples="student", guidance=(1.0, 9.0))
+STAGE_1 = NoiseConfig(guidance=(11.0, 11.0), latent_scale=True)
 FRAMES = 3
 PART = Part(seed=0, step=0, size=2)
 
@@ -70,7 +70,7 @@ def tiny_models(teacher: UNetConfig = TEACHER, student: UNetConfig = STUDENT) ->
     return Models(small, big, text_encoder)
 
 
-def tiny_loss(models: Models, noise: NoiseSettings = GRID, **objectives) -> DistillationLoss:
+def tiny_loss(models: Models, noise: NoiseConfig = GRID, **objectives) -> DistillationLoss:
     objectives = objectives or {"output_kd": OutputKD(), "consistency": Consistency()}
     return DistillationLoss(WorldClips(num_frames=3), models, objectives, noise)
 
@@ -105,7 +105,7 @@ def run(
         "tiny",
         models.student,
         mortal_loss,
-        TrainSettings(**{**defaults, "precision": precision, **settings}),
+        TrainConfig(**{**defaults, "precision": precision, **settings}),
         Path(folder),
     )
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 
-from hummingbird_core.training.data.clip_reading import FrameSettings
+from hummingbird_core.training.data.clip_reading import FrameConfig
 from hummingbird_core.video import write_video
 
-SMALL = FrameSettings(height=16, width=24, max_frames=40)
+SMALL = FrameConfig(height=16, width=24, max_frames=40)
 BROKEN = {"cut off.mp4", "empty.mp4", "text.mp4", "noise.mkv", "sound only.mp4"}
 UNICODE = "Kolibri \u2013 \u8702\u9ce5.mp4"
 

@@ -15,7 +15,7 @@ from support.models import DEVICES, relative_l2
 
 from hummingbird_core.bench.peak_memory import MIB, in_fresh_process
 from hummingbird_core.errors import InputError
-from hummingbird_core.generation.model import ModelSettings
+from hummingbird_core.generation.model import ModelConfig
 from hummingbird_core.lora import save_lora
 from hummingbird_core.offload import (
     give_back_freed_memory,
@@ -158,7 +158,7 @@ def test_loras_are_merged_before_weights_become_small(tmp_path, memory):
     for name in names:
         save_lora(some_lora(pipeline().unet, name), tmp_path / f"{name}.safetensors")
     loras = tuple((tmp_path / f"{name}.safetensors", 0.5) for name in names)
-    settings = ModelSettings(loras=loras, device="cpu")
+    settings = ModelConfig(loras=loras, device="cpu")
     whole = make(settings.load())
     small = make(replace(settings, memory=memory).load())
     assert relative_l2(whole, make(pipeline())) > 0.05

@@ -15,7 +15,7 @@ import torch
 from support.models import ROOT, relative_l2
 
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
-from hummingbird_core.hub.local import find_model
+from hummingbird_core.hub.local import resolve_model
 from hummingbird_core.nano.evaluate import SUBJECTS, evaluate
 from hummingbird_core.nano.readers.shapes import read_video
 from hummingbird_core.pipeline import HummingbirdPipeline
@@ -142,7 +142,7 @@ def test_nan_latents_are_named(pipe):
 
 def test_unknown_models_and_devices():
     with pytest.raises(CheckpointError, match="hummingbird download"):
-        find_model("no-such-model")
+        resolve_model("no-such-model")
     with pytest.raises(InputError, match="toaster"):
         HummingbirdPipeline.from_pretrained("nano", device="toaster")
 
@@ -154,9 +154,9 @@ def test_a_hub_id_is_found_in_the_local_cache_only(tmp_path):
     refs.mkdir()
     (refs / "main").write_text("0" * 40)
     code = (
-        "from hummingbird_core.hub.local import find_model;"
-        "print(find_model('someone/birds'));"
-        "find_model('someone/else')"
+        "from hummingbird_core.hub.local import resolve_model;"
+        "print(resolve_model('someone/birds'));"
+        "resolve_model('someone/else')"
     )
     environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(

@@ -63,12 +63,14 @@ def run(args: argparse.Namespace) -> None:
 
     from ...pipeline import HummingbirdPipeline
     from ...training.loop.distributed import connect
-    from ...training.lora.finetune import PersonalSettings, personalise
+    from ...training.lora.finetune import LoRAFinetuneConfig, finetune_lora
 
     pipe = HummingbirdPipeline.from_pretrained(args.model, device="cpu", dtype=torch.float32)
     given = {name: getattr(args, name) for name in GIVEN if getattr(args, name) is not None}
-    settings = replace(PersonalSettings.usual(pipe.trained), trigger=args.trigger.strip(), **given)
-    lora = personalise(args.source, pipe, args.output, settings, overwrite=args.overwrite)
+    settings = replace(
+        LoRAFinetuneConfig.usual(pipe.trained), trigger=args.trigger.strip(), **given
+    )
+    lora = finetune_lora(args.source, pipe, args.output, settings, overwrite=args.overwrite)
     if connect().is_main_process:
         print(f"{len(lora.weights)} layers, rank {lora.rank}")
         print(f"wrote {args.output}")

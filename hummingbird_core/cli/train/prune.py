@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from ...devices import DTYPES
-    from ...hub.local import find_model
+    from ...hub.local import resolve_model
     from ...training.pruning.files import prune_checkpoint
 
     with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
             bar.update(done - bar.n)
 
         student = prune_checkpoint(
-            find_model(args.teacher),
+            resolve_model(args.teacher),
             args.output,
             _map_chooser(args),
             dtype=DTYPES[args.dtype],

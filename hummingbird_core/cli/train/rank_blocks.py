@@ -6,7 +6,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from ...training.pruning.rank_blocks import RankSettings
+from ...training.pruning.rank_blocks import RankConfig
 
 EPILOG = """\
 examples:
@@ -25,7 +25,7 @@ measured twice.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird train rank-blocks`."""
     parser.epilog = EPILOG
-    usual = RankSettings()
+    usual = RankConfig()
     parser.add_argument("teacher", help="a checkpoint with VAE and text encoder, or nano-teacher")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="NAME", help="of the files, no suffix"
@@ -85,9 +85,7 @@ def run(args: argparse.Namespace) -> None:
     from ...devices import DTYPES
     from ...training.pruning.rank_blocks import rank_blocks
 
-    settings = RankSettings(
-        **{field.name: vars(args)[field.name] for field in fields(RankSettings)}
-    )
+    settings = RankConfig(**{field.name: vars(args)[field.name] for field in fields(RankConfig)})
     dtype = DTYPES[args.dtype] if args.dtype else None
     table, files = rank_blocks(args.teacher, args.output, settings, args.device, dtype)
     print(table)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ...training.loop.config import TrainSettings
+    from ...training.loop.config import TrainConfig
 
 EPILOG = """\
 examples:
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     from ...checkpoints.load import load_checkpoint
     from ...errors import InputError
     from ...files import check_destination
-    from ...hub.local import BUILT_IN, find_model
+    from ...hub.local import BUILT_IN, resolve_model
     from ...nano.world.world import single_frames
     from ...training.data.single_frames import open_frames
     from ...training.loop.distributed import connect
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     from ...training.tiny_decoder.prune import prune_decoder
 
     check_destination(args.output, overwrite=args.overwrite)
-    full = load_checkpoint(find_model(args.model), dtype=torch.float32).vae
+    full = load_checkpoint(resolve_model(args.model), dtype=torch.float32).vae
     if full is None:
         raise InputError(f"got {args.model} without a VAE: give a whole model")
     frames, others = open_frames(args.videos) if args.videos else (single_frames, single_frames)
@@ -79,10 +79,10 @@ def run(args: argparse.Namespace) -> None:
     print(f"PSNR against the full decoder: {quality:.1f} dB; wrote {args.output}")
 
 
-def _settings(args: argparse.Namespace) -> TrainSettings:
-    from ...training.loop.config import TrainSettings
+def _settings(args: argparse.Namespace) -> TrainConfig:
+    from ...training.loop.config import TrainConfig
 
-    return TrainSettings(
+    return TrainConfig(
         steps=args.steps,
         learning_rate=args.learning_rate,
         warmup=30,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from einops import reduce
 
-from ...files import named_function
+from ...files import import_callable
 from .frames import gray_frames
 
 LONG_SIDE = 320  # pixels; small text is lost below
@@ -56,7 +56,7 @@ def load_detector(name: str) -> Detector:
     Raises:
         InputError: there is no such function.
     """
-    return named_function(name, "detector")
+    return import_callable(name, "detector")
 
 
 def _steps(gray: np.ndarray) -> np.ndarray:

@@ -9,17 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import InputError, OutputError
-from ...generation.jobs import Job, VideoSettings, describe
-from ...generation.model import ModelSettings
-from .prompts import MOST_SAMPLES, all_prompts, prompts_of, video_name
+from ...generation.jobs import Job, VideoConfig, describe
+from ...generation.model import ModelConfig
+from .prompts import MAX_SAMPLES, all_prompts, prompts_of, video_name
 
 logger = logging.getLogger(__name__)
 
 
 def export_jobs(
     folder: Path,
-    settings: VideoSettings,
-    model: ModelSettings,
+    settings: VideoConfig,
+    model: ModelConfig,
     dimensions: Iterable[str],
     samples: int,
 ) -> list[Job]:
@@ -32,13 +32,13 @@ def export_jobs(
         InputError: there is no such dimension, or too many samples are asked for.
         OutputError: the folder cannot be written.
     """
-    if not 1 <= samples <= MOST_SAMPLES:
-        raise InputError(f"got {samples} samples, expected 1 to {MOST_SAMPLES}")
+    if not 1 <= samples <= MAX_SAMPLES:
+        raise InputError(f"got {samples} samples, expected 1 to {MAX_SAMPLES}")
     numbers = {prompt: number for number, prompt in reversed(list(enumerate(all_prompts())))}
     jobs, made_by = [], model.record()
     for prompt in _distinct_files(prompts_of(dimensions), folder):
         for index in range(samples):
-            seed = settings.seed + MOST_SAMPLES * numbers[prompt] + index
+            seed = settings.seed + MAX_SAMPLES * numbers[prompt] + index
             one = replace(settings, prompt=prompt, seed=seed)
             path = folder / video_name(prompt, index)
             jobs.append(Job(one, describe(one, **made_by), videos=(path,)))

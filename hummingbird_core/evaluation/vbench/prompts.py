@@ -13,7 +13,7 @@ from ...files import ASSETS
 from .scores import DIMENSIONS
 
 SAMPLES = 5  # videos of each prompt
-MOST_SAMPLES = 100  # reserved seeds: more than anyone samples
+MAX_SAMPLES = 100  # reserved seeds: more than anyone samples
 
 # What has no prompts of its own is scored on the videos of another dimension.
 SUITE_OF = {name: name for name in DIMENSIONS} | {
@@ -74,7 +74,7 @@ def videos_of(folder: Path, dimension: str) -> list[Path]:
         InputError: some are missing; with fewer, a score would not compare with published ones.
     """
     if dimension == "temporal_flickering":
-        found = {p: _videos(folder, p, MOST_SAMPLES) for p in prompts_of([dimension])}
+        found = {p: _videos(folder, p, MAX_SAMPLES) for p in prompts_of([dimension])}
         names = [name for p, some in found.items() for name in some or [video_name(p, 0)]]
     else:
         names = [video_name(p, i) for p in prompts_of([dimension]) for i in range(SAMPLES)]

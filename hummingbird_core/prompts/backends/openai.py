@@ -26,8 +26,8 @@ DEFAULT_URL = "http://localhost:11434/v1"  # Ollama's
 KEY_VARIABLE = "HUMMINGBIRD_API_KEY"
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses after which to try again
 REFUSED = (400, 413, 422)  # HTTP statuses of a request that the server takes exception to
-LONGEST_WAIT = 30.0  # seconds that a server may ask us to wait before the next try
-LONGEST_ANSWER = 4 << 20  # bytes; a chat answer has a few thousand
+MAX_WAIT = 30.0  # seconds that a server may ask us to wait before the next try
+MAX_ANSWER = 4 << 20  # bytes; a chat answer has a few thousand
 SEEDS = 1 << 31  # some servers keep the seed as a signed integer of 32 bits
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -146,7 +146,7 @@ class ServerChat(Chat):
             try:
                 return self._ask_once(path, request)
             except ServerUnavailableError as error:
-                pause_now = max(pause, min(error.wait, LONGEST_WAIT))
+                pause_now = max(pause, min(error.wait, MAX_WAIT))
                 logger.info("trying again in %.0f s: %s", pause_now, error)
                 time.sleep(pause_now)
                 pause *= 2
@@ -270,8 +270,8 @@ def _read_until(response: http.client.HTTPResponse, deadline: float) -> bytes:
         body += chunk
         if time.monotonic() > deadline:
             raise TimeoutError
-        if len(body) > LONGEST_ANSWER:
-            raise OSError(f"it sent more than {LONGEST_ANSWER >> 20} MiB")
+        if len(body) > MAX_ANSWER:
+            raise OSError(f"it sent more than {MAX_ANSWER >> 20} MiB")
     return bytes(body)
 
 

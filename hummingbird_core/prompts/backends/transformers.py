@@ -10,7 +10,7 @@ import torch
 
 from ...devices import best_device, check_device
 from ...errors import CheckpointError
-from ...hub.local import load_local
+from ...hub.local import from_pretrained_offline
 from .base import MAX_ANSWER_TOKENS, TEMPERATURE, Chat, Check, never_stop
 
 if TYPE_CHECKING:
@@ -104,9 +104,9 @@ class LocalChat(Chat):
 def _load(name: str, device: torch.device) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = load_local(AutoTokenizer, name, "chat model")
+    tokenizer = from_pretrained_offline(AutoTokenizer, name, "chat model")
     options = {"use_safetensors": True, "torch_dtype": "auto"}
-    model = load_local(AutoModelForCausalLM, name, "chat model", **options)
+    model = from_pretrained_offline(AutoModelForCausalLM, name, "chat model", **options)
     if not tokenizer.chat_template:
         raise CheckpointError(
             f"got model {name!r} without a chat template, expected an instruct or chat model: "

@@ -21,7 +21,7 @@ MAX_STRIDE = 6  # frame strides 1 to 6 were used at full size
 
 
 @dataclass(frozen=True)
-class ClipSettings:
+class ClipConfig:
     """How training clips are taken out of videos.
 
     Args:
@@ -86,7 +86,7 @@ def clip_random(number: int, seed: int) -> random.Random:
 
 
 def draw_window(
-    available: int, source_fps: float, settings: ClipSettings, rng: random.Random
+    available: int, source_fps: float, settings: ClipConfig, rng: random.Random
 ) -> Window:
     """A random start among `available` frames, and a stride that they allow: random, or by fps."""
     steps = settings.num_frames - 1
@@ -98,6 +98,6 @@ def draw_window(
     return Window(rng.randrange(available - steps * stride), stride)
 
 
-def draw_caption(caption: str, settings: ClipSettings, rng: random.Random) -> str:
+def draw_caption(caption: str, settings: ClipConfig, rng: random.Random) -> str:
     """The caption, or none with the probability that the settings say."""
     return "" if rng.random() < settings.caption_dropout else caption

@@ -19,7 +19,7 @@ STILL_FPS = 8.0  # of a picture, which has none: the models' usual rate
 
 
 @dataclass(frozen=True)
-class FrameSettings:
+class FrameConfig:
     """How frames are prepared.
 
     Args:
@@ -51,7 +51,7 @@ class Frames:
     fps: float
 
 
-def read_frames(clip: SourceVideo, settings: FrameSettings) -> Frames:
+def read_frames(clip: SourceVideo, settings: FrameConfig) -> Frames:
     """The first frames of a clip, scaled and cropped; one frame of a picture.
 
     Raises:
@@ -71,7 +71,7 @@ def read_frames(clip: SourceVideo, settings: FrameSettings) -> Frames:
         raise InputError(f"{clip.name} cannot be read: {error.strerror or error}") from error
 
 
-def fit(frame: np.ndarray, settings: FrameSettings) -> np.ndarray:
+def fit(frame: np.ndarray, settings: FrameConfig) -> np.ndarray:
     """The largest centred part of a frame that has the wanted proportions, scaled.
 
     Args:

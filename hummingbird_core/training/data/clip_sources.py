@@ -18,14 +18,14 @@ from ...vae.codec import encode_video
 from .batch import ClipBatch, ClipSource
 from .clip_index import list_clips
 from .clip_order import (
-    ClipSettings,
+    ClipConfig,
     clip_index,
     clip_random,
     draw_caption,
     draw_window,
     numbers_of_step,
 )
-from .clip_reading import FrameSettings, read_frames, to_video
+from .clip_reading import FrameConfig, read_frames, to_video
 from .latent_cache import MAX_GIGABYTES, CachedClip, cache_latents, report_skipped
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def open_clips(
     source: str | Path,
     vae: AutoencoderKL,
     cache: Path,
-    frames: FrameSettings,
-    settings: ClipSettings,
+    frames: FrameConfig,
+    settings: ClipConfig,
     *,
     max_gigabytes: float = MAX_GIGABYTES,
 ) -> CachedClips:
@@ -68,10 +68,10 @@ class CachedClips:
     """A `ClipSource` over a latent cache."""
 
     clips: Sequence[CachedClip]
-    settings: ClipSettings
+    settings: ClipConfig
 
     @classmethod
-    def of(cls, clips: Sequence[CachedClip], settings: ClipSettings) -> CachedClips:
+    def of(cls, clips: Sequence[CachedClip], settings: ClipConfig) -> CachedClips:
         """Those of `clips` that are long enough; says what is left out and what has no caption."""
         reasons = {clip.name: too_short(clip.name, clip.num_frames, settings) for clip in clips}
         report_skipped({name: reason for name, reason in reasons.items() if reason}, len(clips))
@@ -118,8 +118,8 @@ class VideoClips:
 
     videos: Sequence[SourceVideo]
     vae: AutoencoderKL
-    frames: FrameSettings
-    settings: ClipSettings
+    frames: FrameConfig
+    settings: ClipConfig
     skipped: dict[str, str] = field(default_factory=dict)
 
     def batch(self, step: int, *, size: int, rank: int = 0, world_size: int = 1) -> ClipBatch:
@@ -174,7 +174,7 @@ class Mixture:
         return source.batch(step, size=size, rank=rank, world_size=world_size)
 
 
-def too_short(name: str, num_frames: int, settings: ClipSettings) -> str:
+def too_short(name: str, num_frames: int, settings: ClipConfig) -> str:
     """Why a clip of `num_frames` frames can't be used, or ""."""
     if num_frames >= settings.num_frames:
         return ""

@@ -33,10 +33,10 @@ from ...curation.pipeline import only_run_in
 from ...curation.sources import SourceVideo
 from ...engines.journal import Journal, read_journal
 from ...errors import InputError, NumericalError, OutputError
-from ...files import complete_or_absent
+from ...files import atomic_write
 from ...vae.codec import encode_posterior
 from ..loop.distributed import connect
-from .clip_reading import FrameSettings, read_frames, to_video
+from .clip_reading import FrameConfig, read_frames, to_video
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
@@ -104,7 +104,7 @@ def cache_latents(
     videos: Sequence[SourceVideo],
     vae: AutoencoderKL,
     folder: Path,
-    settings: FrameSettings,
+    settings: FrameConfig,
     *,
     max_gigabytes: float = MAX_GIGABYTES,
 ) -> Cached:
@@ -150,7 +150,7 @@ def encode_share(
     videos: Sequence[SourceVideo],
     vae: AutoencoderKL,
     folder: Path,
-    settings: FrameSettings,
+    settings: FrameConfig,
     share: Share,
     max_gigabytes: float,
 ) -> None:
@@ -173,7 +173,7 @@ def encode_share(
             journal.append(stamp, entry)
 
 
-def cache_key(vae: AutoencoderKL, settings: FrameSettings) -> str:
+def cache_key(vae: AutoencoderKL, settings: FrameConfig) -> str:
     """Differs whenever the latents would: with the frames' settings and the encoder's weights."""
     text = json.dumps([VERSION, asdict(settings), vae.config["scaling_factor"]])
     digest = hashlib.sha256(text.encode())
@@ -243,7 +243,7 @@ def _encode_all(
     videos: Sequence[SourceVideo],
     vae: AutoencoderKL,
     folder: Path,
-    settings: FrameSettings,
+    settings: FrameConfig,
     room: float,
     max_gigabytes: float,
 ) -> Iterator[tuple[str, Entry]]:
@@ -259,7 +259,7 @@ def _encode_all(
 
 
 def _encode_video(
-    video: SourceVideo, vae: AutoencoderKL, folder: Path, settings: FrameSettings, room: float
+    video: SourceVideo, vae: AutoencoderKL, folder: Path, settings: FrameConfig, room: float
 ) -> tuple[Entry, int]:
     """What became of a video, and the bytes that it takes; nothing is written without `room`."""
     try:
@@ -299,5 +299,5 @@ def _write(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make folder {path.parent}: {error.strerror}") from error
-    with complete_or_absent(path) as file:
+    with atomic_write(path) as file:
         file.write(data)

@@ -23,7 +23,7 @@ from ...video.reader import open_video
 logger = logging.getLogger(__name__)
 
 CROP = 256  # pixels of a side
-MOST_FRAMES = 160  # of a video, of which one is taken: all before it have to be decoded
+MAX_FRAMES = 160  # of a video, of which one is taken: all before it have to be decoded
 HELD_OUT = 20  # of so many videos, one is not trained on
 
 
@@ -84,7 +84,7 @@ def _frame(file: Path, rng: random.Random) -> Tensor:
     """`[3, H, W]` in -1..1."""
     with open_video(file) as video:
         count = int((video.duration or 0) * video.fps)
-        until = 1 + rng.randrange(min(max(count, 1), MOST_FRAMES))
+        until = 1 + rng.randrange(min(max(count, 1), MAX_FRAMES))
         last = deque(islice(video.frames, until), maxlen=1)
     if not last:
         raise InputError(f"{file.name} holds no frame: get it again")

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ...devices import DTYPES
-from ...files import complete_or_absent
+from ...files import atomic_write
 from ..loop.distributed import connect
 from ..loop.modules import freeze
 from ..loop.progress import read_losses
 from ..rewards.base import Reward
-from ..rewards.held_out import RewardLog, ShapeJudge, Verdict, judge
+from ..rewards.held_out import MetricResult, RewardLog, ShapeJudge, judge
 from ..rewards.loading import load_reward
 from .losses import Objective, RewardFeedback
 
@@ -29,7 +29,7 @@ SHAPE_READER = "shape_reader"  # the judge of the built-in model's world, which 
 
 
 @dataclass
-class Judging:
+class HeldOutMetric:
     """Keeps `path` with the scores of every validation, and warns when reward and judge part.
 
     Attributes:
@@ -46,7 +46,7 @@ class Judging:
     def __post_init__(self) -> None:
         for line in read_losses(self.path):
             scores = torch.tensor(line["reward"]), torch.tensor(line["held_out"])
-            self.log.verdicts.append(Verdict(line["step"], *scores))
+            self.log.verdicts.append(MetricResult(line["step"], *scores))
 
     def try_on(self, prompts: list[str]) -> None:
         """Asks everyone about black videos: what they can't read shows before training."""
@@ -65,11 +65,13 @@ class Judging:
             {"step": v.step, "reward": v.reward.tolist(), "held_out": v.held_out.tolist()}
             for v in self.log.verdicts
         )
-        with complete_or_absent(self.path) as file:
+        with atomic_write(self.path) as file:
             file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
-def make_judging(recipe: Recipe, objectives: Mapping[str, Objective], path: Path) -> Judging | None:
+def make_held_out_metric(
+    recipe: Recipe, objectives: Mapping[str, Objective], path: Path
+) -> HeldOutMetric | None:
     """What follows the rewards with a held-out judge; None if the recipe names none.
 
     Raises:
@@ -82,7 +84,7 @@ def make_judging(recipe: Recipe, objectives: Mapping[str, Objective], path: Path
     held_out = load_judge(settings.judge, settings.judge_weights)
     if isinstance(held_out, nn.Module):
         freeze(held_out, recipe.training.precision)
-    judging = Judging(path, rewards, held_out)
+    judging = HeldOutMetric(path, rewards, held_out)
     precision = recipe.training.precision
     with torch.autocast(connect().device.type, DTYPES[precision], enabled=precision != "fp32"):
         judging.try_on(list(settings.prompts))

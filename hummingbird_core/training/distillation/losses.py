@@ -25,7 +25,7 @@ from .step import Step
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
-from ...sampling.consistency import alphas_cumprod, at_timestep
+from ...sampling.consistency import alphas_cumprod, extract
 
 HUBER_C = 0.001
 X0_WEIGHTS = (1.0, 20.0)  # the least and the most
@@ -36,18 +36,18 @@ def pseudo_huber(value: Tensor, target: Tensor, c: float = HUBER_C) -> Tensor:
     return (((value - target).square() + c**2).sqrt() - c).mean()
 
 
-def noise_error(eps: Tensor, target: Tensor) -> Tensor:
+def per_sample_mse(eps: Tensor, target: Tensor) -> Tensor:
     """Mean squared error of each clip's noise: `[B, 4, T, h, w]` twice to `[B]`."""
     return (eps - target).square().mean(dim=(1, 2, 3, 4))
 
 
-def x0_weight(t: Tensor) -> Tensor:
+def inverse_snr_weight(t: Tensor) -> Tensor:
     """(1 - a) / a, `[B]`: makes an error in the noise count like the one in x0 it leads to.
 
     From 1 to 20, though: below t = 400 shapes get their edges, where errors in x0 are small; and
     the last steps, where it is 200, would leave the others no say.
     """
-    alphas = at_timestep(alphas_cumprod(), t, t.float())
+    alphas = extract(alphas_cumprod(), t, t.float())
     return ((1 - alphas) / alphas).clamp(*X0_WEIGHTS)
 
 
@@ -95,7 +95,7 @@ class OutputKD(Objective):
 
     Args:
         weighting: "noise" is the plain error; "x0" weighs it like the error in the clean latents
-            that it leads to, which is large where the noise is strong (`distances.x0_weight`).
+            that it leads to, which is large where the noise is strong (`inverse_snr_weight`).
         teacher_steps: of DDIM, which lead the teacher to its target. One gives the mean of all
             clips that a noisy one can come from, which is blurred; more give one of them, as in
             progressive distillation (arXiv 2202.00512).
@@ -111,9 +111,9 @@ class OutputKD(Objective):
     def loss(self, step: Step) -> Tensor:
         one = self.teacher_steps == 1
         target = step.teacher.noise if one else step.teacher_path(self.teacher_steps)
-        error = noise_error(step.student.noise, target)
+        error = per_sample_mse(step.student.noise, target)
         if self.weighting == "x0":
-            error = error * x0_weight(step.t)
+            error = error * inverse_snr_weight(step.t)
         return error.mean()
 
 

@@ -14,21 +14,21 @@ from ...sampling.consistency import (
     GRID_STRIDE,
     TRAIN_TIMESTEPS,
     add_noise,
+    alpha_sigma,
     check_steps,
     consistency_timesteps,
     scale_latents,
-    signal_and_noise_rates,
 )
 
 LAST_STEP = TRAIN_TIMESTEPS - 1
 BELOW_ONE = 1 - 2**-20
 # Of the timesteps, low and high end as shares of all; clips are as often in each of these. A small
 # model learns colours and motion at high noise (docs/what-nano-needed.md), edges at low noise.
-SLOTS = ((1.0, 1.0), (0.9, 1.0), *[(0.4, 0.9)] * 2, *[(0.2, 0.6)] * 2, *[(0.0, 0.4)] * 2)
+TIMESTEP_BINS = ((1.0, 1.0), (0.9, 1.0), *[(0.4, 0.9)] * 2, *[(0.2, 0.6)] * 2, *[(0.0, 0.4)] * 2)
 
 
 @dataclass(frozen=True)
-class NoiseSettings:
+class NoiseConfig:
     """How clips are made noisy, and how strongly the teacher is guided.
 
     Args:
@@ -36,7 +36,7 @@ class NoiseSettings:
             its sampling steps, so that it learns at what it will meet (on-policy distillation,
             arXiv 2306.13649). Of the clips only size, captions and frame rates count then.
         timesteps: of noisy clips: "uniform" over 0..999; "grid", the 50 of consistency
-            distillation; "slots", those of `SLOTS`, of which an eighth is the last one.
+            distillation; "slots", those of `TIMESTEP_BINS`, of which an eighth is the last one.
         sampling_share: of the clips that are at a timestep of the student's sampling instead.
         sampling_steps: how many steps that sampling takes.
         guidance: range of w in cond + w (cond - uncond). Guidance by uncond + s (cond - uncond), as
@@ -78,7 +78,7 @@ class NoiseSettings:
         return noisy_sample(clean, noise, t) if self.pure_last_step else add_noise(clean, noise, t)
 
 
-def draw_timesteps(places: Tensor, settings: NoiseSettings) -> Tensor:
+def draw_timesteps(places: Tensor, settings: NoiseConfig) -> Tensor:
     """Timesteps of noisy clips, for numbers `places` `[B]` evenly spread over 0 to below 1."""
     share = settings.sampling_share
     others = _timesteps(_stretched(places - share, 1 - share), settings.timesteps)
@@ -96,7 +96,7 @@ def _stretched(places: Tensor, length: float) -> Tensor:
 def _timesteps(places: Tensor, kind: str) -> Tensor:
     if kind == "grid":
         return grid_timesteps(places)
-    return uniform_timesteps(into_slots(places) if kind == "slots" else places)
+    return uniform_timesteps(into_bins(places) if kind == "slots" else places)
 
 
 def uniform_timesteps(places: Tensor) -> Tensor:
@@ -115,13 +115,13 @@ def sampling_timesteps(places: Tensor, steps: int) -> Tensor:
     return consistency_timesteps(steps).to(places.device)[(steps * places).long()]
 
 
-def into_slots(places: Tensor) -> Tensor:
-    """Numbers evenly spread over 0..1, moved into `SLOTS`."""
+def into_bins(places: Tensor) -> Tensor:
+    """Numbers evenly spread over 0..1, moved into `TIMESTEP_BINS`."""
     # By the number itself, not dealt out by a clip's place in the batch: a process with few clips
     # would never see the slots that it does not reach.
-    slots = torch.tensor(SLOTS, device=places.device)
-    scaled = len(SLOTS) * places
-    low, high = slots[scaled.long().clamp(max=len(SLOTS) - 1)].unbind(-1)
+    slots = torch.tensor(TIMESTEP_BINS, device=places.device)
+    scaled = len(TIMESTEP_BINS) * places
+    low, high = slots[scaled.long().clamp(max=len(TIMESTEP_BINS) - 1)].unbind(-1)
     return low + (high - low) * scaled.frac()
 
 
@@ -133,5 +133,5 @@ def noisy_sample(latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
 
 def noise_between(latents: Tensor, sample: Tensor, t: Tensor) -> Tensor:
     """The noise prediction that leads from `sample` to `latents`; the inverse of `predict_x0`."""
-    signal, sigma = signal_and_noise_rates(t, sample)
+    signal, sigma = alpha_sigma(t, sample)
     return (sample - signal * latents) / sigma

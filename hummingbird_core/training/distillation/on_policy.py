@@ -19,7 +19,7 @@ from .guidance import Conditions, predict
 from .noise import sampling_timesteps
 
 
-def own_samples(
+def rollout(
     student: HummingbirdUNet, noises: Tensor, places: Tensor, conditions: Conditions, told: bool
 ) -> tuple[Tensor, Tensor]:
     """Where the student's own consistency sampling is after some of its steps; no gradient.

@@ -17,21 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ...files import complete_or_absent
+from ...files import atomic_write
 from ...settings import FULL_SIZE
 from ..configs import build, check_field
-from ..data.clip_order import MAX_STRIDE, ClipSettings
-from ..data.clip_reading import FrameSettings
+from ..data.clip_order import MAX_STRIDE, ClipConfig
+from ..data.clip_reading import FrameConfig
 from ..data.latent_cache import MAX_GIGABYTES
-from ..loop.config import TrainSettings
+from ..loop.config import TrainConfig
 from .losses import Consistency, FeatureKD, Objective, OutputKD
-from .noise import LAST_STEP, NoiseSettings
+from .noise import LAST_STEP, NoiseConfig
 from .recipe_files import recipe_text
-from .validation import ValidationSettings
+from .validation import ValidationConfig
 
 
 @dataclass(frozen=True)
-class DataSettings:
+class DataConfig:
     """The clips.
 
     Args:
@@ -50,7 +50,7 @@ class DataSettings:
     max_stride: int = MAX_STRIDE
     fps: float | None = None
     caption_dropout: float = 0.0
-    max_frames: int = FrameSettings.max_frames
+    max_frames: int = FrameConfig.max_frames
     max_gigabytes: float = MAX_GIGABYTES
 
     def __post_init__(self) -> None:
@@ -64,17 +64,17 @@ class DataSettings:
         check_field(self, "max_gigabytes", "more than 0", self.max_gigabytes > 0)
 
     @property
-    def frames(self) -> FrameSettings:
+    def frames(self) -> FrameConfig:
         """How frames are prepared."""
-        return FrameSettings(self.height, self.width, self.max_frames)
+        return FrameConfig(self.height, self.width, self.max_frames)
 
-    def clips(self, num_frames: int, seed: int) -> ClipSettings:
+    def clips(self, num_frames: int, seed: int) -> ClipConfig:
         """How clips of one of the lengths are taken out of videos."""
-        return ClipSettings(num_frames, self.max_stride, self.caption_dropout, seed, self.fps)
+        return ClipConfig(num_frames, self.max_stride, self.caption_dropout, seed, self.fps)
 
 
 @dataclass(frozen=True)
-class StudentSettings:
+class StudentConfig:
     """What training does to the student's layers.
 
     Args:
@@ -90,7 +90,7 @@ class StudentSettings:
 
 
 @dataclass(frozen=True)
-class LoRASettings:
+class LoRAConfig:
     """What is trained beside the frozen weights: a LoRA (arXiv 2106.09685) on every layer.
 
     Args:
@@ -110,7 +110,7 @@ class LoRASettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardSettings:
+class RewardConfig:
     """A reward model, and how much it counts.
 
     Args:
@@ -146,7 +146,7 @@ class RewardSettings:
 
 
 @dataclass(frozen=True)
-class ObjectiveSettings:
+class ObjectiveConfig:
     """The terms of the loss; those that are not there count nothing.
 
     Args:
@@ -156,7 +156,7 @@ class ObjectiveSettings:
     output_kd: OutputKD | None = None
     feature_kd: FeatureKD | None = None
     consistency: Consistency | None = None
-    rewards: dict[str, RewardSettings] = field(default_factory=dict)
+    rewards: dict[str, RewardConfig] = field(default_factory=dict)
 
     def without_rewards(self) -> dict[str, Objective]:
         """The terms that need no other models than student and teacher, by name."""
@@ -172,13 +172,13 @@ class ObjectiveSettings:
 class Recipe:
     """A whole stage. `lora` absent means that all weights are trained."""
 
-    training: TrainSettings
-    objectives: ObjectiveSettings
-    noise: NoiseSettings = field(default_factory=NoiseSettings)
-    student: StudentSettings = field(default_factory=StudentSettings)
-    data: DataSettings = field(default_factory=DataSettings)
-    lora: LoRASettings | None = None
-    validation: ValidationSettings = field(default_factory=ValidationSettings)
+    training: TrainConfig
+    objectives: ObjectiveConfig
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    student: StudentConfig = field(default_factory=StudentConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    lora: LoRAConfig | None = None
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
 
     def __post_init__(self) -> None:
         held_out = (self.validation.judge, self.validation.judge_weights)
@@ -212,7 +212,7 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
     """Writes all values of a recipe, the defaults too, such that `read_recipe` takes them."""
     import yaml
 
-    with complete_or_absent(path) as file:
+    with atomic_write(path) as file:
         file.write(yaml.safe_dump(_plain(asdict(recipe)), sort_keys=False).encode())
 
 

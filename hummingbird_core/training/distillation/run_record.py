@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import InputError
-from ...files import complete_or_absent, sha256_of_file
-from ...hub.local import find_model
+from ...files import atomic_write, sha256_of_file
+from ...hub.local import resolve_model
 from ...unet.model import PRESETS
 from .recipe import Recipe, changed_keys, read_recipe, write_recipe
 
@@ -58,7 +58,7 @@ class RunRecord:
         if is_new or not (self.folder / RECIPE).exists():
             write_recipe(recipe, self.folder / RECIPE)
         if is_new or not (self.folder / ORIGINS).exists():
-            with complete_or_absent(self.folder / ORIGINS) as file:
+            with atomic_write(self.folder / ORIGINS) as file:
                 file.write(json.dumps(dict(self.origins), indent=1).encode())
 
     def _check_origins(self) -> None:
@@ -90,5 +90,5 @@ def origins_of(teacher: Path, student: str | Path, data: str | Path) -> dict[str
 def _identity(name_or_path: str | Path) -> str:
     if name_or_path in PRESETS:
         return str(name_or_path)
-    path = find_model(name_or_path)
+    path = resolve_model(name_or_path)
     return sha256_of_file(path) if path.is_file() else str(path.resolve())

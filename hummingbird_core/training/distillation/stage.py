@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...checkpoints.load import load_checkpoint
 from ...errors import CheckpointError, InputError
-from ...hub.local import find_model
+from ...hub.local import resolve_model
 from ...nano.latents import SCALING_FACTOR
 from ...text.encoder import TextEncoder
 from ...unet.model import PRESETS, HummingbirdUNet, UNetConfig
@@ -22,14 +22,14 @@ from ..data.nano_clips import WorldClips
 from ..loop.distributed import connect
 from ..loop.micro_batch import Part
 from ..loop.modules import freeze, set_dropout
-from ..loop.state import state_path, whole_weights
+from ..loop.state import full_state_dict, state_path
 from ..loop.trainer import train
 from ..pruning.block_map import BlockMap, map_to, prune, read_map
 from ..rewards.loading import load_reward
-from .held_out_metric import make_judging
+from .held_out_metric import make_held_out_metric
 from .losses import Objective, RewardFeedback, check_objectives, weighted_terms
-from .noise import NoiseSettings
-from .recipe import Recipe, RewardSettings
+from .noise import NoiseConfig
+from .recipe import Recipe, RewardConfig
 from .run_record import RunRecord, origins_of
 from .step import Models, draw_step
 from .validation import Validation
@@ -61,7 +61,7 @@ class DistillationLoss:
     clips: ClipSource
     models: Models
     objectives: Mapping[str, Objective]
-    noise: NoiseSettings
+    noise: NoiseConfig
 
     def __call__(self, part: Part) -> dict[str, Tensor]:
         batch = batch_of(self.clips, part).to(connect().device)
@@ -71,7 +71,7 @@ class DistillationLoss:
 
 def find_teacher(name_or_path: str | Path) -> Path:
     """The file of a teacher; raises CheckpointError if there is none."""
-    path = find_model(name_or_path)
+    path = resolve_model(name_or_path)
     if path.is_dir():
         raise CheckpointError(
             f"got folder {path}, expected the teacher's file: name the file in it"
@@ -107,7 +107,7 @@ def load_student(name_or_path: str | Path, teacher: Teacher, recipe: Recipe) -> 
         student = HummingbirdUNet(UNetConfig.from_preset(str(name_or_path)))
         prune(teacher.unet, student)
     else:
-        student = load_checkpoint(find_model(name_or_path), dtype=torch.float32).unet
+        student = load_checkpoint(resolve_model(name_or_path), dtype=torch.float32).unet
     student.gradient_checkpointing = recipe.student.gradient_checkpointing
     set_dropout(student, recipe.student.dropout)
     return student
@@ -151,7 +151,7 @@ def train_student(
     )
     objectives = make_objectives(recipe, teacher.vae)
     check_objectives(objectives, connect().num_processes, recipe.training.sharding)
-    judging = make_judging(recipe, objectives, folder / "judge.jsonl")
+    judging = make_held_out_metric(recipe, objectives, folder / "judge.jsonl")
     clips = open_data(data, teacher.vae, recipe, latents or folder / "latents")
     validation = Validation(
         student,
@@ -167,7 +167,7 @@ def train_student(
     if is_main:
         record.keep(recipe)
     loss = DistillationLoss(clips, models, objectives, recipe.noise)
-    return whole_weights(train(name, student, loss, recipe.training, folder, validation))
+    return full_state_dict(train(name, student, loss, recipe.training, folder, validation))
 
 
 def _record(
@@ -249,9 +249,7 @@ def _kept_blocks(student: HummingbirdUNet, teacher: Teacher, recipe: Recipe) -> 
     return map_to(teacher.unet.config, student.config)
 
 
-def _reward_objective(
-    settings: RewardSettings, vae: AutoencoderKL, precision: str
-) -> RewardFeedback:
+def _reward_objective(settings: RewardConfig, vae: AutoencoderKL, precision: str) -> RewardFeedback:
     reward = load_reward(settings.kind, settings.weights)
     if isinstance(reward, nn.Module):
         freeze(reward, precision)

@@ -21,8 +21,8 @@ from ...unet.model import HummingbirdUNet
 from ..data.batch import ClipBatch
 from ..loop.micro_batch import Part
 from .guidance import Conditions, guided_prediction, predict
-from .noise import NoiseSettings, draw_timesteps, noise_between
-from .on_policy import own_samples
+from .noise import NoiseConfig, draw_timesteps, noise_between
+from .on_policy import rollout
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Step:
 
     part: Part
     models: Models
-    settings: NoiseSettings
+    settings: NoiseConfig
     sample: Tensor
     t: Tensor
     conditions: Conditions
@@ -148,7 +148,7 @@ class Step:
         return noise_between(clamp_to_range(predict_x0(sample, eps, t)), sample, t)
 
 
-def draw_step(part: Part, batch: ClipBatch, models: Models, settings: NoiseSettings) -> Step:
+def draw_step(part: Part, batch: ClipBatch, models: Models, settings: NoiseConfig) -> Step:
     """Draws noise, timestep and guidance of every clip from the clip's own generator."""
     device, shape = batch.latents.device, batch.latents.shape[1:]
     is_own = settings.samples == "student"
@@ -158,7 +158,7 @@ def draw_step(part: Part, batch: ClipBatch, models: Models, settings: NoiseSetti
     conditions = _conditions(models, batch, low + (high - low) * strengths)
     if is_own:
         told = settings.tells_guidance
-        sample, t = own_samples(models.student, noise, places, conditions, told)
+        sample, t = rollout(models.student, noise, places, conditions, told)
     else:
         t = draw_timesteps(places, settings)
         sample = settings.noisy(batch.latents, noise, t)

@@ -25,17 +25,17 @@ from ...text.encoder import TextEncoder
 from ...unet.model import HummingbirdUNet
 from ...video.files import write_video
 from ..configs import check_field
-from .held_out_metric import Judging
-from .noise import NoiseSettings
+from .held_out_metric import HeldOutMetric
+from .noise import NoiseConfig
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
 
-    from .recipe import DataSettings
+    from .recipe import DataConfig
 
 
 @dataclass(frozen=True)
-class ValidationSettings:
+class ValidationConfig:
     """Which videos to make at the start, every `training.validate_every` steps and at the end.
 
     Args:
@@ -79,12 +79,12 @@ class Validation:
     student: HummingbirdUNet
     vae: AutoencoderKL
     text_encoder: TextEncoder
-    settings: ValidationSettings
-    noise: NoiseSettings
-    data: DataSettings
+    settings: ValidationConfig
+    noise: NoiseConfig
+    data: DataConfig
     folder: Path
     writes: bool  # one process writes, all sample: a sharded student needs them
-    judging: Judging | None = None
+    judging: HeldOutMetric | None = None
 
     def __call__(self, done: int) -> None:
         pipeline = HummingbirdPipeline(self.student, self.vae, self.text_encoder)

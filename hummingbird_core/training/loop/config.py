@@ -13,7 +13,7 @@ LAST_RATE = 0.05  # of the peak learning rate, where the cosine ends
 
 
 @dataclass(frozen=True)
-class TrainSettings:
+class TrainConfig:
     """What the training loop needs to know, whatever is trained.
 
     Args:

@@ -15,13 +15,13 @@ from torch.nn.parallel import DistributedDataParallel
 from ...devices import best_device
 from ...errors import InputError, MissingPackageError
 from ...unet.layers import Block
-from .config import TrainSettings
+from .config import TrainConfig
 
 if TYPE_CHECKING:
     from accelerate import Accelerator, PartialState
 
 # Who has made its share of the latents waits for the others.
-LONGEST_WAIT = timedelta(days=2)
+MAX_WAIT = timedelta(days=2)
 ACCELERATE_NAMES = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
 
 
@@ -42,7 +42,7 @@ def connect() -> PartialState:
             "pip install peft accelerate pyyaml tensorboard"
         ) from error
     # On a machine without GPU, accelerate looks for other processes only if told that it has none.
-    state = PartialState(cpu=best_device().type == "cpu", timeout=LONGEST_WAIT)
+    state = PartialState(cpu=best_device().type == "cpu", timeout=MAX_WAIT)
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if state.num_processes != started:  # each would train alone, and overwrite the others' files
         raise InputError(
@@ -52,7 +52,7 @@ def connect() -> PartialState:
     return state
 
 
-def make_accelerator(settings: TrainSettings) -> Accelerator:
+def make_accelerator(settings: TrainConfig) -> Accelerator:
     """What runs a training loop in the precision asked for, with the processes of `connect`.
 
     Raises:
@@ -76,7 +76,7 @@ def make_accelerator(settings: TrainSettings) -> Accelerator:
     return accelerator
 
 
-def _check_sharding(settings: TrainSettings, processes: int) -> None:
+def _check_sharding(settings: TrainConfig, processes: int) -> None:
     if processes == 1:
         raise InputError(
             "got sharding fsdp2 in one process, expected several: start with torchrun, or set "
@@ -89,14 +89,14 @@ def _check_sharding(settings: TrainSettings, processes: int) -> None:
         )
 
 
-def distribute(accelerator: Accelerator, module: nn.Module, settings: TrainSettings) -> nn.Module:
+def distribute(accelerator: Accelerator, module: nn.Module, settings: TrainConfig) -> nn.Module:
     """`module` on this process's device, such that a backward pass averages gradients."""
     if settings.sharding == "none":
         return accelerator.prepare_model(module)
     return _shard(module.to(accelerator.device), accelerator.device, settings)
 
 
-def _shard(module: nn.Module, device: torch.device, settings: TrainSettings) -> nn.Module:
+def _shard(module: nn.Module, device: torch.device, settings: TrainConfig) -> nn.Module:
     """Spreads each block of the U-Net, and then what is left, over all processes (FSDP2)."""
     try:
         from torch.distributed.device_mesh import init_device_mesh
@@ -118,7 +118,7 @@ def _shard(module: nn.Module, device: torch.device, settings: TrainSettings) -> 
 
 
 @contextmanager
-def without_exchange(module: nn.Module) -> Iterator[None]:
+def no_sync(module: nn.Module) -> Iterator[None]:
     """Gradients made meanwhile stay in each process, until a later pass exchanges their sum."""
     if isinstance(module, DistributedDataParallel):
         with module.no_sync():

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from .config import TrainSettings
+from .config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
 
 def make_optimizer(
-    parameters: Iterable[nn.Parameter], settings: TrainSettings
+    parameters: Iterable[nn.Parameter], settings: TrainConfig
 ) -> torch.optim.Optimizer:
     """The optimizer that the settings ask for.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from ...files import complete_or_absent
+from ...files import atomic_write
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -79,7 +79,7 @@ def read_losses(path: Path) -> list[dict[str, Any]]:
 
 def _forget_from(path: Path, first: int) -> None:
     kept = [line for line in read_losses(path) if line["step"] < first]
-    with complete_or_absent(path) as file:
+    with atomic_write(path) as file:
         file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
 
 

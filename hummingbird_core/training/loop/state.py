@@ -24,7 +24,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from ...errors import CheckpointError
-from ...files import check_destination, complete_or_absent
+from ...files import atomic_write, check_destination
 from .ema import EMA
 
 GATHERED = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
@@ -74,7 +74,7 @@ class TrainingState:
         }
         if writes:
             check_destination(self.path, overwrite=True)
-            with complete_or_absent(self.path) as file:
+            with atomic_write(self.path) as file:
                 torch.save(state, file)
 
     def load(self) -> int:
@@ -104,7 +104,7 @@ class TrainingState:
         if self.ema is None:
             return {}
         with self.ema.in_model():
-            average = whole_weights(self.model)
+            average = full_state_dict(self.model)
             return {key: value.clone() for key, value in average.items()}  # not the model's own
 
     def _read(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def state_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.state.pt"
 
 
-def whole_weights(model: nn.Module) -> dict[str, Tensor]:
+def full_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """What is trained of `model`, by name, on the CPU; in other processes than the main one, {}."""
     return _weights(model, GATHERED)
 

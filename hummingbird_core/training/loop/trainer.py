@@ -1,6 +1,6 @@
 """The training loop of every stage: a plain PyTorch loop on `accelerate`.
 
-    train("student", student, loss, TrainSettings(steps=1000, learning_rate=1e-4), folder)
+    train("student", student, loss, TrainConfig(steps=1000, learning_rate=1e-4), folder)
 
 One process, or several under `torchrun`, each with the whole model (DDP) or a share of it (FSDP2).
 Killed at any time, the same call goes on from the last saved state and makes the same losses.
@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError, NumericalError
-from .config import TrainSettings
-from .distributed import distribute, make_accelerator, without_exchange
+from .config import TrainConfig
+from .distributed import distribute, make_accelerator, no_sync
 from .ema import EMA
 from .micro_batch import Part
 from .optimizers import make_optimizer
@@ -36,7 +36,7 @@ Model = TypeVar("Model", bound=nn.Module)
 Loss = Callable[[Part], dict[str, Tensor]]
 Validate = Callable[[int], None]  # is told how many steps are done
 
-MOST_BAD_STEPS = 20  # in a row; fp16 has a few while it looks for its loss scale
+MAX_BAD_STEPS = 20  # in a row; fp16 has a few while it looks for its loss scale
 STOPPING = "stopping"
 
 
@@ -44,7 +44,7 @@ def train(
     name: str,
     model: Model,
     loss: Loss,
-    settings: TrainSettings,
+    settings: TrainConfig,
     folder: Path,
     validate: Validate | None = None,
 ) -> Model:
@@ -76,7 +76,7 @@ class Trainer(Generic[Model]):
     """One stage of training; see `train`."""
 
     def __init__(
-        self, name: str, model: Model, loss: Loss, settings: TrainSettings, folder: Path
+        self, name: str, model: Model, loss: Loss, settings: TrainConfig, folder: Path
     ) -> None:
         if not any(p.requires_grad for p in model.parameters()):
             raise InputError(f"got {name} with all weights frozen, expected some to train")
@@ -84,7 +84,7 @@ class Trainer(Generic[Model]):
         self.settings, self.folder = settings, folder
         self.accelerator = make_accelerator(settings)
         self.part_size = settings.part_size(self.accelerator.num_processes)
-        self.enclosed = distribute(self.accelerator, Enclosed(model), settings)
+        self.enclosed = distribute(self.accelerator, ForwardWrapper(model), settings)
         # Only now are the parameters those of the device, or of this process's share.
         optimizer = make_optimizer((p for p in model.parameters() if p.requires_grad), settings)
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
@@ -100,7 +100,7 @@ class Trainer(Generic[Model]):
         bad_steps = 0
         self.model.train()
         with (
-            own_randomness(self.accelerator.device),
+            fork_rng(self.accelerator.device),
             deferred_ctrl_c() as stop,
             progress(self.folder, self.name, first, steps, enabled=self._is_main) as reporter,
         ):
@@ -173,7 +173,7 @@ class Trainer(Generic[Model]):
         return {name: term.detach() / rounds for name, term in terms.items()}
 
     def _exchange(self, is_last: bool) -> AbstractContextManager[None]:
-        return nullcontext() if is_last else without_exchange(self.enclosed)
+        return nullcontext() if is_last else no_sync(self.enclosed)
 
     def _clip_gradients(self) -> float:
         longest = self.settings.clip_norm or math.inf
@@ -187,7 +187,7 @@ class Trainer(Generic[Model]):
         return dict(zip(numbers, means, strict=True))
 
     def _check_progress(self, step: int, bad_steps: int, numbers: dict[str, float]) -> None:
-        if bad_steps < MOST_BAD_STEPS:
+        if bad_steps < MAX_BAD_STEPS:
             return
         faults = [name for name, value in numbers.items() if not math.isfinite(value)]
         raise NumericalError(
@@ -212,7 +212,7 @@ class Trainer(Generic[Model]):
         return self.accelerator.is_main_process
 
 
-class Enclosed(nn.Module):
+class ForwardWrapper(nn.Module):
     """Runs functions that use a model inside of a forward pass of it.
 
     There DDP prepares to average gradients, and FSDP has gathered weights. So a loss may call the
@@ -232,7 +232,7 @@ def are_finite(numbers: Mapping[str, float]) -> bool:
     return all(map(math.isfinite, numbers.values()))
 
 
-def own_randomness(device: torch.device) -> AbstractContextManager[None]:
+def fork_rng(device: torch.device) -> AbstractContextManager[None]:
     """Gives torch's global generators back as they were."""
     return torch.random.fork_rng([device] if device.type == "cuda" else [])
 

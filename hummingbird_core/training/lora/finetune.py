@@ -26,16 +26,16 @@ from ...files import check_destination
 from ...lora.layers import lora_from_peft, new_lora
 from ...lora.merge import LoRA, save_lora
 from ...pipeline import HummingbirdPipeline
-from ...settings import FULL_SIZE, NANO, Trained
+from ...settings import FULL_SIZE, NANO, ModelDefaults
 from ...text.encoder import TextEncoder
 from ...unet.layers import TemporalConvBlock, TemporalTransformer
 from ...unet.model import HummingbirdUNet
 from ..data.clip_index import PICTURE_SUFFIXES, list_clips
-from ..data.clip_order import ClipSettings
-from ..data.clip_reading import FrameSettings
+from ..data.clip_order import ClipConfig
+from ..data.clip_reading import FrameConfig
 from ..data.clip_sources import CachedClips, Mixture
 from ..data.latent_cache import CachedClip, cache_latents
-from ..loop.config import TrainSettings
+from ..loop.config import TrainConfig
 from ..loop.distributed import connect
 from ..loop.modules import add_lora, set_dropout
 from ..loop.trainer import Loss, train
@@ -50,7 +50,7 @@ CAPTION_DROPOUT = 0.1  # for teachers, whose guidance needs the answer without t
 
 
 @dataclass(frozen=True)
-class PersonalSettings:
+class LoRAFinetuneConfig:
     """What to learn, and how thoroughly.
 
     Args:
@@ -80,18 +80,18 @@ class PersonalSettings:
                 raise InputError(f"got {name} {getattr(self, name)}, expected at least 1")
 
     @classmethod
-    def usual(cls, trained: Trained) -> PersonalSettings:
+    def usual(cls, trained: ModelDefaults) -> LoRAFinetuneConfig:
         """What suits a model that was trained on such videos."""
         # A small network takes larger steps.
         rate = 2e-3 if trained == NANO else cls.learning_rate
         return cls(learning_rate=rate, height=trained.height, width=trained.width)
 
 
-def personalise(
+def finetune_lora(
     source: str | Path,
     pipe: HummingbirdPipeline,
     output: Path,
-    settings: PersonalSettings,
+    settings: LoRAFinetuneConfig,
     *,
     overwrite: bool = False,
 ) -> LoRA:
@@ -138,7 +138,7 @@ def _whole(pipe: HummingbirdPipeline) -> tuple[AutoencoderKL, TextEncoder]:
 
 
 def read_style(
-    source: str | Path, vae: AutoencoderKL, cache: Path, settings: PersonalSettings
+    source: str | Path, vae: AutoencoderKL, cache: Path, settings: LoRAFinetuneConfig
 ) -> list[CachedClip]:
     """Clips and pictures of a source, captions with trigger, as latents in `cache`.
 
@@ -154,7 +154,7 @@ def read_style(
             f"got {source} without captions, and no trigger word: give --trigger WORD, or captions "
             "in .txt files beside the clips"
         )
-    frames = FrameSettings(settings.height, settings.width)
+    frames = FrameConfig(settings.height, settings.width)
     vae.to(connect().device)
     clips = cache_latents(videos, vae, cache, frames).clips
     vae.to("cpu")
@@ -167,7 +167,7 @@ def make_loss(
     unet: HummingbirdUNet,
     encoder: TextEncoder,
     clips: Sequence[CachedClip],
-    settings: PersonalSettings,
+    settings: LoRAFinetuneConfig,
 ) -> Loss:
     """What to train the LoRA of `unet` on."""
     is_student = unet.config.guidance_embedding
@@ -182,7 +182,7 @@ def make_loss(
 
 
 def open_style(
-    clips: Sequence[CachedClip], settings: PersonalSettings, caption_dropout: float
+    clips: Sequence[CachedClip], settings: LoRAFinetuneConfig, caption_dropout: float
 ) -> list[CachedClips]:
     """A source of the clips, and one of the pictures, as far as there are any.
 
@@ -194,7 +194,7 @@ def open_style(
     lengths = ((films, settings.num_frames), (pictures, 1))
     sources = [
         CachedClips.of(
-            some, ClipSettings(length, caption_dropout=caption_dropout, seed=settings.seed)
+            some, ClipConfig(length, caption_dropout=caption_dropout, seed=settings.seed)
         )
         for some, length in lengths
         if some
@@ -208,7 +208,7 @@ def open_style(
     return usable
 
 
-def _add_lora(unet: HummingbirdUNet, settings: PersonalSettings, *, only_pictures: bool) -> None:
+def _add_lora(unet: HummingbirdUNet, settings: LoRAFinetuneConfig, *, only_pictures: bool) -> None:
     """Freezes the U-Net and puts a new LoRA beside its layers."""
     unet.requires_grad_(False)
     unet.gradient_checkpointing = connect().device.type != "cpu"
@@ -229,7 +229,9 @@ def _is_temporal(layer: str, unet: HummingbirdUNet) -> bool:
     return any(isinstance(parent, (TemporalConvBlock, TemporalTransformer)) for parent in parents)
 
 
-def run_key(unet: HummingbirdUNet, settings: PersonalSettings, clips: Sequence[CachedClip]) -> str:
+def run_key(
+    unet: HummingbirdUNet, settings: LoRAFinetuneConfig, clips: Sequence[CachedClip]
+) -> str:
     """Differs whenever another run is asked for; more steps only prolong one."""
     digest = hashlib.sha256(json.dumps(asdict(replace(settings, steps=1))).encode())
     digest.update(unet.get_parameter("out.2.weight").detach().numpy().tobytes())  # which model
@@ -238,8 +240,8 @@ def run_key(unet: HummingbirdUNet, settings: PersonalSettings, clips: Sequence[C
     return digest.hexdigest()[:8]
 
 
-def _train_settings(settings: PersonalSettings) -> TrainSettings:
-    return TrainSettings(
+def _train_settings(settings: LoRAFinetuneConfig) -> TrainConfig:
+    return TrainConfig(
         steps=settings.steps,
         learning_rate=settings.learning_rate,
         warmup=10,

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from ...sampling.consistency import (
     add_noise,
     alphas_cumprod,
-    at_timestep,
     consistency_function,
+    extract,
     scale_latents,
 )
 from ...text.encoder import TextEncoder
@@ -104,7 +104,7 @@ class TeacherLoss:
     ) -> Tensor:
         error = self.unet(sample, t, context, fps=fps).float() - target
         if self.unet.config.v_prediction:  # counted as errors in v, which is what it predicts
-            error = error / at_timestep(alphas_cumprod().sqrt(), t, error)
+            error = error / extract(alphas_cumprod().sqrt(), t, error)
         return error.square().mean()
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...nano.latents import SCALING_FACTOR, picture_latents
 from ...nano.world.world import single_frames
-from ..loop.config import TrainSettings
+from ..loop.config import TrainConfig
 from ..loop.micro_batch import Part
 from ..loop.trainer import train
 
@@ -49,7 +49,7 @@ def build_vae() -> AutoencoderKL:
     )
 
 
-def train_vae(settings: TrainSettings, folder: Path) -> AutoencoderKL:
+def train_vae(settings: TrainConfig, folder: Path) -> AutoencoderKL:
     """Trains encoder and decoder; neither waits for the other, since the latents are given."""
     vae = build_vae()
 

@@ -19,7 +19,7 @@ from safetensors.torch import save
 
 from ...checkpoints.layout import CONFIG_KEY, TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
 from ...checkpoints.load import LICENCE_KEY, PRESET_KEY, TOKENIZER_KEY
-from ...files import check_destination, complete_or_absent
+from ...files import atomic_write, check_destination
 from ...nano.latents import SCALING_FACTOR, preview_colours
 from ...text.encoder import TextEncoder, text_encoder_to_openclip
 from ...unet.model import HummingbirdUNet
@@ -28,9 +28,9 @@ from ..distillation.distil import distil
 from ..distillation.recipe import Recipe, read_recipe
 from ..distillation.stage import NANO_WORLD, load_teacher
 from ..distillation.tune import tune
-from ..loop.config import TrainSettings
+from ..loop.config import TrainConfig
 from ..loop.distributed import connect
-from ..pruning.rank_blocks import RankSettings, map_file, rank_blocks
+from ..pruning.rank_blocks import RankConfig, map_file, rank_blocks
 from .autoencoder import train_vae
 from .teacher import train_teacher
 from .text import train_text_encoder
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 TEACHER_FILE = "nano-teacher.safetensors"
 BLOCKS = "blocks"  # name of the files of the ablation
 STUDENT_FILE = "hummingbird-nano.safetensors"
-STAGES = TrainSettings(
+STAGES = TrainConfig(
     steps=1,
     learning_rate=2e-3,
     warmup=30,
@@ -56,7 +56,7 @@ VAE = replace(STAGES, steps=2000, batch=16, ema_decay=0.98)  # single frames
 TEXT = replace(STAGES, steps=600, batch=128, ema_decay=0.9)  # captions
 TEACHER = replace(STAGES, steps=18000, batch=8, ema_decay=0.99)  # clips of 16 frames, or more
 
-RANKING = RankSettings(budget=0.5)
+RANKING = RankConfig(budget=0.5)
 
 
 def make_nano(folder: Path, steps: Mapping[str, int]) -> tuple[Path, Path]:
@@ -125,7 +125,7 @@ def make_student(file: Path, teacher: Path, distilled: Path, steps: int | None) 
     connect().wait_for_everyone()
 
 
-def _with_steps(settings: TrainSettings, steps: int | None) -> TrainSettings:
+def _with_steps(settings: TrainConfig, steps: int | None) -> TrainConfig:
     return settings if steps is None else replace(settings, steps=steps)
 
 
@@ -160,5 +160,5 @@ def save_model(
         for key, value in weights.items()
     }
     check_destination(path, overwrite=True)
-    with complete_or_absent(path) as file:
+    with atomic_write(path) as file:
         file.write(save(tensors, metadata=metadata))

@@ -21,16 +21,16 @@ from ...text.encoder import TextEncoder
 from ...unet.model import HummingbirdUNet, UNetConfig
 from ..data.batch import batch_of
 from ..data.nano_clips import WorldClips
-from ..distillation.losses import x0_weight
-from ..distillation.noise import NoiseSettings, draw_timesteps, noise_between
-from ..loop.config import TrainSettings
+from ..distillation.losses import inverse_snr_weight
+from ..distillation.noise import NoiseConfig, draw_timesteps, noise_between
+from ..loop.config import TrainConfig
 from ..loop.distributed import connect
 from ..loop.micro_batch import Part
 from ..loop.modules import freeze
 from ..loop.trainer import train
 
 CAPTION_DROPOUT = 0.1  # share of clips without text, for classifier-free guidance
-NOISE = NoiseSettings(timesteps="slots", pure_last_step=True)
+NOISE = NoiseConfig(timesteps="slots", pure_last_step=True)
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class TeacherLoss:
         eps = self.unet(sample, t, context, fps=batch.fps)
         error = (eps - noise_between(batch.latents, sample, t)).square()
         error = (foreground_weight(batch.latents) * error).mean(dim=(1, 2, 3, 4))  # [B]
-        return {"noise": (x0_weight(t) * error).mean()}
+        return {"noise": (inverse_snr_weight(t) * error).mean()}
 
 
 def train_teacher(
-    text_encoder: TextEncoder, settings: TrainSettings, folder: Path
+    text_encoder: TextEncoder, settings: TrainConfig, folder: Path
 ) -> HummingbirdUNet:
     """A teacher trained from scratch, with a text encoder that stays as it is."""
     unet = HummingbirdUNet(UNetConfig.from_preset("nano-teacher"))

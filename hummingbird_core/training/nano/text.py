@@ -22,7 +22,7 @@ from ...nano.world.motion import DIRECTIONS
 from ...nano.world.shapes import COLOURS, SHAPES
 from ...text.encoder import TextConfig, TextEncoder
 from ...text.tokenizer import PADDING_ID, WordTokenizer
-from ..loop.config import TrainSettings
+from ..loop.config import TrainConfig
 from ..loop.micro_batch import Part
 from ..loop.trainer import train
 
@@ -56,7 +56,7 @@ class CaptionReader(nn.Module):
         return {name: head(text) for name, head in self.heads.items()}
 
 
-def train_text_encoder(settings: TrainSettings, folder: Path) -> TextEncoder:
+def train_text_encoder(settings: TrainConfig, folder: Path) -> TextEncoder:
     """A CLIP text tower of two small blocks that tells captions apart by what they mean."""
     model = CaptionReader(build_text_encoder())
 

@@ -6,7 +6,7 @@ from itertools import islice
 
 import torch
 
-from ...files import named_function
+from ...files import import_callable
 from ...nano.evaluate import SUBJECTS, evaluate
 from ...nano.world.world import samples
 from ...pipeline import HummingbirdPipeline
@@ -66,4 +66,4 @@ def load_metric(name: str) -> Metric:
     Raises:
         InputError: there is no such function.
     """
-    return named_function(name, "metric")
+    return import_callable(name, "metric")

@@ -11,15 +11,15 @@ import torch
 
 from ...errors import InputError
 from ...files import sha256_of_file
-from ...hub.local import find_model
+from ...hub.local import resolve_model
 from ...pipeline import HummingbirdPipeline
 from ...reporting import figure_class
 from ...unet.model import UNetConfig
 from ...video.files import atomic_output
 from ..data.batch import ClipBatch
 from ..data.clip_index import list_clips
-from ..data.clip_order import ClipSettings
-from ..data.clip_reading import FrameSettings
+from ..data.clip_order import ClipConfig
+from ..data.clip_reading import FrameConfig
 from ..data.clip_sources import VideoClips
 from ..distillation.stage import NANO_WORLD
 from .analysis import TIMESTEPS, Metric, Ranking, all_removals, ask_teacher, check_budget, propose
@@ -32,7 +32,7 @@ from .report import title, to_table, write_plot
 def rank_blocks(
     teacher: str | Path,
     output: Path,
-    settings: RankSettings,
+    settings: RankConfig,
     device: str | None = None,
     dtype: torch.dtype | None = None,
 ) -> tuple[str, list[Path]]:
@@ -70,7 +70,7 @@ def rank_blocks(
     return table, _write(output, pipe.unet.config, ranking, maps, table)
 
 
-def _for_model(settings: RankSettings, pipe: HummingbirdPipeline) -> RankSettings:
+def _for_model(settings: RankConfig, pipe: HummingbirdPipeline) -> RankConfig:
     """With what is left open decided by the kind of teacher."""
     is_nano = "nano" in (pipe.unet.config.preset or "")
     return replace(
@@ -80,11 +80,9 @@ def _for_model(settings: RankSettings, pipe: HummingbirdPipeline) -> RankSetting
     )
 
 
-def _record(
-    teacher: str | Path, pipe: HummingbirdPipeline, settings: RankSettings
-) -> dict[str, Any]:
+def _record(teacher: str | Path, pipe: HummingbirdPipeline, settings: RankConfig) -> dict[str, Any]:
     """All that the measures depend on."""
-    path = find_model(teacher)
+    path = resolve_model(teacher)
     measured = asdict(settings)
     del measured["budget"]  # chooses among what was measured
     return {
@@ -96,7 +94,7 @@ def _record(
     }
 
 
-def _metric(settings: RankSettings) -> Metric | None:
+def _metric(settings: RankConfig) -> Metric | None:
     if settings.metric in (None, "none"):
         return None
     if settings.metric == "nano":
@@ -104,7 +102,7 @@ def _metric(settings: RankSettings) -> Metric | None:
     return load_metric(settings.metric)
 
 
-def _clips(settings: RankSettings, pipe: HummingbirdPipeline, teacher: str | Path) -> ClipBatch:
+def _clips(settings: RankConfig, pipe: HummingbirdPipeline, teacher: str | Path) -> ClipBatch:
     if settings.data is None:
         raise InputError("got no clips to measure on, expected captioned videos: give --data")
     if pipe.vae is None or pipe.text_encoder is None:
@@ -114,9 +112,9 @@ def _clips(settings: RankSettings, pipe: HummingbirdPipeline, teacher: str | Pat
         )
     if settings.data == NANO_WORLD:
         return drawn_clips(pipe, settings.clips, settings.frames)
-    frames = FrameSettings(pipe.trained.height, pipe.trained.width)
+    frames = FrameConfig(pipe.trained.height, pipe.trained.width)
     clips = list_clips(settings.data)
-    videos = VideoClips(clips, pipe.vae, frames, ClipSettings(settings.frames))
+    videos = VideoClips(clips, pipe.vae, frames, ClipConfig(settings.frames))
     return videos.batch(0, size=settings.clips)
 
 
@@ -159,7 +157,7 @@ def _named(output: Path, suffix: str) -> Path:
 
 
 @dataclass(frozen=True)
-class RankSettings:
+class RankConfig:
     """What is measured.
 
     Attributes:

@@ -32,7 +32,7 @@ def judge(reward: Reward, frames: Tensor, captions: list[str], seed: int = 0) ->
 
 
 @dataclass(frozen=True)
-class Verdict:
+class MetricResult:
     """Scores `[N]` of the same N prompts and seeds, after a step of training."""
 
     step: int
@@ -48,10 +48,10 @@ class RewardLog:
         verdicts: in the order of the steps.
     """
 
-    verdicts: list[Verdict] = field(default_factory=list)
+    verdicts: list[MetricResult] = field(default_factory=list)
 
     @property
-    def best(self) -> Verdict:
+    def best(self) -> MetricResult:
         """Where the held-out judge was happiest; the log must not be empty."""
         return max(self.verdicts, key=lambda verdict: float(verdict.held_out.mean()))
 
@@ -67,7 +67,7 @@ class RewardLog:
 
     def add(self, step: int, reward: Tensor, held_out: Tensor) -> None:
         """Takes the scores `[N]` of validation clips; logs a warning if `is_hacking`."""
-        self.verdicts.append(Verdict(step, reward, held_out))
+        self.verdicts.append(MetricResult(step, reward, held_out))
         if self.is_hacking:
             best = self.best
             logger.warning(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...errors import CheckpointError
-from ...weights.state_dict import check_fit
+from ...weights.state_dict import validate_state_dict
 
 if TYPE_CHECKING:
     from transformers import CLIPConfig, CLIPModel
@@ -64,7 +64,7 @@ def clip_from_open_clip(weights: Mapping[str, Tensor]) -> CLIPModel:
         ) from error
     with torch.device("meta"):  # only to know its names and shapes
         expected = CLIPModel(config).state_dict()
-    check_fit("CLIP", expected, renamed)
+    validate_state_dict("CLIP", expected, renamed)
     return CLIPModel.from_pretrained(None, config=config, state_dict=renamed).eval()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import InputError
-from ...hub.local import load_local
+from ...hub.local import from_pretrained_offline
 from .base import Reward
 from .clip_image import ClipImageReward
 from .hps import clip_from_open_clip
@@ -82,14 +82,14 @@ def _load_video(weights: str | None) -> Reward:
     from transformers import AutoModel, AutoTokenizer
 
     name = weights or XCLIP
-    model = load_local(AutoModel, name, KIND, use_safetensors=True)
-    return VideoTextReward(model, load_local(AutoTokenizer, name, KIND))
+    model = from_pretrained_offline(AutoModel, name, KIND, use_safetensors=True)
+    return VideoTextReward(model, from_pretrained_offline(AutoTokenizer, name, KIND))
 
 
 def _load_clip(name: str) -> CLIPModel:
     from transformers import CLIPModel
 
-    return load_local(CLIPModel, name, KIND, use_safetensors=True)
+    return from_pretrained_offline(CLIPModel, name, KIND, use_safetensors=True)
 
 
 REWARDS: dict[str, Callable[[str | None], Reward]] = {

@@ -14,9 +14,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ...checkpoints.load import LICENCE_KEY
-from ...files import check_destination, complete_or_absent
+from ...files import atomic_write, check_destination
 from ...vae.tiny import PRUNED_KEY, PrunedDecoderConfig
-from ..loop.config import TrainSettings
+from ..loop.config import TrainConfig
 from ..loop.micro_batch import Part
 from ..loop.trainer import train
 from ..nano.autoencoder import perturbed
@@ -36,7 +36,7 @@ def distil_decoder(
     full: AutoencoderKL,
     small: AutoencoderKL,
     frames: Frames,
-    settings: TrainSettings,
+    settings: TrainConfig,
     folder: Path,
 ) -> AutoencoderKL:
     """Trains `small` in place and returns it, with its averaged weights.
@@ -96,5 +96,5 @@ def save_decoder(path: Path, small: Any, *, psnr: float, licence: str) -> None:
     }
     check_destination(path, overwrite=True)
     tensors = {key: value.half().cpu().contiguous() for key, value in small.state_dict().items()}
-    with complete_or_absent(path) as file:
+    with atomic_write(path) as file:
         file.write(save(tensors, metadata=metadata))

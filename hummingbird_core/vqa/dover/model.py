@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import InputError
-from ...weights.state_dict import check_fit
+from ...weights.state_dict import validate_state_dict
 from ...weights.tensor_files import open_tensors
 from .convnext3d import ConvNeXt3D, ConvNeXtConfig
 from .swin3d import Swin3D, SwinConfig
@@ -166,6 +166,6 @@ def load_dover(path: str | Path, *, device: torch.device | str = "cpu") -> DOVER
     weights = {key: tensor.read().to(device) for key, tensor in stored.items()}
     with torch.device("meta"):  # no random weights are made only to be thrown away
         model = DOVER.from_preset("dover" if _SWIN_KEY in weights else "dover-mobile")
-    check_fit("DOVER", model.state_dict(), weights)
+    validate_state_dict("DOVER", model.state_dict(), weights)
     model.load_state_dict(weights, strict=True, assign=True)
     return model.float().eval()

@@ -17,9 +17,9 @@ FLAT_DEVIATION = 2.0  # of 255, in every colour: below, a frame has a single col
 CLIPPED = (5.0, 250.0)  # of 255: luma beyond shows no detail
 BLOCK = 8  # pixels of a coding block of JPEG, MPEG and H.264
 THUMBNAIL = 64  # pixels of the longer side
-SMALLEST_THUMBNAIL = 8  # pixels of the shorter side: a block of the motion search
+MIN_THUMBNAIL = 8  # pixels of the shorter side: a block of the motion search
 HISTOGRAM_SIDE = 128  # pixels that are looked at along the shorter side of a frame
-FEWEST_BLOCKS = 8  # along an axis; with less, edges of the scene look like those of blocks
+MIN_BLOCKS = 8  # along an axis; with less, edges of the scene look like those of blocks
 BLOCK_FLOOR = 0.1  # of 255: weaker differences than this are not seen
 BLUR_FILTER = 9  # pixels of the averaging filter (Crete et al., section 2)
 
@@ -76,7 +76,7 @@ def blockiness(y: np.ndarray) -> float | None:
     `(largest - second largest) / (median + 0.1)` of the 8; the smaller of both axes. None for a
     picture of less than 8 blocks along an axis.
     """
-    if min(y.shape) <= FEWEST_BLOCKS * BLOCK:
+    if min(y.shape) <= MIN_BLOCKS * BLOCK:
         return None
     return min(_blockiness_along(y, axis) for axis in (0, 1))
 
@@ -92,7 +92,7 @@ def thumbnail(frame: np.ndarray) -> torch.Tensor:
     """Area average of `[H, W, 3]`: `[3, h, w]`, 64 pixels long unless it was shorter."""
     height, width = frame.shape[:2]
     scale = min(1.0, THUMBNAIL / max(height, width))
-    rows, columns = (max(SMALLEST_THUMBNAIL, round(length * scale)) for length in (height, width))
+    rows, columns = (max(MIN_THUMBNAIL, round(length * scale)) for length in (height, width))
     channels = np.ascontiguousarray(frame.transpose(2, 0, 1), dtype=np.float32)
     return F.adaptive_avg_pool2d(torch.from_numpy(channels), (rows, columns))
 

@@ -22,10 +22,10 @@ from hummingbird_core.bench.measure import (
     Speedup,
     Timing,
     Way,
-    if_it_fits,
     measure,
+    row_or_out_of_memory,
 )
-from hummingbird_core.bench.models import BenchSettings, unet_inputs
+from hummingbird_core.bench.models import BenchConfig, unet_inputs
 from hummingbird_core.bench.peak_memory import (
     MIB,
     in_fresh_process,
@@ -40,7 +40,7 @@ from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.vae import decode_latents
 
 ROUNDING = 1e-5  # relative L2; other kernels add up in another order
-SMALL = BenchSettings(height=32, width=48, frames=(3,), batch=2)
+SMALL = BenchConfig(height=32, width=48, frames=(3,), batch=2)
 
 
 def timing(name: str, wall: float) -> Timing:
@@ -119,12 +119,12 @@ def end_without_a_word() -> None:
 
 
 def test_what_takes_more_memory_than_there_is_does_not_fit(caplog):
-    assert if_it_fits(take_too_much) is None
+    assert row_or_out_of_memory(take_too_much) is None
     assert "does not fit" in caplog.text
-    assert if_it_fits(in_fresh_process, take_too_much) is None
-    assert if_it_fits(in_fresh_process, end_without_a_word) is None
+    assert row_or_out_of_memory(in_fresh_process, take_too_much) is None
+    assert row_or_out_of_memory(in_fresh_process, end_without_a_word) is None
     with pytest.raises(RuntimeError, match="shape"):
-        if_it_fits(torch.matmul, torch.ones(2, 3), torch.ones(2, 3))
+        row_or_out_of_memory(torch.matmul, torch.ones(2, 3), torch.ones(2, 3))
 
 
 @pytest.mark.parametrize("warm_up", [0, 1])
@@ -170,7 +170,7 @@ def test_the_plain_unet_with_norms_that_do_not_mix_and_all_kinds_of_layers():
 def test_plain_attention_in_parts_is_the_same(monkeypatch):
     q, k, v = (rnd(name, (6, 5, 4)) for name in "qkv")
     whole = plain_reference.materialised_attention(q, k, v)
-    monkeypatch.setattr(plain_reference, "LARGEST_MATRIX", 4 * 5 * 5 * 4)  # of four of the six
+    monkeypatch.setattr(plain_reference, "MAX_MATRIX", 4 * 5 * 5 * 4)  # of four of the six
     assert torch.equal(plain_reference.materialised_attention(q, k, v), whole)
 
 
@@ -235,7 +235,7 @@ def test_what_is_loaded_counts():
 def report(**changes) -> Report:
     row = Speedup(timing("slow", 3.0), timing("fast", 1.5), equal("fast")).to_dict()
     values = {"rows": [row], "notes": ("Said plainly.",), **changes}
-    return Report("name", "Title", "hummingbird bench speed", BenchSettings(), **values)
+    return Report("name", "Title", "hummingbird bench speed", BenchConfig(), **values)
 
 
 def test_a_report_has_the_command_the_device_and_every_ratio_with_its_equality(tmp_path):
@@ -282,7 +282,7 @@ def test_a_table_shows_the_equality_of_every_ratio():
     ],
 )
 def test_results_of_other_settings_have_other_names(table, changes, expected):
-    assert BenchSettings(**changes).file_name(table) == expected
+    assert BenchConfig(**changes).file_name(table) == expected
 
 
 def test_a_report_of_nothing_that_fits_has_no_plot(tmp_path):
@@ -298,7 +298,7 @@ def test_a_report_is_drawn(tmp_path, points):
 
 
 def test_growth_changes_one_thing_at_a_time():
-    settings = BenchSettings(height=64, width=64)
+    settings = BenchConfig(height=64, width=64)
     for grows, value, point in points(settings):
         changed = {
             "frames": point.frames != settings.frames,

@@ -16,11 +16,11 @@ from hummingbird_core.bench import growth as bench_growth
 from hummingbird_core.bench import memory as bench_memory
 from hummingbird_core.bench import modules as bench_modules
 from hummingbird_core.bench.measure import EXACT, ROUNDED, Repeats
-from hummingbird_core.bench.models import BenchSettings
+from hummingbird_core.bench.models import BenchConfig
 from hummingbird_core.cli import bench
 from hummingbird_core.errors import InputError, NumericalError
 
-TINY = BenchSettings(height=32, width=32, frames=(2,))
+TINY = BenchConfig(height=32, width=32, frames=(2,))
 HUGE = replace(TINY, height=2**26, width=2**26)  # no processor has addresses for so much
 ONCE = Repeats(1, 0)
 
@@ -62,7 +62,7 @@ def test_modules_against_the_plain_reference(tmp_path):
 
 
 def test_in_bfloat16_both_ways_are_held_against_float32():
-    settings = BenchSettings(height=32, width=32, frames=(2,), dtype="bf16")
+    settings = BenchConfig(height=32, width=32, frames=(2,), dtype="bf16")
     rows = bench_modules.report(settings, Repeats(1, 0), "").rows[:3]
     assert [(row["name"], row["against"]) for row in rows] == [
         ("ours bf16", "plain bf16"),

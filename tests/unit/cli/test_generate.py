@@ -17,7 +17,7 @@ from support.command_line import CLI, PROMPT, error_of, run
 from hummingbird_core.cli import main
 from hummingbird_core.cli.options import split_strength
 from hummingbird_core.generation.jobs import file_name
-from hummingbird_core.hub.local import find_model
+from hummingbird_core.hub.local import resolve_model
 from hummingbird_core.vae.tiny import find_decoder
 from hummingbird_core.video import read_metadata, read_video
 
@@ -190,7 +190,7 @@ def test_the_model_s_own_size_and_dtype_are_the_same_settings(capsys, tmp_path):
 @pytest.mark.parametrize("option", ["--model", "--tiny-vae"])
 def test_weights_are_known_by_content_not_by_name(capsys, tmp_path, option):
     """Training always writes `student.safetensors`."""
-    source = find_model("nano") if option == "--model" else find_decoder("nano")
+    source = resolve_model("nano") if option == "--model" else find_decoder("nano")
     for folder in ("same", "again", "other"):
         (tmp_path / folder).mkdir()
         shutil.copy(source, tmp_path / folder / "student.safetensors")

@@ -8,7 +8,7 @@ import socket
 import pytest
 from support.chat_server import chat_server, fails, says
 
-from hummingbird_core.curation.captions import FIRST_PAUSE, CaptionSettings, rewrite_captions
+from hummingbird_core.curation.captions import FIRST_PAUSE, CaptionConfig, rewrite_captions
 from hummingbird_core.engines.journal import read_journal
 from hummingbird_core.errors import HummingbirdError, InputError
 from hummingbird_core.prompts import ChatEnhancer
@@ -25,8 +25,8 @@ def enhancer(url: str) -> ChatEnhancer:
     return ChatEnhancer(chat, ClipTokenizer())
 
 
-def settings(**changes) -> CaptionSettings:
-    return CaptionSettings(**{"source": "server", "parallel": 1, "failure_budget": 3, **changes})
+def settings(**changes) -> CaptionConfig:
+    return CaptionConfig(**{"source": "server", "parallel": 1, "failure_budget": 3, **changes})
 
 
 def no_wait(seconds: float) -> None:

@@ -33,10 +33,10 @@ from support.curation import (
 )
 
 from hummingbird_core import curation
-from hummingbird_core.curation.captions import CaptionSettings
-from hummingbird_core.curation.measure import MeasureSettings, max_frames
+from hummingbird_core.curation.captions import CaptionConfig
+from hummingbird_core.curation.measure import MeasureConfig, max_frames
 from hummingbird_core.curation.pipeline import curate, only_run_in, reselect
-from hummingbird_core.curation.selection import Limit, Rule, SelectionSettings
+from hummingbird_core.curation.selection import Limit, Rule, SelectionConfig
 from hummingbird_core.curation.sources import list_sources
 from hummingbird_core.errors import InputError, OutputError
 from hummingbird_core.video import read_video
@@ -69,7 +69,7 @@ def test_a_bad_video_costs_itself_only_and_has_its_reason(tmp_path):
 )
 def test_a_clip_is_limited_in_time_and_in_memory(fps, height, expected):
     video = VideoStream(iter(()), fps, height * 16 // 9, height, None)
-    assert max_frames(video, MeasureSettings()) == expected
+    assert max_frames(video, MeasureConfig()) == expected
 
 
 def test_odd_but_good_videos(tmp_path):
@@ -89,7 +89,7 @@ def test_odd_but_good_videos(tmp_path):
 
 def test_nothing_but_black_videos_is_no_error(tmp_path):
     add_video(tmp_path / "in" / "a.mp4", np.zeros_like(scene(1, **SMALL)))
-    result = run(tmp_path / "in", tmp_path / "out", selection=SelectionSettings())
+    result = run(tmp_path / "in", tmp_path / "out", selection=SelectionConfig())
     assert (result.clips, result.kept) == (1, 0)
     assert rows_of(tmp_path / "out")[0]["dropped_by"].startswith("black_fraction")
 
@@ -159,7 +159,7 @@ def test_what_is_done_is_not_done_again_unless_it_changed(tmp_path):
 def test_rewritten_captions_are_in_manifest_and_shards(tmp_path, monkeypatch):
     monkeypatch.setenv("HUMMINGBIRD_CACHE", str(tmp_path / "cache"))
     add_video(tmp_path / "in" / "a.mp4", scene(1, **SMALL), "a fox")
-    run(tmp_path / "in", tmp_path / "out", captions=CaptionSettings("builtin"))
+    run(tmp_path / "in", tmp_path / "out", captions=CaptionConfig("builtin"))
     (row,) = rows_of(tmp_path / "out")
     assert row["caption"] == "a fox"
     assert row["rewritten_caption"].startswith("a fox, ")

@@ -15,7 +15,7 @@ from hummingbird_core.curation.selection import (
     DEFAULT_RULES,
     Limit,
     Rule,
-    SelectionSettings,
+    SelectionConfig,
     read_selection,
     select,
 )
@@ -23,7 +23,7 @@ from hummingbird_core.curation.table import build_table, read_manifest, write_ma
 from hummingbird_core.errors import InputError
 from hummingbird_core.vqa import faults, measure
 
-NO_RULES = SelectionSettings(rules={})
+NO_RULES = SelectionConfig(rules={})
 
 
 def row(number: int, **columns) -> dict:
@@ -48,7 +48,7 @@ def verdicts(rows, settings) -> list[tuple[str, str]]:
 
 def test_least_and_greatest_values():
     rows = [row(i, blur=i / 10) for i in range(5)]
-    settings = SelectionSettings({"blur": Rule(Limit(0.1), Limit(0.3))})
+    settings = SelectionConfig({"blur": Rule(Limit(0.1), Limit(0.3))})
     assert verdicts(rows, settings) == [
         ("blur", "blur 0 is below 0.1"),
         ("", ""),
@@ -60,19 +60,19 @@ def test_least_and_greatest_values():
 
 def test_quantiles_are_over_all_clips():
     rows = [row(i, overall=float(i)) for i in range(10)]
-    settings = SelectionSettings({"overall": Rule(minimum=Limit(0.3, quantile=True))})
+    settings = SelectionConfig({"overall": Rule(minimum=Limit(0.3, quantile=True))})
     assert [not by for by, _ in verdicts(rows, settings)] == [False] * 3 + [True] * 7
 
 
 def test_all_reasons_are_given():
-    settings = SelectionSettings({"blur": Rule(None, Limit(0)), "flicker": Rule(None, Limit(0))})
+    settings = SelectionConfig({"blur": Rule(None, Limit(0)), "flicker": Rule(None, Limit(0))})
     ((by, reason),) = verdicts([row(1, blur=1.0, flicker=2.0)], settings)
     assert by == "blur flicker"
     assert reason == "blur 1 is above 0; flicker 2 is above 0"
 
 
 def test_what_was_not_measured_is_not_kept():
-    settings = SelectionSettings({"blur": Rule(None, Limit(1))})
+    settings = SelectionConfig({"blur": Rule(None, Limit(1))})
     rows = [row(1, blur=0.5), row(2), row(3, error="it is empty"), row(4, blur=float("nan"))]
     assert [by for by, _ in verdicts(rows, settings)] == ["", "blur", "error", "blur"]
 
@@ -85,7 +85,7 @@ def test_of_copies_the_best_that_passes_stays():
         row(3, **same, blur=0.9, overall=9.0),
         row(4, blur=0.1, overall=0.0),
     ]
-    settings = SelectionSettings({"blur": Rule(None, Limit(0.5))}, best_by="overall")
+    settings = SelectionConfig({"blur": Rule(None, Limit(0.5))}, best_by="overall")
     found = verdicts(rows, settings)
     assert [by for by, _ in found] == ["duplicate", "", "blur", ""]
     assert found[0][1] == "near-duplicate of clip2"
@@ -93,40 +93,40 @@ def test_of_copies_the_best_that_passes_stays():
 
 def test_copies_can_be_kept_but_the_same_file_never_is():
     rows = [row(1, hash="00" * 24), row(2, hash="00" * 24), row(3, id="clip1")]
-    settings = SelectionSettings({}, duplicate_distance=None)
+    settings = SelectionConfig({}, duplicate_distance=None)
     assert [by for by, _ in verdicts(rows, settings)] == ["", "", "duplicate"]
 
 
 def test_a_rule_about_nothing():
     with pytest.raises(InputError, match=r"overall.*--dover"):
-        select(build_table([row(1, blur=1.0)]), SelectionSettings({"overall": Rule(Limit(1))}))
+        select(build_table([row(1, blur=1.0)]), SelectionConfig({"overall": Rule(Limit(1))}))
 
 
 def test_a_rule_about_what_no_clip_shows_is_no_mistake():
     table = build_table([row(1, black_fraction=1.0)])  # all of them are black, without a blur
-    assert select(table, SelectionSettings())["dropped_by"].to_pylist() == ["black_fraction"]
+    assert select(table, SelectionConfig())["dropped_by"].to_pylist() == ["black_fraction"]
 
 
 def test_a_default_rule_takes_what_cannot_be_told_for_no_fault():
     clip = {"num_frames": 16, "contrast": 0.2}  # so small that it has no blocks
     table = build_table([row(1, **clip), row(2, **clip, hash=None)])
-    reasons = select(table, SelectionSettings())["reason"].to_pylist()
+    reasons = select(table, SelectionConfig())["reason"].to_pylist()
     assert reasons == ["", "black_fraction was not measured"]
-    strict = SelectionSettings({"blockiness": Rule(maximum=Limit(0.1))})
+    strict = SelectionConfig({"blockiness": Rule(maximum=Limit(0.1))})
     assert verdicts([row(1, **clip)], strict) == [("blockiness", "blockiness was not measured")]
 
 
 def test_a_freeze_at_the_limit_is_the_same_to_scores_and_selection():
     for frames, bad in ((4, False), (5, True)):
         freeze = {"longest_freeze": frames / 10, "frozen_fraction": 0.5}
-        rules = SelectionSettings({"longest_freeze": DEFAULT_RULES["longest_freeze"]})
+        rules = SelectionConfig({"longest_freeze": DEFAULT_RULES["longest_freeze"]})
         assert faults(freeze) == (["frozen"] if bad else [])
         assert [bool(by) for by, _ in verdicts([row(1, **freeze)], rules)] == [bad]
 
 
 def test_nothing_but_failures_is_no_error():
     table = build_table([{"id": "", "source": "a.mp4", "error": "it is empty"}])
-    assert select(table, SelectionSettings())["dropped_by"].to_pylist() == ["error"]
+    assert select(table, SelectionConfig())["dropped_by"].to_pylist() == ["error"]
 
 
 def test_clips_too_short_to_measure():
@@ -137,7 +137,7 @@ def test_clips_too_short_to_measure():
 def test_settings_come_back_from_their_file(tmp_path):
     path = tmp_path / "selection.json"
     rules = {"blur": Rule(Limit(0.12345678901), Limit(1 / 3, quantile=True))}
-    settings = SelectionSettings(rules, duplicate_distance=None, best_by="overall")
+    settings = SelectionConfig(rules, duplicate_distance=None, best_by="overall")
     path.write_text(settings.to_json(), encoding="utf-8")
     assert read_selection(path) == settings
 
@@ -159,7 +159,7 @@ def test_underexposed_clips_are_dropped_and_nights_with_lights_are_not():
     for frames, dropped in ((day, ""), (day // 7, "contrast"), (night, "")):
         measured = measure(frames)
         table = build_table([row(1, **measured)])
-        rules = SelectionSettings({"contrast": DEFAULT_RULES["contrast"]})
+        rules = SelectionConfig({"contrast": DEFAULT_RULES["contrast"]})
         assert select(table, rules)["dropped_by"].to_pylist() == [dropped]
         assert ("underexposed" in faults(measured)) == bool(dropped)
 
@@ -219,5 +219,5 @@ def test_20000_clips_are_selected_from_in_under_5_seconds():
     table = build_table(rows)
     rules = {f"m{k}": Rule(Limit(0.01), Limit(0.99, quantile=True)) for k in range(20)}
     start = time.process_time()
-    select(table, SelectionSettings(rules))
+    select(table, SelectionConfig(rules))
     assert time.process_time() - start < 5

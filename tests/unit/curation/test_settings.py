@@ -22,9 +22,9 @@ from support.curation import (
     run,
 )
 
-from hummingbird_core.curation.measure import MeasureSettings, clip_path, content_id
+from hummingbird_core.curation.measure import MeasureConfig, clip_path, content_id
 from hummingbird_core.curation.pipeline import WORKER_DIED, curate, reselect
-from hummingbird_core.curation.selection import Limit, Rule, SelectionSettings
+from hummingbird_core.curation.selection import Limit, Rule, SelectionConfig
 from hummingbird_core.curation.sources import list_sources
 from hummingbird_core.video import read_video
 
@@ -36,7 +36,7 @@ def watermark(frames: np.ndarray, fps: float) -> dict[str, float]:
 def test_a_detector_of_the_users_own_adds_columns(tmp_path):
     add_video(tmp_path / "in" / "a.mp4", scene(1, **SMALL))
     measures = replace(MEASURES, detectors=(f"{__name__}:watermark",))
-    rules = SelectionSettings({"watermark": Rule(maximum=Limit(-1))})
+    rules = SelectionConfig({"watermark": Rule(maximum=Limit(-1))})
     sources = list_sources(tmp_path / "in")
     result = curate(sources, tmp_path / "out", InlineEngine(), measures, rules)
     assert (result.clips, result.kept) == (1, 0)
@@ -82,7 +82,7 @@ def test_the_measures_key_changes_with_weights_and_detectors(tmp_path, monkeypat
     detector, weights = tmp_path / "a_detector.py", tmp_path / "DOVER.pth"
     detector.write_text("def mark(frames, fps): return {}")
     weights.write_bytes(b"truncated")
-    settings = MeasureSettings(dover=str(weights), detectors=("a_detector:mark",))
+    settings = MeasureConfig(dover=str(weights), detectors=("a_detector:mark",))
     keys = [settings.key(), settings.key()]
     weights.write_bytes(b"whole")
     keys.append(settings.key())

@@ -16,14 +16,14 @@ from hummingbird_core.devices import gpu_names
 from hummingbird_core.engines.journal import Journal, read_journal
 from hummingbird_core.engines.ray import RayEngine
 from hummingbird_core.errors import InputError
-from hummingbird_core.generation.jobs import Job, VideoSettings, describe
-from hummingbird_core.generation.model import ModelSettings
+from hummingbird_core.generation.jobs import Job, VideoConfig, describe
+from hummingbird_core.generation.model import ModelConfig
 from hummingbird_core.generation.run import make_here, make_missing, make_on
 from hummingbird_core.video import read_video
 
 PROMPTS = [PROMPT, "a blue square drifts up", "a green triangle falls"]
 QUICK = {"num_frames": 2, "num_inference_steps": 2}  # a second step: with noise of its own
-MODEL = ModelSettings(device="cpu")
+MODEL = ModelConfig(device="cpu")
 
 
 class InlineEngine:
@@ -38,7 +38,7 @@ def jobs_in(folder: Path, **changes) -> list[Job]:
     """One job a prompt; PNG, because it keeps every pixel."""
     jobs = []
     for seed, prompt in enumerate(PROMPTS):
-        settings = VideoSettings(prompt, seed=seed, **{**QUICK, **changes})
+        settings = VideoConfig(prompt, seed=seed, **{**QUICK, **changes})
         record = describe(settings, **MODEL.record())
         jobs.append(Job(settings, record, videos=(folder / f"{seed}.png",), origin=f"line {seed}"))
     return jobs
@@ -113,7 +113,7 @@ def test_a_video_that_fails_is_named_and_stops_no_other(tmp_path, caplog):
 
 def test_failures_become_the_exit_code(tmp_path, caplog):
     (tmp_path / "style.safetensors").write_bytes(b"not a LoRA")
-    model = ModelSettings(loras=((tmp_path / "style.safetensors", 1.0),))
+    model = ModelConfig(loras=((tmp_path / "style.safetensors", 1.0),))
     journal = tmp_path / "videos" / "journal.jsonl"
     code = make_missing(jobs_in(tmp_path / "videos"), model, False, InlineEngine(), journal)
     assert code == 2

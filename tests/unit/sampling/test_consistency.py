@@ -55,7 +55,7 @@ def test_k_diffusion_twin_equals_the_scheduler(steps):
     sigmas, x = starting_point(steps)
     noises = [rnd(f"noise {i}", SHAPE) for i in range(steps)]
     remaining = iter(noises)
-    got = sampling.sample_consistency(
+    got = sampling.sample_lcm_kdiffusion(
         toy_denoiser, x, sigmas, disable=True, noise_sampler=lambda *_: next(remaining)
     )
     scheduler, sample = ConsistencyScheduler(), rnd("x", SHAPE)
@@ -72,7 +72,7 @@ def test_sampler_draws_seeded_noise_and_tells_the_callback():
 
     def run(seed: int) -> Tensor:
         arguments = {"extra_args": {"seed": seed}, "callback": told.append, "disable": True}
-        return sampling.sample_consistency(toy_denoiser, x, sigmas, **arguments)
+        return sampling.sample_lcm_kdiffusion(toy_denoiser, x, sigmas, **arguments)
 
     first = run(1)
     assert [step["i"] for step in told] == [0, 1, 2, 3]
@@ -86,7 +86,7 @@ def test_sampler_without_seed_follows_torch():
 
     def run() -> Tensor:
         torch.manual_seed(3)
-        return sampling.sample_consistency(toy_denoiser, x, sigmas, disable=True)
+        return sampling.sample_lcm_kdiffusion(toy_denoiser, x, sigmas, disable=True)
 
     assert torch.equal(run(), run())
 

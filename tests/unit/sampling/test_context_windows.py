@@ -17,11 +17,11 @@ from hummingbird_core.sampling.context_windows import (
     OVERVIEW_TIMESTEP,
     ContextWindows,
     blend_windows,
-    in_windows,
+    freenoise_shuffle,
     interpolate_frames,
     overview_frames,
     predict_overview,
-    shared_noise,
+    sliding_window,
     window_starts,
     window_weights,
 )
@@ -138,7 +138,7 @@ def test_noisy_steps_see_the_overview_and_clear_ones_the_windows(t):
         seen.append(frames.tolist())
         return noise[:, :, frames]
 
-    eps = in_windows(true_noise, ContextWindows(length=4, overlap=2, overview=True))(sample, t)
+    eps = sliding_window(true_noise, ContextWindows(length=4, overlap=2, overview=True))(sample, t)
     assert relative_l2(predict_x0(sample, eps, t), x0) < 1e-4
     windows = [list(range(start, start + 4)) for start in (0, 2, 4, 5, 7, 9)]
     assert seen == ([[0, 4, 8, 12]] if t >= OVERVIEW_TIMESTEP else windows)
@@ -149,18 +149,18 @@ def test_noisy_steps_see_the_overview_and_clear_ones_the_windows(t):
 
 def test_every_window_starts_from_the_noise_of_the_first_in_another_order():
     noise = rnd("noise", (1, 4, 12, 2, 2))
-    shared = shared_noise(noise, QUARTERS)
+    shared = freenoise_shuffle(noise, QUARTERS)
     assert torch.equal(shared[:, :, :4], noise[:, :, :4])
     first = sorted(noise[0, 0, :4, 0, 0].tolist())
     for start in window_starts(12, 4, 2):
         assert sorted(shared[0, 0, start : start + 4, 0, 0].tolist()) == first
-    assert torch.equal(shared_noise(noise, QUARTERS), shared)
+    assert torch.equal(freenoise_shuffle(noise, QUARTERS), shared)
 
 
 def test_noise_stays_as_it_is_for_short_videos_and_for_an_overview():
     noise = rnd("noise", (1, 4, 12, 2, 2))
     for windows in (ContextWindows(12, 6), ContextWindows(4, 2, overview=True)):
-        assert torch.equal(shared_noise(noise, windows), noise)
+        assert torch.equal(freenoise_shuffle(noise, windows), noise)
 
 
 # --- the pipeline --------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_call_is_sampling_in_windows_of_shared_noise(pipe):
     with torch.no_grad():
         latents = plain.sample(
             plain.encode_prompt(PROMPT),
-            latents=shared_noise(initial_noise(shape, 3), windows),
+            latents=freenoise_shuffle(initial_noise(shape, 3), windows),
             noises=step_noises(shape, 3),
             num_inference_steps=2,
             windows=windows,

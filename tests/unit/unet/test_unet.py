@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.sampling import add_noise, signal_and_noise_rates
-from hummingbird_core.unet import PRESETS, HummingbirdUNet, UNetConfig, noise_from_v
+from hummingbird_core.sampling import add_noise, alpha_sigma
+from hummingbird_core.unet import PRESETS, HummingbirdUNet, UNetConfig, v_to_eps
 
 TINY = UNetConfig.from_preset("hummingbird-nano")
 
@@ -63,8 +63,8 @@ def test_v_prediction_is_a_change_of_variables(unet):
     """v = sqrt(a) eps - sqrt(1 - a) x0 (arXiv 2202.00512), turned back into the noise."""
     x0, noise = torch.randn(2, 1, 4, 2, 8, 8)
     for t in (19, 500, 999):
-        signal, sigma = signal_and_noise_rates(t, x0)
-        recovered = noise_from_v(add_noise(x0, noise, t), signal * noise - sigma * x0, t)
+        signal, sigma = alpha_sigma(t, x0)
+        recovered = v_to_eps(add_noise(x0, noise, t), signal * noise - sigma * x0, t)
         torch.testing.assert_close(recovered, noise, atol=1e-5, rtol=0)
 
 

@@ -10,7 +10,7 @@ from support.models import DEVICES, relative_l2, rnd, tiny_vae
 from torch import nn
 
 from hummingbird_core.cpu.vae_decoder import decode_images
-from hummingbird_core.generation.model import ModelSettings
+from hummingbird_core.generation.model import ModelConfig
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.unet.attention import CPU_TOKENS, FeedForward
 from hummingbird_core.unet.layers import (
@@ -107,7 +107,7 @@ def test_the_unet_compiles_without_graph_breaks():
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_compiled_model_makes_the_same_video(device):
     """A GPU replays CUDA graphs: each call must be done with before the next one."""
-    settings = ModelSettings(device=device, dtype="fp32")
+    settings = ModelConfig(device=device, dtype="fp32")
     plain, compiled = (replace(settings, compile=flag).load() for flag in (False, True))
     for seed in (0, 1):
         expected = plain("a red circle moves right", seed=seed).latents

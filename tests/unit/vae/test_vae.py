@@ -18,8 +18,8 @@ from hummingbird_core.vae import (
     diffusers_to_ldm,
     encode_video,
     load_vae,
-    spatial_factor,
     vae_config_from_state_dict,
+    vae_scale_factor,
 )
 from hummingbird_core.vae.tiny import load_fast_decoder
 
@@ -231,7 +231,7 @@ def test_the_tiny_decoder_loads_from_every_layout(taesd, tmp_path, layout):
     latents = rnd("z", (1, 4, 2, 4, 6))
     tiny = load_fast_decoder(path).requires_grad_(False)
     video = decode_latents(tiny, latents, chunk_frames=1)
-    assert spatial_factor(taesd) == 8
+    assert vae_scale_factor(taesd) == 8
     # TAESD takes the latents as the U-Net makes them: nothing is divided.
     assert relative_l2(video[:, :, 1], taesd.decode(latents[:, :, 1]).sample) <= ROUNDING
 

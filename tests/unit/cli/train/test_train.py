@@ -75,9 +75,9 @@ def test_a_student_starts_from_its_teacher(distilled, tmp_path):
 
 
 def _built_in(name):
-    from hummingbird_core.hub.local import find_model
+    from hummingbird_core.hub.local import resolve_model
 
-    return find_model(name)
+    return resolve_model(name)
 
 
 def test_a_finished_run_with_more_steps_goes_on_and_says_what_changed(capsys, distilled, caplog):

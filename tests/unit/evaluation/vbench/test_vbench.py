@@ -29,8 +29,8 @@ from hummingbird_core.evaluation.vbench.scores import (
     read_results,
     totals,
 )
-from hummingbird_core.generation.jobs import VideoSettings
-from hummingbird_core.generation.model import ModelSettings
+from hummingbird_core.generation.jobs import VideoConfig
+from hummingbird_core.generation.model import ModelConfig
 from hummingbird_core.video import write_video
 
 PROMPTS = {  # of VBench's prompts/README.md
@@ -87,7 +87,7 @@ def test_flickering_takes_the_still_videos_that_were_kept(tmp_path):
 
 
 def jobs_of(tmp_path, *dimensions, samples=5, seed=0):
-    return export_jobs(tmp_path, VideoSettings("", seed=seed), ModelSettings(), dimensions, samples)
+    return export_jobs(tmp_path, VideoConfig("", seed=seed), ModelConfig(), dimensions, samples)
 
 
 def test_every_video_has_a_seed_of_its_own_whatever_else_is_exported(tmp_path):

@@ -10,20 +10,20 @@ import pytest
 from PIL import Image
 from support.training_clips import SMALL, UNICODE, add_clip, ffmpeg, fill_folder
 
-from hummingbird_core.curation.measure import MeasureSettings
+from hummingbird_core.curation.measure import MeasureConfig
 from hummingbird_core.curation.pipeline import curate, reselect
-from hummingbird_core.curation.selection import Limit, Rule, SelectionSettings
+from hummingbird_core.curation.selection import Limit, Rule, SelectionConfig
 from hummingbird_core.curation.sources import SourceVideo, list_sources
 from hummingbird_core.errors import InputError
 from hummingbird_core.training.data.clip_index import PICTURE_SUFFIXES, list_clips
 from hummingbird_core.training.data.clip_order import (
-    ClipSettings,
+    ClipConfig,
     Window,
     clip_index,
     draw_window,
     numbers_of_step,
 )
-from hummingbird_core.training.data.clip_reading import FrameSettings, fit, read_frames
+from hummingbird_core.training.data.clip_reading import FrameConfig, fit, read_frames
 
 # --- which clip when -----------------------------------------------------------------------------
 
@@ -41,7 +41,7 @@ def test_processes_share_the_clips_of_a_step():
 
 
 def test_windows_lie_inside_and_all_strides_come():
-    settings = ClipSettings(num_frames=16)
+    settings = ClipConfig(num_frames=16)
     for available, longest in ((16, 1), (31, 2), (90, 5), (91, 6), (400, 6)):
         windows = [draw_window(available, 24.0, settings, random.Random(i)) for i in range(300)]
         assert all(w.start >= 0 and w.start + 15 * w.stride < available for w in windows)
@@ -49,7 +49,7 @@ def test_windows_lie_inside_and_all_strides_come():
 
 
 def test_a_picture_is_a_window_of_one_frame():
-    assert draw_window(1, 8.0, ClipSettings(num_frames=1), random.Random(0)).start == 0
+    assert draw_window(1, 8.0, ClipConfig(num_frames=1), random.Random(0)).start == 0
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_picture_is_a_window_of_one_frame():
 )
 def test_clips_can_be_taken_at_one_rate(source, available, stride):
     """The last video is too short for 26 frames at a stride of 3."""
-    settings = ClipSettings(num_frames=26, fps=8)
+    settings = ClipConfig(num_frames=26, fps=8)
     windows = [draw_window(available, source, settings, random.Random(i)) for i in range(50)]
     assert {window.stride for window in windows} == {stride}
     assert all(0 <= w.start < available - 25 * stride for w in windows)
@@ -73,12 +73,12 @@ def test_the_model_is_told_whole_frames_a_second(fps, stride, told):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: ClipSettings(num_frames=0),
-        lambda: ClipSettings(max_stride=0),
-        lambda: ClipSettings(caption_dropout=1.5),
-        lambda: ClipSettings(fps=0.0),
-        lambda: FrameSettings(height=20),
-        lambda: FrameSettings(max_frames=0),
+        lambda: ClipConfig(num_frames=0),
+        lambda: ClipConfig(max_stride=0),
+        lambda: ClipConfig(caption_dropout=1.5),
+        lambda: ClipConfig(fps=0.0),
+        lambda: FrameConfig(height=20),
+        lambda: FrameConfig(max_frames=0),
     ],
 )
 def test_settings_out_of_range_are_refused(make):
@@ -145,9 +145,9 @@ def test_what_curate_made(tmp_path):
     for seed, frames in enumerate((18, 17, 10)):
         path = write_clip(tmp_path / "in" / f"{seed}.mp4", scene(seed, frames, 48, 64))
         path.with_suffix(".txt").write_text(f"scene {seed}")
-    long_enough = SelectionSettings(rules={"num_frames": Rule(minimum=Limit(16))})
+    long_enough = SelectionConfig(rules={"num_frames": Rule(minimum=Limit(16))})
     output = tmp_path / "out"
-    curate(list_sources(tmp_path / "in"), output, InlineEngine(), MeasureSettings(), long_enough)
+    curate(list_sources(tmp_path / "in"), output, InlineEngine(), MeasureConfig(), long_enough)
     clips = list_clips(output)
     assert sorted(clip.caption for clip in clips) == ["scene 0", "scene 1"]
     assert sorted(len(read_frames(clip, SMALL).pixels) for clip in clips) == [17, 18]
@@ -156,7 +156,7 @@ def test_what_curate_made(tmp_path):
     (output / "clips").rename(tmp_path / "clips")
     assert {clip.caption for clip in list_clips(output)} == shards
     (tmp_path / "clips").rename(output / "clips")
-    reselect(output, SelectionSettings(rules={"num_frames": Rule(minimum=Limit(19))}))
+    reselect(output, SelectionConfig(rules={"num_frames": Rule(minimum=Limit(19))}))
     with pytest.raises(InputError, match="kept none"):
         list_clips(output)
 
@@ -167,11 +167,11 @@ def test_what_curate_made(tmp_path):
 def test_frames_cover_the_size_and_are_cropped_in_the_middle():
     frame = np.zeros((100, 400, 3), np.uint8)
     frame[:, 125:275] = 200  # of 400 columns, 150 are wanted
-    wide = fit(frame, FrameSettings(height=16, width=24))
-    upright = fit(np.rot90(frame), FrameSettings(height=24, width=16))
+    wide = fit(frame, FrameConfig(height=16, width=24))
+    upright = fit(np.rot90(frame), FrameConfig(height=24, width=16))
     for inside in (wide[:, 1:-1], upright[1:-1]):
         assert np.abs(inside.astype(int) - 200).max() < 5
-    assert fit(frame, FrameSettings(height=104, width=408)).shape == (104, 408, 3)
+    assert fit(frame, FrameConfig(height=104, width=408)).shape == (104, 408, 3)
 
 
 def test_a_variable_frame_rate_gives_the_stored_frames(tmp_path):

@@ -15,10 +15,10 @@ from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.curation.sources import SourceVideo
 from hummingbird_core.engines.journal import read_journal
 from hummingbird_core.errors import InputError, OutputError
-from hummingbird_core.hub.local import find_model
+from hummingbird_core.hub.local import resolve_model
 from hummingbird_core.training.data.clip_index import list_clips
-from hummingbird_core.training.data.clip_order import ClipSettings
-from hummingbird_core.training.data.clip_reading import FrameSettings, read_frames, to_video
+from hummingbird_core.training.data.clip_order import ClipConfig
+from hummingbird_core.training.data.clip_reading import FrameConfig, read_frames, to_video
 from hummingbird_core.training.data.clip_sources import CachedClips, Mixture, VideoClips, open_clips
 from hummingbird_core.training.data.latent_cache import (
     JOURNAL,
@@ -31,12 +31,12 @@ from hummingbird_core.training.distillation.recipe import read_recipe
 from hummingbird_core.training.distillation.stage import open_data
 from hummingbird_core.vae import encode_video
 
-SHORT = ClipSettings(num_frames=4, seed=3)
+SHORT = ClipConfig(num_frames=4, seed=3)
 
 
 @pytest.fixture(scope="module")
 def vae():
-    return load_checkpoint(find_model("nano"), dtype=torch.float32).vae
+    return load_checkpoint(resolve_model("nano"), dtype=torch.float32).vae
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_the_same_pixels_are_encoded_once_and_a_changed_file_again(vae, tmp_path
 def test_another_size_or_vae_is_another_cache(vae, tmp_path):
     add_clip(tmp_path / "videos" / "a.mp4")
     videos, cache = list_clips(tmp_path / "videos"), tmp_path / "cache"
-    sizes = (SMALL, FrameSettings(height=24, width=24, max_frames=40))
+    sizes = (SMALL, FrameConfig(height=24, width=24, max_frames=40))
     for size in sizes:
         (clip,) = cache_latents(videos, vae, cache, size).clips
         assert clip.read(0, 0, 1)[0].shape[-2:] == (size.height // 8, size.width // 8)
@@ -197,7 +197,7 @@ def test_an_epoch_has_every_caption_and_the_next_other_parts_of_the_clips(clips)
 
 
 def test_captions_are_dropped_as_often_as_asked(cached):
-    settings = ClipSettings(num_frames=4, caption_dropout=0.5)
+    settings = ClipConfig(num_frames=4, caption_dropout=0.5)
     some = [clip for clip in cached.clips if clip.caption and clip.num_frames >= 4]
     clips = CachedClips.of(some, settings)
     captions = [c for step in range(40) for c in clips.batch(step, size=5).captions]
@@ -225,7 +225,7 @@ def test_nothing_usable(vae, tmp_path):
     with pytest.raises(InputError, match="without a usable clip"):
         open_clips(tmp_path / "videos", vae, tmp_path / "cache", SMALL, SHORT)
     with pytest.raises(InputError, match=r"raise data\.max_frames"):
-        open_clips(tmp_path, vae, tmp_path / "cache", SMALL, ClipSettings(num_frames=41))
+        open_clips(tmp_path, vae, tmp_path / "cache", SMALL, ClipConfig(num_frames=41))
 
 
 def test_videos_without_a_cache_give_the_same_clips(folder, vae, cached, clips):
@@ -252,7 +252,7 @@ def test_in_place_of_a_broken_video_comes_another(folder, vae):
 
 
 def test_a_mixture_takes_each_step_from_one_source(cached, clips):
-    pictures = CachedClips.of(cached.clips, ClipSettings(num_frames=1))
+    pictures = CachedClips.of(cached.clips, ClipConfig(num_frames=1))
     mixture = Mixture([(clips, 3.0), (pictures, 1.0)])
     lengths = [mixture.batch(step, size=1).latents.shape[2] for step in range(60)]
     assert set(lengths) == {4, 1}

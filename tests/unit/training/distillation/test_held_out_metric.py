@@ -14,7 +14,11 @@ pytest.importorskip("accelerate", reason="needs the extra train")
 from hummingbird_core.errors import InputError
 from hummingbird_core.nano.world.shapes import random_shape
 from hummingbird_core.nano.world.world import samples
-from hummingbird_core.training.distillation.held_out_metric import Judging, load_judge, make_judging
+from hummingbird_core.training.distillation.held_out_metric import (
+    HeldOutMetric,
+    load_judge,
+    make_held_out_metric,
+)
 from hummingbird_core.training.distillation.losses import RewardFeedback
 from hummingbird_core.training.distillation.recipe import read_recipe
 from hummingbird_core.training.distillation.stage import make_objectives
@@ -32,9 +36,9 @@ def drawn() -> tuple[torch.Tensor, list[str]]:
     return frames, [caption for _, caption in scenes]
 
 
-def judging(path) -> Judging:
+def judging(path) -> HeldOutMetric:
     rewards = [RewardFeedback(reward=ShapesReward(), vae=build_vae(), weight=2.0)]
-    return Judging(path, rewards, ShapeJudge())
+    return HeldOutMetric(path, rewards, ShapeJudge())
 
 
 def test_a_resumed_run_goes_on_with_the_scores_of_the_steps_before(drawn, tmp_path):
@@ -77,12 +81,12 @@ def test_a_fall_since_the_start_is_told_after_a_resume(drawn, tmp_path, caplog):
 def test_the_judge_of_a_recipe(tmp_path):
     recipe = read_recipe("nano-tune")
     objectives = make_objectives(recipe, build_vae())
-    made = make_judging(recipe, objectives, tmp_path / "judge.jsonl")
+    made = make_held_out_metric(recipe, objectives, tmp_path / "judge.jsonl")
     assert made is not None
     assert isinstance(made.held_out, ShapeJudge)
     without = read_recipe("nano-tune", ["validation.judge=null"])
-    assert make_judging(without, objectives, tmp_path / "judge.jsonl") is None
-    assert make_judging(recipe, {}, tmp_path / "judge.jsonl") is None
+    assert make_held_out_metric(without, objectives, tmp_path / "judge.jsonl") is None
+    assert make_held_out_metric(recipe, {}, tmp_path / "judge.jsonl") is None
     assert load_judge("shapes", None).name == "shapes"
 
 
@@ -90,4 +94,4 @@ def test_prompts_that_nobody_can_read_show_before_training(tmp_path):
     recipe = read_recipe("nano-tune", ["validation.prompts=[a hummingbird over a meadow]"])
     objectives = make_objectives(recipe, build_vae())
     with pytest.raises(InputError, match="got the caption 'a hummingbird over a meadow'"):
-        make_judging(recipe, objectives, tmp_path / "judge.jsonl")
+        make_held_out_metric(recipe, objectives, tmp_path / "judge.jsonl")

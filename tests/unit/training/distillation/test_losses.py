@@ -31,7 +31,7 @@ from hummingbird_core.training.distillation.losses import (
     check_objectives,
     weighted_terms,
 )
-from hummingbird_core.training.distillation.noise import NoiseSettings
+from hummingbird_core.training.distillation.noise import NoiseConfig
 from hummingbird_core.training.loop.micro_batch import Part
 from hummingbird_core.training.loop.modules import freeze
 from hummingbird_core.training.nano.autoencoder import build_vae
@@ -303,4 +303,4 @@ def test_a_single_guidance_is_baked_in_and_a_range_is_told():
     assert not torch.equal(told.student.noise, baked.student.noise)
     assert set(baked.conditions.w.tolist()) == {5.0}
     with pytest.raises(InputError, match=r"got guidance 9.0 to 1.0, expected 0 or more"):
-        NoiseSettings(guidance=(9.0, 1.0))
+        NoiseConfig(guidance=(9.0, 1.0))

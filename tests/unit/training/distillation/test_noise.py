@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from hummingbird_core.sampling import add_noise, predict_x0
-from hummingbird_core.training.distillation.losses import x0_weight
+from hummingbird_core.training.distillation.losses import inverse_snr_weight
 from hummingbird_core.training.distillation.noise import (
-    NoiseSettings,
+    NoiseConfig,
     draw_timesteps,
     noise_between,
     noisy_sample,
@@ -19,7 +19,7 @@ EVENLY = torch.linspace(0, 0.9999, 8000)
 
 @pytest.mark.parametrize("kind", ["uniform", "grid", "slots"])
 def test_timesteps_fill_their_range(kind):
-    t = draw_timesteps(EVENLY, NoiseSettings(timesteps=kind))
+    t = draw_timesteps(EVENLY, NoiseConfig(timesteps=kind))
     assert t.max() == 999
     assert t.min() == {"uniform": 0, "grid": 19, "slots": 0}[kind]
     assert (t == 999).float().mean() == pytest.approx(
@@ -28,7 +28,7 @@ def test_timesteps_fill_their_range(kind):
 
 
 def test_an_eighth_of_the_clips_is_in_each_slot():
-    t = draw_timesteps(EVENLY, NoiseSettings(timesteps="slots"))
+    t = draw_timesteps(EVENLY, NoiseConfig(timesteps="slots"))
     eighths = t.unflatten(0, (8, 1000))
     assert [(low, high) for low, high in zip(*eighths.aminmax(dim=1), strict=True)] == [
         (999, 999),
@@ -40,7 +40,7 @@ def test_an_eighth_of_the_clips_is_in_each_slot():
 
 
 def test_a_share_of_the_clips_is_where_sampling_asks():
-    t = draw_timesteps(EVENLY, NoiseSettings(timesteps="slots", sampling_share=0.6))
+    t = draw_timesteps(EVENLY, NoiseConfig(timesteps="slots", sampling_share=0.6))
     own, others = t[:4800], t[4800:]
     assert own.unique(return_counts=True)[0].tolist() == [279, 519, 759, 999]
     assert own.unique(return_counts=True)[1].tolist() == pytest.approx([1200] * 4, abs=2)
@@ -63,5 +63,7 @@ def test_weighted_noise_error_is_the_error_in_x0_within_limits():
     x, noise, wrong = torch.randn(3, 1, 4, 2, 4, 4)
     for t in torch.tensor([[500], [700]]):
         error = (predict_x0(x, wrong, t) - predict_x0(x, noise, t)).square().mean()
-        torch.testing.assert_close(x0_weight(t)[0] * (wrong - noise).square().mean(), error)
-    assert x0_weight(torch.tensor([0, 999])).tolist() == [1, 20]
+        torch.testing.assert_close(
+            inverse_snr_weight(t)[0] * (wrong - noise).square().mean(), error
+        )
+    assert inverse_snr_weight(torch.tensor([0, 999])).tolist() == [1, 20]

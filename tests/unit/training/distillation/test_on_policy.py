@@ -8,12 +8,12 @@ import pytest
 import torch
 from support.tiny_training import OWN, STUDENT, TEACHER, tiny_models
 
-from hummingbird_core.sampling import denoise_consistency
+from hummingbird_core.sampling import sample_lcm
 from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.data.nano_clips import WorldClips
 from hummingbird_core.training.distillation.guidance import predict
 from hummingbird_core.training.distillation.losses import OutputKD
-from hummingbird_core.training.distillation.on_policy import own_samples
+from hummingbird_core.training.distillation.on_policy import rollout
 from hummingbird_core.training.distillation.step import Models, Step, draw_step
 from hummingbird_core.training.loop.micro_batch import Part
 
@@ -40,7 +40,7 @@ def test_a_sample_is_what_the_sampler_has_after_so_many_steps(taken):
     conditions = a_step(tiny).conditions
     noises = torch.randn(4, 4, 4, 3, 8, 8)
     places = torch.full((4,), (taken + 0.5) / 4)
-    sample, t = own_samples(tiny.student, noises, places, conditions, told=True)
+    sample, t = rollout(tiny.student, noises, places, conditions, told=True)
     assert t.tolist() == [TIMESTEPS[taken]] * 4
     assert tiny.student.training
     tiny.student.eval()
@@ -51,7 +51,7 @@ def test_a_sample_is_what_the_sampler_has_after_so_many_steps(taken):
         return predict(tiny.student, sample, torch.full((4,), t), conditions)
 
     start, *steps = noises.unbind(1)
-    denoise_consistency(predict_noise, start, steps, 4)
+    sample_lcm(predict_noise, start, steps, 4)
     torch.testing.assert_close(sample, seen[TIMESTEPS[taken]])
 
 
@@ -60,10 +60,10 @@ def test_clips_are_drawn_anywhere_on_the_way_and_stay_where_they_are():
     tiny = models()
     conditions = a_step(tiny).conditions
     noises, places = torch.randn(4, 4, 4, 3, 8, 8), torch.tensor([0.1, 0.3, 0.6, 0.9])
-    sample, t = own_samples(tiny.student, noises, places, conditions, told=True)
+    sample, t = rollout(tiny.student, noises, places, conditions, told=True)
     assert t.tolist() == TIMESTEPS
     assert torch.equal(sample[0], noises[0, 0])
-    last, _ = own_samples(tiny.student, noises, torch.full((4,), 0.9), conditions, told=True)
+    last, _ = rollout(tiny.student, noises, torch.full((4,), 0.9), conditions, told=True)
     torch.testing.assert_close(sample[3], last[3])
     drawn = torch.cat(
         [

@@ -6,13 +6,13 @@ import pytest
 
 from hummingbird_core.errors import InputError
 from hummingbird_core.training.distillation.recipe import (
-    DataSettings,
+    DataConfig,
     changed_keys,
     read_recipe,
     write_recipe,
 )
 from hummingbird_core.training.distillation.recipe_files import recipe_names
-from hummingbird_core.training.loop.config import TrainSettings
+from hummingbird_core.training.loop.config import TrainConfig
 
 SMALL = "training: {steps: 5, learning_rate: 1e-3}\nobjectives: {output_kd: {}}\n"
 
@@ -38,7 +38,7 @@ def test_stage_1_is_the_papers():
     assert recipe.noise.guidance == (11.0, 11.0)  # 12 in the paper's convention
     assert recipe.noise.latent_scale
     assert recipe.student.dropout == 0.1
-    assert recipe.data == DataSettings((16,), 320, 512, max_stride=6)
+    assert recipe.data == DataConfig((16,), 320, 512, max_stride=6)
     assert recipe.lora is None
 
 
@@ -59,7 +59,7 @@ def test_stage_2_is_the_papers():
 def test_values_beside_the_file(tmp_path):
     changes = ["training.steps=7", "objectives.feature_kd.weight=0.5", "noise.guidance=[11, 11]"]
     recipe = read_recipe(recipe_file(tmp_path, SMALL), changes)
-    assert recipe.training == TrainSettings(steps=7, learning_rate=1e-3)
+    assert recipe.training == TrainConfig(steps=7, learning_rate=1e-3)
     assert recipe.objectives.feature_kd.weight == 0.5
     assert recipe.objectives.output_kd is not None
     assert recipe.noise.guidance == (11.0, 11.0)

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("accelerate", reason="needs the extra train")
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.hub.local import find_model
+from hummingbird_core.hub.local import resolve_model
 from hummingbird_core.training.distillation.recipe import read_recipe
 from hummingbird_core.training.distillation.run_record import RunRecord, origins_of
 from hummingbird_core.training.distillation.stage import load_student, load_teacher, train_student
@@ -44,7 +44,7 @@ def test_another_student_is_not_trained_further(begun):
 
 
 def test_another_teacher_or_source_is_refused(begun):
-    origins = origins_of(find_model("nano-teacher"), "hummingbird-nano", "nano")
+    origins = origins_of(resolve_model("nano-teacher"), "hummingbird-nano", "nano")
     state = state_path(begun, "tune")
     RunRecord(begun, state, origins).check(recipe())
     for name in ("teacher", "data"):
@@ -53,7 +53,7 @@ def test_another_teacher_or_source_is_refused(begun):
 
 
 def test_a_copy_of_the_teacher_is_the_same_teacher(tmp_path):
-    file = find_model("nano-teacher")
+    file = resolve_model("nano-teacher")
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(file.read_bytes())
     assert origins_of(file, "nano", "clips") == origins_of(copy, "nano", "clips")

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
-from hummingbird_core.training.loop.config import TrainSettings
+from hummingbird_core.training.loop.config import TrainConfig
 from hummingbird_core.training.loop.micro_batch import Part
 from hummingbird_core.training.loop.progress import read_losses
-from hummingbird_core.training.loop.trainer import MOST_BAD_STEPS, deferred_ctrl_c, train
+from hummingbird_core.training.loop.trainer import MAX_BAD_STEPS, deferred_ctrl_c, train
 
 
 def linear() -> nn.Linear:
@@ -36,8 +36,8 @@ def regression(model: nn.Module):
     return loss
 
 
-def settings(**changes) -> TrainSettings:
-    return TrainSettings(**{"steps": 20, "learning_rate": 0.05, "batch": 8, **changes})
+def settings(**changes) -> TrainConfig:
+    return TrainConfig(**{"steps": 20, "learning_rate": 0.05, "batch": 8, **changes})
 
 
 def fit(folder, model=None, loss=None, validate=None, **changes) -> nn.Linear:
@@ -208,7 +208,7 @@ def test_nan_ends_a_run_after_some_steps_and_leaves_the_weights(tmp_path):
 
     with pytest.raises(NumericalError, match=r"for loss, size in 20 steps .*step 22, "):
         fit(tmp_path, model, broken, steps=100)
-    assert len(losses(tmp_path)) == 3 + MOST_BAD_STEPS
+    assert len(losses(tmp_path)) == 3 + MAX_BAD_STEPS
     assert torch.equal(model.weight, fit(tmp_path / "three", steps=3).weight)
 
 

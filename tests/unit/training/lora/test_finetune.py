@@ -24,9 +24,9 @@ from hummingbird_core.training.data.latent_cache import CachedClip
 from hummingbird_core.training.distillation.noise import grid_timesteps
 from hummingbird_core.training.loop.micro_batch import Part
 from hummingbird_core.training.lora.finetune import (
-    PersonalSettings,
+    LoRAFinetuneConfig,
+    finetune_lora,
     open_style,
-    personalise,
     read_style,
     run_key,
 )
@@ -40,7 +40,7 @@ from hummingbird_core.training.lora.losses import (
 from hummingbird_core.video import write_video
 
 FRAMES = 4
-TINY = PersonalSettings("zorblax", 4, 3, 2e-3, 2, FRAMES, 16, 16)
+TINY = LoRAFinetuneConfig("zorblax", 4, 3, 2e-3, 2, FRAMES, 16, 16)
 
 
 class SomeClips:
@@ -173,10 +173,10 @@ def pipe(model: str = "nano") -> HummingbirdPipeline:
 
 
 def test_stopped_and_gone_on_equals_in_one_go(style, tmp_path):
-    whole = personalise(style, pipe(), tmp_path / "a.safetensors", TINY)
+    whole = finetune_lora(style, pipe(), tmp_path / "a.safetensors", TINY)
     output = tmp_path / "b.safetensors"
-    personalise(style, pipe(), output, replace(TINY, steps=2))
-    resumed = personalise(style, pipe(), output, TINY, overwrite=True)
+    finetune_lora(style, pipe(), output, replace(TINY, steps=2))
+    resumed = finetune_lora(style, pipe(), output, TINY, overwrite=True)
     assert all(
         torch.equal(weight.up, resumed.weights[name].up) for name, weight in whole.weights.items()
     )
@@ -185,7 +185,7 @@ def test_stopped_and_gone_on_equals_in_one_go(style, tmp_path):
     assert written.weights.keys() == whole.weights.keys()
     assert any(weight.up.any() for weight in written.weights.values())
     with pytest.raises(OutputError, match="exists"):
-        personalise(style, pipe(), output, TINY)
+        finetune_lora(style, pipe(), output, TINY)
 
 
 def test_another_run_is_told_from_a_longer_one():
@@ -213,7 +213,7 @@ def test_other_clips_are_learned_anew(tmp_path):
     loras = []
     for grey in (0, 200):
         write_video(source / "clip.mp4", np.full((6, 20, 20, 3), grey, np.uint8), 8)
-        loras.append(personalise(source, pipe(), output, one_step, overwrite=True).weights)
+        loras.append(finetune_lora(source, pipe(), output, one_step, overwrite=True).weights)
     old, new = loras
     assert not all(torch.equal(old[name].up, new[name].up) for name in old)
 
@@ -221,7 +221,7 @@ def test_other_clips_are_learned_anew(tmp_path):
 def test_pictures_train_the_layers_of_single_frames(tmp_path):
     for i in range(2):
         Image.new("RGB", (30, 20), (200, 30 * i, 0)).save(tmp_path / f"{i}.png")
-    lora = personalise(
+    lora = finetune_lora(
         tmp_path, pipe("nano-teacher"), tmp_path / "a.safetensors", replace(TINY, steps=1)
     )
     everything = new_lora(nano("nano-teacher"), 4, 4).weights.keys()
@@ -240,7 +240,7 @@ def test_clips_and_pictures_take_turns_and_the_batch_stays(style, tmp_path):
     films, pictures = open_style(cached, TINY, 0.0)
     assert films.batch(0, size=3).latents.shape == (3, 4, FRAMES, 2, 2)
     assert pictures.batch(0, size=3).latents.shape == (3, 4, 1, 2, 2)
-    lora = personalise(tmp_path, pipe(), tmp_path / "a.safetensors", replace(TINY, batch=3))
+    lora = finetune_lora(tmp_path, pipe(), tmp_path / "a.safetensors", replace(TINY, batch=3))
     assert TEMPORAL_LAYER in lora.weights
 
 
@@ -248,11 +248,11 @@ def test_what_cannot_be_learned_is_refused(style, tmp_path):
     output = tmp_path / "a.safetensors"
     Image.new("RGB", (30, 20)).save(tmp_path / "silent.png")
     with pytest.raises(InputError, match="--trigger"):
-        personalise(tmp_path, pipe(), output, replace(TINY, trigger=""))
+        finetune_lora(tmp_path, pipe(), output, replace(TINY, trigger=""))
     with pytest.raises(InputError, match="fewer than 9 frames"):
-        personalise(style, pipe(), output, replace(TINY, num_frames=9))
+        finetune_lora(style, pipe(), output, replace(TINY, num_frames=9))
     with pytest.raises(InputError, match=r"\.safetensors"):
-        personalise(style, pipe(), tmp_path / "a.pt", TINY)
+        finetune_lora(style, pipe(), tmp_path / "a.pt", TINY)
     with pytest.raises(InputError, match="rank"):
         replace(TINY, rank=0)
     assert not output.exists()

@@ -7,7 +7,7 @@ import torch
 from support.command_line import run
 
 from hummingbird_core.checkpoints import load_checkpoint, read_tensors
-from hummingbird_core.hub.local import find_model
+from hummingbird_core.hub.local import resolve_model
 from hummingbird_core.nano.latents import picture_latents
 from hummingbird_core.nano.world import motion, world
 from hummingbird_core.training.data.batch import batch_of
@@ -17,7 +17,7 @@ from hummingbird_core.training.nano import build as making
 from hummingbird_core.training.nano.autoencoder import build_vae, perturbed
 from hummingbird_core.training.nano.teacher import TeacherLoss, clip_length, zero_residual_branches
 from hummingbird_core.training.nano.text import build_text_encoder
-from hummingbird_core.training.pruning.rank_blocks import RankSettings
+from hummingbird_core.training.pruning.rank_blocks import RankConfig
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 STAGES = ("vae", "text", "teacher", "student", "tuning")
@@ -25,7 +25,7 @@ STAGES = ("vae", "text", "teacher", "student", "tuning")
 
 def test_the_text_encoder_reads_many_wordings_as_one():
     """That of the built-in model, which `train_text_encoder` made."""
-    encoder = load_checkpoint(find_model("nano")).text_encoder
+    encoder = load_checkpoint(resolve_model("nano")).text_encoder
     left, leftwards, right = encoder.encode(
         ["a red circle moves left", "one red circle drifts leftwards", "a red circle moves right"]
     ).embeddings.mean(dim=1)
@@ -137,7 +137,7 @@ def test_a_new_teacher_predicts_nothing_yet(teacher):
 
 @pytest.mark.slow
 def test_the_whole_recipe_runs_and_resumes(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(making, "RANKING", RankSettings(clips=1, frames=2, metric="none"))
+    monkeypatch.setattr(making, "RANKING", RankConfig(clips=1, frames=2, metric="none"))
     steps = [text for stage in STAGES for text in (f"--{stage}-steps", 2)]
     command = ("train", "nano", "--folder", tmp_path, "-o", tmp_path / "copies", *steps)
     assert run(capsys, *command)[0] == 0

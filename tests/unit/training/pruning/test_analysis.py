@@ -63,10 +63,10 @@ def teacher() -> HummingbirdUNet:
 
 @pytest.fixture(scope="module")
 def pipe() -> HummingbirdPipeline:
-    from hummingbird_core.hub.local import find_model
+    from hummingbird_core.hub.local import resolve_model
 
     return HummingbirdPipeline.from_checkpoint(
-        load_checkpoint(find_model("nano-teacher"), dtype=torch.float32)
+        load_checkpoint(resolve_model("nano-teacher"), dtype=torch.float32)
     )
 
 

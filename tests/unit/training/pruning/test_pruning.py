@@ -17,7 +17,7 @@ from support.models import manifest
 from hummingbird_core.checkpoints import load_checkpoint, read_tensors
 from hummingbird_core.checkpoints.layout import UNET_PREFIX
 from hummingbird_core.errors import InputError, OutputError
-from hummingbird_core.hub.local import find_model
+from hummingbird_core.hub.local import resolve_model
 from hummingbird_core.training.pruning.block_map import (
     map_to,
     map_without,
@@ -243,7 +243,7 @@ def test_the_built_in_teacher_prunes_to_a_file_that_loads_like_the_student(capsy
     assert "new, and zero until it is trained: time_cond_proj.weight" in said
     lowest = "input_blocks.6, input_blocks.7, input_blocks.8, middle_block"
     assert f"without input_blocks.2, input_blocks.5, {lowest}" in said
-    student, source = load_checkpoint(output), load_checkpoint(find_model("nano-teacher"))
+    student, source = load_checkpoint(output), load_checkpoint(resolve_model("nano-teacher"))
     assert student.preset == "hummingbird-nano"
     assert student.unet.config == NANO
     assert not student.unet.time_cond_proj.weight.any()

@@ -11,10 +11,10 @@ from support.models import relative_l2, rnd, tiny_vae
 
 from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.errors import CheckpointError, InputError
-from hummingbird_core.hub.local import find_model
+from hummingbird_core.hub.local import resolve_model
 from hummingbird_core.nano.world.world import single_frames
 from hummingbird_core.training.data.single_frames import VideoFrames, open_frames
-from hummingbird_core.training.loop.config import TrainSettings
+from hummingbird_core.training.loop.config import TrainConfig
 from hummingbird_core.training.tiny_decoder.distil import (
     distil_decoder,
     held_out_pictures,
@@ -63,7 +63,7 @@ def test_distilling_gains_and_a_stopped_run_goes_on(full, tmp_path):
             full,
             small,
             single_frames,
-            TrainSettings(steps, 1e-2, batch=2, ema_decay=0.5),
+            TrainConfig(steps, 1e-2, batch=2, ema_decay=0.5),
             tmp_path,
         )
     assert psnr_against(full, trained, pictures) > before + 1
@@ -140,5 +140,5 @@ def test_the_command_makes_a_decoder_in_a_new_folder(tmp_path, capsys):
 @pytest.mark.skipif(not built_in_decoder().exists(), reason="hummingbird train decoder: not run")
 def test_the_built_in_decoder_belongs_to_the_built_in_model():
     """Fails when the model was made again without `hummingbird train decoder`."""
-    full = load_checkpoint(find_model("nano"), dtype=torch.float32).vae
+    full = load_checkpoint(resolve_model("nano"), dtype=torch.float32).vae
     assert psnr_against(full, load_fast_decoder("nano"), held_out_pictures(single_frames, 8)) >= 25
