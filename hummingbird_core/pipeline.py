@@ -16,16 +16,11 @@ from .checkpoints.load import Checkpoint, load_checkpoint
 from .devices import best_device, check_device, default_dtype
 from .errors import CheckpointError
 from .hub.local import resolve_model
-from .sampling.consistency import (
-    consistency_timesteps,
-    initial_noise,
-    sample_lcm,
-    step_noises,
-    video_seed,
-)
+from .sampling.consistency import consistency_timesteps, sample_lcm
 from .sampling.context_windows import ContextWindows, freenoise_shuffle, sliding_window
 from .sampling.ddim import ddim_timesteps, sample_ddim
 from .sampling.guidance import EpsModel, cfg_eps, distilled_guidance_eps, reporting
+from .sampling.noise import initial_noise, step_noises, video_seed
 from .settings import CONTEXT_LENGTH, FULL_SIZE, NANO, ModelDefaults, check_settings
 from .text.encoder import TextEncoder, TextEncoding
 from .unet.model import HummingbirdUNet

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from .errors import InputError
 from .sampling.consistency import (
-    add_noise,
     consistency_function,
     consistency_step,
     consistency_timesteps,
     guidance_scale_embedding,
 )
+from .sampling.schedule import add_noise
 
 __all__ = ["ConsistencyScheduler", "ConsistencySchedulerOutput", "guidance_scale_embedding"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..sampling.consistency import initial_noise, step_noises
+from ..sampling.noise import initial_noise, step_noises
 from ..vae.codec import decode_latents
 from .measure import (
     Equality,

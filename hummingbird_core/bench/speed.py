@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..pipeline import HummingbirdPipeline, to_uint8
-from ..sampling.consistency import initial_noise, step_noises
+from ..sampling.noise import initial_noise, step_noises
 from ..settings import ModelDefaults
 from ..video.files import write_video
 from .measure import (

@@ -1,5 +1,6 @@
 """Checkpoints: loading, converting, describing."""
 
+from ..weights.tensor_files import read_tensors
 from .load import (
     CUSTOM_PRESET,
     LICENCE_KEY,
@@ -10,7 +11,6 @@ from .load import (
     checkpoint_info,
     convert_checkpoint,
     load_checkpoint,
-    read_tensors,
     unet_parts,
 )
 

@@ -71,19 +71,6 @@ class Checkpoint:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """All tensors of a weights file, on the CPU, in their stored dtype.
-
-    Takes safetensors, state-dict pickles (also Lightning's and DeepSpeed's, whose wrappers and
-    teacher are left out) and pickled models. Nothing in the file is executed.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, or not a weights file.
-        UnsafeCheckpointError: it is a pickle that would run code.
-    """
-    return {key: tensor.read() for key, tensor in open_tensors(path).tensors.items()}
-
-
 def load_checkpoint(
     path: str | Path,
     *,

@@ -3,12 +3,7 @@
 from .consistency import (
     CONSISTENCY_GRID,
     GRID_STRIDE,
-    MAX_SEED,
-    TRAIN_TIMESTEPS,
     NoiseSampler,
-    add_noise,
-    alpha_sigma,
-    alphas_cumprod,
     apply_boundary,
     boundary_scalings,
     check_steps,
@@ -17,19 +12,22 @@ from .consistency import (
     consistency_step,
     consistency_timesteps,
     default_noise_sampler,
-    extract,
     guidance_scale_embedding,
-    initial_noise,
+    sample_lcm,
+    sample_lcm_kdiffusion,
+    timestep_of_sigma,
+)
+from .noise import MAX_SEED, initial_noise, step_noise_generator, step_noises, video_seed
+from .schedule import (
+    TRAIN_TIMESTEPS,
+    add_noise,
+    alpha_sigma,
+    alphas_cumprod,
+    extract,
     latent_scale,
     predict_x0,
     rescale_latents,
-    sample_lcm,
-    sample_lcm_kdiffusion,
     scale_latents,
-    step_noise_generator,
-    step_noises,
-    timestep_of_sigma,
-    video_seed,
 )
 
 __all__ = [

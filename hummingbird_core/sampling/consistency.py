@@ -1,4 +1,4 @@
-"""From noise to video latents: the noise schedule, seeded noise, and consistency sampling.
+"""From noise to video latents in few steps: consistency functions and their samplers.
 
 Pure functions on tensors; no model, no state. Consistency sampling takes 1 to 50 steps, as in LCM
 (arXiv 2310.04378) and T2V-Turbo (arXiv 2405.18750). The teacher's sampler is in `ddim`.
@@ -10,9 +10,8 @@ result has the dtype of the sample.
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -20,137 +19,14 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .noise import step_noises
+from .schedule import TRAIN_TIMESTEPS, add_noise, alphas_cumprod, extract, predict_x0
 
-TRAIN_TIMESTEPS = 1000
-BETA_START, BETA_END = 0.00085, 0.012
 CONSISTENCY_GRID = 50  # timesteps that consistency distillation trained on, thus the most steps
 GRID_STRIDE = TRAIN_TIMESTEPS // CONSISTENCY_GRID
 BOUNDARY_SIGMA, BOUNDARY_TIMESTEP_SCALE = 0.5, 10.0
-LATENT_SCALE, LATENT_SCALE_TIMESTEPS = 0.7, 400
-MAX_SEED = 2**64 - 1
 
 NoiseSampler = Callable[[Tensor, Tensor], Tensor]
-
-# --- The noise schedule ---------------------------------------------------------------------------
-
-
-def alphas_cumprod() -> Tensor:
-    """Share of signal variance left after each timestep, `[1000]` float64.
-
-    The betas are linear in their square roots from 0.00085 to 0.012 ("scaled linear", latent
-    diffusion, arXiv 2112.10752).
-    """
-    bounds = math.sqrt(BETA_START), math.sqrt(BETA_END)
-    betas = torch.linspace(*bounds, TRAIN_TIMESTEPS, dtype=torch.float64) ** 2
-    return torch.cumprod(1 - betas, dim=0)
-
-
-def latent_scale() -> Tensor:
-    """VideoCrafter2's factor on clean latents, `[1000]` float64: 1.0 to 0.7 over t < 400, then 0.7.
-
-    Smaller latents mean a lower signal-to-noise ratio at high t. Used by the teacher and in
-    distillation from it, not in consistency sampling.
-    """
-    scale = torch.full((TRAIN_TIMESTEPS,), LATENT_SCALE, dtype=torch.float64)
-    ramp = torch.linspace(1.0, LATENT_SCALE, LATENT_SCALE_TIMESTEPS, dtype=torch.float64)
-    scale[:LATENT_SCALE_TIMESTEPS] = ramp
-    return scale
-
-
-def extract(table: Tensor, t: Tensor | int, like: Tensor) -> Tensor:
-    """Entries `t` of a schedule table, in fp32 or better, to be multiplied with `like`.
-
-    Returns:
-        `[B, 1, ..., 1]` (or 1 in place of B for a single t) on the device of `like`.
-    """
-    dtype = torch.promote_types(like.dtype, torch.float32)
-    index = torch.as_tensor(t).cpu().reshape(-1)  # a scalar tensor would not compile
-    values = table[index].to(dtype).to(like.device)  # MPS has no float64
-    return values.reshape(-1, *[1] * (like.ndim - 1))
-
-
-def alpha_sigma(t: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """sqrt(a_t) and sqrt(1 - a_t), each to be multiplied with `like`."""
-    alphas = alphas_cumprod()
-    return extract(alphas.sqrt(), t, like), extract((1 - alphas).sqrt(), t, like)
-
-
-def add_noise(x0: Tensor, noise: Tensor, t: Tensor | int) -> Tensor:
-    """Noisy latents x_t = sqrt(a_t) x0 + sqrt(1 - a_t) noise, in the shape of `x0`."""
-    signal, sigma = alpha_sigma(t, x0)
-    return (signal * x0 + sigma * noise).to(x0.dtype)
-
-
-def scale_latents(x0: Tensor, t: Tensor | int) -> Tensor:
-    """Clean latents as VideoCrafter2 trains on them: `x0` times `latent_scale()[t]`."""
-    return (extract(latent_scale(), t, x0) * x0).to(x0.dtype)
-
-
-def rescale_latents(x0: Tensor, t: Tensor | int, t_next: Tensor | int) -> Tensor:
-    """Clean latents that are scaled as at `t`, scaled as at `t_next`."""
-    return x0 * extract(latent_scale(), t_next, x0) / extract(latent_scale(), t, x0)
-
-
-def predict_x0(sample: Tensor, eps: Tensor, t: Tensor | int) -> Tensor:
-    """The clean latents that `sample` comes from if `eps` is its noise; inverse of `add_noise`."""
-    signal, sigma = alpha_sigma(t, sample)
-    return ((sample - sigma * eps) / signal).to(sample.dtype)
-
-
-# --- Seeded noise ---------------------------------------------------------------------------------
-
-
-def video_seed(seed: int, index: int) -> int:
-    """Seed of video `index` of a batch: `seed + index`, so that no video depends on batch size.
-
-    Raises:
-        InputError: `seed` is not an int from 0 to 2**64 - 1.
-    """
-    if not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-        raise InputError(
-            f"got seed {seed!r}, expected an int from 0 to 2**64 - 1: choose one of these"
-        )
-    return (seed + index) % (MAX_SEED + 1)
-
-
-def step_noise_generator(seed: int) -> torch.Generator:
-    """Generator for the noise between steps; its stream differs from the initial noise of any seed.
-
-    It starts from the first 8 bytes of SHA-256("step noise SEED"): torch's CPU generator looks at
-    the lower 32 bits of a seed only, so an offset in the upper ones would change nothing.
-    """
-    digest = hashlib.sha256(f"step noise {video_seed(seed, 0)}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
-
-
-def initial_noise(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Starting noise `shape` = `[B, 4, T, H, W]`, float32 on the CPU.
-
-    Drawn on the CPU whatever the device, so that a seed means the same video everywhere.
-
-    Raises:
-        InputError: the seed is out of range.
-    """
-    seeds = (video_seed(seed, i) for i in range(shape[0]))
-    return torch.stack([torch.randn(shape[1:], generator=_generator(s)) for s in seeds])
-
-
-def step_noises(shape: tuple[int, ...], seed: int) -> Iterator[Tensor]:
-    """Endless noise `shape` = `[B, 4, T, H, W]` for the steps, float32 on the CPU.
-
-    Raises:
-        InputError: the seed is out of range.
-    """
-    generators = [step_noise_generator(video_seed(seed, i)) for i in range(shape[0])]
-    while True:
-        yield torch.stack([torch.randn(shape[1:], generator=g) for g in generators])
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-# --- Consistency sampling -------------------------------------------------------------------------
 
 
 def consistency_timesteps(steps: int) -> Tensor:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .consistency import alpha_sigma, predict_x0
+from .schedule import alpha_sigma, predict_x0
 
 EpsModel = Callable[[Tensor, int], Tensor]
 

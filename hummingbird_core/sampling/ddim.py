@@ -11,14 +11,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .consistency import (
-    TRAIN_TIMESTEPS,
-    alphas_cumprod,
-    check_steps,
-    extract,
-    predict_x0,
-    rescale_latents,
-)
+from .consistency import check_steps
+from .schedule import TRAIN_TIMESTEPS, alphas_cumprod, extract, predict_x0, rescale_latents
 
 
 def ddim_timesteps(steps: int) -> Tensor:

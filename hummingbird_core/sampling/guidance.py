@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ..unet.model import HummingbirdUNet
 from .consistency import guidance_scale_embedding
 from .ddim import classifier_free_guidance
 
 EpsModel = Callable[[Tensor, int], Tensor]  # latents [B, 4, T, h, w] and timestep to float32
 
 
+class VideoUNet(Protocol):
+    """A model that predicts the noise in video latents, such as `HummingbirdUNet`."""
+
+    def __call__(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor,
+        fps: Tensor | float = ...,
+        timestep_cond: Tensor | None = ...,
+    ) -> Tensor:
+        """Return the noise in `sample` `[B, 4, T, h, w]`, in the same shape."""
+
+
 def distilled_guidance_eps(
-    unet: HummingbirdUNet, context: Tensor, scale: float, fps: float | Tensor
+    unet: VideoUNet, context: Tensor, scale: float, fps: float | Tensor
 ) -> EpsModel:
     """Guidance is an input of the U-Net: one call.
 
@@ -34,7 +48,7 @@ def distilled_guidance_eps(
 
 
 def cfg_eps(
-    unet: HummingbirdUNet,
+    unet: VideoUNet,
     context: Tensor,
     empty: Tensor,
     scale: float,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import InputError
-from ..sampling.consistency import alpha_sigma
+from ..sampling.schedule import alpha_sigma
 from .config import PRESETS, UNetConfig
 from .layers import (
     INIT_ATTENTION_HEADS,

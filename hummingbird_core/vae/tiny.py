@@ -105,7 +105,7 @@ def find_decoder(name_or_path: str | Path) -> Path:
 
 
 def _load_pruned(path: Path, config: str, dtype: torch.dtype) -> AutoencoderKL:
-    from ..checkpoints.load import read_tensors
+    from ..weights.tensor_files import read_tensors
 
     try:
         values = json.loads(config)
@@ -123,7 +123,7 @@ def _load_pruned(path: Path, config: str, dtype: torch.dtype) -> AutoencoderKL:
 def _load_taesd(path: Path, config: dict[str, Any], dtype: torch.dtype) -> AutoencoderTiny:
     from diffusers.models import AutoencoderTiny
 
-    from ..checkpoints.load import read_tensors
+    from ..weights.tensor_files import read_tensors
 
     tiny = AutoencoderTiny.from_config(config)
     weights = {key: value.to(dtype) for key, value in _taesd_weights(read_tensors(path)).items()}

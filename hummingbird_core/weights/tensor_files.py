@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,6 +21,9 @@ from torch import Tensor
 from ..errors import CheckpointError
 from ..files import atomic_write
 from .pickle.modules import Scalar, read_pickled_model
+
+if TYPE_CHECKING:
+    pass
 
 # Names of element types in the safetensors format.
 DTYPES = {
@@ -209,3 +212,16 @@ def _write_tensor(file: BinaryIO, key: str, tensor: Tensor, dtype: torch.dtype) 
             "convert to bfloat16 or float32, or get the file again if that fails too"
         )
     return file.write(cast.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a weights file, on the CPU, in their stored dtype.
+
+    Takes safetensors, state-dict pickles (also Lightning's and DeepSpeed's, whose wrappers and
+    teacher are left out) and pickled models. Nothing in the file is executed.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or not a weights file.
+        UnsafeCheckpointError: it is a pickle that would run code.
+    """
+    return {key: tensor.read() for key, tensor in open_tensors(path).tensors.items()}

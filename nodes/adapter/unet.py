@@ -27,7 +27,7 @@ from ...hummingbird_core.sampling import (
     guidance_scale_embedding,
     latent_scale,
 )
-from ...hummingbird_core.sampling.consistency import BETA_END, BETA_START
+from ...hummingbird_core.sampling.schedule import BETA_END, BETA_START
 from ...hummingbird_core.unet import HummingbirdUNet
 from ...hummingbird_core.unet.model import UNetConfig
 from .preview import add_moving_preview

@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.models import golden, relative_l2, rnd
 
-from hummingbird_core.sampling import consistency as sampling
+from hummingbird_core import sampling
 from hummingbird_core.scheduler import ConsistencyScheduler
 
 TOLERANCE = 1e-5  # relative L2

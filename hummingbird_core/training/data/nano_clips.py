@@ -13,6 +13,7 @@ from ...nano.world.world import samples
 from .batch import ClipBatch
 from .clip_order import numbers_of_step
 
+NANO_WORLD = "nano"  # in place of a data source: the built-in model's world
 FPS_RANGE = (6.0, 12.0)  # of 16 frames
 
 

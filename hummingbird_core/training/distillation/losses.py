@@ -25,7 +25,7 @@ from .step import Step
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
-from ...sampling.consistency import alphas_cumprod, extract
+from ...sampling.schedule import alphas_cumprod, extract
 
 HUBER_C = 0.001
 X0_WEIGHTS = (1.0, 20.0)  # the least and the most

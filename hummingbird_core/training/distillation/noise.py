@@ -12,13 +12,10 @@ from ...errors import InputError
 from ...sampling.consistency import (
     CONSISTENCY_GRID,
     GRID_STRIDE,
-    TRAIN_TIMESTEPS,
-    add_noise,
-    alpha_sigma,
     check_steps,
     consistency_timesteps,
-    scale_latents,
 )
+from ...sampling.schedule import TRAIN_TIMESTEPS, add_noise, alpha_sigma, scale_latents
 
 LAST_STEP = TRAIN_TIMESTEPS - 1
 BELOW_ONE = 1 - 2**-20

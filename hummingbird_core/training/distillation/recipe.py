@@ -14,10 +14,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ...errors import InputError
 from ...files import atomic_write
+from ...sampling.consistency import CONSISTENCY_GRID
+from ...sampling.noise import MAX_SEED
+from ...sampling.schedule import TRAIN_TIMESTEPS
 from ...settings import FULL_SIZE
 from ..configs import build, check_field
 from ..data.clip_order import MAX_STRIDE, ClipConfig
@@ -27,7 +30,6 @@ from ..loop.config import TrainConfig
 from .losses import Consistency, FeatureKD, Objective, OutputKD
 from .noise import LAST_STEP, NoiseConfig
 from .recipe_files import recipe_text
-from .validation import ValidationConfig
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,44 @@ class ObjectiveConfig:
             "consistency": self.consistency,
         }
         return {name: term for name, term in terms.items() if term is not None}
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Which videos to make at the start, every `training.validate_every` steps and at the end.
+
+    Args:
+        prompts: one video each.
+        sampler: "consistency" for stage 2; "ddim" for stage 1, whose student still needs many
+            steps.
+        num_inference_steps: of the sampler.
+        guidance_scale: that the student is told, if it is told any.
+        fps: of the videos.
+        seed: of the noise.
+        judge: reward model that scores them beside those of the objectives, or "shape_reader";
+            training does not follow it, and warns when it falls while the reward rises.
+        judge_weights: its file or folder.
+    """
+
+    prompts: tuple[str, ...] = ()
+    sampler: Literal["consistency", "ddim"] = "consistency"
+    num_inference_steps: int = 4
+    guidance_scale: float = 7.5
+    fps: int = 8
+    seed: int = 0
+    judge: str | None = None
+    judge_weights: str | None = None
+
+    def __post_init__(self) -> None:
+        is_text = all(prompt.strip() for prompt in self.prompts)
+        check_field(self, "prompts", "text in each", is_text)
+        check_field(self, "fps", "more than 0", self.fps > 0)
+        is_scale = 0 <= self.guidance_scale < math.inf
+        check_field(self, "guidance_scale", "0 or more", is_scale)
+        check_field(self, "seed", "0 to 2**64 - 1", 0 <= self.seed <= MAX_SEED)
+        most = CONSISTENCY_GRID if self.sampler == "consistency" else TRAIN_TIMESTEPS // 2
+        is_possible = 1 <= self.num_inference_steps <= most
+        check_field(self, "num_inference_steps", f"1 to {most}", is_possible)
 
 
 @dataclass(frozen=True)

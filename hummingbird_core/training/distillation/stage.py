@@ -18,7 +18,7 @@ from ...text.encoder import TextEncoder
 from ...unet.model import PRESETS, HummingbirdUNet, UNetConfig
 from ..data.batch import ClipSource, batch_of
 from ..data.clip_sources import Mixture, open_clips
-from ..data.nano_clips import WorldClips
+from ..data.nano_clips import NANO_WORLD, WorldClips
 from ..loop.distributed import connect
 from ..loop.micro_batch import Part
 from ..loop.modules import freeze, set_dropout
@@ -36,8 +36,6 @@ from .validation import Validation
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
-
-NANO_WORLD = "nano"  # in place of a data source: the built-in model's world
 
 
 @dataclass(frozen=True)

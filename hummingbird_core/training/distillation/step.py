@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ...nano.latents import clamp_to_range
-from ...sampling.consistency import GRID_STRIDE, consistency_function, predict_x0, rescale_latents
+from ...sampling.consistency import GRID_STRIDE, consistency_function
 from ...sampling.ddim import ddim_step
+from ...sampling.schedule import predict_x0, rescale_latents
 from ...text.encoder import TextEncoder
 from ...unet.model import HummingbirdUNet
 from ..data.batch import ClipBatch

@@ -2,74 +2,29 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ...pipeline import HummingbirdPipeline, to_uint8
-from ...sampling.consistency import (
-    CONSISTENCY_GRID,
-    MAX_SEED,
-    TRAIN_TIMESTEPS,
-    guidance_scale_embedding,
-    initial_noise,
-    step_noises,
-)
+from ...sampling.consistency import guidance_scale_embedding
 from ...sampling.ddim import sample_ddim
+from ...sampling.noise import initial_noise, step_noises
 from ...text.encoder import TextEncoder
 from ...unet.model import HummingbirdUNet
 from ...video.files import write_video
-from ..configs import check_field
 from .held_out_metric import HeldOutMetric
 from .noise import NoiseConfig
+from .recipe import ValidationConfig
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
 
     from .recipe import DataConfig
-
-
-@dataclass(frozen=True)
-class ValidationConfig:
-    """Which videos to make at the start, every `training.validate_every` steps and at the end.
-
-    Args:
-        prompts: one video each.
-        sampler: "consistency" for stage 2; "ddim" for stage 1, whose student still needs many
-            steps.
-        num_inference_steps: of the sampler.
-        guidance_scale: that the student is told, if it is told any.
-        fps: of the videos.
-        seed: of the noise.
-        judge: reward model that scores them beside those of the objectives, or "shape_reader";
-            training does not follow it, and warns when it falls while the reward rises.
-        judge_weights: its file or folder.
-    """
-
-    prompts: tuple[str, ...] = ()
-    sampler: Literal["consistency", "ddim"] = "consistency"
-    num_inference_steps: int = 4
-    guidance_scale: float = 7.5
-    fps: int = 8
-    seed: int = 0
-    judge: str | None = None
-    judge_weights: str | None = None
-
-    def __post_init__(self) -> None:
-        is_text = all(prompt.strip() for prompt in self.prompts)
-        check_field(self, "prompts", "text in each", is_text)
-        check_field(self, "fps", "more than 0", self.fps > 0)
-        is_scale = 0 <= self.guidance_scale < math.inf
-        check_field(self, "guidance_scale", "0 or more", is_scale)
-        check_field(self, "seed", "0 to 2**64 - 1", 0 <= self.seed <= MAX_SEED)
-        most = CONSISTENCY_GRID if self.sampler == "consistency" else TRAIN_TIMESTEPS // 2
-        is_possible = 1 <= self.num_inference_steps <= most
-        check_field(self, "num_inference_steps", f"1 to {most}", is_possible)
 
 
 @dataclass(frozen=True)

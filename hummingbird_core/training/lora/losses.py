@@ -21,13 +21,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...sampling.consistency import (
-    add_noise,
-    alphas_cumprod,
-    consistency_function,
-    extract,
-    scale_latents,
-)
+from ...sampling.consistency import consistency_function
+from ...sampling.schedule import add_noise, alphas_cumprod, extract, scale_latents
 from ...text.encoder import TextEncoder
 from ...unet.model import HummingbirdUNet
 from ..data.batch import ClipBatch, ClipSource, batch_of

@@ -24,9 +24,10 @@ from ...nano.latents import SCALING_FACTOR, preview_colours
 from ...text.encoder import TextEncoder, text_encoder_to_openclip
 from ...unet.model import HummingbirdUNet
 from ...vae.codec import diffusers_to_ldm
+from ..data.nano_clips import NANO_WORLD
 from ..distillation.distil import distil
 from ..distillation.recipe import Recipe, read_recipe
-from ..distillation.stage import NANO_WORLD, load_teacher
+from ..distillation.stage import load_teacher
 from ..distillation.tune import tune
 from ..loop.config import TrainConfig
 from ..loop.distributed import connect

@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from ...errors import InputError
 from ...pipeline import HummingbirdPipeline
-from ...sampling.consistency import add_noise, alphas_cumprod, initial_noise, scale_latents
+from ...sampling.noise import initial_noise
+from ...sampling.schedule import add_noise, alphas_cumprod, scale_latents
 from ...unet.model import HummingbirdUNet, UNetConfig
 from ...video.files import atomic_output
 from ..data.batch import ClipBatch

@@ -21,7 +21,7 @@ from ..data.clip_index import list_clips
 from ..data.clip_order import ClipConfig
 from ..data.clip_reading import FrameConfig
 from ..data.clip_sources import VideoClips
-from ..distillation.stage import NANO_WORLD
+from ..data.nano_clips import NANO_WORLD
 from .analysis import TIMESTEPS, Metric, Ranking, all_removals, ask_teacher, check_budget, propose
 from .block_map import map_to, map_without, student_config
 from .block_removal import Removal, removal_of_map

@@ -51,7 +51,7 @@ def _load_shapes(weights: str | None) -> Reward:
 
 
 def _load_hps(weights: str | None) -> Reward:
-    from ...checkpoints.load import read_tensors
+    from ...weights.tensor_files import read_tensors
 
     name = weights or HPS
     path = Path(name) if Path(name).is_file() else _released_hps(name)

@@ -10,8 +10,8 @@ from diffusers import DDIMScheduler
 from support.models import relative_l2, rnd
 from torch import Tensor
 
+from hummingbird_core import sampling
 from hummingbird_core.errors import InputError
-from hummingbird_core.sampling import consistency as sampling
 from hummingbird_core.sampling.ddim import ddim_step, ddim_timesteps, sample_ddim
 from hummingbird_core.scheduler import ConsistencyScheduler
 
@@ -159,8 +159,8 @@ def test_highest_seed_counts_on_from_zero():
 @pytest.mark.parametrize("steps", [4, 30])
 def test_ddim_without_latent_scale_is_that_of_diffusers(eta, steps):
     scheduler = DDIMScheduler(
-        beta_start=sampling.BETA_START,
-        beta_end=sampling.BETA_END,
+        beta_start=sampling.schedule.BETA_START,
+        beta_end=sampling.schedule.BETA_END,
         beta_schedule="scaled_linear",
         clip_sample=False,
         set_alpha_to_one=False,

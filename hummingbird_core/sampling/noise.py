@@ -1,0 +1,63 @@
+"""Starting noise and step noise, drawn on the CPU from a seed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+MAX_SEED = 2**64 - 1
+
+
+def video_seed(seed: int, index: int) -> int:
+    """Seed of video `index` of a batch: `seed + index`, so that no video depends on batch size.
+
+    Raises:
+        InputError: `seed` is not an int from 0 to 2**64 - 1.
+    """
+    if not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise InputError(
+            f"got seed {seed!r}, expected an int from 0 to 2**64 - 1: choose one of these"
+        )
+    return (seed + index) % (MAX_SEED + 1)
+
+
+def step_noise_generator(seed: int) -> torch.Generator:
+    """Generator for the noise between steps; its stream differs from the initial noise of any seed.
+
+    It starts from the first 8 bytes of SHA-256("step noise SEED"): torch's CPU generator looks at
+    the lower 32 bits of a seed only, so an offset in the upper ones would change nothing.
+    """
+    digest = hashlib.sha256(f"step noise {video_seed(seed, 0)}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
+
+
+def initial_noise(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Starting noise `shape` = `[B, 4, T, H, W]`, float32 on the CPU.
+
+    Drawn on the CPU whatever the device, so that a seed means the same video everywhere.
+
+    Raises:
+        InputError: the seed is out of range.
+    """
+    seeds = (video_seed(seed, i) for i in range(shape[0]))
+    return torch.stack([torch.randn(shape[1:], generator=_generator(s)) for s in seeds])
+
+
+def step_noises(shape: tuple[int, ...], seed: int) -> Iterator[Tensor]:
+    """Endless noise `shape` = `[B, 4, T, H, W]` for the steps, float32 on the CPU.
+
+    Raises:
+        InputError: the seed is out of range.
+    """
+    generators = [step_noise_generator(video_seed(seed, i)) for i in range(shape[0])]
+    while True:
+        yield torch.stack([torch.randn(shape[1:], generator=g) for g in generators])
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
