@@ -87,7 +87,7 @@ def load_in_less_memory(
         resolve_model(name_or_path), dtype=dtype, device=home, on_part=loaded
     )
     pipe = HummingbirdPipeline.from_checkpoint(checkpoint)
-    pipe.chunk_frames = 1
+    pipe.decode_chunk_size = 1
     if folder:
         weakref.finalize(pipe, folder.cleanup)
     return pipe
@@ -131,7 +131,7 @@ def stream_from_ram(pipe: HummingbirdPipeline, device: torch.device | str) -> No
         _stream_to(torch.device(device), pipe.unet, part)
     if pipe.vae is not None:
         pipe.vae.to(device)
-    pipe.chunk_frames = 1
+    pipe.decode_chunk_size = 1
 
 
 def stream_from_disk(pipe: HummingbirdPipeline, folder: Path) -> None:

@@ -62,7 +62,7 @@ class HummingbirdPipeline:
     samples with DDIM and classifier-free guidance, two U-Net calls in a guided step.
 
     Attributes:
-        chunk_frames: that go through the VAE at a time; None: as many as gain speed.
+        decode_chunk_size: frames decoded at a time; None chooses by their size.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class HummingbirdPipeline:
         self.unet = unet
         self.vae = vae
         self.text_encoder = text_encoder
-        self.chunk_frames: int | None = None
+        self.decode_chunk_size: int | None = None
 
     @classmethod
     def from_pretrained(
@@ -203,13 +203,13 @@ class HummingbirdPipeline:
         self,
         latents: Tensor,
         *,
-        chunk_frames: int | None = None,
+        decode_chunk_size: int | None = None,
         tile: int | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
         """Latents `[B, 4, T, h, w]` to video, float32 `[B, 3, T, 8h, 8w]` in about -1..1.
 
-        `chunk_frames` and `tile` bound the memory, see `vae.decode_latents`.
+        `decode_chunk_size` and `tile` bound the memory, see `vae.decode_latents`.
 
         Raises:
             NumericalError: the latents or the frames hold NaN or infinity.
@@ -217,16 +217,18 @@ class HummingbirdPipeline:
         vae = self._require(self.vae, "VAE")
         check_finite(latents, "latents")
         report = decoding(progress)
-        chunk_frames = chunk_frames or self.chunk_frames
-        video = decode_latents(vae, latents, chunk_frames=chunk_frames, tile=tile, progress=report)
+        decode_chunk_size = decode_chunk_size or self.decode_chunk_size
+        video = decode_latents(
+            vae, latents, decode_chunk_size=decode_chunk_size, tile=tile, progress=report
+        )
         check_finite(video, "frames")
         return video
 
     @torch.no_grad()
-    def encode_video(self, video: Tensor, *, chunk_frames: int | None = None) -> Tensor:
+    def encode_video(self, video: Tensor, *, encode_chunk_size: int | None = None) -> Tensor:
         """Video `[B, 3, T, H, W]` in -1..1 to the mean latents `[B, 4, T, H/8, W/8]`."""
         vae = self._require(self.vae, "VAE")
-        return encode_video(vae, video, chunk_frames=chunk_frames, sample=False)
+        return encode_video(vae, video, encode_chunk_size=encode_chunk_size, sample=False)
 
     @torch.no_grad()
     def sample(

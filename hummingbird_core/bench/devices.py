@@ -190,4 +190,4 @@ def _unet_call(pipe: HummingbirdPipeline, settings: BenchConfig) -> Callable[[],
 def _decode_frame(pipe: HummingbirdPipeline, settings: BenchConfig) -> Callable[[], Tensor]:
     latents = random_tensor(settings, settings.latent_shape(1))
     vae: Any = pipe.vae
-    return lambda: decode_latents(vae, latents, chunk_frames=1)
+    return lambda: decode_latents(vae, latents, decode_chunk_size=1)

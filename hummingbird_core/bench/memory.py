@@ -135,13 +135,13 @@ def vae_peak(name: str, settings: BenchConfig) -> Peak:
     """One video decoded: "plain", one of VAE_SETTINGS, or a fast decoder's name."""
     full = name == "plain" or name in VAE_SETTINGS
     vae: Any = load_full_vae(settings) if full else load_fast_decoders(settings)[name]
-    chunk_frames = VAE_SETTINGS.get(name)
+    decode_chunk_size = VAE_SETTINGS.get(name)
     tile = max(4, settings.latent_shape()[-2] // 2) if name == TILED else None
 
     def decode(latents: Tensor) -> Tensor:
         if name == "plain":
             return plain_decode(vae, latents)
-        return decode_latents(vae, latents, chunk_frames=chunk_frames, tile=tile)
+        return decode_latents(vae, latents, decode_chunk_size=decode_chunk_size, tile=tile)
 
     latents = random_tensor(settings, settings.latent_shape())
     measure_peak(lambda: decode(latents[:1, :, :1, :4, :4]), settings.device)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError, InputError
 from ..weights.state_dict import validate_state_dict
 from .tokenizer import (
-    CONTEXT_LENGTH,
+    MAX_TOKENS,
     PADDING_ID,
     ClipTokenizer,
     TokenizedPrompt,
@@ -64,7 +64,7 @@ class TextConfig:
     """Blocks in the checkpoint."""
     heads: int = 16
     vocab_size: int = ClipTokenizer.vocab_size
-    context_length: int = CONTEXT_LENGTH
+    context_length: int = MAX_TOKENS
     mlp_width: int = 4096
     skip_last: int = 1
     """Blocks at the end that are not run (nor kept in memory)."""

@@ -24,7 +24,7 @@ from ..files import ASSETS
 if TYPE_CHECKING:
     import tokenizers
 
-CONTEXT_LENGTH = 77
+MAX_TOKENS = 77
 PADDING_ID = 0
 CLIP_MERGES = ASSETS / "clip_bpe" / "bpe_simple_vocab_16e6.txt.gz"
 
@@ -54,7 +54,7 @@ class TokenizedPrompt:
 class Tokenizer(ABC):
     """What a text encoder needs of a tokenizer. A new one only says how to `split` a prompt."""
 
-    context_length: int = CONTEXT_LENGTH
+    context_length: int = MAX_TOKENS
     vocab_size: int
     start_id: int
     end_id: int

@@ -119,19 +119,19 @@ class HummingbirdUNet(nn.Module):
         x = sample.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         skips: list[Tensor] = []
         for i, block in enumerate(self.input_blocks):
-            x = self._run(block, x, cond)
+            x = self.run_block(block, x, cond)
             if i == 0:
-                x = self._run(self.init_attn, x, cond)
+                x = self.run_block(self.init_attn, x, cond)
             skips.append(x)
         if self.config.middle_block:
-            x = self._run(self.middle_block, x, cond)
+            x = self.run_block(self.middle_block, x, cond)
         for block in self.output_blocks:
             x = _joined(x, skips.pop())
-            x = self._run(block, x, cond)
+            x = self.run_block(block, x, cond)
         out = self.out(x).unflatten(0, (batch, num_frames)).transpose(1, 2)  # [B, C, T, H, W]
         return v_to_eps(sample, out, timestep) if self.config.v_prediction else out
 
-    def _run(self, block: nn.Module, x: Tensor, cond: Conditioning) -> Tensor:
+    def run_block(self, block: nn.Module, x: Tensor, cond: Conditioning) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return checkpoint(block, x, cond, use_reentrant=False)
         return block(x, cond)

@@ -3,8 +3,8 @@
 from .codec import (
     SCALING_FACTOR,
     check_finite,
-    decode_chunk_frames,
     decode_latents,
+    default_chunk_size,
     diffusers_to_ldm,
     encode_posterior,
     encode_video,
@@ -17,8 +17,8 @@ from .codec import (
 __all__ = [
     "SCALING_FACTOR",
     "check_finite",
-    "decode_chunk_frames",
     "decode_latents",
+    "default_chunk_size",
     "diffusers_to_ldm",
     "encode_posterior",
     "encode_video",

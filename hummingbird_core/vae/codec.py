@@ -170,19 +170,19 @@ def decode_latents(
     vae: AutoencoderKL | AutoencoderTiny,
     latents: Tensor,
     *,
-    chunk_frames: int | None = None,
+    decode_chunk_size: int | None = None,
     tile: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Latents `[B, C, T, h, w]` to frames, float32 `[B, 3, T, 8h, 8w]` in about -1..1.
 
-    `chunk_frames` frames go through the decoder at a time (default: as many as make
+    `decode_chunk_size` frames go through the decoder at a time (default: as many as make
     `CHUNK_PIXELS`); it bounds the memory and does not change the result. `tile` (latent pixels, at
     least 4) also cuts each frame into overlapping squares of this size: less memory, but group
     normalisation and attention then see only the tile, so colours may shift a little.
     `progress(done, total)` is told of frames. Differentiable.
     """
-    _check_input(latents, "latents", vae.config["latent_channels"], chunk_frames)
+    _check_input(latents, "latents", vae.config["latent_channels"], decode_chunk_size)
     if tile is not None and tile < 4:
         raise InputError(f"got a tile of {tile} latent pixels, expected at least 4")
     batch, _, _, height, width = latents.shape
@@ -191,11 +191,11 @@ def decode_latents(
     frames = frames.to(vae.device, vae.dtype)
     shape = (len(frames), vae.config["out_channels"], height * factor, width * factor)
     video = frames.new_empty(shape, dtype=torch.float32)
-    chunk_frames = chunk_frames or decode_chunk_frames(*shape[2:], frames.device)
-    for start in range(0, len(frames), chunk_frames):
-        chunk = frames[start : start + chunk_frames]
+    decode_chunk_size = decode_chunk_size or default_chunk_size(*shape[2:], frames.device)
+    for start in range(0, len(frames), decode_chunk_size):
+        chunk = frames[start : start + decode_chunk_size]
         decoded = _decode_tiled(vae, chunk, tile) if tile else _decode(vae, chunk)
-        video[start : start + chunk_frames] = decoded
+        video[start : start + decode_chunk_size] = decoded
         if progress:
             progress(start + len(chunk), len(frames))
     return rearrange(video, "(b t) c h w -> b c t h w", b=batch)
@@ -252,18 +252,18 @@ def encode_video(
     vae: AutoencoderKL,
     video: Tensor,
     *,
-    chunk_frames: int | None = None,
+    encode_chunk_size: int | None = None,
     sample: bool = True,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Frames `[B, 3, T, H, W]` in -1..1 to scaled latents, float32 `[B, C, T, H/8, W/8]`.
 
     `sample=True` draws from the posterior, all noise at once from `generator`, so the result
-    does not depend on `chunk_frames`; `False` takes its mean. Differentiable.
+    does not depend on `encode_chunk_size`; `False` takes its mean. Differentiable.
     """
     from diffusers.utils.torch_utils import randn_tensor
 
-    latents, spread = encode_posterior(vae, video, chunk_frames=chunk_frames)
+    latents, spread = encode_posterior(vae, video, encode_chunk_size=encode_chunk_size)
     if sample:
         shape = latents.transpose(1, 2).flatten(0, 1).shape  # [B*T, C, h, w], as it is encoded
         noise = randn_tensor(shape, generator=generator, device=latents.device)
@@ -272,10 +272,10 @@ def encode_video(
 
 
 def encode_posterior(
-    vae: AutoencoderKL, video: Tensor, *, chunk_frames: int | None = None
+    vae: AutoencoderKL, video: Tensor, *, encode_chunk_size: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Mean and deviation of what `encode_video` draws from, both in its shape and scale."""
-    _check_input(video, "a video", vae.config["in_channels"], chunk_frames)
+    _check_input(video, "a video", vae.config["in_channels"], encode_chunk_size)
     factor = vae_scale_factor(vae)
     if video.shape[3] % factor or video.shape[4] % factor:
         raise InputError(
@@ -284,28 +284,28 @@ def encode_posterior(
         )
     frames = rearrange(video, "b c t h w -> (b t) c h w").to(vae.device, vae.dtype)
     height, width = video.shape[3:]
-    chunk_frames = chunk_frames or decode_chunk_frames(height, width, frames.device)
-    posteriors = (vae.encode(chunk).latent_dist for chunk in frames.split(chunk_frames))
+    encode_chunk_size = encode_chunk_size or default_chunk_size(height, width, frames.device)
+    posteriors = (vae.encode(chunk).latent_dist for chunk in frames.split(encode_chunk_size))
     moments = torch.cat([torch.stack([p.mean, p.std]) for p in posteriors], dim=1).float()
     mean, std = rearrange(moments, "m (b t) c h w -> m b c t h w", b=len(video))
     scale = vae.config["scaling_factor"]
     return scale * mean, scale * std
 
 
-def decode_chunk_frames(height: int, width: int, device: torch.device) -> int:
+def default_chunk_size(height: int, width: int, device: torch.device) -> int:
     """How many frames of this size in pixels go through a VAE at a time."""
     pixels = CHUNK_PIXELS_CPU if device.type == "cpu" else CHUNK_PIXELS
     return max(1, pixels // (height * width))
 
 
-def _check_input(values: Tensor, name: str, channels: int, chunk_frames: int | None) -> None:
+def _check_input(values: Tensor, name: str, channels: int, chunk_size: int | None) -> None:
     if values.ndim != 5 or values.shape[1] != channels:
         raise InputError(
             f"got {name} of shape {list(values.shape)}, expected [batch, {channels}, frames, "
             f"height, width]"
         )
-    if chunk_frames is not None and chunk_frames < 1:
-        raise InputError(f"got chunk_frames={chunk_frames}, expected at least 1")
+    if chunk_size is not None and chunk_size < 1:
+        raise InputError(f"got a chunk size of {chunk_size} frames, expected at least 1")
 
 
 def check_finite(values: Tensor, what: Literal["latents", "frames"]) -> None:

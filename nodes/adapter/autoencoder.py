@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...hummingbird_core.cpu.winograd import use_fast_convolutions
 from ...hummingbird_core.errors import CheckpointError
-from ...hummingbird_core.vae import decode_chunk_frames, vae_config_from_state_dict
+from ...hummingbird_core.vae import default_chunk_size, vae_config_from_state_dict
 
 NORM_GROUPS = 32  # the only number that ComfyUI's autoencoder has
 # Working memory in feature maps of the first level. Tensors alone take up to 4.3 and 5.1
@@ -35,7 +35,7 @@ class FrameWiseAutoencoder(comfy.ldm.models.autoencoder.AutoencoderKL):
         if x.ndim == 4:
             return super().encode(x, **kwargs)
         encode = functools.partial(super().encode, **kwargs)
-        return _by_chunks(encode, x, decode_chunk_frames(*x.shape[3:], x.device))
+        return _by_chunks(encode, x, default_chunk_size(*x.shape[3:], x.device))
 
     def decode(self, z: Tensor, **kwargs: Any) -> Tensor:
         """`[B, C, T, h, w]` (or images `[B, C, h, w]`) to pixels."""
@@ -44,7 +44,7 @@ class FrameWiseAutoencoder(comfy.ldm.models.autoencoder.AutoencoderKL):
         decode = functools.partial(super().decode, **kwargs)
         factor = 2 ** (self.decoder.num_resolutions - 1)
         height, width = (factor * side for side in z.shape[3:])
-        return _by_chunks(decode, z, decode_chunk_frames(height, width, z.device))
+        return _by_chunks(decode, z, default_chunk_size(height, width, z.device))
 
 
 def _by_chunks(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
@@ -120,7 +120,7 @@ def _describe_as_video(vae: comfy.sd.VAE, factor: int, width: int) -> None:
     def channel_bytes(shape: tuple[int, ...], scale: int, dtype: torch.dtype) -> float:
         """Of the frames of a chunk, at the first level's width; `scale` times `shape` is pixels."""
         rows, columns = scale * shape[-2], scale * shape[-1]
-        frames = min(shape[0] * shape[2], decode_chunk_frames(rows, columns, vae.device))
+        frames = min(shape[0] * shape[2], default_chunk_size(rows, columns, vae.device))
         return workspace * width * frames * rows * columns * dtype.itemsize
 
     vae.memory_used_encode = lambda shape, dtype: ENCODE_MEMORY * channel_bytes(shape, 1, dtype)

@@ -64,10 +64,10 @@ class NativeUNet(HummingbirdUNet):
         """Noise in `x` `[B, 4, T, H, W]`; `fps` `[B]`, `guidance` `[B, 256]`."""
         return super().forward(x, timesteps, context, fps, guidance)
 
-    def _run(self, block: nn.Module, x: Tensor, cond: Any) -> Tensor:
+    def run_block(self, block: nn.Module, x: Tensor, cond: Any) -> Tensor:
         # ComfyUI looks for an interrupt between steps only; one of ours may take a minute.
         comfy.model_management.throw_exception_if_processing_interrupted()
-        return super()._run(block, x, cond)
+        return super().run_block(block, x, cond)
 
 
 class HummingbirdModel(comfy.model_base.BaseModel):

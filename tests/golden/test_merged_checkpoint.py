@@ -44,7 +44,9 @@ def distances(checkpoint: Checkpoint) -> dict[str, float]:
     outputs = {
         "unet": checkpoint.unet(latents, 999, context, fps=8, timestep_cond=guidance),
         "text": checkpoint.text_encoder.encode("a corgi").embeddings,
-        "decode": decode_latents(checkpoint.vae, rnd("input:z", (1, 4, 2, 4, 4)), chunk_frames=2),
+        "decode": decode_latents(
+            checkpoint.vae, rnd("input:z", (1, 4, 2, 4, 4)), decode_chunk_size=2
+        ),
     }
     return {name: relative_l2(output, expected[name]) for name, output in outputs.items()}
 

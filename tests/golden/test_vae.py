@@ -22,7 +22,7 @@ def vae(weights):
 
 
 def test_decodes_a_video_as_the_original_does(vae):
-    video = decode_latents(vae, rnd("input:z", (1, 4, 3, 8, 8)), chunk_frames=2)
+    video = decode_latents(vae, rnd("input:z", (1, 4, 3, 8, 8)), decode_chunk_size=2)
     assert relative_l2(video, golden("h_vae_decode")["out"]) <= TOLERANCE
 
 

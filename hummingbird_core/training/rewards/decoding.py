@@ -39,7 +39,7 @@ def decode_for_reward(
     pictures = rearrange(chosen, "b c k h w -> (b k) c 1 h w")
 
     def decode(part: Tensor) -> Tensor:
-        return decode_latents(vae, part, chunk_frames=chunk)
+        return decode_latents(vae, part, decode_chunk_size=chunk)
 
     # The decoder draws nothing at random, so there is no random state to restore.
     decoded = [

@@ -113,9 +113,9 @@ def test_tells_of_an_impossible_number_of_groups(weights):
 
 def test_chunks_bound_the_batch_and_change_nothing(vae):
     latents = rnd("z", (2, 4, 5, 4, 6))
-    whole = decode_latents(vae, latents, chunk_frames=10)
+    whole = decode_latents(vae, latents, decode_chunk_size=10)
     with batches_seen(vae.decoder.conv_in) as shapes:
-        chunked = decode_latents(vae, latents, chunk_frames=3)
+        chunked = decode_latents(vae, latents, decode_chunk_size=3)
     assert [shape[0] for shape in shapes] == [3, 3, 3, 1]
     assert chunked.shape == (2, 3, 5, 32, 48)
     assert relative_l2(chunked, whole) <= ROUNDING
@@ -123,7 +123,7 @@ def test_chunks_bound_the_batch_and_change_nothing(vae):
 
 def test_frames_stay_in_their_order(vae):
     latents = rnd("z", (2, 4, 3, 4, 4))
-    video = decode_latents(vae, latents, chunk_frames=4)
+    video = decode_latents(vae, latents, decode_chunk_size=4)
     frame = vae.decode(latents[1, :, 2][None] / SCALE).sample
     assert relative_l2(video[1, :, 2], frame[0]) <= ROUNDING
 
@@ -131,7 +131,10 @@ def test_frames_stay_in_their_order(vae):
 def test_progress_counts_frames(vae):
     told = []
     decode_latents(
-        vae, rnd("z", (1, 4, 5, 4, 4)), chunk_frames=2, progress=lambda *step: told.append(step)
+        vae,
+        rnd("z", (1, 4, 5, 4, 4)),
+        decode_chunk_size=2,
+        progress=lambda *step: told.append(step),
     )
     assert told == [(2, 5), (4, 5), (5, 5)]
 
@@ -158,7 +161,7 @@ def test_a_tile_as_large_as_the_frame_changes_nothing(vae):
 def test_gradients_flow_through_chunks_and_tiles(vae):
     for tile in (None, 4):
         latents = rnd("z", (1, 4, 3, 6, 6)).requires_grad_()
-        decode_latents(vae, latents, chunk_frames=2, tile=tile).square().sum().backward()
+        decode_latents(vae, latents, decode_chunk_size=2, tile=tile).square().sum().backward()
         assert latents.grad is not None
         assert bool((latents.grad.abs().amax(dim=(0, 1)) > 0).all())
 
@@ -168,7 +171,7 @@ def test_gradients_flow_through_chunks_and_tiles(vae):
     [
         ((4, 3, 8, 8), {}),
         ((1, 3, 1, 8, 8), {}),
-        ((1, 4, 1, 8, 8), {"chunk_frames": 0}),
+        ((1, 4, 1, 8, 8), {"decode_chunk_size": 0}),
         ((1, 4, 1, 8, 8), {"tile": 2}),
     ],
 )
@@ -183,7 +186,7 @@ def test_refuses_bad_latents_and_settings(vae, shape, options):
 def test_encoding_does_not_depend_on_the_chunks(vae):
     video = rnd("video", (2, 3, 3, 16, 24)).clamp(-1, 1)
     runs = [
-        encode_video(vae, video, chunk_frames=n, generator=torch.Generator().manual_seed(7))
+        encode_video(vae, video, encode_chunk_size=n, generator=torch.Generator().manual_seed(7))
         for n in (1, 4)
     ]
     assert runs[0].shape == (2, 4, 3, 2, 3)
@@ -230,7 +233,7 @@ def test_the_tiny_decoder_loads_from_every_layout(taesd, tmp_path, layout):
         save_file(taesd_names(taesd.decoder), path)
     latents = rnd("z", (1, 4, 2, 4, 6))
     tiny = load_fast_decoder(path).requires_grad_(False)
-    video = decode_latents(tiny, latents, chunk_frames=1)
+    video = decode_latents(tiny, latents, decode_chunk_size=1)
     assert vae_scale_factor(taesd) == 8
     # TAESD takes the latents as the U-Net makes them: nothing is divided.
     assert relative_l2(video[:, :, 1], taesd.decode(latents[:, :, 1]).sample) <= ROUNDING
