@@ -1,8 +1,16 @@
-"""Shares the cores out among the processes that run the tests (pytest-xdist)."""
+"""Share the cores out among the test processes, and show child processes this checkout."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Programs that tests start import the package and tests/support from here, wherever pip points.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
+).rstrip(os.pathsep)
 
 if WORKERS := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     # Read when torch is imported, here and in the programs that tests start. Only in a worker: it

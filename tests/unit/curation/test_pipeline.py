@@ -190,7 +190,7 @@ def test_two_runs_in_one_folder_are_refused(tmp_path):
 
 
 def test_no_stage_imports_an_engine():
-    stages = {path for path in CURATION.glob("*.py") if path.name != "pipeline.py"}
+    stages = {path for path in CURATION.rglob("*.py") if path.name != "pipeline.py"}
     assert len(stages) > 10
     importing = [path.name for path in stages if re.search(r"import.*engine", path.read_text())]
     assert importing == []

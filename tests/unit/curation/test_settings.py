@@ -186,7 +186,7 @@ class OnlyOnce:
 def test_a_video_of_endless_clips_or_frames_costs_itself_only(tmp_path, monkeypatch):
     add_video(tmp_path / "in" / "a.mp4", scene(1, **SMALL))
     for name, limit in (("MAX_CLIPS", 0), ("MAX_FRAMES", 17)):
-        monkeypatch.setattr(f"hummingbird_core.curation.measuring.{name}", limit)
+        monkeypatch.setattr(f"hummingbird_core.curation.measure.{name}", limit)
         assert run(tmp_path / "in", tmp_path / name).failed == 1
         (row,) = rows_of(tmp_path / name)
         assert f"more than {limit}" in row["error"]

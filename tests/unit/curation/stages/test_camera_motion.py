@@ -133,7 +133,7 @@ def test_a_still_camera_is_no_overlay():
 
 
 def test_detectors_are_found_by_name():
-    detector = load_detector("hummingbird_core.curation.measure.overlays:overlay_share")
+    detector = load_detector("hummingbird_core.curation.stages.overlays:overlay_share")
     assert detector is overlay_share
 
 
