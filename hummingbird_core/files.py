@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from .errors import InputError, OutputError
+from .errors import HummingbirdError, InputError, OutputError
 
 ASSETS = Path(__file__).parent / "assets"  # data files of the package
 WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
@@ -64,30 +65,47 @@ def check_destination(destination: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def atomic_write(destination: Path) -> Iterator[BinaryIO]:
-    """A file to write that appears under its name only when all of it is on the disk.
+def atomic_write(destination: Path) -> Iterator[Path]:
+    """Give a temporary path to write, and rename it to `destination` once all is on the disk.
 
-    An error, a full disk or Ctrl-C on the way removes what was written and leaves an older file
-    of that name as it was.
+    Whatever is at that path afterwards, a file or a folder, replaces an older one. An error or
+    Ctrl-C removes it and leaves the older one as it was. Missing parent folders are made.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: the file system refuses to write.
     """
-    # Beside the destination: a rename is atomic only within one file system.
-    partial = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
+    # A sibling, as a rename is atomic within one file system only. The suffix stays last:
+    # encoders choose their format by it.
+    temporary = destination.with_name(f".{os.urandom(4).hex()}-{destination.name}")
     try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, destination)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            _flush_to_disk(temporary)
+            os.replace(temporary, destination)
+        finally:
+            remove(temporary)
+    except HummingbirdError:
+        raise
     except OSError as error:
         reason = error.strerror or error
         raise OutputError(
             f"cannot write {destination}: {reason}; free some space or choose another folder"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with all that is in it, if it exists."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _flush_to_disk(path: Path) -> None:
+    if path.is_file():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def import_callable(name: str, kind: str) -> Any:

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from hummingbird_core.bench.peak_memory import MIB, in_fresh_process, measure_peak
 from hummingbird_core.bench.report import environment, markdown_table
 from hummingbird_core.evaluation.seams import measure_seams
+from hummingbird_core.files import atomic_write
 from hummingbird_core.nano.evaluate import PROMPT_SEED
 from hummingbird_core.nano.readers.shapes import read_video
 from hummingbird_core.nano.world.motion import DIRECTIONS
@@ -34,7 +35,6 @@ from hummingbird_core.nano.world.world import samples
 from hummingbird_core.pipeline import HummingbirdPipeline, to_uint8
 from hummingbird_core.sampling import initial_noise, step_noises
 from hummingbird_core.sampling.context_windows import ContextWindows, freenoise_shuffle
-from hummingbird_core.video import atomic_output
 
 ANY_LENGTH = 10**6
 DEFAULT = ContextWindows.of_clips(16, overview=True)
@@ -205,7 +205,7 @@ def main() -> None:
         "memory": memory_rows(args.memory_frames),
     }
     for suffix, text in ((".json", json.dumps(result, indent=2)), (".md", to_markdown(result))):
-        with atomic_output(args.output.with_suffix(suffix)) as temporary:
+        with atomic_write(args.output.with_suffix(suffix)) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 

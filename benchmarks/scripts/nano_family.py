@@ -24,7 +24,7 @@ from statistics import fmean
 from hummingbird_core.bench.report import environment, markdown_table
 from hummingbird_core.devices import best_device
 from hummingbird_core.engines.journal import Journal, read_journal
-from hummingbird_core.files import sha256_of_file
+from hummingbird_core.files import atomic_write, sha256_of_file
 from hummingbird_core.nano.evaluate import SUBJECTS, evaluate
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.training.distillation.distil import distil
@@ -34,7 +34,6 @@ from hummingbird_core.training.loop.student_file import write_student
 from hummingbird_core.training.nano.build import TEACHER_FILE
 from hummingbird_core.training.nano.teacher import zero_residual_branches
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
-from hummingbird_core.video import atomic_output
 
 STUDENT = "hummingbird-nano"
 TEACHER_STEPS, TEACHER_GUIDANCE = 50, 7.5
@@ -208,7 +207,7 @@ def main() -> None:
     )
     table = f"{title}\n\n{markdown_table(rows)}\n"
     for suffix, text in ((".json", json.dumps(record, indent=2) + "\n"), (".md", table)):
-        with atomic_output(args.output.with_suffix(suffix)) as temporary:
+        with atomic_write(args.output.with_suffix(suffix)) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 

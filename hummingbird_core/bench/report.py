@@ -17,8 +17,8 @@ import torch
 
 from .. import __version__
 from ..errors import MissingPackageError
+from ..files import atomic_write
 from ..reporting import figure_class
-from ..video.files import atomic_output
 from .models import BenchConfig
 
 logger = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     written = []
     for suffix, text in ((".json", report.to_json() + "\n"), (".md", report.to_markdown())):
         path = folder / f"{report.name}{suffix}"
-        with atomic_output(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
         written.append(path)
     return written + _write_plot(report, folder / f"{report.name}.png")
@@ -145,7 +145,7 @@ def _write_plot(report: Report, path: Path) -> list[Path]:
     if report.chart is None or not any(report.chart.series.values()):
         return []
     try:
-        with atomic_output(path) as temporary:
+        with atomic_write(path) as temporary:
             draw(report.chart, report.title, temporary)
     except MissingPackageError as error:
         logger.warning("%s", error)

@@ -22,8 +22,8 @@ from ..evaluation.vbench.report import (
     to_table,
 )
 from ..evaluation.vbench.scores import DIMENSIONS, read_results, write_result
+from ..files import atomic_write
 from ..generation.run import make_missing
-from ..video.files import atomic_output
 from .options import (
     ENGINE_DEFAULTS,
     add_engine,
@@ -197,5 +197,5 @@ def _system(name: str, path: Path) -> System:
 
 
 def _write(path: Path, text: str) -> None:
-    with atomic_output(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")

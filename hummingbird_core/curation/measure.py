@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import HummingbirdError, InputError
-from ..files import sha256_of_file
-from ..video.files import atomic_output, write_video
+from ..files import atomic_write, sha256_of_file
+from ..video.files import write_video
 from ..video.reader import VideoStream, open_video
 from .sources import SourceVideo, as_unicode
 from .stages.camera_motion import CAMERA_COLUMNS, camera_motion
@@ -216,7 +216,7 @@ def _write_thumbnail(path: Path, frames: np.ndarray) -> None:
 
     middle = Image.fromarray(frames[len(frames) // 2])
     middle.thumbnail((4 * THUMBNAIL_HEIGHT, THUMBNAIL_HEIGHT))
-    with atomic_output(path) as temporary:
+    with atomic_write(path) as temporary:
         middle.save(temporary, format="JPEG", quality=80)
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ from tqdm import tqdm
 from ..engines.journal import Journal, read_journal
 from ..engines.local import Engine
 from ..errors import InputError, OutputError
-from ..video.files import atomic_output
+from ..files import atomic_write, remove
 from .captions import CaptionConfig, open_enhancer, rewrite_captions
 from .measure import MeasureConfig, Row, content_id, failed_row, measure_source, number_columns
 from .report import write_report
@@ -126,7 +125,7 @@ def _select_and_write(
     write_manifest(output / "manifest.parquet", table)
     if clips_per_shard is not None:
         write_shards(table, output / "clips", output / "shards", clips_per_shard)
-    with atomic_output(output / "selection.json") as temporary:
+    with atomic_write(output / "selection.json") as temporary:
         temporary.write_text(settings.to_json(), encoding="utf-8")
     write_report(output / "report.html", table, settings, output / "clips")
     failed = sum(bool(error) for error in table["error"].to_pylist())
@@ -213,13 +212,10 @@ def _all_rows(
 
 
 def _remove_leftovers(output: Path) -> None:
-    """Half-written files of a run that was killed (`video.atomic_output` names them so)."""
+    """Delete the temporary files of a run that was killed (`atomic_write` names them so)."""
     for folder in (output, output / "clips", output / "shards"):
         for path in folder.glob(LEFTOVERS):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            remove(path)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..video.files import atomic_output
+from ..files import atomic_write
 from .measure import clip_path
 from .selection import SelectionConfig, column_values, limits_of
 from .table import WHOLE_COLUMNS, measured_columns
@@ -52,7 +52,7 @@ def write_report(
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Curation report</title>'
         f"<style>{_STYLE}</style><h1>Curation report</h1>{''.join(parts)}</html>\n"
     )
-    with atomic_output(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 

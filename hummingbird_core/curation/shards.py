@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..video.files import atomic_output
+from ..files import atomic_write
 from .measure import clip_path
 from .table import VERDICT_COLUMNS
 
@@ -54,7 +54,7 @@ def _kept_rows(table: pyarrow.Table) -> Iterator[dict[str, Any]]:
 
 def _write_shard(path: Path, rows: Iterable[dict[str, Any]], clip_folder: Path) -> None:
     with (
-        atomic_output(path) as temporary,
+        atomic_write(path) as temporary,
         tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
     ):
         for row in rows:

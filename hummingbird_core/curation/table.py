@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..video.files import atomic_output
+from ..files import atomic_write
 from .sources import require_parquet
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def measured_columns(table: pyarrow.Table) -> list[str]:
 
 def write_manifest(path: Path, table: pyarrow.Table) -> None:
     """Write `table` as parquet; the same rows always give the same bytes."""
-    with atomic_output(path) as temporary:
+    with atomic_write(path) as temporary:
         require_parquet().write_table(table, temporary, compression="zstd", row_group_size=10_000)
 
 

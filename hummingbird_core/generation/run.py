@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import HummingbirdError, memory_advice
-from ..video.files import atomic_output, write_contact_sheet, write_video
+from ..files import atomic_write
+from ..video.files import write_contact_sheet, write_video
 from .interrupt import graceful_interrupt
 from .jobs import Job
 from .model import ModelConfig
@@ -181,5 +182,5 @@ def _write(job: Job, frames: np.ndarray) -> None:
     if job.contact_sheet:
         write_contact_sheet(job.contact_sheet, frames, metadata=record)
     if job.json:
-        with atomic_output(job.json) as temporary:
+        with atomic_write(job.json) as temporary:
             temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

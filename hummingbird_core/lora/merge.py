@@ -319,5 +319,5 @@ def _is_same(a: LoRA, b: LoRA) -> bool:
 
 def _write(destination: Path, content: bytes, overwrite: bool) -> None:
     check_destination(destination, overwrite=overwrite)
-    with atomic_write(destination) as file:
-        file.write(content)
+    with atomic_write(destination) as temporary:
+        temporary.write_bytes(content)

@@ -23,8 +23,8 @@ import torch
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..files import atomic_write
 from ..pipeline import HummingbirdPipeline
-from ..video.files import atomic_output
 from .readers.images import PictureReading, read_pictures
 from .readers.shapes import Reading, read_video
 from .world.images import random_picture
@@ -179,5 +179,5 @@ def _write(
         "torch": torch.__version__,
     }
     for suffix, text in ((".json", json.dumps(record, indent=2)), (".md", table)):
-        with atomic_output(args.output.with_suffix(suffix)) as temporary:
+        with atomic_write(args.output.with_suffix(suffix)) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")

@@ -84,7 +84,7 @@ def _read(path: Path) -> str | None:
 def _write(path: Path, entry: dict[str, Any]) -> None:
     try:
         check_destination(path, overwrite=True)
-        with atomic_write(path) as file:
-            file.write(json.dumps(entry, indent=1).encode())
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(json.dumps(entry, indent=1).encode())
     except OutputError as error:
         logger.warning("the answer is not kept for the next time: %s", error)

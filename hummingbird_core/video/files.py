@@ -15,19 +15,18 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import shutil
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from einops import rearrange
 
-from ..errors import HummingbirdError, InputError, OutputError, first_line
+from ..errors import InputError, OutputError, first_line
+from ..files import atomic_write
 from .animation import EXIF_IMAGE_DESCRIPTION, image_errors, open_animation, write_animation
 from .ffmpeg import ffmpeg
 from .mp4_comment import mp4_comment
@@ -65,7 +64,7 @@ def write_video(
         raise InputError(f"fps is {fps}, expected a number above 0")
     target = written_path(path)
     comment = json.dumps({**(metadata or {}), "fps": fps})
-    with atomic_output(target) as temporary:
+    with atomic_write(target) as temporary:
         if Path(path).suffix.lower() == ".png":
             _write_frame_folder(temporary, frames, comment)
             _remove_old_frames(target)
@@ -110,7 +109,7 @@ def write_contact_sheet(
     missing = -len(frames) % columns
     padded = np.pad(frames, ((0, missing), (0, 0), (0, 0), (0, 0)))
     sheet = rearrange(padded, "(r c) h w k -> (r h) (c w) k", c=columns)
-    with atomic_output(path) as temporary:
+    with atomic_write(path) as temporary:
         _write_png(temporary, sheet, json.dumps(metadata or {}))
     return path
 
@@ -153,42 +152,10 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     return metadata if isinstance(metadata, dict) else {"comment": text}
 
 
-@contextmanager
-def atomic_output(path: Path) -> Iterator[Path]:
-    """Give a temporary sibling of `path` to write to; it gets its name only when all went well.
-
-    The temporary is removed on every error and on Ctrl-C. Missing folders are made.
-    Raises OutputError for whatever the file system refuses.
-    """
-    # The suffix stays last: encoders choose their format by it.
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-            os.replace(temporary, path)
-        finally:
-            _discard(temporary)
-    except HummingbirdError:
-        raise
-    except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(
-            f"cannot write {path}: {reason}; choose a writable place with enough space"
-        ) from error
-
-
 def recorded_fps(metadata: dict[str, Any]) -> float | None:
     """The frame rate that `write_video` stored; None if there is none that can be."""
     fps = metadata.get("fps")
     return float(fps) if isinstance(fps, int | float) and 0 < fps <= 1000 else None
-
-
-def _discard(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _check_frames(frames: np.ndarray) -> np.ndarray:

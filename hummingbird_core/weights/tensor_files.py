@@ -168,7 +168,7 @@ def write_safetensors(
     # Wide elements first: then every tensor begins at a multiple of its own element size.
     order = sorted(tensors, key=lambda key: -dtypes[key].itemsize)
     header, total = _header(tensors, order, dtypes, metadata)
-    with atomic_write(destination) as file:
+    with atomic_write(destination) as temporary, temporary.open("wb") as file:
         file.write(header)
         done = 0
         for key in order:

@@ -125,7 +125,7 @@ def draw_radar(path: Path, systems: Sequence[System]) -> None:
         MissingPackageError: matplotlib is not installed.
         OutputError: the file cannot be written.
     """
-    from ...video.files import atomic_output
+    from ...files import atomic_write
 
     figure = figure_class()(figsize=(9, 8), layout="constrained")
     axes: Any = figure.add_subplot(projection="polar")  # typed as plain axes
@@ -140,7 +140,7 @@ def draw_radar(path: Path, systems: Sequence[System]) -> None:
     axes.set_rlabel_position(180 / len(DIMENSIONS))  # degrees: between the first two axes
     axes.set_title("VBench, each dimension normalised as in the totals", pad=20)
     figure.legend(loc="outside lower center", ncols=3)
-    with atomic_output(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
 

@@ -135,11 +135,11 @@ def _score(path: Path, name: str, result: Any) -> float:
 
 def write_result(folder: Path, dimension: str, videos: Sequence[tuple[Path, float]]) -> Path:
     """Writes scores of single videos as VBench does; returns the file."""
-    from ...video.files import atomic_output
+    from ...files import atomic_write
 
     mean = sum(score for _, score in videos) / len(videos)
     entries = [{"video_path": str(path), "video_results": score} for path, score in videos]
     path = folder / f"{dimension}{RESULT_SUFFIX}"
-    with atomic_output(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps({dimension: [mean, entries]}, indent=4), encoding="utf-8")
     return path

@@ -32,7 +32,7 @@ from tqdm import tqdm
 from ...curation.pipeline import only_run_in
 from ...curation.sources import SourceVideo
 from ...engines.journal import Journal, read_journal
-from ...errors import InputError, NumericalError, OutputError
+from ...errors import InputError, NumericalError
 from ...files import atomic_write
 from ...vae.codec import encode_posterior
 from ..loop.distributed import connect
@@ -273,7 +273,8 @@ def _encode_video(
         return entry, 0
     data = _encode(vae, frames.pixels)
     if len(data) <= room:
-        _write(path, data)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(data)
     return entry, len(data)
 
 
@@ -292,12 +293,3 @@ def _encode(vae: AutoencoderKL, pixels: np.ndarray) -> bytes:
             )
         tensors[name] = values
     return save(tensors)
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make folder {path.parent}: {error.strerror}") from error
-    with atomic_write(path) as file:
-        file.write(data)

@@ -65,8 +65,8 @@ class HeldOutMetric:
             {"step": v.step, "reward": v.reward.tolist(), "held_out": v.held_out.tolist()}
             for v in self.log.verdicts
         )
-        with atomic_write(self.path) as file:
-            file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
+        with atomic_write(self.path) as temporary:
+            temporary.write_bytes("".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
 def make_held_out_metric(

@@ -252,8 +252,8 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
     """Writes all values of a recipe, the defaults too, such that `read_recipe` takes them."""
     import yaml
 
-    with atomic_write(path) as file:
-        file.write(yaml.safe_dump(_plain(asdict(recipe)), sort_keys=False).encode())
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(yaml.safe_dump(_plain(asdict(recipe)), sort_keys=False).encode())
 
 
 def changed_keys(old: Recipe, new: Recipe) -> list[str]:

@@ -58,8 +58,8 @@ class RunRecord:
         if is_new or not (self.folder / RECIPE).exists():
             write_recipe(recipe, self.folder / RECIPE)
         if is_new or not (self.folder / ORIGINS).exists():
-            with atomic_write(self.folder / ORIGINS) as file:
-                file.write(json.dumps(dict(self.origins), indent=1).encode())
+            with atomic_write(self.folder / ORIGINS) as temporary:
+                temporary.write_bytes(json.dumps(dict(self.origins), indent=1).encode())
 
     def _check_origins(self) -> None:
         path = self.folder / ORIGINS

@@ -79,8 +79,8 @@ def read_losses(path: Path) -> list[dict[str, Any]]:
 
 def _forget_from(path: Path, first: int) -> None:
     kept = [line for line in read_losses(path) if line["step"] < first]
-    with atomic_write(path) as file:
-        file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
+    with atomic_write(path) as temporary:
+        temporary.write_bytes("".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
 def _tensorboard(folder: Path, first: int) -> SummaryWriter | None:

@@ -74,7 +74,7 @@ class TrainingState:
         }
         if writes:
             check_destination(self.path, overwrite=True)
-            with atomic_write(self.path) as file:
+            with atomic_write(self.path) as temporary, temporary.open("wb") as file:
                 torch.save(state, file)
 
     def load(self) -> int:

@@ -161,5 +161,5 @@ def save_model(
         for key, value in weights.items()
     }
     check_destination(path, overwrite=True)
-    with atomic_write(path) as file:
-        file.write(save(tensors, metadata=metadata))
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata=metadata))

@@ -18,11 +18,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...errors import InputError
+from ...files import atomic_write
 from ...pipeline import HummingbirdPipeline
 from ...sampling.noise import initial_noise
 from ...sampling.schedule import add_noise, alphas_cumprod, scale_latents
 from ...unet.model import HummingbirdUNet, UNetConfig
-from ...video.files import atomic_output
 from ..data.batch import ClipBatch
 from .block_map import MIDDLE, map_without, student_config
 from .block_removal import (
@@ -154,7 +154,7 @@ class Ranking:
     def save(self, **more: Any) -> None:
         """Writes the file anew, with what else it should say."""
         rows = [asdict(row) for row in self.rows]
-        with atomic_output(self.path) as temporary:
+        with atomic_write(self.path) as temporary:
             text = json.dumps({"settings": self.settings, **more, "rows": rows}, indent=1)
             temporary.write_text(text + "\n", encoding="utf-8")
 

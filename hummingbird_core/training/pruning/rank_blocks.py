@@ -10,12 +10,11 @@ from typing import Any
 import torch
 
 from ...errors import InputError
-from ...files import sha256_of_file
+from ...files import atomic_write, sha256_of_file
 from ...hub.local import resolve_model
 from ...pipeline import HummingbirdPipeline
 from ...reporting import figure_class
 from ...unet.model import UNetConfig
-from ...video.files import atomic_output
 from ..data.batch import ClipBatch
 from ..data.clip_index import list_clips
 from ..data.clip_order import ClipConfig
@@ -139,7 +138,7 @@ def _write(
         _named(output, ".md"): f"{title(ranking.settings)}\n\n{table}",
     }
     for path, text in texts.items():
-        with atomic_output(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
     plot = _named(output, ".png")
     write_plot(plot, ranking, f"{ranking.settings['teacher']}: what taking out blocks costs")

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ...files import atomic_write
 from ...reporting import figure_class
-from ...video.files import atomic_output
 from .analysis import Ranking, Row
 from .block_removal import Removal
 
@@ -81,7 +81,7 @@ def write_plot(path: Path, ranking: Ranking, title: str) -> None:
         axes[1].legend(loc="lower left")
     figure.suptitle(title)
     figure.tight_layout()
-    with atomic_output(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110)
 
 

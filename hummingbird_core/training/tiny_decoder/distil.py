@@ -96,5 +96,5 @@ def save_decoder(path: Path, small: Any, *, psnr: float, licence: str) -> None:
     }
     check_destination(path, overwrite=True)
     tensors = {key: value.half().cpu().contiguous() for key, value in small.state_dict().items()}
-    with atomic_write(path) as file:
-        file.write(save(tensors, metadata=metadata))
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata=metadata))
