@@ -1,8 +1,8 @@
 """The command line: `hummingbird COMMAND ...` or `python -m hummingbird_core.cli COMMAND ...`.
 
-Each command is a module with `add_arguments(parser)` and `run(args)`. Only the module of the
-command asked for is imported, so that `--help` is instant and a broken optional package stops
-nothing but the command that needs it.
+Each command is a module with `add_arguments(parser)` and `run(args)`. Its parser imports it when
+the command is chosen, so `--help` is instant and a broken optional package only stops the commands
+that need it.
 
 Exit codes: 0 done, 2 bad input (one line on stderr says what to do), 130 interrupted by Ctrl-C.
 """
@@ -14,34 +14,34 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import HummingbirdError, MissingPackageError, memory_advice
 
-# What to type -> (module in hummingbird_core, what it does).
-COMMANDS = {
-    "generate": ("cli.generate", "turn a prompt, or a file of prompts, into videos"),
-    "enhance": ("cli.enhance", "make prompts better: built in, local model or server"),
-    "score": ("cli.score", "say how good videos are, and what is wrong with them"),
-    "curate": ("cli.curate", "turn a pile of videos into training shards, with a report"),
-    "convert": ("cli.convert", "turn a released checkpoint into one safe, smaller file"),
-    "download": ("cli.download", "fetch a released checkpoint from its authors"),
-    "info": ("cli.info", "say what a checkpoint holds, without loading it"),
-    "doctor": ("cli.doctor", "say what this machine has and what would run on it"),
-    "bench": ("cli.bench", "measure speed and memory, never without checking the output"),
-    "train": ("cli.kinds", "list the kinds of training"),
-    "train nano": ("cli.train.nano", "make the built-in model again"),
-    "train prune": ("cli.train.prune", "make a student of a teacher's blocks"),
-    "train rank-blocks": ("cli.train.rank_blocks", "find out which blocks matter least"),
-    "train distil": ("cli.train.distil", "stage 1: a student learns its teacher's noise"),
-    "train tune": ("cli.train.tune", "stage 2: few steps, and rewards"),
-    "train recipe": ("cli.train.recipe", "print a recipe of the package, comments and all"),
-    "train decoder": ("cli.train.tiny_decoder", "make a smaller, faster VAE decoder"),
-    "train lora": ("cli.train.lora", "teach a model a style or a subject"),
-    "evaluate": ("cli.kinds", "list the kinds of evaluation"),
-    "evaluate nano": ("nano.evaluate", "measure the built-in model on held-out prompts"),
-    "evaluate vbench": ("cli.evaluate", "the VBench benchmark: videos, scores, total"),
+# Command -> its module in this package, or None for a group of commands, and a summary.
+COMMANDS: dict[str, tuple[str | None, str]] = {
+    "generate": ("generate", "turn a prompt, or a file of prompts, into videos"),
+    "enhance": ("enhance", "enhance prompts, built in or by a language model"),
+    "score": ("score", "score the quality of videos and list their defects"),
+    "curate": ("curate", "build a training dataset from raw videos, with a report"),
+    "convert": ("convert", "convert a released checkpoint into one safe, smaller file"),
+    "download": ("download", "download a released checkpoint from its authors"),
+    "info": ("info", "show the contents of a checkpoint without loading it"),
+    "doctor": ("doctor", "report what this machine has and what it can run"),
+    "bench": ("bench", "measure speed and memory, and verify every output"),
+    "train": (None, "train, prune, distil or fine-tune models"),
+    "train nano": ("train.nano", "train the built-in model from scratch"),
+    "train prune": ("train.prune", "create a student from a subset of a teacher's blocks"),
+    "train rank-blocks": ("train.rank_blocks", "rank a teacher's blocks by importance"),
+    "train distil": ("train.distil", "stage 1: distil a teacher into a pruned student"),
+    "train tune": ("train.tune", "stage 2: consistency distillation to few steps, and rewards"),
+    "train recipe": ("train.recipe", "print a built-in recipe with its comments"),
+    "train decoder": ("train.tiny_decoder", "train a smaller, faster VAE decoder"),
+    "train lora": ("train.lora", "fine-tune a LoRA on a style or a subject"),
+    "evaluate": (None, "evaluate models on benchmarks"),
+    "evaluate nano": ("evaluate.nano", "measure the built-in model on held-out prompts"),
+    "evaluate vbench": ("evaluate.vbench", "run the VBench benchmark: videos, scores, total"),
 }
 
 EPILOG = """\
@@ -54,20 +54,85 @@ examples:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Answers bad arguments with one line instead of the whole usage."""
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keeps the layout of examples and adds defaults, except for None, False and empty lists."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        is_unset = action.default is None or action.default is False or action.default == []
+        return action.help if is_unset else super()._get_help_string(action)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that reports bad arguments in one line and imports its command when it is used.
+
+    Args:
+        module: the command's module, relative to this package; None for a parser whose arguments
+            are added by its creator.
+        **options: those of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, *, module: str | None = None, **options: Any) -> None:
+        super().__init__(formatter_class=HelpFormatter, **options)
+        self._module = module
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Add the arguments of the command's module, then parse; unknown ones are an error."""
+        if self._module:
+            command = importlib.import_module(f".{self._module}", package=__package__)
+            self._module = None
+            self.set_defaults(run=command.run)
+            command.add_arguments(self)
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return namespace, unknown
 
     def error(self, message: str) -> NoReturn:
+        """Exit with 2 and one line instead of the whole usage."""
         self.exit(2, f"hummingbird: error: {message}; see {self.prog} --help\n")
 
 
+def create_parser() -> CommandParser:
+    """Return the parser of the whole command line; no command is imported yet."""
+    parser = CommandParser(
+        prog="hummingbird", description="Small, fast text-to-video.", epilog=EPILOG
+    )
+    parser.add_argument("--version", action="version", version=f"hummingbird {__version__}")
+    subparsers = {"": _add_subparsers(parser, "COMMAND")}
+    for command, (module, summary) in COMMANDS.items():
+        group, _, name = command.rpartition(" ")
+        added = subparsers[group].add_parser(
+            name,
+            module=module,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+        )
+        if module is None:
+            added.epilog = f"`{added.prog} KIND --help` explains a kind, with examples."
+            subparsers[command] = _add_subparsers(added, "KIND")
+    return parser
+
+
+def _add_subparsers(parser: CommandParser, metavar: str) -> Any:
+    parser.set_defaults(run=lambda _: parser.print_help())
+    return parser.add_subparsers(title=f"{metavar.lower()}s", metavar=metavar)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code. argparse itself raises SystemExit."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Run one command.
+
+    Args:
+        argv: the arguments; None takes those of the process.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SystemExit: for `--help`, `--version` and bad arguments, as argparse does.
+    """
     logging.basicConfig(format="hummingbird: %(levelname)s: %(message)s", level=logging.WARNING)
     try:
-        name = _command_name(arguments)
-        return _run(name, arguments[len(name.split()) :]) if name else _no_command(arguments)
+        return _run(argv)
     except HummingbirdError as error:
         return _failed(str(error))
     except (MemoryError, RuntimeError) as error:
@@ -76,58 +141,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _failed(advice)
     except KeyboardInterrupt:
-        sys.stderr.write("hummingbird: interrupted; what was finished is kept\n")
+        sys.stderr.write("hummingbird: interrupted; finished work is kept\n")
         return 130
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        args = create_parser().parse_args(argv)
+        return args.run(args) or 0
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith(__package__.removesuffix("cli")):
+            raise
+        raise MissingPackageError(
+            f"the ComfyUI pack leaves out what this command needs ({error.name}): pip install the "
+            "repository for it"
+        ) from error
 
 
 def _failed(message: str) -> int:
     sys.stderr.write(f"hummingbird: error: {message}\n")
     return 2
-
-
-def _command_name(arguments: list[str]) -> str | None:
-    names = (" ".join(arguments[:length]) for length in (2, 1))
-    return next((name for name in names if name in COMMANDS), None)
-
-
-def _run(name: str, arguments: list[str]) -> int:
-    try:
-        return _run_module(name, arguments)
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith(__package__.removesuffix("cli")):
-            raise
-        raise MissingPackageError(
-            f"the ComfyUI pack leaves out what `hummingbird {name}` needs: pip install the "
-            "repository for it"
-        ) from error
-
-
-def _run_module(name: str, arguments: list[str]) -> int:
-    module_name, summary = COMMANDS[name]
-    module = importlib.import_module(f"..{module_name}", package=__package__)
-    parser = _Parser(
-        prog=f"hummingbird {name}",
-        description=f"{summary[0].upper()}{summary[1:]}.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    module.add_arguments(parser)
-    return module.run(parser.parse_args(arguments)) or 0
-
-
-def _no_command(arguments: list[str]) -> int:
-    width = max(map(len, COMMANDS))
-    table = "\n".join(f"  {name:{width}}  {summary}" for name, (_, summary) in COMMANDS.items())
-    parser = _Parser(
-        prog="hummingbird",
-        usage="hummingbird COMMAND ...",
-        description=f"Small, fast text-to-video.\n\ncommands:\n{table}",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"hummingbird {__version__}")
-    unknown = parser.parse_known_args(arguments)[1]
-    if unknown:
-        known = ", ".join(COMMANDS)
-        parser.error(f"there is no command {' '.join(unknown[:2])!r}, expected one of: {known}")
-    parser.print_help()
-    return 0

@@ -1,4 +1,4 @@
-"""`hummingbird bench`: how fast, and in how much memory, with the equality of every result."""
+"""`hummingbird bench`: speed and memory, with a check that all results are equal."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ EPILOG = """\
 tables:
   speed      from prompt to file: teacher with 50 guided steps, student with 1, 2, 4 and 8
   modules    our modules against a plain reference with the same weights
-  compile    the U-Net compiled by torch.compile, on a GPU with CUDA graphs, against itself
+  compile    the U-Net with torch.compile, on a GPU with CUDA graphs, against the eager U-Net
   memory     peak memory of every setting
   decoders   the full VAE decoder against the small ones
-  growth     time and memory as frames, size and batch grow
+  growth     time and memory against frames, size and batch
   devices    memory and time of every way to save memory
 
 examples:
@@ -33,53 +33,54 @@ examples:
         --student-steps 4 --repeats 1 --warm-up 0
 
 The model is the built-in one, or any preset with random weights: time and memory do not depend on
-them. Each table is written as JSON, as Markdown and as a plot (which needs matplotlib); the names
-of the files say size, precision and device where they are not the default. No speed is reported
-before the results of both ways were found to be the same. What does not fit into memory gets a row
-that says so.
+the weights. Each table is written as JSON, as Markdown and as a plot (which needs matplotlib); the
+file names contain size, precision and device where they are not the default. A speed is reported
+only after the results of both methods were found to be equal. A case that does not fit into memory
+gets a row that says so.
 """
 TABLES = ("speed", "modules", "compile", "decoders", "memory", "growth", "devices")
 REPEATED = ("speed", "modules", "compile", "decoders", "growth")
-# Option -> its default, and the tables that have a use for it.
+# Option -> its default, and the tables that use it.
 USED_BY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "teacher_steps": (50, ("speed",)),
     "student_steps": ([1, 2, 4, 8], ("speed",)),
     "dtype": ("fp32", tuple(table for table in TABLES if table != "devices")),
-    "repeats": (3, REPEATED),  # the others measure once, in a fresh process
+    "repeats": (3, REPEATED),  # the other tables measure once, in a fresh process
     "warm_up": (1, REPEATED),
 }
-MIN_SECONDS = 0.5  # of each measurement
+MIN_SECONDS = 0.5  # per measurement
 PRESETS = ("nano", "hummingbird-0.7b", "hummingbird-0.9b")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird bench`."""
     parser.epilog = EPILOG
-    parser.add_argument("table", choices=TABLES)
-    parser.add_argument("--preset", choices=PRESETS, default="nano", help="default: nano")
+    parser.add_argument("table", choices=TABLES, help="what to measure")
+    parser.add_argument("--preset", choices=PRESETS, default="nano", help="the model")
     parser.add_argument("--size", metavar="HEIGHTxWIDTH", help="pixels (default: the model's)")
     parser.add_argument(
-        "--frames", type=int, nargs="+", default=[16], help="several for speed (default: 16)"
+        "--frames", type=int, nargs="+", default=[16], help="frames; several for speed"
     )
-    parser.add_argument("--batch", type=int, default=1, help="videos at a time (default: 1)")
-    parser.add_argument("--teacher-steps", type=int, help="for speed: of the teacher (default: 50)")
+    parser.add_argument("--batch", type=int, default=1, help="videos per batch")
+    _add_optional(parser, "teacher_steps", "steps of the teacher", type=int)
+    _add_optional(parser, "student_steps", "steps of the student", type=int, nargs="+")
+    _add_optional(parser, "dtype", "precision", choices=("fp32", "bf16", "fp16"))
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 ...")
+    _add_optional(parser, "repeats", "minimum number of measured runs", type=int)
+    _add_optional(parser, "warm_up", "runs before the measured ones", type=int)
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and inputs")
     parser.add_argument(
-        "--student-steps",
-        type=int,
-        nargs="+",
-        help="for speed: of the student (default: 1 2 4 8)",
+        "-o", "--output", type=Path, default=Path("outputs/bench"), help="output folder"
     )
-    parser.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), help="default: fp32")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 ... (default: cpu)")
-    parser.add_argument("--repeats", type=int, help="measured runs, at least (default: 3)")
-    parser.add_argument("--warm-up", type=int, help="runs before them (default: 1)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and inputs (default: 0)")
+
+
+def _add_optional(parser: argparse.ArgumentParser, name: str, text: str, **options: Any) -> None:
+    """Add an option of `USED_BY`: None unless given, so that `_fill_in` can refuse it."""
+    default, tables = USED_BY[name]
     parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        default=Path("outputs/bench"),
-        help="a folder (default: outputs/bench)",
+        f"--{name.replace('_', '-')}",
+        help=f"{text}, for {', '.join(tables)} (default: {default})",
+        **options,
     )
 
 
@@ -103,10 +104,10 @@ def _measure(args: argparse.Namespace, settings: BenchConfig) -> Report:
 
 
 def _fill_in(args: argparse.Namespace) -> None:
-    """Defaults for what was not given.
+    """Set the defaults of options that were not given.
 
     Raises:
-        InputError: something was given that the table has no use for.
+        InputError: an option was given that the table does not use.
     """
     for option, (default, tables) in USED_BY.items():
         if getattr(args, option) is None:
@@ -168,7 +169,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _command(args: argparse.Namespace) -> str:
-    """What to type to measure this again."""
+    """Return the command line that repeats this measurement."""
     words = ["hummingbird bench", args.table, "--preset", args.preset]
     if args.size:
         words += ["--size", args.size]

@@ -1,4 +1,4 @@
-"""`hummingbird convert`: a released checkpoint, or a LoRA, to one safetensors file."""
+"""`hummingbird convert`: convert a released checkpoint, or a LoRA, to one safetensors file."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ examples:
   hummingbird convert 07B_merged_all.pt hummingbird-07b.safetensors --dtype fp16
   hummingbird convert unet_lora.pt reward-lora.safetensors --lora-for hummingbird-0.7b
 
-The source may be a whole pickled model, a state dict or a safetensors file. Nothing in it is run.
-Memory stays small: one tensor is read and written at a time. A LoRA of any format becomes one that
-ComfyUI's own LoRA nodes take.
+The source may be a whole pickled model, a state dict or a safetensors file. Nothing in it is
+executed. One tensor is read and written at a time, which keeps memory small. A LoRA of any format
+is converted to the names that ComfyUI's own LoRA nodes read.
 """
 
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, help="the checkpoint to read")
     parser.add_argument("destination", type=Path, help="the .safetensors file to write")
     parser.add_argument(
-        "--dtype", choices=("fp32", "fp16", "bf16"), default="fp16", help="default: fp16"
+        "--dtype", choices=("fp32", "fp16", "bf16"), default="fp16", help="precision to store"
     )
     parser.add_argument(
         "--lora-for", metavar="PRESET", help="the source is a LoRA for this U-Net, not a checkpoint"
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Convert, and say what was written."""
+    """Convert the source and print the file's name."""
     convert = _convert_lora if args.lora_for else _convert_checkpoint
     convert(args)
     print(f"wrote {args.destination}")
@@ -48,7 +48,7 @@ def _convert_lora(args: argparse.Namespace) -> None:
 
 
 def _convert_checkpoint(args: argparse.Namespace) -> None:
-    """With a progress bar in bytes."""
+    """Convert a checkpoint with a progress bar in bytes."""
     from tqdm import tqdm
 
     from ..checkpoints.load import convert_checkpoint

@@ -1,4 +1,4 @@
-"""`hummingbird curate`: from a pile of videos to training shards."""
+"""`hummingbird curate`: build a training dataset from raw videos."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  a folder of videos, captions in .txt or .json files beside them:
+  a folder of videos, with captions in .txt or .json files of the same names:
     hummingbird curate videos -o curated
-  the other sources: a CSV or parquet table of paths and captions, WebDataset shards:
+  other sources: a CSV or parquet table of paths and captions, or WebDataset shards:
     hummingbird curate videos.csv -o curated --video-column clip --caption-column title
-  with the learned scores, and only the better four fifths by them:
+  with the learned scores, keeping the best 80 %:
     hummingbird curate videos -o curated --dover DOVER.pth --min overall=q0.2
-  other thresholds later; nothing is measured again:
+  with other thresholds later, without measuring again:
     hummingbird curate -o curated --max blur=0.5 --no-rule dolly_zoom
   captions rewritten by a language model's server:
     hummingbird curate videos -o curated --captions server --caption-model llama3.1
@@ -32,11 +32,11 @@ examples:
     hummingbird curate videos -o /shared/curated --engine ray --ray-address auto
 
 The folder holds manifest.parquet (every clip, its measures, why it was dropped), shards/ (the kept
-clips), report.html, and selection.json (the thresholds, to be edited and given to --selection).
-Run the same command again after a stop: only what was in flight is done again.
+clips), report.html, and selection.json (the thresholds; edit it and pass it to --selection).
+Run the same command again after an interruption: only unfinished work is repeated.
 """
 
-# What has a meaning without a source.
+# Options that work without a source.
 RESELECTING = {"output", "selection", "min", "max", "no_rule", "no_shards", "clips_per_shard"}
 
 
@@ -47,9 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         nargs="?",
         type=Path,
-        help="a folder, .csv, .parquet or .tar; without it, OUTPUT is selected from again",
+        help="a folder, .csv, .parquet or .tar; without it, apply the selection to OUTPUT again",
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, help="a folder")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="output folder")
     _add_source(parser.add_argument_group("source"))
     _add_measures(parser.add_argument_group("measures"))
     _add_captions(parser.add_argument_group("captions"))
@@ -63,14 +63,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_source(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--video-column", metavar="NAME", help="of a table (default: path, ...)")
-    group.add_argument("--caption-column", metavar="NAME", help="likewise (default: caption, ...)")
+    group.add_argument(
+        "--video-column", metavar="NAME", help="video column of a table (default: path, ...)"
+    )
+    group.add_argument(
+        "--caption-column", metavar="NAME", help="caption column of a table (default: caption, ...)"
+    )
 
 
 def _add_measures(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--max-seconds", type=float, default=5.0, help="longest clip (default: 5)")
+    group.add_argument("--max-seconds", type=float, default=5.0, help="longest clip")
     group.add_argument(
-        "--max-height", type=int, default=720, help="larger videos are shrunk (default: 720)"
+        "--max-height", type=int, default=720, help="larger videos are downscaled to this height"
     )
     group.add_argument("--dover", metavar="FILE", type=Path, help="weights of the learned scores")
     group.add_argument(
@@ -78,8 +82,8 @@ def _add_measures(group: argparse._ArgumentGroup) -> None:
         action="append",
         default=[],
         metavar="MODULE:FUNCTION",
-        help="your own columns, e.g. a watermark score: a function of frames (uint8 [T,H,W,3]) and "
-        "fps that returns a dict of numbers; may be repeated",
+        help="add columns of your own, e.g. a watermark score: a function of frames (uint8 "
+        "[T,H,W,3]) and fps that returns a dict of numbers; may be repeated",
     )
 
 
@@ -88,42 +92,50 @@ def _add_captions(group: argparse._ArgumentGroup) -> None:
         "--captions",
         choices=("keep", "builtin", "local", "server"),
         default="keep",
-        help="what rewrites them (default: keep)",
+        help="keep the captions, or rewrite them with this enhancer",
     )
-    group.add_argument("--caption-model", metavar="MODEL", help="a folder, hub id or server's name")
-    group.add_argument("--caption-url", metavar="URL", help="of the server (default: Ollama's)")
+    group.add_argument(
+        "--caption-model",
+        metavar="MODEL",
+        help="language model: a folder, a hub id or its name on the server",
+    )
+    group.add_argument(
+        "--caption-url", metavar="URL", help="URL of the server (default: local Ollama)"
+    )
     group.add_argument(
         "--caption-failures",
         type=int,
         default=100,
         metavar="N",
-        help="unanswered requests after which to give up (default: 100)",
+        help="stop after this many unanswered requests",
     )
 
 
 def _add_selection(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--selection", metavar="FILE", type=Path, help="rules as JSON")
+    group.add_argument("--selection", metavar="FILE", type=Path, help="JSON file of rules")
     for flag in ("--min", "--max"):
         group.add_argument(
             flag,
             action="append",
             default=[],
             metavar="COLUMN=VALUE",
-            help="a limit, or a quantile: overall=q0.2; may be repeated",
+            help="a limit, or a quantile such as overall=q0.2; may be repeated",
         )
-    group.add_argument("--no-rule", action="append", default=[], metavar="COLUMN", help="lift it")
+    group.add_argument(
+        "--no-rule", action="append", default=[], metavar="COLUMN", help="drop a rule"
+    )
     group.add_argument(
         "--no-shards",
         action="store_true",
-        help="manifest and report only, to try thresholds; shards of an earlier selection stay",
+        help="write manifest and report only, to try thresholds; existing shards stay",
     )
     group.add_argument(
-        "--clips-per-shard", type=int, default=1000, metavar="N", help="default: 1000"
+        "--clips-per-shard", type=int, default=1000, metavar="N", help="clips in each .tar file"
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Curate, or select again, and say what came out."""
+    """Curate, or select again, and print a summary."""
     from ..curation.pipeline import curate, reselect
 
     selection = _selection(args)
@@ -160,7 +172,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check_unused(args: argparse.Namespace) -> None:
-    """Nothing is measured or rewritten without a source: what is for that must not be ignored."""
+    """Raise InputError if an option was given that only works with a source."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     defaults = vars(parser.parse_args(["-o", str(args.output)]))
@@ -186,7 +198,7 @@ def _check_apart(source: Path, output: Path) -> None:
 
 
 def _measures(args: argparse.Namespace) -> MeasureConfig:
-    """Finds out now, not in the workers, that weights are damaged or a detector is not there."""
+    """Return the config of the measures, after checking weights and detectors once, up front."""
     from ..curation.measure import MeasureConfig, score_stages
     from ..vqa import load_dover
 

@@ -1,4 +1,4 @@
-"""`hummingbird doctor`: what this machine has and what would run on it."""
+"""`hummingbird doctor`: report what this machine has and what it can run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird doctor`."""
     parser.epilog = EPILOG
-    parser.add_argument("--json", action="store_true", help="for programs, sizes in bytes")
+    parser.add_argument("--json", action="store_true", help="print JSON, with sizes in bytes")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the report; what would stop a run is in its last line, `problems`."""
+    """Print the report; its last line, `problems`, lists everything that would stop a run."""
     from ..doctor import diagnose, for_people
 
     found = diagnose()

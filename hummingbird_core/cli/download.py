@@ -1,4 +1,4 @@
-"""`hummingbird download`: released checkpoints, from their authors, under their licences."""
+"""`hummingbird download`: fetch released checkpoints from their authors, under their licences."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ from ..errors import InputError
 
 EPILOG = """\
 examples:
-  hummingbird download                      what there is, with sizes and licences
+  hummingbird download                      list all models, with sizes and licences
   hummingbird download hummingbird-0.7b --to models --accept-licence
 
-A broken download goes on where it stopped, and the file is verified. HF_ENDPOINT, HF_TOKEN and
-HF_HUB_OFFLINE mean what they mean to huggingface_hub.
+An interrupted download resumes where it stopped, and the file is verified. HF_ENDPOINT, HF_TOKEN
+and HF_HUB_OFFLINE work as in huggingface_hub.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird download`."""
     parser.epilog = EPILOG
-    parser.add_argument("name", nargs="?", help="what to fetch; without a name: list what there is")
-    parser.add_argument("--to", type=Path, default=Path(), metavar="FOLDER", help="default: here")
+    parser.add_argument("name", nargs="?", help="model to download; without it, list all models")
+    parser.add_argument("--to", type=Path, default=Path(), metavar="FOLDER", help="destination")
     parser.add_argument(
-        "--accept-licence", action="store_true", help="you have read the licence and agree to it"
+        "--accept-licence",
+        action="store_true",
+        help="confirm that you have read the licence and agree to it",
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """List the catalog, or fetch one entry after showing its size and licence."""
+    """List the catalog, or download one entry after showing its size and licence."""
     from ..hub.download import BY_HAND, CATALOG, download, plan_download
 
     if args.name is None:

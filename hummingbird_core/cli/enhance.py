@@ -1,4 +1,4 @@
-"""`hummingbird enhance`: make prompts better before a video is made from them."""
+"""`hummingbird enhance`: enhance prompts before generation."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ logger = logging.getLogger(__name__)
 
 EPILOG = """\
 examples:
-  the built-in expander, which needs no model and adds motion, camera, light and style:
+  with the built-in expander, which needs no model and adds motion, camera, light and style:
     hummingbird enhance "a fox in the snow"
-  other wordings, for a file of prompts:
+  a file of prompts, with another seed for other wordings:
     hummingbird enhance --prompts prompts.txt --seed 7 > better.txt
-  a chat model of the hub's local cache, or in a folder:
+  with a chat model from the hub's local cache, or a folder:
     hummingbird enhance "a fox in the snow" --source local --model Qwen/Qwen2.5-1.5B-Instruct
-  a server: Ollama, llama.cpp, vLLM, LM Studio or another that speaks OpenAI's protocol; the
-  prompt may be in any language that its model knows:
+  with a server: Ollama, llama.cpp, vLLM, LM Studio or another with OpenAI's protocol; the prompt
+  may be in any language that its model knows:
     hummingbird enhance "ein Fuchs im Schnee" --source server --model llama3.1
     hummingbird enhance "a fox" --source server --url http://localhost:8080/v1
 
-A server's key is read from HUMMINGBIRD_API_KEY. Answers of language models are kept in your cache
-folder, or in HUMMINGBIRD_CACHE: the same prompt, model and seed give the same answer at once.
+A server's key is read from HUMMINGBIRD_API_KEY. Answers of language models are cached in your cache
+folder, or in HUMMINGBIRD_CACHE, by prompt, model and seed.
 """
 
 
@@ -42,35 +42,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird enhance`."""
     parser.epilog = EPILOG
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("prompt", nargs="?", help="what the video should show")
-    what.add_argument("--prompts", metavar="FILE", type=Path, help="one prompt a line, or .jsonl")
+    what.add_argument("prompt", nargs="?", help="what to show")
+    what.add_argument("--prompts", metavar="FILE", type=Path, help="one prompt per line, or .jsonl")
     parser.add_argument(
         "--source",
         choices=("builtin", "local", "server"),
         default="builtin",
-        help="what rewrites the prompt (default: builtin)",
+        help="the enhancer",
     )
-    parser.add_argument("--model", help="the language model: a folder, a hub id or a server's name")
+    parser.add_argument(
+        "--model", help="language model: a folder, a hub id or its name on the server"
+    )
     parser.add_argument(
         "--system",
         metavar="FILE",
         type=Path,
-        help="your own system prompt for it; $words and $vocabulary are filled in",
+        help="system prompt for the language model; $words and $vocabulary are filled in",
     )
-    parser.add_argument("--url", help="of the server (default: that of Ollama on this computer)")
+    parser.add_argument("--url", help="URL of the server (default: local Ollama)")
     parser.add_argument(
         "--for",
         dest="video_model",
         metavar="MODEL",
-        help="the video model: nano, a checkpoint or a folder; its tokenizer counts the tokens "
-        "(default: CLIP's 77-token window, as all released models have)",
+        help="video model whose tokenizer counts the tokens: nano, a checkpoint or a folder "
+        "(default: CLIP's 77-token window, as in all released models)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another wording")
-    parser.add_argument("--json", action="store_true", help="for programs: one object a line")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the wording")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print one enhanced prompt a line; what was cut off is said on stderr."""
+    """Print one enhanced prompt per line, and warnings about truncation on stderr."""
     from ..prompts import create_enhancer
     from ..prompts.backends.openai import DEFAULT_URL
 
@@ -111,7 +113,7 @@ def _system(path: Path | None) -> str | None:
 
 
 def check_requests(requests: Iterable[tuple[VideoConfig, str]]) -> None:
-    """Raise InputError, with its origin, for the first prompt that no source can use."""
+    """Raise InputError, with its origin, for the first prompt that no enhancer accepts."""
     from ..prompts.enhancer import check_request
 
     for settings, origin in requests:
@@ -123,7 +125,7 @@ def check_requests(requests: Iterable[tuple[VideoConfig, str]]) -> None:
 
 @contextmanager
 def naming_options(source: str, prefix: str = "--") -> Iterator[None]:
-    """Puts the options that errors of a language model are about behind their messages."""
+    """Append the relevant options to the error messages of a language model."""
     names = {"local": ("model",), "server": ("model", "url")}.get(source, ())
     try:
         yield
@@ -135,7 +137,7 @@ def naming_options(source: str, prefix: str = "--") -> Iterator[None]:
 
 
 def tokenizer_of(model: str | None) -> Tokenizer:
-    """The tokenizer that a video model reads prompts with, without loading its weights."""
+    """Return the tokenizer of a video model without loading its weights; None is CLIP's."""
     from ..checkpoints.load import TOKENIZER_KEY, checkpoint_info
     from ..hub.local import resolve_model
     from ..text.tokenizer import ClipTokenizer, WordTokenizer
@@ -145,7 +147,7 @@ def tokenizer_of(model: str | None) -> Tokenizer:
 
 
 def warn(result: EnhancedPrompt, origin: str) -> None:
-    """Says what was cut off, and what else the user should know; `origin` goes before it."""
+    """Log what was cut off and the result's notes, each prefixed with `origin`."""
     if result.cut_off:
         logger.warning(
             "%s%d tokens fit the text window; cut off: %s", origin, result.room, result.cut_off

@@ -1,4 +1,4 @@
-"""`hummingbird generate`: prompts to video files."""
+"""`hummingbird generate`: generate video files from prompts."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ from .options import (
 
 EPILOG = """\
 examples:
-  one video with the built-in model, which knows ten things and coloured shapes that move:
+  one video with the built-in model, which knows ten objects and moving coloured shapes:
     hummingbird generate "a red circle moves right" -o circle.mp4
-  also a GIF, a contact sheet and the settings, beside the video:
+  with a GIF, a contact sheet and the settings as JSON:
     hummingbird generate "a blue square drifts up" -o square.mp4 --gif --contact-sheet --json
   a converted checkpoint with a style LoRA at half strength, on a GPU:
     hummingbird generate "a fox in the snow" -o fox.mp4 --model hummingbird-07b.safetensors
         --lora watercolour.safetensors:0.5 --steps 8 --frames 26 --device cuda --dtype fp16
-  a long video, through windows of 16 frames that share 12; it takes the memory of one:
+  a long video in windows of 16 frames that overlap by 12, with the memory of a single window:
     hummingbird generate "a red circle moves right" -o long.mp4 --frames 128 --context-overlap 12
-  a fuller prompt by the built-in expander, or by a chat model (`hummingbird enhance --help`):
+  with the built-in prompt expander, or a chat model (`hummingbird enhance --help`):
     hummingbird generate "a fox in the snow" -o fox.mp4 --model hummingbird-07b.safetensors
         --enhance builtin
-  many videos; run it again after a stop and it goes on where it was:
+  many videos; the same command resumes after an interruption:
     hummingbird generate --prompts prompts.txt -o videos
-  (a video belongs to its line: new prompts go at the end, or the lines below are made again)
-  the same on all GPUs of this machine; a video that fails is named and stops no other:
+  (videos are numbered by line: append new prompts, or all lines after them are generated again)
+  on all GPUs of this machine; a failed video is reported and does not stop the others:
     hummingbird generate --prompts prompts.txt -o videos --engine local
-  on a Ray cluster of 16 GPUs, which sees the folder too:
+  on a Ray cluster of 16 GPUs that shares the folder:
     hummingbird generate --prompts prompts.txt -o /shared/videos --engine ray --ray-address auto
         --workers 16 --gpus-per-worker 1
-  a prompt file with settings for each line (prompts.jsonl):
+  a prompt file with settings per line (prompts.jsonl):
     {"prompt": "a red circle moves right", "seed": 1}
     {"prompt": "a green triangle falls", "num_inference_steps": 8, "num_frames": 26}
 
-The settings are stored in the video itself too. The same settings give the same video.
+The settings are stored in the video's metadata. The same settings give the same video.
 """
 
 
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("prompt", nargs="?", help="what to show")
-    what.add_argument("--prompts", metavar="FILE", type=Path, help="one prompt a line, or .jsonl")
+    what.add_argument("--prompts", metavar="FILE", type=Path, help="one prompt per line, or .jsonl")
     _add_enhance(parser.add_argument_group("prompt"))
     add_settings(parser.add_argument_group("video"))
     add_model(parser.add_argument_group("model"))
@@ -77,10 +77,12 @@ def _add_enhance(group: Any) -> None:
     group.add_argument(
         "--enhance",
         choices=("builtin", "local", "server"),
-        help="make prompts better first; the original stays in the video's metadata",
+        help="enhance the prompts first; the original is kept in the video's metadata",
     )
-    group.add_argument("--enhance-model", metavar="MODEL", help="for local and server: which")
-    group.add_argument("--enhance-url", metavar="URL", help="for server (default: local Ollama)")
+    group.add_argument("--enhance-model", metavar="MODEL", help="language model, for local, server")
+    group.add_argument(
+        "--enhance-url", metavar="URL", help="URL of the server (default: local Ollama)"
+    )
 
 
 def _add_output(group: Any) -> None:
@@ -88,20 +90,22 @@ def _add_output(group: Any) -> None:
         "-o",
         "--output",
         type=Path,
-        help="FILE.mp4, .gif, .webp or .png (a folder of frames); with --prompts: a folder "
+        help="FILE.mp4, .gif, .webp or .png (a folder of frames); with --prompts, a folder "
         "(default: video.mp4 or videos)",
     )
-    group.add_argument("--format", choices=("mp4", "gif", "webp", "png"), help="with --prompts")
-    group.add_argument("--gif", action="store_true", help="write a GIF, too")
-    group.add_argument("--webp", action="store_true", help="write an animated WebP, too")
-    group.add_argument("--png", action="store_true", help="write a folder of PNG frames, too")
-    group.add_argument("--contact-sheet", action="store_true", help="write all frames in one PNG")
-    group.add_argument("--json", action="store_true", help="write the settings as JSON, too")
-    group.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    group.add_argument("--format", choices=("mp4", "gif", "webp", "png"), help="for --prompts")
+    group.add_argument("--gif", action="store_true", help="also write a GIF")
+    group.add_argument("--webp", action="store_true", help="also write an animated WebP")
+    group.add_argument("--png", action="store_true", help="also write a folder of PNG frames")
+    group.add_argument(
+        "--contact-sheet", action="store_true", help="also write all frames in one PNG"
+    )
+    group.add_argument("--json", action="store_true", help="also write the settings as JSON")
+    group.add_argument("--overwrite", action="store_true", help="replace existing files")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make all videos that are not there yet; 2 if some failed."""
+    """Generate all missing videos; return 2 if some failed."""
     if args.engine and args.prompts is None:
         raise InputError("--engine goes with --prompts: it is for many videos")
     journal = (args.output or Path("videos")) / "journal.jsonl"
@@ -138,7 +142,7 @@ def _enhanced_jobs(
     model: dict[str, Any],
     requests: list[tuple[VideoConfig, Path, str]],
 ) -> list[Job]:
-    """Jobs with better prompts; a language model is gone again before the video model comes."""
+    """Return jobs with enhanced prompts; the language model is freed before they run."""
     from ..prompts import create_enhancer
     from ..prompts.backends.openai import DEFAULT_URL
 

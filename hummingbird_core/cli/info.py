@@ -1,4 +1,4 @@
-"""`hummingbird info`: what a checkpoint holds."""
+"""`hummingbird info`: show the contents of a checkpoint."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from ..reporting import report_lines
 
 EPILOG = """\
-example:
+examples:
   hummingbird info hummingbird-07b.safetensors
+  hummingbird info hummingbird-07b.safetensors --json
 """
 
 
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird info`."""
     parser.epilog = EPILOG
     parser.add_argument("file", type=Path, help="a checkpoint, converted or not")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Options that more than one command has, and what they mean."""
+"""Options that several commands share, and the configs made from them."""
 
 from __future__ import annotations
 
@@ -16,73 +16,78 @@ if TYPE_CHECKING:
 
 
 def add_settings(group: Any) -> None:
-    """Options of `video_settings`."""
-    default = VideoConfig("")
+    """Add the options that `video_settings` reads."""
     group.add_argument("--width", type=int, help="pixels, a multiple of 8 (default: the model's)")
     group.add_argument("--height", type=int, help="pixels, a multiple of 8 (default: the model's)")
     for flag, name, kind, text in (
-        ("--frames", "num_frames", int, "any number; 16 and 26 are the trained ones"),
+        ("--frames", "num_frames", int, "any number; trained: 16 and 26"),
         ("--steps", "num_inference_steps", int, "model calls, 1 to 50; more is slower and finer"),
         ("--fps", "fps", float, "frames per second"),
-        ("--guidance", "guidance_scale", float, "how closely to follow the prompt; trained: 5-15"),
-        ("--seed", "seed", int, "another seed, another video"),
+        ("--guidance", "guidance_scale", float, "guidance scale: prompt strength; trained: 5-15"),
+        ("--seed", "seed", int, "seed of the noise"),
     ):
-        text += f" (default: {getattr(default, name)})"
-        group.add_argument(flag, dest=name, type=kind, default=getattr(default, name), help=text)
+        default = getattr(VideoConfig, name)
+        group.add_argument(flag, dest=name, type=kind, default=default, help=text)
     group.add_argument(
         "--context-length",
         metavar="FRAMES",
         type=int,
-        help="of a long video, the model sees so many at once (default: 16, as it was trained)",
+        help="window length for long videos (default: 16, as trained)",
     )
     group.add_argument(
         "--context-overlap",
         metavar="FRAMES",
         type=int,
-        help="that two such windows share at least (default: half, built-in model: three quarters)",
+        help="minimum overlap of two windows (default: half; built-in model: three quarters)",
     )
 
 
 def video_settings(args: argparse.Namespace, prompt: str | None) -> VideoConfig:
-    """What was asked for, with `prompt`, which a file of prompts may still replace."""
+    """Return the video settings of `args`; a prompt file may replace `prompt` later."""
     names = [name for name in VideoConfig.__dataclass_fields__ if name != "prompt"]
     return VideoConfig(prompt=prompt or "", **{name: getattr(args, name) for name in names})
 
 
 def add_model(group: Any) -> None:
-    """Options of `model_settings`."""
+    """Add the options that `model_settings` reads."""
     group.add_argument(
-        "--model", default="nano", help="a checkpoint file or folder (default: nano, built in)"
+        "--model", default="nano", help="a checkpoint file or folder; nano is built in"
     )
     group.add_argument(
-        "--lora", action="append", default=[], metavar="FILE[:STRENGTH]", help="may be repeated"
+        "--lora",
+        action="append",
+        default=[],
+        metavar="FILE[:STRENGTH]",
+        help="merge a LoRA; may be repeated",
     )
     group.add_argument(
         "--tiny-vae",
         metavar="FILE",
         type=Path,
-        help="a smaller decoder, faster and softer: 'nano' for the built-in model, a TAESD "
-        "(file or diffusers folder), or what `train decoder` made",
+        help="use a smaller decoder, faster and softer: 'nano' for the built-in model, a TAESD "
+        "(file or diffusers folder), or an output of `train decoder`",
     )
-    group.add_argument("--device", help="cpu, cuda, cuda:1, mps ... (default: the best there is)")
+    group.add_argument("--device", help="cpu, cuda, cuda:1, mps ... (default: the best available)")
     group.add_argument(
         "--memory",
         choices=("bf16", "fp8", "ram", "disk"),
-        help="need less: store the weights in bf16 or fp8 (a little other video), keep them in "
-        "RAM (for a small GPU) or in a temporary file (for a CPU), from where they come layer by "
-        "layer: the same video, later",
+        help="reduce memory: store weights as bf16 or fp8 (slightly different output), or stream "
+        "them layer by layer from RAM (for a small GPU) or a temporary file on disk (for a CPU): "
+        "identical output, slower",
     )
     group.add_argument(
         "--compile",
         action="store_true",
-        help="torch.compile the U-Net first, on a GPU into CUDA graphs: takes a minute or more, so "
-        "it is for many prompts; needs a C++ compiler",
+        help="compile the U-Net with torch.compile, on a GPU into CUDA graphs: takes a minute or "
+        "more, so use it for many prompts; needs a C++ compiler",
     )
-    group.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), help="default: by device")
+    group.add_argument(
+        "--dtype", choices=("fp32", "fp16", "bf16"), help="default: depends on --device"
+    )
 
 
 def model_settings(args: argparse.Namespace) -> ModelConfig:
-    """The model that was asked for; without --dtype, in that of the device it will run on."""
+    """Return the model settings of `args`; the default dtype depends on the device."""
     return ModelConfig(
         model=args.model,
         loras=tuple(map(split_strength, args.lora)),
@@ -98,16 +103,19 @@ def _default_dtype(args: argparse.Namespace) -> str:
     from ..devices import best_device, check_device, default_dtype, short_name
 
     if args.memory == "disk":
-        return "fp32"  # it computes on the CPU
+        return "fp32"  # runs on the CPU
     if args.device:
         return short_name(default_dtype(check_device(args.device)))
-    if args.gpus_per_worker:  # of a cluster: this machine may have none
+    if args.gpus_per_worker:  # GPUs of a cluster: this machine may have none
         return "fp16"
     return short_name(default_dtype(best_device()))
 
 
 def split_strength(lora: str) -> tuple[Path, float]:
-    """`FILE[:STRENGTH]`; what follows a Windows drive letter's colon is not a number."""
+    """Split `FILE[:STRENGTH]`; the strength is 1 if no number follows the last colon.
+
+    On Windows, the colon may be that of a drive letter.
+    """
     path, _, strength = lora.rpartition(":")
     try:
         return (Path(path), float(strength)) if path else (Path(lora), 1.0)
@@ -115,35 +123,45 @@ def split_strength(lora: str) -> tuple[Path, float]:
         return Path(lora), 1.0
 
 
-# engine, workers and GPUs of a worker, for `add_engine`, as `device_engine` has them
-ENGINE_DEFAULTS = (None, "one for each GPU here, or one", "1, or 0 where there is no GPU here")
+# `engine`, `workers` and `gpus` of `add_engine`, describing the defaults of `device_engine`.
+ENGINE_DEFAULTS = (None, "one per local GPU, at least one", "1, or 0 without a local GPU")
 
 
 def add_engine(group: Any, engine: str | None, workers: str, gpus: str) -> None:
-    """Options of `create_engine`; `engine`, `workers` and `gpus` say what the defaults are."""
+    """Add the options that `create_engine` reads.
+
+    Args:
+        group: the parser or argument group that gets them.
+        engine: the default engine; None runs in this process alone.
+        workers: describes the default number of workers.
+        gpus: describes the default number of GPUs per worker.
+    """
     group.add_argument(
         "--engine",
         choices=("local", "ray"),
         default=engine,
-        help=f"processes of this machine, or Ray (default: {engine or 'this process alone'})",
+        help="local processes, or Ray" + ("" if engine else " (default: this process alone)"),
     )
-    group.add_argument("--workers", type=int, help=f"processes (default: {workers})")
-    group.add_argument("--ray-address", help="of a cluster (default: this machine)")
+    group.add_argument("--workers", type=int, help=f"number of processes (default: {workers})")
+    group.add_argument("--ray-address", help="address of a cluster (default: this machine)")
     group.add_argument(
         "--gpus-per-worker",
         type=float,
         metavar="SHARE",
-        help=f"for --engine ray (default: {gpus})",
+        help=f"GPUs per process, for --engine ray (default: {gpus})",
     )
 
 
 def create_engine(args: argparse.Namespace, workers: int, gpus: Sequence[str] = ()) -> Engine:
-    """The engine that was asked for.
+    """Return the engine that `args` selects.
 
     Args:
-        args: with the options of `add_engine`.
-        workers: the default number.
-        gpus: of this machine, to be shared out among the workers; none: they need none.
+        args: parsed options of `add_engine`.
+        workers: the default number of workers.
+        gpus: names of local GPUs to distribute among the workers; empty if they need none.
+
+    Raises:
+        InputError: the number of workers is below 1.
     """
     from ..engines.local import LocalEngine
     from ..engines.ray import RayEngine
@@ -159,9 +177,9 @@ def create_engine(args: argparse.Namespace, workers: int, gpus: Sequence[str] = 
 
 
 def device_engine(args: argparse.Namespace) -> Engine:
-    """The engine that was asked for, with a worker for each GPU of this machine, or a single one.
+    """Return the engine that `args` selects, with one worker per local GPU, at least one.
 
-    A device that was named, such as "cuda:1", is the only one.
+    A device named by --device, such as "cuda:1", is the only one used.
     """
     from ..devices import visible_gpus
 

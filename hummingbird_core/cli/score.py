@@ -1,4 +1,4 @@
-"""`hummingbird score`: how good video files are, and what is wrong with them."""
+"""`hummingbird score`: score the quality of video files and list their defects."""
 
 from __future__ import annotations
 
@@ -19,35 +19,37 @@ examples:
   hummingbird score takes/*.mp4 --csv > takes.csv
   hummingbird score clip.mp4 --dover DOVER.pth      technical, aesthetic and overall, 0 to 100
 
-Without --dover nothing learned is used, and those three are absent. DOVER's weights are for
-non-commercial use only (CC BY-NC): get DOVER.pth or DOVER-Mobile.pth from its authors yourself,
-at https://github.com/VQAssessment/DOVER.
+Without --dover no learned model is used, and those three scores are absent. DOVER's weights are
+for non-commercial use only (CC BY-NC): download DOVER.pth or DOVER-Mobile.pth yourself from its
+authors at https://github.com/VQAssessment/DOVER.
 A file that cannot be read is reported and does not stop the others; the exit code is then 2.
 """
 
-# Shown in the table; --json and --csv have everything.
+# Columns of the table; --json and --csv print all scores.
 COLUMNS = ("overall", "motion", "motion_smoothness", "flicker", "blur", "blockiness", "cuts")
 
-RANDOM = "random"  # instead of a seed
+RANDOM = "random"  # value of --seed for fragments that differ in each run
 
-Row = dict[str, Any]  # "file", then either what the score holds and "faults", or "error"
+ScoreRow = dict[str, Any]  # "file", then either the scores and "faults", or "error"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird score`."""
     parser.epilog = EPILOG
     parser.add_argument("files", nargs="+", type=Path, help="videos, or folders of PNG frames")
-    parser.add_argument("--dover", metavar="FILE", type=Path, help="weights of DOVER or its Mobile")
-    parser.add_argument("--device", default="cpu", help="for DOVER: cpu, cuda ... (default: cpu)")
+    parser.add_argument(
+        "--dover", metavar="FILE", type=Path, help="weights of DOVER or DOVER-Mobile"
+    )
+    parser.add_argument("--device", default="cpu", help="for DOVER: cpu, cuda ...")
     parser.add_argument(
         "--seed",
         type=_seed,
-        help=f"of DOVER's fragments; {RANDOM!r}: others each time, as in the original "
+        help=f"seed of DOVER's fragments; {RANDOM!r}: different in each run, as in the original "
         "(default: the authors')",
     )
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--json", action="store_true", help="everything, as one JSON list")
-    how.add_argument("--csv", action="store_true", help="everything, one line a file")
+    how.add_argument("--json", action="store_true", help="print all scores as one JSON list")
+    how.add_argument("--csv", action="store_true", help="print all scores, one line per file")
 
 
 def _seed(text: str) -> int | str:
@@ -62,7 +64,7 @@ def _seed(text: str) -> int | str:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score file after file; 2 if some could not be read."""
+    """Score all files; return 2 if some could not be read."""
     rows = list(_rows(args))
     if args.json:
         print(json.dumps(rows, indent=2))
@@ -73,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
     return 2 if any("error" in row for row in rows) else 0
 
 
-def _rows(args: argparse.Namespace) -> Iterator[Row]:
-    """With a progress bar when someone is watching."""
+def _rows(args: argparse.Namespace) -> Iterator[ScoreRow]:
+    """Yield a row for each file, with a progress bar on a terminal."""
     from tqdm import tqdm
 
     from ..vqa import faults, score_file
@@ -100,7 +102,7 @@ def _load_dover(args: argparse.Namespace) -> Any:
     return model
 
 
-def _print_csv(rows: list[Row]) -> None:
+def _print_csv(rows: list[ScoreRow]) -> None:
     from ..vqa import Score
 
     names = ["file", "faults", *Score.__dataclass_fields__, "error"]
@@ -110,7 +112,7 @@ def _print_csv(rows: list[Row]) -> None:
         writer.writerow({**row, "faults": " ".join(row.get("faults", []))})
 
 
-def _table(rows: list[Row]) -> Iterator[str]:
+def _table(rows: list[ScoreRow]) -> Iterator[str]:
     shown = [name for name in COLUMNS if any(name in row for row in rows)]
     width = max(len("file"), *(len(row["file"]) for row in rows))
     titles = [name.replace("motion_smoothness", "smoothness") for name in shown]

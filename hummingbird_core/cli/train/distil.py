@@ -1,4 +1,4 @@
-"""`hummingbird train distil`: stage 1, a pruned student learns from its teacher."""
+"""`hummingbird train distil`: stage 1, distil a teacher into a pruned student."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ examples:
   the paper's, on four GPUs:
     torchrun --nproc_per_node 4 -m hummingbird_core.cli train distil --teacher videocrafter2.ckpt \\
         --student hummingbird-0.7b --data curated --recipe distil-0.7b -o runs/distil
-  a recipe of your own, and other values:
+  your own recipe, with some values replaced:
     hummingbird train distil ... --recipe mine.yaml --steps 100 --set objectives.output_kd.weight=2
 
-The folder holds student.safetensors at the end; on the way distil.state.pt, distil.losses.jsonl,
-tensorboard/, validation/ and recipe.yaml. Stopped by Ctrl-C or in any other way, the same command
-goes on where it was.
+The folder finally holds student.safetensors; during training distil.state.pt, distil.losses.jsonl,
+tensorboard/, validation/ and recipe.yaml. The same command resumes after an interruption.
 """
 
 
@@ -31,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train, and say what was written."""
+    """Train, and print the file's name."""
     recipe = stage_recipe(args, "distil")
     from ...training.distillation.distil import distil
     from ...training.loop.distributed import connect

@@ -1,9 +1,11 @@
-"""`hummingbird train lora`: a style or a subject from a folder of clips or pictures."""
+"""`hummingbird train lora`: fine-tune a LoRA on a folder of clips or images."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+from ...training.lora.finetune import LoRAFinetuneConfig
 
 EPILOG = """\
 examples:
@@ -13,25 +15,26 @@ examples:
   and then:
     hummingbird generate "wtrclr, a fox in the snow" -o fox.mp4 \\
         --lora watercolour.safetensors --model hummingbird-0.7b.safetensors
-  a subject, from a few pictures of it, with the built-in model:
+  a subject, from a few images of it, with the built-in model:
     hummingbird train lora pictures -o pet.safetensors --trigger zorblax --model nano
 
-The file works with ComfyUI's own LoRA loader too. With --trigger, prompts without the word stay
-close to what they were; without it, every prompt gets the style. Clips shorter than --frames are
-left out; pictures teach the look and leave the motion alone. Five to fifty clips or pictures are a
-good number. Stopped by Ctrl-C or in any other way, the same command goes on where it was; NAME.run
-beside the output keeps what that needs, and can be deleted in the end.
+The file works with ComfyUI's own LoRA loader too. With --trigger, prompts without the word change
+little; without it, the style applies to every prompt. Clips shorter than --frames are skipped;
+images train the appearance but not the motion. Five to fifty clips or images are a good number.
+The same command resumes after an interruption; its state is kept in NAME.run next to the output,
+which can be deleted after training.
 """
-GIVEN = {  # option -> type and help; without it, the model's usual value
-    "rank": (int, "of the LoRA: more can hold more, and overfits sooner (default: 16)"),
-    "steps": (int, "default: 500"),
+OPTIONS = {  # option -> type and help
+    "rank": (int, "rank of the LoRA: a higher rank has more capacity and overfits sooner"),
+    "steps": (int, "optimizer steps"),
     "learning_rate": (float, "default: 2e-4, for the built-in model 2e-3"),
-    "batch": (int, "clips of a step; of fewer, each comes more often (default: 4)"),
-    "num_frames": (int, "of a clip (default: 16)"),
+    "batch": (int, "clips per step; clips are repeated if there are fewer"),
+    "num_frames": (int, "frames per clip"),
     "height": (int, "pixels, a multiple of 8 (default: the model's)"),
-    "width": (int, "pixels, likewise"),
-    "seed": (int, "of everything random (default: 0)"),
+    "width": (int, "pixels, a multiple of 8 (default: the model's)"),
+    "seed": (int, "seed of all randomness"),
 }
+BY_MODEL = ("learning_rate", "height", "width")  # defaults that depend on the model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,36 +43,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="FOLDER",
-        help="of clips or pictures; a table, shards or what `hummingbird curate` made do too",
+        help="clips or images: a folder, table, shards, or an output of `hummingbird curate`",
     )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, help="the .safetensors file to write"
     )
     parser.add_argument(
-        "--model", default="nano", help="a checkpoint file or folder (default: nano, built in)"
+        "--model", default="nano", help="a checkpoint file or folder; nano is built in"
     )
-    parser.add_argument("--trigger", default="", metavar="WORD", help="that calls it in prompts")
-    for name, (kind, text) in GIVEN.items():
+    parser.add_argument("--trigger", metavar="WORD", help="word that activates the LoRA in prompts")
+    for name, (kind, text) in OPTIONS.items():
         flag = "frames" if name == "num_frames" else name.replace("_", "-")
-        parser.add_argument(f"--{flag}", dest=name, type=kind, help=text)
+        default = None if name in BY_MODEL else getattr(LoRAFinetuneConfig, name)
+        parser.add_argument(f"--{flag}", dest=name, type=kind, default=default, help=text)
     parser.add_argument("--overwrite", action="store_true", help="replace the output")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train with a progress bar, and say what was written."""
+    """Train with a progress bar, and print the file's name."""
     from dataclasses import replace
 
     import torch
 
     from ...pipeline import HummingbirdPipeline
     from ...training.loop.distributed import connect
-    from ...training.lora.finetune import LoRAFinetuneConfig, finetune_lora
+    from ...training.lora.finetune import finetune_lora
 
     pipe = HummingbirdPipeline.from_pretrained(args.model, device="cpu", dtype=torch.float32)
-    given = {name: getattr(args, name) for name in GIVEN if getattr(args, name) is not None}
-    settings = replace(
-        LoRAFinetuneConfig.usual(pipe.trained), trigger=args.trigger.strip(), **given
-    )
+    given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
+    trigger = (args.trigger or "").strip()
+    settings = replace(LoRAFinetuneConfig.usual(pipe.trained), trigger=trigger, **given)
     lora = finetune_lora(args.source, pipe, args.output, settings, overwrite=args.overwrite)
     if connect().is_main_process:
         print(f"{len(lora.weights)} layers, rank {lora.rank}")

@@ -1,4 +1,4 @@
-"""`hummingbird train nano`: the built-in model, from nothing."""
+"""`hummingbird train nano`: train the built-in model from scratch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ examples:
   with two processes:
     torchrun --nproc_per_node 2 -m hummingbird_core.cli train nano
 
-The stages, and what is in the folder after them: vae, text and teacher, nano-teacher.safetensors;
-blocks, which measures what each block of the teacher is worth, blocks.md, .json, .png and
-blocks-map.json; student, distil/student.safetensors; tuning, tune/ and
-hummingbird-nano.safetensors. A stage whose file is there is not run again, so delete what is to be
-made anew. Stopped by Ctrl-C or in any other way, the same command goes on where it was.
-docs/training.md says more.
+The stages and the files they write to the folder:
+  vae, text, teacher   nano-teacher.safetensors
+  blocks               blocks.md, .json, .png and blocks-map.json, the importance of each block
+  student              distil/student.safetensors
+  tuning               tune/ and hummingbird-nano.safetensors
+A stage is skipped if its file exists: delete the file to run it again. The same command resumes
+after an interruption. See docs/training.md.
 """
 STAGES = ("vae", "text", "teacher", "student", "tuning")
 
@@ -24,17 +25,15 @@ STAGES = ("vae", "text", "teacher", "student", "tuning")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird train nano`."""
     parser.epilog = EPILOG
-    parser.add_argument("--folder", type=Path, default=Path("runs/nano"), help="of the run")
-    parser.add_argument(
-        "-o", "--output", type=Path, help="another folder that gets both models in the end"
-    )
-    group = parser.add_argument_group("optimizer steps, instead of the usual ones")
+    parser.add_argument("--folder", type=Path, default=Path("runs/nano"), help="folder of the run")
+    parser.add_argument("-o", "--output", type=Path, help="another folder to copy both models to")
+    group = parser.add_argument_group("optimizer steps per stage, instead of the usual ones")
     for stage in STAGES:
         group.add_argument(f"--{stage}-steps", type=int, metavar="N")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run all stages that are not done, and say what was written."""
+    """Run all unfinished stages, and print the files' names."""
     import shutil
 
     from ...training.loop.distributed import connect

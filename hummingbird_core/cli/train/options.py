@@ -20,7 +20,7 @@ SHORT = {  # option -> recipe key
 
 
 def add_stage(parser: argparse.ArgumentParser, student: str) -> None:
-    """Options of a distillation stage; `student` says what it can be."""
+    """Add the options of a distillation stage; `student` is the help text of --student."""
     parser.add_argument(
         "--teacher",
         required=True,
@@ -32,18 +32,18 @@ def add_stage(parser: argparse.ArgumentParser, student: str) -> None:
         "--data",
         required=True,
         metavar="SOURCE",
-        help="clips with captions: a folder, table, shards, or what `hummingbird curate` made; "
-        "or `nano`, the built-in model's world",
+        help="clips with captions: a folder, table, shards, or an output of `hummingbird curate`; "
+        "or `nano`, the built-in model's synthetic dataset",
     )
     parser.add_argument(
-        "-o", "--output", required=True, type=Path, metavar="FOLDER", help="of the run"
+        "-o", "--output", required=True, type=Path, metavar="FOLDER", help="folder of the run"
     )
     parser.add_argument(
         "--latents",
         type=Path,
         metavar="FOLDER",
-        help="keeps the clips' latents, made at the first start (default: in the output); runs on "
-        "the same clips can share it",
+        help="cache of the clips' latents, computed once (default: in the output); runs on the "
+        "same clips can share it",
     )
     _add_recipe(parser)
 
@@ -52,10 +52,10 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         metavar="NAME",
-        help=f"one of {', '.join(recipe_names())}, which `hummingbird train recipe NAME` prints; "
-        "or a YAML file (default: this stage's, of nano or 0.7b as the teacher is)",
+        help=f"one of {', '.join(recipe_names())} (see `hummingbird train recipe NAME`), or a YAML "
+        "file (default: this stage's recipe for nano or 0.7b, depending on the teacher)",
     )
-    group = parser.add_argument_group("instead of the recipe's values")
+    group = parser.add_argument_group("values that replace those of the recipe")
     for option in SHORT:
         group.add_argument(f"--{option.replace('_', '-')}", metavar="VALUE")
     group.add_argument(
@@ -63,12 +63,12 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="any value, such as objectives.consistency.weight=0.5; may be repeated",
+        help="any value, e.g. objectives.consistency.weight=0.5; may be repeated",
     )
 
 
 def stage_recipe(args: argparse.Namespace, stage: str) -> Recipe:
-    """The recipe that was asked for, or the stage's usual one, with its changes."""
+    """Return the chosen recipe, or the stage's usual one, with the values of `args`."""
     from ...training.distillation.recipe import read_recipe
 
     given = {key: getattr(args, option) for option, key in SHORT.items()}

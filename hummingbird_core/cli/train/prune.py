@@ -1,4 +1,4 @@
-"""`hummingbird train prune`: the student that a teacher's blocks make."""
+"""`hummingbird train prune`: create a student from a subset of a teacher's blocks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ examples:
   hummingbird train prune nano-teacher -o student.safetensors --to hummingbird-nano
   hummingbird train prune nano-teacher -o student.safetensors --map runs/blocks-map.json
 
-The student has the names and shapes of a released model, and loads wherever one does; it makes good
-videos only after distillation. Without --to and --map, the published map is taken, and no middle
-block. A map is a JSON object, {"input_blocks.0": "input_blocks.0", "input_blocks.2":
+The student has the names and shapes of a released model, and loads wherever one does; it generates
+good videos only after distillation. Without --to and --map, the published map without the middle
+block is used. A map is a JSON object, {"input_blocks.0": "input_blocks.0", "input_blocks.2":
 "input_blocks.3", ...}, from every block of the student to the teacher's block that it copies;
-`hummingbird train rank-blocks` proposes one. Memory stays small: one tensor is read and written at
-a time.
+`hummingbird train rank-blocks` proposes one. One tensor is read and written at a time, which keeps
+memory small.
 """
 STUDENTS = ("hummingbird-0.9b", "hummingbird-0.7b", "hummingbird-nano")
 
@@ -33,16 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, required=True, help="the .safetensors file to write"
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--to", choices=STUDENTS, help="the student of this name")
-    which.add_argument("--map", type=Path, metavar="FILE.json", help="blocks of your own choice")
+    which.add_argument("--to", choices=STUDENTS, help="preset of the student")
+    which.add_argument("--map", type=Path, metavar="FILE.json", help="your own map of blocks")
     parser.add_argument(
-        "--dtype", choices=("fp32", "fp16", "bf16"), default="fp32", help="default: fp32"
+        "--dtype", choices=("fp32", "fp16", "bf16"), default="fp32", help="precision to store"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the output")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prune with a progress bar in bytes, and say what was written."""
+    """Prune with a progress bar in bytes, and print a summary."""
     from tqdm import tqdm
 
     from ...devices import DTYPES
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _map_chooser(args: argparse.Namespace) -> ChooseMap:
-    """What makes the map, once the teacher's shape is known."""
+    """Return a function from the teacher's config to the block map."""
     from dataclasses import replace
 
     from ...training.pruning.block_map import map_to, read_map

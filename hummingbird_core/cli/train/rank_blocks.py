@@ -1,4 +1,4 @@
-"""`hummingbird train rank-blocks`: which blocks of a teacher a student can do without."""
+"""`hummingbird train rank-blocks`: rank a teacher's blocks by importance."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ examples:
   hummingbird train rank-blocks videocrafter2.safetensors -o runs/vc2 --data curated --budget 0.67
   hummingbird train prune nano-teacher -o student.safetensors --map runs/blocks-map.json
 
-Takes out one block at a time, or the lowest level whole, trains nothing, and measures what is lost:
-the distance to the whole teacher's predictions on some clips, and a metric of sampled videos
-(higher is better). Writes NAME.json, NAME.md, NAME.png, and the map of the best student within the
-budget, NAME-map.json. Run the same command again after a stop, or with another budget: nothing is
+Removes one block at a time, or the whole lowest level, without training, and measures the loss: the
+distance to the full teacher's predictions on some clips, and a metric of sampled videos (higher is
+better). Writes NAME.json, NAME.md, NAME.png, and the map of the best student within the budget,
+NAME-map.json. Run the same command again after an interruption, or with another budget: nothing is
 measured twice.
 """
 
@@ -28,60 +28,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     usual = RankConfig()
     parser.add_argument("teacher", help="a checkpoint with VAE and text encoder, or nano-teacher")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="NAME", help="of the files, no suffix"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="NAME",
+        help="path of the files, without suffix",
     )
     parser.add_argument(
         "--budget",
         type=float,
         default=usual.budget,
         metavar="SHARE",
-        help="of the teacher's parameters that the student may have (default: %(default)s)",
+        help="maximum size of the student as a share of the teacher's parameters",
     )
     parser.add_argument(
         "--clips",
         type=int,
         default=usual.clips,
-        help="to measure the loss on (default: %(default)s)",
+        help="clips to measure the loss on",
     )
     parser.add_argument(
         "--frames",
         type=int,
         default=usual.frames,
-        help="of clips and samples (default: %(default)s)",
+        help="frames of clips and samples",
     )
     parser.add_argument(
         "--data",
         metavar="SOURCE",
-        help="clips with captions: a folder, table, shards, or what `hummingbird curate` made; or "
-        "`nano`, the built-in model's world (nano's default)",
+        help="clips with captions: a folder, table, shards, or an output of `hummingbird curate`; "
+        "or `nano`, the built-in model's synthetic dataset (default for nano models)",
     )
     parser.add_argument(
         "--metric",
-        help="nano (the nano family's default: what its videos show of captions), none (the "
-        "default of others), or MODULE:FUNCTION of your own that turns a HummingbirdPipeline "
-        "into a number",
+        help="nano (accuracy of captions, default for nano models), none (default for others), or "
+        "your own MODULE:FUNCTION that maps a HummingbirdPipeline to a number",
     )
     parser.add_argument(
         "--prompts",
         type=int,
         default=usual.prompts,
-        help="for nano, of each kind (default: %(default)s)",
+        help="prompts per subject, for the metric nano",
     )
     parser.add_argument(
-        "--steps", type=int, default=usual.steps, help="for nano (default: %(default)s)"
+        "--steps", type=int, default=usual.steps, help="sampling steps, for the metric nano"
     )
     parser.add_argument(
         "--guidance",
         type=float,
         default=usual.guidance,
-        help="for nano (default: %(default)s)",
+        help="guidance scale, for the metric nano",
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps ... (default: the best there is)")
-    parser.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), help="default: by device")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps ... (default: the best available)")
+    parser.add_argument(
+        "--dtype", choices=("fp32", "fp16", "bf16"), help="default: depends on --device"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, print the table, and write the files."""
+    """Measure, print the table and write the files."""
     from ...devices import DTYPES
     from ...training.pruning.rank_blocks import rank_blocks
 

@@ -1,4 +1,4 @@
-"""`hummingbird train recipe`: a recipe of the package, to read or to start one's own from."""
+"""`hummingbird train recipe`: print a built-in recipe, to read or to start your own from."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print it, with the comments that say why."""
+    """Print the recipe with its comments."""
     text, _ = recipe_text(args.name)
     print(text, end="")

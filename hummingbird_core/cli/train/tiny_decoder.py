@@ -1,4 +1,4 @@
-"""`hummingbird train decoder`: a smaller, faster VAE decoder, by pruning and distillation."""
+"""`hummingbird train decoder`: prune and distil a smaller, faster VAE decoder."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  the built-in one, minutes on two cores (make it again whenever the built-in VAE changes):
+  the built-in one, minutes on two cores (train it again whenever the built-in VAE changes):
     hummingbird train decoder -o hummingbird_core/assets/nano/nano-decoder.safetensors
-  for a released model; not run yet:
+  for a released model (not tested yet):
     hummingbird train decoder --model hummingbird-07b.safetensors --videos curated/clips \\
         --divisor 4 --layers 1 --steps 20000 --batch 16 -o fast-decoder.safetensors
 """
@@ -22,20 +22,22 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird train decoder`."""
     parser.epilog = EPILOG
-    parser.add_argument("--model", default="nano", help="whose decoder (default: nano)")
+    parser.add_argument("--model", default="nano", help="model whose decoder is distilled")
     parser.add_argument(
         "--videos",
         type=Path,
         metavar="FOLDER",
-        help="of videos, one in twenty of which is only measured with (default: the built-in "
-        "model's world)",
+        help="videos, one in twenty of which is held out (default: the built-in model's "
+        "synthetic dataset)",
     )
-    parser.add_argument("--divisor", type=int, default=4, help="of all widths (default: 4)")
-    parser.add_argument("--layers", type=int, default=0, help="blocks a level, less one")
-    parser.add_argument("--steps", type=int, default=1500, help="default: 1500")
-    parser.add_argument("--batch", type=int, default=16, help="frames a step (default: 16)")
-    parser.add_argument("--learning-rate", type=float, default=3e-3, help="default: 0.003")
-    parser.add_argument("--folder", type=Path, default=Path("runs/decoder"), help="keeps the state")
+    parser.add_argument("--divisor", type=int, default=4, help="divisor of all widths")
+    parser.add_argument("--layers", type=int, default=0, help="residual blocks per level, minus 1")
+    parser.add_argument("--steps", type=int, default=1500, help="optimizer steps")
+    parser.add_argument("--batch", type=int, default=16, help="frames per step")
+    parser.add_argument("--learning-rate", type=float, default=3e-3, help="peak rate")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/decoder"), help="folder of the training state"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="FILE.safetensors")
     parser.add_argument("--overwrite", action="store_true", help="replace the output")
 
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     if full is None:
         raise InputError(f"got {args.model} without a VAE: give a whole model")
     frames, others = open_frames(args.videos) if args.videos else (single_frames, single_frames)
-    pictures = held_out_pictures(others)  # what can't be read shows before training
+    pictures = held_out_pictures(others)  # unreadable videos fail here, before training
     settings = _settings(args)
     small = prune_decoder(full, args.divisor, args.layers)
     freeze(full, settings.precision)
@@ -73,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
     if not connect().is_main_process:
         return
     quality = psnr_against(full, small, pictures)
-    # Decoders of models that are not ours stay under the licence of what they were made from.
+    # Decoders of models that are not ours stay under the licence of the source model.
     licence = "Apache-2.0" if args.model in BUILT_IN else "that of the model it was made from"
     save_decoder(args.output, small, psnr=quality, licence=licence)
     print(f"PSNR against the full decoder: {quality:.1f} dB; wrote {args.output}")

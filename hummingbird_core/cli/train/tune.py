@@ -1,4 +1,4 @@
-"""`hummingbird train tune`: stage 2, a student learns to need few steps."""
+"""`hummingbird train tune`: stage 2, consistency distillation of a student to few steps."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ examples:
         --student runs/distil/student.safetensors --data curated --recipe tune-0.7b -o runs/tune \\
         --set objectives.rewards.image.weights=hps.safetensors
 
-The folder holds student.safetensors at the end if the recipe trains all weights, as nano-tune does;
-if it trains a LoRA, lora.safetensors (for ComfyUI) and lora-peft/, and student.safetensors with
---merge. Stopped by Ctrl-C or in any other way, the same command goes on where it was.
+The folder finally holds student.safetensors if the recipe trains all weights, as nano-tune does; if
+it trains a LoRA, lora.safetensors (for ComfyUI) and lora-peft/, and student.safetensors with
+--merge. The same command resumes after an interruption.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird train tune`."""
     parser.epilog = EPILOG
-    add_stage(parser, "the file that stage 1 wrote, or another with a U-Net")
+    add_stage(parser, "output of stage 1, or another file with a U-Net")
     parser.add_argument(
-        "--merge", action="store_true", help="also write the student with its LoRA merged"
+        "--merge", action="store_true", help="also write the student with its LoRA merged into it"
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train, and say what was written."""
+    """Train, and print the files' names."""
     recipe = stage_recipe(args, "tune")
     from ...training.distillation.tune import tune
     from ...training.loop.distributed import connect

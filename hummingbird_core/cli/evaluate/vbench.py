@@ -1,4 +1,4 @@
-"""`hummingbird evaluate vbench`: the VBench benchmark, from prompts to a place in the table."""
+"""`hummingbird evaluate vbench`: the VBench benchmark, from prompts to a ranked table."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..errors import InputError
-from ..evaluation.vbench.flicker import score_file
-from ..evaluation.vbench.official import evaluate
-from ..evaluation.vbench.prompts import SAMPLES, videos_of
-from ..evaluation.vbench.report import (
+from ...errors import InputError
+from ...evaluation.vbench.flicker import score_file
+from ...evaluation.vbench.official import evaluate
+from ...evaluation.vbench.prompts import SAMPLES, videos_of
+from ...evaluation.vbench.report import (
     System,
     draw_radar,
     measured,
@@ -21,10 +21,10 @@ from ..evaluation.vbench.report import (
     to_record,
     to_table,
 )
-from ..evaluation.vbench.scores import DIMENSIONS, read_results, write_result
-from ..files import atomic_write
-from ..generation.run import make_missing
-from .options import (
+from ...evaluation.vbench.scores import DIMENSIONS, read_results, write_result
+from ...files import atomic_write
+from ...generation.run import make_missing
+from ..options import (
     ENGINE_DEFAULTS,
     add_engine,
     add_model,
@@ -36,69 +36,80 @@ from .options import (
 
 EPILOG = """\
 examples:
-  all 4720 videos, on all GPUs of this machine; again after a stop: goes on where it was
+  all 4720 videos, on all GPUs of this machine; the same command resumes after an interruption
     hummingbird evaluate vbench export -o vbench-07b --model hummingbird-07b.safetensors --steps 4
   a first try: one dimension
     hummingbird evaluate vbench export -o try --dimension temporal_flickering
     hummingbird evaluate vbench flicker try
-  the scores, where the package vbench is installed (an environment of its own)
+  the scores, with the package vbench (installed in a separate environment)
     hummingbird evaluate vbench run vbench-07b
-  quality, semantic and total of its results, and the table with published systems
+  quality, semantic and total score of its results, and a table with published systems
     hummingbird evaluate vbench totals vbench-07b/results
     hummingbird evaluate vbench compare ours=vbench-07b/results -o vbench-table
 
-The folder holds videos/, results/ and journal.jsonl (what was made, what failed).
+The folder holds videos/, results/ and journal.jsonl (finished and failed videos).
 """
 
-# More lines would hide each other: the teacher, the student of its full size, two closed systems.
+# The teacher, the student of its full size, and two closed systems; more lines would overlap.
 IN_PLOT = ("VideoCrafter2", "T2V-Turbo (VideoCrafter2)", "Gen-2", "Gen-3")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `hummingbird evaluate vbench`."""
+    """Declare the options of `hummingbird evaluate vbench`."""
     parser.epilog = EPILOG
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     for action, function, summary, add in (
-        ("export", run_export, "make the videos, named as VBench wants them", _add_export),
+        (
+            "export",
+            run_export,
+            "generate the videos, with the file names that VBench expects",
+            _add_export,
+        ),
         ("run", run_official, "score them with the package vbench", _add_run),
         ("flicker", run_flicker, "score temporal flickering, without that package", _add_flicker),
-        ("totals", run_totals, "quality, semantic and total of VBench's results", _add_totals),
-        ("compare", run_compare, "a table with the published systems, a plot", _add_compare),
+        (
+            "totals",
+            run_totals,
+            "quality, semantic and total score of VBench's results",
+            _add_totals,
+        ),
+        ("compare", run_compare, "a table with the published systems, and a plot", _add_compare),
     ):
-        options = actions.add_parser(action, help=summary, description=f"{summary}.")
+        options = actions.add_parser(
+            action, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+        )
         add(options)
         options.set_defaults(run_action=function)
 
 
 def run(args: argparse.Namespace) -> int | None:
-    """Does what the action says."""
+    """Run the chosen action."""
     return args.run_action(args)
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", type=Path, required=True, help="a folder")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="output folder")
     _add_dimension(parser)
     parser.add_argument(
         "--samples",
         type=int,
         default=SAMPLES,
-        help=f"videos of each prompt (default: {SAMPLES}; for temporal_flickering with VBench's "
-        "static filter: 25)",
+        help="videos per prompt; use 25 for temporal_flickering with VBench's static filter",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     add_settings(parser.add_argument_group("video"))
     add_model(parser.add_argument_group("model"))
     add_engine(parser.add_argument_group("engine"), "local", *ENGINE_DEFAULTS[1:])
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="what export has made")
+    parser.add_argument("folder", type=Path, help="output folder of export")
     _add_dimension(parser)
-    parser.add_argument("--device", default="cuda", help="default: cuda")
+    parser.add_argument("--device", default="cuda", help="device of VBench's models")
 
 
 def _add_flicker(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="what export has made")
+    parser.add_argument("folder", type=Path, help="output folder of export")
 
 
 def _add_totals(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +121,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         "results",
         nargs="*",
         metavar="NAME=RESULTS",
-        help="systems of yours: a name, and a file or folder as for totals",
+        help="your own systems: a name, and a result file or folder as for totals",
     )
     parser.add_argument("-o", "--output", type=Path, help="write FILE.md, FILE.json and FILE.png")
 
@@ -121,13 +132,13 @@ def _add_dimension(parser: argparse.ArgumentParser) -> None:
         action="append",
         choices=DIMENSIONS,
         metavar="NAME",
-        help="only this one; may be repeated (default: all 16)",
+        help="a single dimension; may be repeated (default: all 16)",
     )
 
 
 def run_export(args: argparse.Namespace) -> int:
-    """`export`: 2 if some videos failed."""
-    from ..evaluation.vbench.export import export_jobs
+    """Generate the videos (`export`); return 2 if some failed."""
+    from ...evaluation.vbench.export import export_jobs
 
     model = model_settings(args)
     jobs = export_jobs(
@@ -137,12 +148,14 @@ def run_export(args: argparse.Namespace) -> int:
         args.dimension or DIMENSIONS,
         args.samples,
     )
-    journal = args.output / "journal.jsonl"  # VBench takes whatever lies in videos/ for a video
+    journal = (
+        args.output / "journal.jsonl"
+    )  # not in videos/: VBench reads every file there as a video
     return make_missing(jobs, model, args.overwrite, device_engine(args), journal)
 
 
 def run_official(args: argparse.Namespace) -> None:
-    """`run`."""
+    """Score the videos with the package vbench (`run`)."""
     evaluate(
         args.folder / "videos",
         args.folder / "results",
@@ -153,7 +166,7 @@ def run_official(args: argparse.Namespace) -> None:
 
 
 def run_flicker(args: argparse.Namespace) -> None:
-    """`flicker`."""
+    """Score temporal flickering (`flicker`)."""
     videos = videos_of(args.folder / "videos", "temporal_flickering")
     scores = [
         (path, score_file(path)) for path in tqdm(videos, unit="video", disable=None, leave=False)
@@ -164,12 +177,12 @@ def run_flicker(args: argparse.Namespace) -> None:
 
 
 def run_totals(args: argparse.Namespace) -> None:
-    """`totals`."""
+    """Print the total scores (`totals`)."""
     print("\n".join(to_lines(_system("", args.results))))
 
 
 def run_compare(args: argparse.Namespace) -> None:
-    """`compare`."""
+    """Print and write the table and plot of several systems (`compare`)."""
     ours = [_named_system(text) for text in args.results]
     others = published()
     table = to_table([*ours, *others])

@@ -1,0 +1,1 @@
+"""`hummingbird evaluate KIND`: one module for each kind of evaluation."""
