@@ -85,7 +85,7 @@ class ConditionedLayer(nn.Module):
     """A layer called as `layer(x, cond)`; all others are called as `layer(x)`."""
 
 
-class Block(nn.ModuleList):
+class UNetBlock(nn.ModuleList):
     """Layers one after the other, as the checkpoints number them."""
 
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor:

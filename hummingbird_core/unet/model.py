@@ -18,13 +18,13 @@ from ..sampling.schedule import alpha_sigma
 from .config import PRESETS, UNetConfig
 from .layers import (
     INIT_ATTENTION_HEADS,
-    Block,
     Conditioning,
     Downsample,
     FramePositionEmbedding,
     ResBlock,
     SpatialTransformer,
     TemporalTransformer,
+    UNetBlock,
     Upsample,
     spatial_conv,
     timestep_embedding,
@@ -195,24 +195,24 @@ class _Builder:
     def input_blocks(self) -> tuple[nn.ModuleList, list[int]]:
         """The way down, and the width of every skip connection it leaves."""
         config, width = self.config, self.config.model_channels
-        blocks, widths = [Block([self.conv3x3(config.in_channels, width)])], [width]
+        blocks, widths = [UNetBlock([self.conv3x3(config.in_channels, width)])], [width]
         for level, mult in enumerate(config.channel_mult):
             if level > 0:
-                blocks.append(Block([Downsample(widths[-1], self.operations, **self.factory)]))
+                blocks.append(UNetBlock([Downsample(widths[-1], self.operations, **self.factory)]))
                 widths.append(widths[-1])
             for _ in range(config.num_res_blocks):
-                blocks.append(Block(self.level_layers(level, widths[-1], mult * width)))
+                blocks.append(UNetBlock(self.level_layers(level, widths[-1], mult * width)))
                 widths.append(mult * width)
         return nn.ModuleList(blocks), widths
 
-    def init_attention(self) -> Block:
+    def init_attention(self) -> UNetBlock:
         inner_dim = INIT_ATTENTION_HEADS * self.config.head_channels
         width = self.config.model_channels
-        return Block([self.temporal_transformer(width, inner_dim, use_linear=False)])
+        return UNetBlock([self.temporal_transformer(width, inner_dim, use_linear=False)])
 
-    def middle_block(self, channels: int) -> Block:
+    def middle_block(self, channels: int) -> UNetBlock:
         before, after = (self.res_block(channels, channels) for _ in range(2))
-        return Block([before, *self.transformers(channels), after])
+        return UNetBlock([before, *self.transformers(channels), after])
 
     def output_blocks(self, skip_widths: list[int]) -> nn.ModuleList:
         config, skips = self.config, list(skip_widths)
@@ -224,7 +224,7 @@ class _Builder:
                 channels = out_channels
                 if level > 0 and i == config.num_res_blocks:
                     layers.append(Upsample(channels, self.operations, **self.factory))
-                blocks.append(Block(layers))
+                blocks.append(UNetBlock(layers))
         return nn.ModuleList(blocks)
 
     def output_layers(self) -> nn.Sequential:

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ...devices import best_device
 from ...errors import InputError, MissingPackageError
-from ...unet.layers import Block
+from ...unet.layers import UNetBlock
 from .config import TrainConfig
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _shard(module: nn.Module, device: torch.device, settings: TrainConfig) -> nn
     # Weights travel in bf16, gradients in fp32. Inputs stay as they are: autocast sees to them.
     policy = MixedPrecisionPolicy(half, torch.float32, cast_forward_inputs=False)
     for block in module.modules():
-        if isinstance(block, Block):
+        if isinstance(block, UNetBlock):
             fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(module, mesh=mesh, mp_policy=policy)
     return module

@@ -27,7 +27,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...unet.layers import Block, Downsample, ResBlock, Upsample
+from ...unet.layers import Downsample, ResBlock, UNetBlock, Upsample
 from ...unet.model import HummingbirdUNet, UNetConfig
 from .block_map import MIDDLE, BlockMap, lowest_levels, unpruned_map
 
@@ -94,7 +94,7 @@ def without(unet: HummingbirdUNet, removal: Removal) -> HummingbirdUNet:
     view.input_blocks = _remaining(unet, "input_blocks", removal)
     view.output_blocks = _remaining(unet, "output_blocks", removal)
     if MIDDLE in removal.blocks:
-        view.middle_block = Block([])  # hands on what it gets
+        view.middle_block = UNetBlock([])  # hands on what it gets
     return view.train(unet.training)
 
 
@@ -112,10 +112,10 @@ def _remaining(unet: HummingbirdUNet, way: str, removal: Removal) -> nn.ModuleLi
     )
 
 
-def _bypass(block: Any) -> Block:
+def _bypass(block: Any) -> UNetBlock:
     """On the way up, what comes from the block before precedes the skip connection's channels."""
     upsampling = [layer for layer in block if isinstance(layer, Upsample)]
-    return Block([_FirstChannels(_shape(block).gives), *upsampling])
+    return UNetBlock([_FirstChannels(_shape(block).gives), *upsampling])
 
 
 class _FirstChannels(nn.Module):
