@@ -12,7 +12,7 @@ from hummingbird_core.training.distillation.guidance import Conditions
 from hummingbird_core.training.distillation.losses import Consistency, pseudo_huber
 from hummingbird_core.training.distillation.noise import NoiseConfig, draw_timesteps
 from hummingbird_core.training.distillation.step import Models, Step
-from hummingbird_core.training.loop.micro_batch import Part
+from hummingbird_core.training.loop.micro_batch import MicroBatch
 
 TOLERANCE = 1e-5  # relative L2
 SHAPE = (3, 4, 2, 4, 6)
@@ -42,7 +42,7 @@ def step() -> Step:
     student = Said("input:student", EARLIER)
     teacher = Said("input:teacher_cond", "input:teacher_uncond")
     return Step(
-        Part(seed=0, step=0, size=3),
+        MicroBatch(seed=0, step=0, size=3),
         Models(student, teacher, nn.Identity()),
         GRID,
         GRID.noisy(rnd("input:latents", SHAPE), rnd("input:noise", SHAPE), t),
@@ -63,8 +63,8 @@ def test_one_step_of_consistency_distillation(step):
 
 
 def test_the_grid_holds_the_originals_timesteps():
-    places = (torch.tensor([0, 20, 49]) + 0.5) / 50
-    drawn = draw_timesteps(places, GRID)
+    u = (torch.tensor([0, 20, 49]) + 0.5) / 50
+    drawn = draw_timesteps(u, GRID)
     assert drawn.tolist() == golden("l_train_lcd_step")["start_timesteps"].tolist()
 
 

@@ -24,13 +24,13 @@ import torch
 
 from hummingbird_core.lora.layers import inject_lora, new_lora
 from hummingbird_core.training.data.batch import batch_of
-from hummingbird_core.training.data.nano_clips import WorldClips
+from hummingbird_core.training.data.nano_clips import NanoClips
 from hummingbird_core.training.distillation.losses import Consistency, OutputKD
 from hummingbird_core.training.distillation.noise import NoiseConfig
 from hummingbird_core.training.distillation.stage import DistillationLoss
 from hummingbird_core.training.distillation.step import Models, Step, draw_step
 from hummingbird_core.training.loop.config import TrainConfig
-from hummingbird_core.training.loop.micro_batch import Part
+from hummingbird_core.training.loop.micro_batch import MicroBatch
 from hummingbird_core.training.loop.modules import freeze
 from hummingbird_core.training.loop.trainer import train
 from hummingbird_core.training.nano.text import build_text_encoder
@@ -50,12 +50,12 @@ GRID = NoiseConfig(timesteps="grid", guidance=(1.0, 9.0))
 OWN = NoiseConfig(samples="student", guidance=(1.0, 9.0))
 STAGE_1 = NoiseConfig(guidance=(11.0, 11.0), latent_scale=True)
 FRAMES = 3
-PART = Part(seed=0, step=0, size=2)
+MICRO_BATCH = MicroBatch(seed=0, step=0, size=2)
 
 
-def a_step(models=None, settings=GRID, part=PART) -> Step:
+def a_step(models=None, settings=GRID, micro_batch=MICRO_BATCH) -> Step:
     models = models or tiny_models()
-    return draw_step(part, batch_of(WorldClips(FRAMES), part), models, settings)
+    return draw_step(micro_batch, batch_of(NanoClips(FRAMES), micro_batch), models, settings)
 
 
 def tiny_models(teacher: UNetConfig = TEACHER, student: UNetConfig = STUDENT) -> Models:
@@ -72,7 +72,7 @@ def tiny_models(teacher: UNetConfig = TEACHER, student: UNetConfig = STUDENT) ->
 
 def tiny_loss(models: Models, noise: NoiseConfig = GRID, **objectives) -> DistillationLoss:
     objectives = objectives or {"output_kd": OutputKD(), "consistency": Consistency()}
-    return DistillationLoss(WorldClips(num_frames=3), models, objectives, noise)
+    return DistillationLoss(NanoClips(num_frames=3), models, objectives, noise)
 
 
 def run(
@@ -94,9 +94,9 @@ def run(
         inject_lora(models.student, new_lora(models.student, 2, 2.0, generator))
     loss = tiny_loss(models, OWN, output_kd=OutputKD()) if own else tiny_loss(models)
 
-    def mortal_loss(part: Part) -> dict[str, torch.Tensor]:
-        terms = loss(part)
-        if part.step == kill_at:
+    def mortal_loss(micro_batch: MicroBatch) -> dict[str, torch.Tensor]:
+        terms = loss(micro_batch)
+        if micro_batch.step == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         return terms
 

@@ -33,8 +33,8 @@ def run(args: argparse.Namespace) -> None:
     """Train, and print the file's name."""
     recipe = stage_recipe(args, "distil")
     from ...training.distillation.distil import distil
-    from ...training.loop.distributed import connect
+    from ...training.loop.distributed import distributed_state
 
     path = distil(args.teacher, args.student, args.data, recipe, args.output, args.latents)
-    if connect().is_main_process:
+    if distributed_state().is_main_process:
         print(f"wrote {path}")

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from ...pipeline import HummingbirdPipeline
-    from ...training.loop.distributed import connect
+    from ...training.loop.distributed import distributed_state
     from ...training.lora.finetune import finetune_lora
 
     pipe = HummingbirdPipeline.from_pretrained(args.model, device="cpu", dtype=torch.float32)
@@ -74,6 +74,6 @@ def run(args: argparse.Namespace) -> None:
     trigger = (args.trigger or "").strip()
     settings = replace(LoRAFinetuneConfig.usual(pipe.trained), trigger=trigger, **given)
     lora = finetune_lora(args.source, pipe, args.output, settings, overwrite=args.overwrite)
-    if connect().is_main_process:
+    if distributed_state().is_main_process:
         print(f"{len(lora.weights)} layers, rank {lora.rank}")
         print(f"wrote {args.output}")

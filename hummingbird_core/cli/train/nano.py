@@ -36,12 +36,12 @@ def run(args: argparse.Namespace) -> None:
     """Run all unfinished stages, and print the files' names."""
     import shutil
 
-    from ...training.loop.distributed import connect
+    from ...training.loop.distributed import distributed_state
     from ...training.nano.build import make_nano
 
     given = {stage: getattr(args, f"{stage}_steps") for stage in STAGES}
     files = make_nano(args.folder, {stage: n for stage, n in given.items() if n is not None})
-    if not connect().is_main_process:
+    if not distributed_state().is_main_process:
         return
     for file in files:
         if args.output and args.output.resolve() != args.folder.resolve():

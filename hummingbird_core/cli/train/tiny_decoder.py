@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     from ...hub.local import BUILT_IN, resolve_model
     from ...nano.world.world import single_frames
     from ...training.data.single_frames import open_frames
-    from ...training.loop.distributed import connect
+    from ...training.loop.distributed import distributed_state
     from ...training.loop.modules import freeze
     from ...training.tiny_decoder.distil import (
         distil_decoder,
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     small = prune_decoder(full, args.divisor, args.layers)
     freeze(full, settings.precision)
     small = distil_decoder(full, small, frames, settings, args.folder)
-    if not connect().is_main_process:
+    if not distributed_state().is_main_process:
         return
     quality = psnr_against(full, small, pictures)
     # Decoders of models that are not ours stay under the licence of the source model.

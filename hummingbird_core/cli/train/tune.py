@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     """Train, and print the files' names."""
     recipe = stage_recipe(args, "tune")
     from ...training.distillation.tune import tune
-    from ...training.loop.distributed import connect
+    from ...training.loop.distributed import distributed_state
 
     files = tune(
         args.teacher,
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         args.latents,
         merge=args.merge,
     )
-    if connect().is_main_process:
+    if distributed_state().is_main_process:
         for path in (files.lora, files.peft, files.model):
             if path:
                 print(f"wrote {path}")

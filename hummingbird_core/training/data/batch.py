@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..loop.micro_batch import Part
+from ..loop.micro_batch import MicroBatch
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class ClipSource(Protocol):
         ...
 
 
-def batch_of(clips: ClipSource, part: Part) -> ClipBatch:
+def batch_of(clips: ClipSource, micro_batch: MicroBatch) -> ClipBatch:
     """The clips of a part of a step."""
-    return clips.batch(part.step, size=part.size, rank=part.index, world_size=part.count)
+    return clips.batch(
+        micro_batch.step,
+        size=micro_batch.size,
+        rank=micro_batch.index,
+        world_size=micro_batch.count,
+    )

@@ -35,7 +35,7 @@ from ...engines.journal import Journal, read_journal
 from ...errors import InputError, NumericalError
 from ...files import atomic_write
 from ...vae.codec import encode_posterior
-from ..loop.distributed import connect
+from ..loop.distributed import distributed_state
 from .clip_reading import FrameConfig, read_frames, to_video
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def cache_latents(
         OutputError: the cache cannot be written, or another run is writing to it.
         NumericalError: the VAE gave NaN or infinity.
     """
-    state = connect()
+    state = distributed_state()
     folder = folder / cache_key(vae, settings)
     share = Share(state.process_index, state.num_processes)
     encode_share(videos, vae, folder, settings, share, max_gigabytes)

@@ -18,7 +18,7 @@ FPS_RANGE = (6.0, 12.0)  # of 16 frames
 
 
 @dataclass(frozen=True)
-class WorldClips:
+class NanoClips:
     """A `ClipSource` of the built-in model's world, with the latents that its VAE stands for.
 
     Attributes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import InputError
-from ..loop.distributed import connect
+from ..loop.distributed import distributed_state
 from ..loop.student_file import write_student
 from .recipe import Recipe
 from .stage import load_student, load_teacher, train_student
@@ -51,7 +51,7 @@ def distil(
     fresh = load_student(student, models, recipe)
     trained = train_student("distil", fresh, student, models, data, recipe, folder, latents)
     destination = folder / "student.safetensors"
-    if connect().is_main_process:
+    if distributed_state().is_main_process:
         # A sharded student can't be read as a whole: the weights go into a fresh one.
         result = load_student(student, models, recipe)
         result.load_state_dict(trained, strict=False)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...devices import DTYPES
 from ...files import atomic_write
-from ..loop.distributed import connect
+from ..loop.distributed import distributed_state
 from ..loop.modules import freeze
 from ..loop.progress import read_losses
 from ..rewards.base import Reward
@@ -52,7 +52,9 @@ class HeldOutMetric:
         """Asks everyone about black videos: what they can't read shows before training."""
         if not prompts:
             return
-        black = -torch.ones(len(prompts), 3, 2, TRIED_SIZE, TRIED_SIZE, device=connect().device)
+        black = -torch.ones(
+            len(prompts), 3, 2, TRIED_SIZE, TRIED_SIZE, device=distributed_state().device
+        )
         for reward in (*(r.reward for r in self.rewards), self.held_out):
             judge(reward, black, prompts)
 
@@ -86,7 +88,9 @@ def make_held_out_metric(
         freeze(held_out, recipe.training.precision)
     judging = HeldOutMetric(path, rewards, held_out)
     precision = recipe.training.precision
-    with torch.autocast(connect().device.type, DTYPES[precision], enabled=precision != "fp32"):
+    with torch.autocast(
+        distributed_state().device.type, DTYPES[precision], enabled=precision != "fp32"
+    ):
         judging.try_on(list(settings.prompts))
     return judging
 

@@ -79,7 +79,7 @@ class Objective(ABC):
 
     def __call__(self, step: Step) -> Tensor:
         """The weighted loss; 0 in a process that computes other objectives."""
-        if self.processes and step.part.process not in self.processes:
+        if self.processes and step.micro_batch.process not in self.processes:
             return nothing(step)
         return self.weight * self.loss(step)
 
@@ -185,7 +185,7 @@ class RewardFeedback(Objective):
         ]
         if not chosen:
             return nothing(step)
-        generator = step.part.step_generator()
+        generator = step.micro_batch.step_generator()
         frames = self.reward.frames_needed(step.sample.shape[2], generator)
         video = decode_for_reward(self.vae, step.value[chosen], frames, self.chunk)
         scores = self.reward(video, [step.captions[n] for n in chosen], generator)
@@ -197,7 +197,7 @@ def weighted_terms(objectives: Mapping[str, Objective], step: Step) -> dict[str,
     return {
         name: objective(step)
         for name, objective in objectives.items()
-        if objective.is_due(step.part.step)
+        if objective.is_due(step.micro_batch.step)
     }
 
 

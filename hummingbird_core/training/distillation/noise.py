@@ -75,49 +75,49 @@ class NoiseConfig:
         return noisy_sample(clean, noise, t) if self.pure_last_step else add_noise(clean, noise, t)
 
 
-def draw_timesteps(places: Tensor, settings: NoiseConfig) -> Tensor:
-    """Timesteps of noisy clips, for numbers `places` `[B]` evenly spread over 0 to below 1."""
+def draw_timesteps(u: Tensor, settings: NoiseConfig) -> Tensor:
+    """Timesteps of noisy clips, for numbers `u` `[B]` evenly spread over 0 to below 1."""
     share = settings.sampling_share
-    others = _timesteps(_stretched(places - share, 1 - share), settings.timesteps)
+    others = _timesteps(_stretched(u - share, 1 - share), settings.timesteps)
     if not share:
         return others
-    own = sampling_timesteps(_stretched(places, share), settings.sampling_steps)
-    return torch.where(places < share, own, others)
+    own = sampling_timesteps(_stretched(u, share), settings.sampling_steps)
+    return torch.where(u < share, own, others)
 
 
-def _stretched(places: Tensor, length: float) -> Tensor:
+def _stretched(u: Tensor, length: float) -> Tensor:
     """Numbers in 0..length to 0..1; those outside to its ends."""
-    return (places / length).clamp(0, BELOW_ONE)
+    return (u / length).clamp(0, BELOW_ONE)
 
 
-def _timesteps(places: Tensor, kind: str) -> Tensor:
+def _timesteps(u: Tensor, kind: str) -> Tensor:
     if kind == "grid":
-        return grid_timesteps(places)
-    return uniform_timesteps(into_bins(places) if kind == "slots" else places)
+        return grid_timesteps(u)
+    return uniform_timesteps(into_bins(u) if kind == "slots" else u)
 
 
-def uniform_timesteps(places: Tensor) -> Tensor:
+def uniform_timesteps(u: Tensor) -> Tensor:
     """Timesteps 0 to 999, `[B]`, for numbers from 0 to 1."""
-    return (TRAIN_TIMESTEPS * places).long().clamp(max=LAST_STEP)
+    return (TRAIN_TIMESTEPS * u).long().clamp(max=LAST_STEP)
 
 
-def grid_timesteps(places: Tensor, low: int = 0, high: int = CONSISTENCY_GRID) -> Tensor:
+def grid_timesteps(u: Tensor, low: int = 0, high: int = CONSISTENCY_GRID) -> Tensor:
     """Timesteps low, ..., high - 1 of the consistency grid, `[B]`, for numbers in 0..1."""
-    index = low + ((high - low) * places).long()
+    index = low + ((high - low) * u).long()
     return GRID_STRIDE * (index + 1) - 1
 
 
-def sampling_timesteps(places: Tensor, steps: int) -> Tensor:
+def sampling_timesteps(u: Tensor, steps: int) -> Tensor:
     """Timesteps of so many sampling steps, `[B]`, for numbers in 0..1; from the noisiest on."""
-    return consistency_timesteps(steps).to(places.device)[(steps * places).long()]
+    return consistency_timesteps(steps).to(u.device)[(steps * u).long()]
 
 
-def into_bins(places: Tensor) -> Tensor:
+def into_bins(u: Tensor) -> Tensor:
     """Numbers evenly spread over 0..1, moved into `TIMESTEP_BINS`."""
     # By the number itself, not dealt out by a clip's place in the batch: a process with few clips
     # would never see the slots that it does not reach.
-    slots = torch.tensor(TIMESTEP_BINS, device=places.device)
-    scaled = len(TIMESTEP_BINS) * places
+    slots = torch.tensor(TIMESTEP_BINS, device=u.device)
+    scaled = len(TIMESTEP_BINS) * u
     low, high = slots[scaled.long().clamp(max=len(TIMESTEP_BINS) - 1)].unbind(-1)
     return low + (high - low) * scaled.frac()
 

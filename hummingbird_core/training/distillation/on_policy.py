@@ -20,14 +20,14 @@ from .noise import sampling_timesteps
 
 
 def rollout(
-    student: HummingbirdUNet, noises: Tensor, places: Tensor, conditions: Conditions, told: bool
+    student: HummingbirdUNet, noises: Tensor, u: Tensor, conditions: Conditions, told: bool
 ) -> tuple[Tensor, Tensor]:
     """Where the student's own consistency sampling is after some of its steps; no gradient.
 
     Args:
         student: not changed; asked as it is used, without dropout.
         noises: `[B, steps, 4, T, h, w]`: where it starts, then what each step adds.
-        places: numbers `[B]` in 0..1, from which clips that have taken no step yet to those that
+        u: numbers `[B]` in 0..1, from which clips that have taken no step yet to those that
             have taken all but the last.
         conditions: of the clips.
         told: whether the student is told its guidance.
@@ -36,7 +36,7 @@ def rollout(
         samples `[B, 4, T, h, w]` and their timesteps `[B]`.
     """
     steps = noises.shape[1]
-    t_end = sampling_timesteps(places, steps).to(noises.device)
+    t_end = sampling_timesteps(u, steps).to(noises.device)
     sample = noises[:, 0]
     with _as_used(student):
         for i, (t, t_next) in enumerate(pairwise(consistency_timesteps(steps).tolist())):

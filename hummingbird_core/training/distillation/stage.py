@@ -18,9 +18,9 @@ from ...text.encoder import TextEncoder
 from ...unet.model import PRESETS, HummingbirdUNet, UNetConfig
 from ..data.batch import ClipSource, batch_of
 from ..data.clip_sources import Mixture, open_clips
-from ..data.nano_clips import NANO_WORLD, WorldClips
-from ..loop.distributed import connect
-from ..loop.micro_batch import Part
+from ..data.nano_clips import NANO_WORLD, NanoClips
+from ..loop.distributed import distributed_state
+from ..loop.micro_batch import MicroBatch
 from ..loop.modules import freeze, set_dropout
 from ..loop.state import full_state_dict, state_path
 from ..loop.trainer import train
@@ -54,16 +54,16 @@ class Teacher:
 
 @dataclass(frozen=True)
 class DistillationLoss:
-    """The loss of one part of a step: a batch of clips, and what the objectives say of it."""
+    """The loss of one micro-batch: a batch of clips, and the objectives on it."""
 
     clips: ClipSource
     models: Models
     objectives: Mapping[str, Objective]
     noise: NoiseConfig
 
-    def __call__(self, part: Part) -> dict[str, Tensor]:
-        batch = batch_of(self.clips, part).to(connect().device)
-        step = draw_step(part, batch, self.models, self.noise)
+    def __call__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
+        batch = batch_of(self.clips, micro_batch).to(distributed_state().device)
+        step = draw_step(micro_batch, batch, self.models, self.noise)
         return weighted_terms(self.objectives, step)
 
 
@@ -138,7 +138,7 @@ def train_student(
     """
     _check_world(teacher, data, recipe)
     _check_guidance(student, recipe)
-    is_main = connect().is_main_process
+    is_main = distributed_state().is_main_process
     record = _record(name, origin, teacher, data, folder)
     if is_main:
         record.check(recipe)
@@ -148,7 +148,7 @@ def train_student(
         student, teacher.unet, teacher.text_encoder, _kept_blocks(student, teacher, recipe)
     )
     objectives = make_objectives(recipe, teacher.vae)
-    check_objectives(objectives, connect().num_processes, recipe.training.sharding)
+    check_objectives(objectives, distributed_state().num_processes, recipe.training.sharding)
     judging = make_held_out_metric(recipe, objectives, folder / "judge.jsonl")
     clips = open_data(data, teacher.vae, recipe, latents or folder / "latents")
     validation = Validation(
@@ -191,7 +191,7 @@ def open_data(data: str | Path, vae: AutoencoderKL, recipe: Recipe, cache: Path)
 
     def clips_of(length: int) -> ClipSource:
         if is_world(data):
-            return WorldClips(length, seed, settings.caption_dropout)
+            return NanoClips(length, seed, settings.caption_dropout)
         clips = settings.clips(length, seed)
         limit = settings.max_gigabytes
         return open_clips(data, vae, cache, settings.frames, clips, max_gigabytes=limit)

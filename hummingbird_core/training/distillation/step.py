@@ -20,7 +20,7 @@ from ...sampling.schedule import predict_x0, rescale_latents
 from ...text.encoder import TextEncoder
 from ...unet.model import HummingbirdUNet
 from ..data.batch import ClipBatch
-from ..loop.micro_batch import Part
+from ..loop.micro_batch import MicroBatch
 from .guidance import Conditions, guided_prediction, predict
 from .noise import NoiseConfig, draw_timesteps, noise_between
 from .on_policy import rollout
@@ -62,7 +62,7 @@ class Step:
     """What the objectives share.
 
     Attributes:
-        part: of which step this is a part.
+        micro_batch: of which step this is a part.
         models: student and teacher.
         settings: of the noise.
         sample: noisy latents `[B, 4, T, h, w]`, what both models see.
@@ -71,7 +71,7 @@ class Step:
         captions: B of them.
     """
 
-    part: Part
+    micro_batch: MicroBatch
     models: Models
     settings: NoiseConfig
     sample: Tensor
@@ -149,21 +149,25 @@ class Step:
         return noise_between(clamp_to_range(predict_x0(sample, eps, t)), sample, t)
 
 
-def draw_step(part: Part, batch: ClipBatch, models: Models, settings: NoiseConfig) -> Step:
+def draw_step(
+    micro_batch: MicroBatch, batch: ClipBatch, models: Models, settings: NoiseConfig
+) -> Step:
     """Draws noise, timestep and guidance of every clip from the clip's own generator."""
     device, shape = batch.latents.device, batch.latents.shape[1:]
     is_own = settings.samples == "student"
-    noise, numbers = part.draw((settings.sampling_steps, *shape) if is_own else shape, 2, device)
-    places, strengths = numbers
+    noise, numbers = micro_batch.draw(
+        (settings.sampling_steps, *shape) if is_own else shape, 2, device
+    )
+    u, strengths = numbers
     low, high = settings.guidance
     conditions = _conditions(models, batch, low + (high - low) * strengths)
     if is_own:
         told = settings.tells_guidance
-        sample, t = rollout(models.student, noise, places, conditions, told)
+        sample, t = rollout(models.student, noise, u, conditions, told)
     else:
-        t = draw_timesteps(places, settings)
+        t = draw_timesteps(u, settings)
         sample = settings.noisy(batch.latents, noise, t)
-    return Step(part, models, settings, sample, t, conditions, batch.captions)
+    return Step(micro_batch, models, settings, sample, t, conditions, batch.captions)
 
 
 @torch.no_grad()

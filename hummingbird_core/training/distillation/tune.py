@@ -16,7 +16,7 @@ from ...devices import DTYPES
 from ...lora.layers import lora_from_peft, new_lora
 from ...lora.merge import LoRA, merge_lora, save_lora
 from ...unet.model import HummingbirdUNet
-from ..loop.distributed import connect
+from ..loop.distributed import distributed_state
 from ..loop.modules import add_lora
 from ..loop.student_file import write_student
 from .recipe import Recipe
@@ -73,7 +73,7 @@ def tune(
         peft=folder / "lora-peft" if recipe.lora else None,
         model=folder / "student.safetensors" if merge or not recipe.lora else None,
     )
-    if connect().is_main_process:
+    if distributed_state().is_main_process:
         _write(files, _with_weights(student, models, recipe, trained), student, models, recipe)
     return files
 

@@ -76,7 +76,7 @@ class TrainConfig:
         cosine = 0.5 * (1 + math.cos(math.pi * done))
         return self.learning_rate * (LAST_RATE + (1 - LAST_RATE) * cosine)
 
-    def part_size(self, processes: int) -> int:
+    def micro_batch_size(self, processes: int) -> int:
         """Clips that each of so many processes computes at once.
 
         Raises:

@@ -25,7 +25,7 @@ MAX_WAIT = timedelta(days=2)
 ACCELERATE_NAMES = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
 
 
-def connect() -> PartialState:
+def distributed_state() -> PartialState:
     """This process among those that train together: its device, its number, how many there are.
 
     Frozen models that training uses belong on the same device.
@@ -53,13 +53,13 @@ def connect() -> PartialState:
 
 
 def make_accelerator(settings: TrainConfig) -> Accelerator:
-    """What runs a training loop in the precision asked for, with the processes of `connect`.
+    """Return what runs a training loop in `settings.precision`, over all processes.
 
     Raises:
         MissingPackageError: accelerate is not installed.
         InputError: device or number of processes don't allow the precision or sharding.
     """
-    state = connect()
+    state = distributed_state()
     from accelerate import Accelerator
 
     try:

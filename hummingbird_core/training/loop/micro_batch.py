@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Part:
+class MicroBatch:
     """The share of a step's batch that one process computes at once.
 
     Attributes:
@@ -37,7 +37,7 @@ class Part:
 
     @property
     def clip_numbers(self) -> range:
-        """The places of this part's clips in the batch of the step."""
+        """The indices of this micro-batch's clips in the batch of the step."""
         return range(self.index * self.size, (self.index + 1) * self.size)
 
     @property
@@ -59,10 +59,10 @@ class Part:
         """
         generators = self.clip_generators()
         noise = torch.stack([torch.randn(tuple(shape), generator=g) for g in generators])
-        places = torch.stack([torch.rand(numbers, generator=g) for g in generators], dim=1)
-        return noise.to(device), places.to(device)
+        u = torch.stack([torch.rand(numbers, generator=g) for g in generators], dim=1)
+        return noise.to(device), u.to(device)
 
-    def wider(self, factor: int) -> Part:
+    def wider(self, factor: int) -> MicroBatch:
         """The same place in a batch of so many times more clips."""
         return replace(self, size=factor * self.size)
 

@@ -9,7 +9,7 @@ from ...devices import DTYPES
 from ...lora.layers import inject_lora
 from ...lora.merge import LoRA
 from ...unet.model import HummingbirdUNet
-from .distributed import connect
+from .distributed import distributed_state
 
 
 def freeze(module: nn.Module, precision: str) -> None:
@@ -19,7 +19,7 @@ def freeze(module: nn.Module, precision: str) -> None:
     """
     module.eval().requires_grad_(False)
     # Not diffusers' own `to`, which warns of layers to keep in fp32, and then names none.
-    nn.Module.to(module, connect().device, DTYPES[precision])
+    nn.Module.to(module, distributed_state().device, DTYPES[precision])
 
 
 def set_dropout(module: nn.Module, probability: float) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SHOWN = 4  # numbers beside the bar; the files have all
 
 
-class Progress:
+class StepReporter:
     """Reports the numbers of each step.
 
     Args:
@@ -57,11 +57,11 @@ class Progress:
 
 
 @contextmanager
-def progress(
+def report_steps(
     folder: Path, name: str, first: int, steps: int, *, enabled: bool
-) -> Iterator[Progress | None]:
-    """A `Progress` that is closed in the end; None for processes that are to keep silent."""
-    reporter = Progress(folder, name, first, steps) if enabled else None
+) -> Iterator[StepReporter | None]:
+    """A `StepReporter` that is closed in the end; None for processes that are to keep silent."""
+    reporter = StepReporter(folder, name, first, steps) if enabled else None
     try:
         yield reporter
     finally:

@@ -26,14 +26,14 @@ from ...errors import InputError, NumericalError
 from .config import TrainConfig
 from .distributed import distribute, make_accelerator, no_sync
 from .ema import EMA
-from .micro_batch import Part
+from .micro_batch import MicroBatch
 from .optimizers import make_optimizer
-from .progress import progress
+from .progress import report_steps
 from .state import TrainingState, state_path
 
 Model = TypeVar("Model", bound=nn.Module)
 # The named terms of a part's loss, each a mean over its clips; their sum is minimised.
-Loss = Callable[[Part], dict[str, Tensor]]
+Loss = Callable[[MicroBatch], dict[str, Tensor]]
 Validate = Callable[[int], None]  # is told how many steps are done
 
 MAX_BAD_STEPS = 20  # in a row; fp16 has a few while it looks for its loss scale
@@ -53,7 +53,7 @@ def train(
     Args:
         name: of the stage, for its files and its progress bar.
         model: what to train; parameters that need no gradient are left alone.
-        loss: computes the terms of one part of a step's batch. Everything random in it comes from
+        loss: computes the terms of one micro-batch of a step. Everything random in it comes from
             the part, or from torch's global generators, which are seeded for each part.
         settings: steps, learning rate, precision and so on.
         folder: gets `NAME.state.pt`, `NAME.losses.jsonl` and TensorBoard's files.
@@ -83,8 +83,8 @@ class Trainer(Generic[Model]):
         self.name, self.model, self.loss = name, model, loss
         self.settings, self.folder = settings, folder
         self.accelerator = make_accelerator(settings)
-        self.part_size = settings.part_size(self.accelerator.num_processes)
-        self.enclosed = distribute(self.accelerator, ForwardWrapper(model), settings)
+        self.micro_batch_size = settings.micro_batch_size(self.accelerator.num_processes)
+        self.wrapped = distribute(self.accelerator, ForwardWrapper(model), settings)
         # Only now are the parameters those of the device, or of this process's share.
         optimizer = make_optimizer((p for p in model.parameters() if p.requires_grad), settings)
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
@@ -101,8 +101,8 @@ class Trainer(Generic[Model]):
         self.model.train()
         with (
             fork_rng(self.accelerator.device),
-            deferred_ctrl_c() as stop,
-            progress(self.folder, self.name, first, steps, enabled=self._is_main) as reporter,
+            graceful_interrupt() as stop,
+            report_steps(self.folder, self.name, first, steps, enabled=self._is_main) as reporter,
         ):
             if first == 0:
                 self._validate(validate, 0)
@@ -152,32 +152,34 @@ class Trainer(Generic[Model]):
 
     def _accumulate_gradients(self, step: int) -> dict[str, Tensor | float]:
         processes = self.accelerator.num_processes
-        count = self.settings.batch // self.part_size
+        count = self.settings.batch // self.micro_batch_size
         rounds = count // processes
         sums: Counter[str] = Counter()
         for turn in range(rounds):
             process = self.accelerator.process_index
             index = turn * processes + process
-            part = Part(self.settings.seed, step, index, count, self.part_size, process)
+            micro_batch = MicroBatch(
+                self.settings.seed, step, index, count, self.micro_batch_size, process
+            )
             with self._exchange(is_last=turn + 1 == rounds):
-                for name, term in self._backward(part, rounds).items():
+                for name, term in self._backward(micro_batch, rounds).items():
                     sums[name] += term  # type: ignore[assignment]
         return dict(sums)
 
-    def _backward(self, part: Part, rounds: int) -> dict[str, Tensor]:
+    def _backward(self, micro_batch: MicroBatch, rounds: int) -> dict[str, Tensor]:
         """Adds a part's gradients to those of the weights; returns its terms."""
-        torch.manual_seed(part.layer_seed)
+        torch.manual_seed(micro_batch.layer_seed)
         with self.accelerator.autocast():
-            terms = self.enclosed(lambda: self.loss(part))
+            terms = self.wrapped(lambda: self.loss(micro_batch))
         self.accelerator.backward(torch.stack(list(terms.values())).sum() / rounds)
         return {name: term.detach() / rounds for name, term in terms.items()}
 
     def _exchange(self, is_last: bool) -> AbstractContextManager[None]:
-        return nullcontext() if is_last else no_sync(self.enclosed)
+        return nullcontext() if is_last else no_sync(self.wrapped)
 
     def _clip_gradients(self) -> float:
         longest = self.settings.clip_norm or math.inf
-        norm = self.accelerator.clip_grad_norm_(self.enclosed.parameters(), longest)
+        norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), longest)
         return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
     def _mean_over_processes(self, numbers: dict[str, Tensor | float]) -> dict[str, float]:
@@ -202,7 +204,7 @@ class Trainer(Generic[Model]):
         self.model.eval()
         average = self.ema.in_model() if self.ema else nullcontext()
         with average, torch.no_grad(), self.accelerator.autocast():
-            self.enclosed(lambda: validate(done))
+            self.wrapped(lambda: validate(done))
         self.model.train()
         if self.accelerator.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()  # what is reported is what steps need
@@ -238,7 +240,7 @@ def fork_rng(device: torch.device) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def deferred_ctrl_c() -> Iterator[threading.Event]:
+def graceful_interrupt() -> Iterator[threading.Event]:
     """Gives an event that the first Ctrl-C sets; only the second one raises KeyboardInterrupt.
 
     In the middle of a step weights, averages and optimizer don't belong together, and the other

@@ -36,7 +36,7 @@ from ..data.clip_reading import FrameConfig
 from ..data.clip_sources import CachedClips, Mixture
 from ..data.latent_cache import CachedClip, cache_latents
 from ..loop.config import TrainConfig
-from ..loop.distributed import connect
+from ..loop.distributed import distributed_state
 from ..loop.modules import add_lora, set_dropout
 from ..loop.trainer import Loss, train
 from .losses import Captions, StudentLoss, TeacherLoss
@@ -123,7 +123,7 @@ def finetune_lora(
     loss = make_loss(pipe.unet, text_encoder, clips, settings)
     _add_lora(pipe.unet, settings, only_pictures=all(clip.num_frames == 1 for clip in clips))
     lora = lora_from_peft(train(name, pipe.unet, loss, _train_settings(settings), folder))
-    if connect().is_main_process:
+    if distributed_state().is_main_process:
         save_lora(lora, output, overwrite=overwrite)
     return lora
 
@@ -155,7 +155,7 @@ def read_style(
             "in .txt files beside the clips"
         )
     frames = FrameConfig(settings.height, settings.width)
-    vae.to(connect().device)
+    vae.to(distributed_state().device)
     clips = cache_latents(videos, vae, cache, frames).clips
     vae.to("cpu")
     if not clips:
@@ -173,7 +173,7 @@ def make_loss(
     is_student = unet.config.guidance_embedding
     sources = open_style(clips, settings, 0.0 if is_student else CAPTION_DROPOUT)
     mixture = Mixture([(source, len(source.clips)) for source in sources], settings.seed)
-    encoder.to(connect().device)
+    encoder.to(distributed_state().device)
     captions = Captions.of(encoder, [clip.caption for clip in clips], settings.trigger)
     encoder.to("cpu")
     if is_student:
@@ -211,7 +211,7 @@ def open_style(
 def _add_lora(unet: HummingbirdUNet, settings: LoRAFinetuneConfig, *, only_pictures: bool) -> None:
     """Freezes the U-Net and puts a new LoRA beside its layers."""
     unet.requires_grad_(False)
-    unet.gradient_checkpointing = connect().device.type != "cpu"
+    unet.gradient_checkpointing = distributed_state().device.type != "cpu"
     set_dropout(unet, 0.0)
     generator = torch.Generator().manual_seed(settings.seed)
     lora = new_lora(unet, settings.rank, settings.rank, generator)
@@ -252,6 +252,6 @@ def _train_settings(settings: LoRAFinetuneConfig) -> TrainConfig:
 
 
 def _precision() -> Precision:
-    if connect().device.type != "cuda":
+    if distributed_state().device.type != "cuda":
         return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"

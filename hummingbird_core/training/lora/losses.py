@@ -29,13 +29,13 @@ from ..data.batch import ClipBatch, ClipSource, batch_of
 from ..distillation.guidance import Conditions, predict
 from ..distillation.losses import pseudo_huber
 from ..distillation.noise import LAST_STEP, grid_timesteps, noisy_sample, uniform_timesteps
-from ..loop.micro_batch import Part
+from ..loop.micro_batch import MicroBatch
 
 GUIDANCE_RANGE = (5.0, 9.0)  # of w: all students know it (5 to 15 at full size, 1 to 9 nano)
 NEXT = (24, 44)  # of the grid, t = 499 to 879: where 2 to 8 sampling steps go from the last one
 KEEP_FPS = 8.0  # of videos that the model makes up itself
 
-Lesson = Callable[[Part, ClipBatch], dict[str, Tensor]]
+Lesson = Callable[[MicroBatch, ClipBatch], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,15 @@ class TeacherLoss:
     clips: ClipSource
     captions: Captions
 
-    def __call__(self, part: Part) -> dict[str, Tensor]:
-        batch = read_batch(self.clips, part, self.captions)
+    def __call__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
+        batch = read_batch(self.clips, micro_batch, self.captions)
         context = self.captions.embed(batch.captions)
-        noise, (places,) = part.draw(batch.latents.shape[1:], 1, batch.latents.device)
-        t = uniform_timesteps(places)
+        noise, (u,) = micro_batch.draw(batch.latents.shape[1:], 1, batch.latents.device)
+        t = uniform_timesteps(u)
         scaled = self.unet.config.preset == "videocrafter2"
         latents = scale_latents(batch.latents, t) if scaled else batch.latents
         sample = add_noise(latents, noise, t)
-        if self.captions.trigger and part.step % 3 == 2:
+        if self.captions.trigger and micro_batch.step % 3 == 2:
             plain = self.captions.embed(batch.captions, with_trigger=False)
             with torch.no_grad(), without_lora(self.unet):
                 target = self.unet(sample, t, plain, fps=batch.fps).float()
@@ -119,22 +119,22 @@ class StudentLoss:
     captions: Captions
     num_frames: int
 
-    def __call__(self, part: Part) -> dict[str, Tensor]:
+    def __call__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
         lessons: list[Lesson] = [self._learn, self._refine, self._learn]
         if self.captions.trigger:
             lessons.append(self._keep)
-        batch = read_batch(self.clips, part, self.captions)
-        return lessons[part.step % len(lessons)](part, batch)
+        batch = read_batch(self.clips, micro_batch, self.captions)
+        return lessons[micro_batch.step % len(lessons)](micro_batch, batch)
 
-    def _learn(self, part: Part, batch: ClipBatch) -> dict[str, Tensor]:
-        noise, draws = part.draw(batch.latents.shape[1:], 2, batch.latents.device)
+    def _learn(self, micro_batch: MicroBatch, batch: ClipBatch) -> dict[str, Tensor]:
+        noise, draws = micro_batch.draw(batch.latents.shape[1:], 2, batch.latents.device)
         conditions = self._conditions(self.captions.embed(batch.captions), batch.fps, draws[0])
         t = grid_timesteps(draws[1])
         value = self._value(noisy_sample(batch.latents, noise, t), t, conditions)
         return {"learn": pseudo_huber(value, batch.latents)}
 
-    def _refine(self, part: Part, batch: ClipBatch) -> dict[str, Tensor]:
-        start, noise, draws = self._draw_own(part, batch)
+    def _refine(self, micro_batch: MicroBatch, batch: ClipBatch) -> dict[str, Tensor]:
+        start, noise, draws = self._draw_own(micro_batch, batch)
         conditions = self._own_conditions(self.captions.embed(batch.captions), draws[0])
         last = torch.full((len(start),), LAST_STEP, device=start.device)
         value = self._value(start, last, conditions)
@@ -143,8 +143,8 @@ class StudentLoss:
             target = self._value(add_noise(value.detach(), noise, t), t, conditions)
         return {"refine": pseudo_huber(value, target)}
 
-    def _keep(self, part: Part, batch: ClipBatch) -> dict[str, Tensor]:
-        start, noise, draws = self._draw_own(part, batch)
+    def _keep(self, micro_batch: MicroBatch, batch: ClipBatch) -> dict[str, Tensor]:
+        start, noise, draws = self._draw_own(micro_batch, batch)
         plain = self.captions.embed(batch.captions, with_trigger=False)
         conditions = self._own_conditions(plain, draws[0])
         last = torch.full((len(start),), LAST_STEP, device=start.device)
@@ -159,26 +159,26 @@ class StudentLoss:
     def _value(self, sample: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
         return consistency_function(sample, predict(self.unet, sample, t, conditions).float(), t)
 
-    def _draw_own(self, part: Part, batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor]:
+    def _draw_own(self, micro_batch: MicroBatch, batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Noise to start from, noise for the way down, three numbers in 0..1 a clip."""
         channels, _, height, width = batch.latents.shape[1:]
         shape = (channels, 2 * self.num_frames, height, width)
-        noise, draws = part.draw(shape, 3, batch.latents.device)
+        noise, draws = micro_batch.draw(shape, 3, batch.latents.device)
         start, other = noise.chunk(2, dim=2)
         return start, other, draws
 
-    def _own_conditions(self, context: Tensor, places: Tensor) -> Conditions:
-        return self._conditions(context, torch.full_like(places, KEEP_FPS), places)
+    def _own_conditions(self, context: Tensor, u: Tensor) -> Conditions:
+        return self._conditions(context, torch.full_like(u, KEEP_FPS), u)
 
-    def _conditions(self, context: Tensor, fps: Tensor, places: Tensor) -> Conditions:
+    def _conditions(self, context: Tensor, fps: Tensor, u: Tensor) -> Conditions:
         low, high = GUIDANCE_RANGE
         null = self.captions.embed([""] * len(context))
-        return Conditions(context, null, fps, low + (high - low) * places)
+        return Conditions(context, null, fps, low + (high - low) * u)
 
 
-def read_batch(clips: ClipSource, part: Part, captions: Captions) -> ClipBatch:
+def read_batch(clips: ClipSource, micro_batch: MicroBatch, captions: Captions) -> ClipBatch:
     """The clips of a part, on the device of the captions' embeddings."""
-    return batch_of(clips, part).to(captions.embeddings[""].device)
+    return batch_of(clips, micro_batch).to(captions.embeddings[""].device)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...nano.latents import SCALING_FACTOR, picture_latents
 from ...nano.world.world import single_frames
 from ..loop.config import TrainConfig
-from ..loop.micro_batch import Part
+from ..loop.micro_batch import MicroBatch
 from ..loop.trainer import train
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ def train_vae(settings: TrainConfig, folder: Path) -> AutoencoderKL:
     """Trains encoder and decoder; neither waits for the other, since the latents are given."""
     vae = build_vae()
 
-    def loss(part: Part) -> dict[str, Tensor]:
-        frames = single_frames(part.clip_seeds).to(vae.device)
+    def loss(micro_batch: MicroBatch) -> dict[str, Tensor]:
+        frames = single_frames(micro_batch.clip_seeds).to(vae.device)
         latents = picture_latents(frames)
-        decoded = vae.decode(perturbed(latents, DECODER_NOISE, part)).sample
+        decoded = vae.decode(perturbed(latents, DECODER_NOISE, micro_batch)).sample
         posterior = vae.encode(frames[::ENCODED_SHARE]).latent_dist
         return {
             "reconstruction": _reconstruction_loss(decoded, frames),
@@ -66,9 +66,9 @@ def train_vae(settings: TrainConfig, folder: Path) -> AutoencoderKL:
     return train("vae", vae, loss, settings, folder)
 
 
-def perturbed(latents: Tensor, most: Tensor | float, part: Part) -> Tensor:
+def perturbed(latents: Tensor, most: Tensor | float, micro_batch: MicroBatch) -> Tensor:
     """Latents `[B, 4, h, w]` with noise, whose deviation is drawn up to `most` for each of them."""
-    noise, (shares,) = part.draw(latents.shape[1:], 1, latents.device)
+    noise, (shares,) = micro_batch.draw(latents.shape[1:], 1, latents.device)
     std = most * shares.reshape(-1, 1, 1, 1)  # [B] -> [B, 1, 1, 1]
     return latents + std * noise
 

@@ -30,7 +30,7 @@ from ..distillation.recipe import Recipe, read_recipe
 from ..distillation.stage import load_teacher
 from ..distillation.tune import tune
 from ..loop.config import TrainConfig
-from ..loop.distributed import connect
+from ..loop.distributed import distributed_state
 from ..pruning.rank_blocks import RankConfig, map_file, rank_blocks
 from .autoencoder import train_vae
 from .teacher import train_teacher
@@ -83,7 +83,7 @@ def make_nano(folder: Path, steps: Mapping[str, int]) -> tuple[Path, Path]:
     if not distilled.exists():
         recipe = _recipe("nano-distil", steps.get("student"))
         distil(teacher, "hummingbird-nano", NANO_WORLD, recipe, distilled.parent)
-        connect().wait_for_everyone()  # until the file is written
+        distributed_state().wait_for_everyone()  # until the file is written
     if not student.exists():
         make_student(student, teacher, distilled, steps.get("tuning"))
     return teacher, student
@@ -100,9 +100,9 @@ def make_teacher(file: Path, steps: Mapping[str, int]) -> None:
         text_encoder = train_text_encoder(_with_steps(TEXT, steps.get("text")), folder)
         torch.manual_seed(2)
         unet = train_teacher(text_encoder, _with_steps(TEACHER, steps.get("teacher")), folder)
-    if connect().is_main_process:
+    if distributed_state().is_main_process:
         save_model(file, unet, vae, text_encoder)
-    connect().wait_for_everyone()
+    distributed_state().wait_for_everyone()
 
 
 def rank_teacher(teacher: Path) -> None:
@@ -111,19 +111,19 @@ def rank_teacher(teacher: Path) -> None:
     The student has the levels that this proposes, and on them the blocks of the published map: the
     proposed ones differ in one block and lose as much (benchmarks/nano-blocks.md).
     """
-    if connect().is_main_process:
+    if distributed_state().is_main_process:
         rank_blocks(teacher, teacher.with_name(BLOCKS), RANKING)
-    connect().wait_for_everyone()
+    distributed_state().wait_for_everyone()
 
 
 def make_student(file: Path, teacher: Path, distilled: Path, steps: int | None) -> None:
     """Tunes a distilled student to few steps, and writes it with its VAE and text encoder."""
     recipe = _recipe("nano-tune", steps)
     tuned = tune(teacher, distilled, NANO_WORLD, recipe, file.parent / "tune").model
-    if connect().is_main_process and tuned:
+    if distributed_state().is_main_process and tuned:
         model = load_teacher(tuned)  # whole, as this file has to be too
         save_model(file, model.unet, model.vae, model.text_encoder)
-    connect().wait_for_everyone()
+    distributed_state().wait_for_everyone()
 
 
 def _with_steps(settings: TrainConfig, steps: int | None) -> TrainConfig:

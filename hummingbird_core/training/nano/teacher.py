@@ -20,12 +20,12 @@ from ...nano.world.motion import LONG_FRAMES, NUM_FRAMES
 from ...text.encoder import TextEncoder
 from ...unet.model import HummingbirdUNet, UNetConfig
 from ..data.batch import batch_of
-from ..data.nano_clips import WorldClips
+from ..data.nano_clips import NanoClips
 from ..distillation.losses import inverse_snr_weight
 from ..distillation.noise import NoiseConfig, draw_timesteps, noise_between
 from ..loop.config import TrainConfig
-from ..loop.distributed import connect
-from ..loop.micro_batch import Part
+from ..loop.distributed import distributed_state
+from ..loop.micro_batch import MicroBatch
 from ..loop.modules import freeze
 from ..loop.trainer import train
 
@@ -50,14 +50,14 @@ class TeacherLoss:
     text_encoder: TextEncoder
     steps: int
 
-    def __call__(self, part: Part) -> dict[str, Tensor]:
-        num_frames = clip_length(part.step, self.steps)
-        part = part.wider(max(NUM_FRAMES // num_frames, 1))
-        device = connect().device
-        clips = WorldClips(num_frames, part.seed, CAPTION_DROPOUT)
-        batch = batch_of(clips, part).to(device)
-        noise, (places,) = part.draw(batch.latents.shape[1:], 1, device)
-        t = draw_timesteps(places, NOISE)
+    def __call__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
+        num_frames = clip_length(micro_batch.step, self.steps)
+        micro_batch = micro_batch.wider(max(NUM_FRAMES // num_frames, 1))
+        device = distributed_state().device
+        clips = NanoClips(num_frames, micro_batch.seed, CAPTION_DROPOUT)
+        batch = batch_of(clips, micro_batch).to(device)
+        noise, (u,) = micro_batch.draw(batch.latents.shape[1:], 1, device)
+        t = draw_timesteps(u, NOISE)
         sample = NOISE.noisy(batch.latents, noise, t)
         context = self.text_encoder.encode(batch.captions).embeddings
         eps = self.unet(sample, t, context, fps=batch.fps)

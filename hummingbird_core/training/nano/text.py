@@ -23,7 +23,7 @@ from ...nano.world.shapes import COLOURS, SHAPES
 from ...text.encoder import TextConfig, TextEncoder
 from ...text.tokenizer import PADDING_ID, WordTokenizer
 from ..loop.config import TrainConfig
-from ..loop.micro_batch import Part
+from ..loop.micro_batch import MicroBatch
 from ..loop.trainer import train
 
 WORD_STD = 0.5
@@ -60,8 +60,8 @@ def train_text_encoder(settings: TrainConfig, folder: Path) -> TextEncoder:
     """A CLIP text tower of two small blocks that tells captions apart by what they mean."""
     model = CaptionReader(build_text_encoder())
 
-    def loss(part: Part) -> dict[str, Tensor]:
-        drawn = [next(world.samples(seed)) for seed in part.clip_seeds]
+    def loss(micro_batch: MicroBatch) -> dict[str, Tensor]:
+        drawn = [next(world.samples(seed)) for seed in micro_batch.clip_seeds]
         scenes, captions = zip(*drawn, strict=True)
         return {
             name: F.cross_entropy(logits, _labels(scenes, name).to(logits.device))

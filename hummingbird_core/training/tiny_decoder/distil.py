@@ -17,7 +17,7 @@ from ...checkpoints.load import LICENCE_KEY
 from ...files import atomic_write, check_destination
 from ...vae.tiny import PRUNED_KEY, PrunedDecoderConfig
 from ..loop.config import TrainConfig
-from ..loop.micro_batch import Part
+from ..loop.micro_batch import MicroBatch
 from ..loop.trainer import train
 from ..nano.autoencoder import perturbed
 
@@ -52,10 +52,10 @@ def distil_decoder(
         folder: keeps the state, so that a stopped run goes on.
     """
 
-    def loss(part: Part) -> dict[str, Tensor]:
+    def loss(micro_batch: MicroBatch) -> dict[str, Tensor]:
         with torch.no_grad():
-            latents = _latents(full, frames(part.clip_seeds))
-            latents = perturbed(latents, LATENT_NOISE * latents.std(), part)
+            latents = _latents(full, frames(micro_batch.clip_seeds))
+            latents = perturbed(latents, LATENT_NOISE * latents.std(), micro_batch)
             target = full.decode(latents).sample
         error = small.decode(latents).sample - target
         return {"l1": error.abs().mean(), "l2": error.square().mean()}

@@ -9,8 +9,8 @@ import torch
 from support.tiny_training import (
     FRAMES,
     GRID,
+    MICRO_BATCH,
     OWN,
-    PART,
     STAGE_1,
     STUDENT,
     TEACHER,
@@ -22,7 +22,7 @@ from support.tiny_training import (
 from hummingbird_core.errors import InputError
 from hummingbird_core.sampling import add_noise, latent_scale
 from hummingbird_core.training.data.batch import batch_of
-from hummingbird_core.training.data.nano_clips import WorldClips
+from hummingbird_core.training.data.nano_clips import NanoClips
 from hummingbird_core.training.distillation.losses import (
     Consistency,
     FeatureKD,
@@ -32,7 +32,7 @@ from hummingbird_core.training.distillation.losses import (
     weighted_terms,
 )
 from hummingbird_core.training.distillation.noise import NoiseConfig
-from hummingbird_core.training.loop.micro_batch import Part
+from hummingbird_core.training.loop.micro_batch import MicroBatch
 from hummingbird_core.training.loop.modules import freeze
 from hummingbird_core.training.nano.autoencoder import build_vae
 from hummingbird_core.training.pruning.block_map import map_to
@@ -74,8 +74,8 @@ def test_output_kd_is_the_papers_loss():
     step = a_step(settings=STAGE_1)
     models, told = step.models, step.conditions
     scale = latent_scale()[step.t].float().reshape(-1, 1, 1, 1, 1)
-    latents = batch_of(WorldClips(FRAMES), PART).latents
-    noise, _ = PART.draw(latents.shape[1:], 2)
+    latents = batch_of(NanoClips(FRAMES), MICRO_BATCH).latents
+    noise, _ = MICRO_BATCH.draw(latents.shape[1:], 2)
     sample = add_noise(scale * latents, noise, step.t)
     cond = models.teacher(sample, step.t, told.context, fps=told.fps)
     uncond = models.teacher(sample, step.t, told.null_context, fps=told.fps)
@@ -140,7 +140,7 @@ def test_a_reward_decodes_what_it_needs_and_reaches_the_student(vae):
 
 
 def test_a_reward_can_leave_out_clips_of_much_noise(vae):
-    step = a_step(part=Part(seed=0, step=1, size=2))
+    step = a_step(micro_batch=MicroBatch(seed=0, step=1, size=2))
     low, high = step.t.sort().values.tolist()
     assert low < high
     clearer = step.t.argmin().item()
@@ -149,13 +149,13 @@ def test_a_reward_can_leave_out_clips_of_much_noise(vae):
     torch.testing.assert_close(one, -alone / 2)  # the other scores 0
     one.backward()
     assert step.models.student.out[2].weight.grad.abs().sum() > 0
-    none = reward(vae, max_timestep=low - 1)(a_step(part=Part(seed=0, step=1, size=2)))
+    none = reward(vae, max_timestep=low - 1)(a_step(micro_batch=MicroBatch(seed=0, step=1, size=2)))
     assert none == 0
     none.backward()  # every weight of a process without such a clip still gets a gradient
 
 
 def test_a_reward_can_be_for_some_captions_only(vae):
-    step = a_step(part=Part(seed=0, step=1, size=2))
+    step = a_step(micro_batch=MicroBatch(seed=0, step=1, size=2))
     first, second = step.captions
     assert first != second
     one = reward(vae, captions=f"^{first}$")(step)
@@ -199,7 +199,7 @@ def test_each_objective_falls(name, vae):
     optimizer = torch.optim.Adam(models.student.parameters(), 5e-3)
     values = []
     for _ in range(6):
-        term = loss(PART)["objective"]
+        term = loss(MICRO_BATCH)["objective"]
         optimizer.zero_grad()
         term.backward()
         optimizer.step()
@@ -228,7 +228,7 @@ def test_a_frozen_teacher_has_neither_dropout_nor_gradients():
 
 def test_other_processes_give_zero_and_a_gradient_to_every_weight(vae):
     models = tiny_models()
-    step = a_step(models, part=replace(PART, process=3))
+    step = a_step(models, micro_batch=replace(MICRO_BATCH, process=3))
     terms = weighted_terms({"consistency": Consistency(processes=(0, 1, 2))}, step)
     assert terms["consistency"] == 0
     terms["consistency"].backward()
@@ -238,7 +238,8 @@ def test_other_processes_give_zero_and_a_gradient_to_every_weight(vae):
 def test_an_objective_is_due_every_so_many_steps(vae):
     objectives = {"consistency": Consistency(), "reward": reward(vae, every=3)}
     due = [
-        set(weighted_terms(objectives, a_step(part=Part(seed=0, step=n, size=1)))) for n in range(4)
+        set(weighted_terms(objectives, a_step(micro_batch=MicroBatch(seed=0, step=n, size=1))))
+        for n in range(4)
     ]
     assert due == [{"consistency", "reward"}, {"consistency"}, {"consistency"}, set(objectives)]
 
@@ -283,8 +284,8 @@ def test_the_originals_roles(vae):
 @pytest.mark.parametrize("settings", [GRID, OWN])
 def test_a_step_cut_into_parts_is_the_same_step(settings):
     models = tiny_models()
-    whole = a_step(models, settings, Part(seed=0, step=5, size=4))
-    parts = [a_step(models, settings, Part(0, 5, i, count=2, size=2)) for i in range(2)]
+    whole = a_step(models, settings, MicroBatch(seed=0, step=5, size=4))
+    parts = [a_step(models, settings, MicroBatch(0, 5, i, count=2, size=2)) for i in range(2)]
     for name in ("t", "sample"):
         torch.testing.assert_close(
             getattr(whole, name), torch.cat([getattr(part, name) for part in parts])

@@ -10,15 +10,15 @@ from support.tiny_training import OWN, STUDENT, TEACHER, tiny_models
 
 from hummingbird_core.sampling import sample_lcm
 from hummingbird_core.training.data.batch import batch_of
-from hummingbird_core.training.data.nano_clips import WorldClips
+from hummingbird_core.training.data.nano_clips import NanoClips
 from hummingbird_core.training.distillation.guidance import predict
 from hummingbird_core.training.distillation.losses import OutputKD
 from hummingbird_core.training.distillation.on_policy import rollout
 from hummingbird_core.training.distillation.step import Models, Step, draw_step
-from hummingbird_core.training.loop.micro_batch import Part
+from hummingbird_core.training.loop.micro_batch import MicroBatch
 
 TIMESTEPS = [999, 759, 519, 279]
-PART = Part(seed=0, step=0, size=4)
+MICRO_BATCH = MicroBatch(seed=0, step=0, size=4)
 
 
 def models() -> Models:
@@ -30,7 +30,7 @@ def models() -> Models:
 
 
 def a_step(models: Models) -> Step:
-    return draw_step(PART, batch_of(WorldClips(3), PART), models, OWN)
+    return draw_step(MICRO_BATCH, batch_of(NanoClips(3), MICRO_BATCH), models, OWN)
 
 
 @pytest.mark.parametrize("taken", range(4))
@@ -39,8 +39,8 @@ def test_a_sample_is_what_the_sampler_has_after_so_many_steps(taken):
     tiny = models()
     conditions = a_step(tiny).conditions
     noises = torch.randn(4, 4, 4, 3, 8, 8)
-    places = torch.full((4,), (taken + 0.5) / 4)
-    sample, t = rollout(tiny.student, noises, places, conditions, told=True)
+    u = torch.full((4,), (taken + 0.5) / 4)
+    sample, t = rollout(tiny.student, noises, u, conditions, told=True)
     assert t.tolist() == [TIMESTEPS[taken]] * 4
     assert tiny.student.training
     tiny.student.eval()
@@ -59,16 +59,16 @@ def test_a_sample_is_what_the_sampler_has_after_so_many_steps(taken):
 def test_clips_are_drawn_anywhere_on_the_way_and_stay_where_they_are():
     tiny = models()
     conditions = a_step(tiny).conditions
-    noises, places = torch.randn(4, 4, 4, 3, 8, 8), torch.tensor([0.1, 0.3, 0.6, 0.9])
-    sample, t = rollout(tiny.student, noises, places, conditions, told=True)
+    noises, u = torch.randn(4, 4, 4, 3, 8, 8), torch.tensor([0.1, 0.3, 0.6, 0.9])
+    sample, t = rollout(tiny.student, noises, u, conditions, told=True)
     assert t.tolist() == TIMESTEPS
     assert torch.equal(sample[0], noises[0, 0])
     last, _ = rollout(tiny.student, noises, torch.full((4,), 0.9), conditions, told=True)
     torch.testing.assert_close(sample[3], last[3])
     drawn = torch.cat(
         [
-            draw_step(p, batch_of(WorldClips(1), p), tiny, OWN).t
-            for p in (PART, replace(PART, seed=1))
+            draw_step(p, batch_of(NanoClips(1), p), tiny, OWN).t
+            for p in (MICRO_BATCH, replace(MICRO_BATCH, seed=1))
         ]
     )
     assert set(drawn.tolist()) <= set(TIMESTEPS)

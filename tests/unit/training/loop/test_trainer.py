@@ -13,9 +13,9 @@ from torch import nn
 
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
 from hummingbird_core.training.loop.config import TrainConfig
-from hummingbird_core.training.loop.micro_batch import Part
+from hummingbird_core.training.loop.micro_batch import MicroBatch
 from hummingbird_core.training.loop.progress import read_losses
-from hummingbird_core.training.loop.trainer import MAX_BAD_STEPS, deferred_ctrl_c, train
+from hummingbird_core.training.loop.trainer import MAX_BAD_STEPS, graceful_interrupt, train
 
 
 def linear() -> nn.Linear:
@@ -28,8 +28,8 @@ def linear() -> nn.Linear:
 def regression(model: nn.Module):
     """Learns the sum of four numbers."""
 
-    def loss(part: Part) -> dict[str, torch.Tensor]:
-        x = torch.stack([torch.randn(4, generator=g) for g in part.clip_generators()])
+    def loss(micro_batch: MicroBatch) -> dict[str, torch.Tensor]:
+        x = torch.stack([torch.randn(4, generator=g) for g in micro_batch.clip_generators()])
         error = model(x) - x.sum(1, keepdim=True)
         return {"error": error.square().mean(), "size": 0 * model(x).mean()}
 
@@ -81,9 +81,9 @@ def test_the_result_is_the_average(tmp_path):
     model = linear()
     loss = regression(model)
 
-    def remembering(part):
+    def remembering(micro_batch):
         weights.append(model.weight.detach().clone())
-        return loss(part)
+        return loss(micro_batch)
 
     average = fit(tmp_path / "a", model, remembering, steps=3, ema_decay=0.5).weight.detach()
     weights.append(fit(tmp_path / "b", steps=3).weight.detach())
@@ -110,7 +110,7 @@ def test_bf16_computes_in_half_precision_and_keeps_the_weights(tmp_path):
     seen = []
     model = linear()
 
-    def loss(part):
+    def loss(micro_batch):
         out = model(torch.ones(1, 4))
         seen.append(out.dtype)
         return {"error": (out.float() - 1).square().mean()}
@@ -127,15 +127,15 @@ def test_bf16_computes_in_half_precision_and_keeps_the_weights(tmp_path):
 
 def test_a_finished_run_is_only_read_again(tmp_path):
     first = fit(tmp_path, ema_decay=0.9)
-    again = fit(tmp_path, ema_decay=0.9, loss=lambda part: pytest.fail("it trained again"))
+    again = fit(tmp_path, ema_decay=0.9, loss=lambda micro_batch: pytest.fail("it trained again"))
     assert torch.equal(again.weight, first.weight)
 
 
 def test_what_was_reported_after_the_last_state_is_reported_anew(tmp_path):
-    def dies_at_13(part):
-        if part.step == 13:
+    def dies_at_13(micro_batch):
+        if micro_batch.step == 13:
             raise RuntimeError
-        return regression(model)(part)
+        return regression(model)(micro_batch)
 
     model = linear()
     with pytest.raises(RuntimeError):
@@ -157,7 +157,7 @@ def test_every_line_of_the_losses_names_its_terms(tmp_path):
 
 
 def test_long_gradients_are_cut(tmp_path):
-    def steep(part):
+    def steep(micro_batch):
         return {"error": 1e6 * model.weight.sum()}
 
     model = linear()
@@ -202,9 +202,9 @@ def test_nan_ends_a_run_after_some_steps_and_leaves_the_weights(tmp_path):
     model = linear()
     loss = regression(model)
 
-    def broken(part):
-        terms = loss(part)
-        return terms if part.step < 3 else {**terms, "size": terms["size"] + math.nan}
+    def broken(micro_batch):
+        terms = loss(micro_batch)
+        return terms if micro_batch.step < 3 else {**terms, "size": terms["size"] + math.nan}
 
     with pytest.raises(NumericalError, match=r"for loss, size in 20 steps .*step 22, "):
         fit(tmp_path, model, broken, steps=100)
@@ -216,8 +216,10 @@ def test_one_bad_step_is_left_out(tmp_path):
     model = linear()
     loss = regression(model)
 
-    def broken(part):
-        return {k: v * (math.inf if part.step == 3 else 1) for k, v in loss(part).items()}
+    def broken(micro_batch):
+        return {
+            k: v * (math.inf if micro_batch.step == 3 else 1) for k, v in loss(micro_batch).items()
+        }
 
     fit(tmp_path, model, broken, steps=60, ema_decay=0.5)
     torch.testing.assert_close(model.weight, torch.ones(1, 4), atol=0.3, rtol=0)
@@ -227,10 +229,10 @@ def test_ctrl_c_finishes_the_step_saves_and_goes_on_later(tmp_path):
     model = linear()
     loss = regression(model)
 
-    def interrupted(part):
-        if part.step == 7:
+    def interrupted(micro_batch):
+        if micro_batch.step == 7:
             signal.raise_signal(signal.SIGINT)
-        return loss(part)
+        return loss(micro_batch)
 
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path, model, interrupted, save_every=100)
@@ -242,7 +244,7 @@ def test_ctrl_c_finishes_the_step_saves_and_goes_on_later(tmp_path):
 
 
 def test_a_second_ctrl_c_does_not_wait():
-    with deferred_ctrl_c() as seen:
+    with graceful_interrupt() as seen:
         signal.raise_signal(signal.SIGINT)
         assert seen.is_set()
         with pytest.raises(KeyboardInterrupt):
@@ -253,7 +255,7 @@ def test_other_threads_leave_ctrl_c_alone():
     seen = []
 
     def work() -> None:
-        with deferred_ctrl_c() as event:
+        with graceful_interrupt() as event:
             seen.append(event.is_set())
 
     thread = threading.Thread(target=work)
@@ -335,10 +337,10 @@ def test_rates():
 
 
 def test_no_two_parts_draw_alike():
-    parts = [Part(0, step, index, count=2, size=2) for step in range(3) for index in range(2)]
+    parts = [MicroBatch(0, step, index, count=2, size=2) for step in range(3) for index in range(2)]
     seeds = [g.initial_seed() for part in parts for g in part.clip_generators()]
     assert len(set(seeds)) == 12
-    whole = Part(0, 1, 0, count=1, size=4)
-    cut = [g for index in range(2) for g in Part(0, 1, index, 2, 2).clip_generators()]
+    whole = MicroBatch(0, 1, 0, count=1, size=4)
+    cut = [g for index in range(2) for g in MicroBatch(0, 1, index, 2, 2).clip_generators()]
     assert [g.initial_seed() for g in whole.clip_generators()] == [g.initial_seed() for g in cut]
     assert parts[2].step_generator().initial_seed() == parts[3].step_generator().initial_seed()

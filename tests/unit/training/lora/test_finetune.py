@@ -22,7 +22,7 @@ from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.training.data.batch import ClipBatch
 from hummingbird_core.training.data.latent_cache import CachedClip
 from hummingbird_core.training.distillation.noise import grid_timesteps
-from hummingbird_core.training.loop.micro_batch import Part
+from hummingbird_core.training.loop.micro_batch import MicroBatch
 from hummingbird_core.training.lora.finetune import (
     LoRAFinetuneConfig,
     finetune_lora,
@@ -81,7 +81,7 @@ def teacher_loss(up: float = 0.0) -> TeacherLoss:
 
 def terms(loss, count: int) -> list[str]:
     with torch.no_grad():
-        return [name for step in range(count) for name in loss(Part(seed=0, step=step))]
+        return [name for step in range(count) for name in loss(MicroBatch(seed=0, step=step))]
 
 
 def test_the_kinds_of_steps():
@@ -100,7 +100,7 @@ def test_a_lora_that_changes_nothing_keeps_everything(kind):
     with torch.no_grad():
         for up, is_kept in ((0.0, True), (0.01, False)):
             loss = kind(up)
-            value = loss(Part(seed=0, step=keep[loss.unet.config.preset]))["keep"]
+            value = loss(MicroBatch(seed=0, step=keep[loss.unet.config.preset]))["keep"]
             assert (value == 0) == is_kept
 
 
@@ -120,8 +120,8 @@ def test_without_lora_is_the_base_model_and_only_meanwhile():
 def test_processes_share_the_loss_of_a_step(step):
     loss = student_loss(0.01)
     with torch.no_grad():
-        (whole,) = loss(Part(seed=1, step=step, size=4)).values()
-        parts = [loss(Part(seed=1, step=step, index=i, count=2, size=2)) for i in range(2)]
+        (whole,) = loss(MicroBatch(seed=1, step=step, size=4)).values()
+        parts = [loss(MicroBatch(seed=1, step=step, index=i, count=2, size=2)) for i in range(2)]
     (first,), (second,) = (part.values() for part in parts)
     torch.testing.assert_close((first + second) / 2, whole)
 
@@ -132,7 +132,7 @@ def test_processes_share_the_loss_of_a_step(step):
 def test_gradients_reach_the_whole_lora_and_nothing_else(kind, step):
     loss = kind(0.01)
     with torch.autocast("cpu", torch.bfloat16):  # which caches weights that it has cast
-        (term,) = loss(Part(seed=1, step=step)).values()
+        (term,) = loss(MicroBatch(seed=1, step=step)).values()
     term.backward()
     with_gradient = {name for name, p in loss.unet.named_parameters() if p.grad is not None}
     expected = {name for name, p in loss.unet.named_parameters() if p.requires_grad}
@@ -141,9 +141,9 @@ def test_gradients_reach_the_whole_lora_and_nothing_else(kind, step):
 
 
 def test_timesteps_are_those_that_students_sample_with():
-    places = torch.linspace(0, 1 - 1e-6, 1000)
-    assert grid_timesteps(places).unique().tolist() == [*range(19, 1000, 20)]
-    assert grid_timesteps(places, *NEXT).unique().tolist() == [*range(499, 880, 20)]
+    u = torch.linspace(0, 1 - 1e-6, 1000)
+    assert grid_timesteps(u).unique().tolist() == [*range(19, 1000, 20)]
+    assert grid_timesteps(u, *NEXT).unique().tolist() == [*range(499, 880, 20)]
 
 
 def test_captions_lose_the_trigger_only_at_the_front():

@@ -11,8 +11,8 @@ from hummingbird_core.hub.local import resolve_model
 from hummingbird_core.nano.latents import picture_latents
 from hummingbird_core.nano.world import motion, world
 from hummingbird_core.training.data.batch import batch_of
-from hummingbird_core.training.data.nano_clips import WorldClips
-from hummingbird_core.training.loop.micro_batch import Part
+from hummingbird_core.training.data.nano_clips import NanoClips
+from hummingbird_core.training.loop.micro_batch import MicroBatch
 from hummingbird_core.training.nano import build as making
 from hummingbird_core.training.nano.autoencoder import build_vae, perturbed
 from hummingbird_core.training.nano.teacher import TeacherLoss, clip_length, zero_residual_branches
@@ -34,7 +34,7 @@ def test_the_text_encoder_reads_many_wordings_as_one():
 
 @pytest.mark.parametrize("num_frames", [4, 16, 26])
 def test_clips_are_seeded_and_never_use_held_out_captions(num_frames):
-    clips = WorldClips(num_frames)
+    clips = NanoClips(num_frames)
     batch, again = clips.batch(3, size=8), clips.batch(3, size=8)
     assert batch.captions == again.captions
     assert torch.equal(batch.latents, again.latents)
@@ -44,7 +44,7 @@ def test_clips_are_seeded_and_never_use_held_out_captions(num_frames):
 
 
 def test_a_share_of_the_clips_has_no_text():
-    told, silent = WorldClips(1), WorldClips(1, caption_dropout=0.5)
+    told, silent = NanoClips(1), NanoClips(1, caption_dropout=0.5)
     pairs = zip(told.batch(0, size=200).captions, silent.batch(0, size=200).captions, strict=True)
     left_out = [heard == "" for said, heard in pairs if heard in ("", said)]
     assert len(left_out) == 200
@@ -52,7 +52,7 @@ def test_a_share_of_the_clips_has_no_text():
 
 
 def test_latents_have_a_bit_more_than_half_unit_deviation():
-    assert WorldClips(8).batch(1, size=16).latents.std().item() == pytest.approx(0.6, abs=0.1)
+    assert NanoClips(8).batch(1, size=16).latents.std().item() == pytest.approx(0.6, abs=0.1)
 
 
 def test_picture_latents_are_cell_colours_and_edges():
@@ -78,7 +78,7 @@ def test_every_seed_has_a_picture_of_its_own():
 
 def test_the_decoders_latents_are_noisy_up_to_a_limit():
     latents = torch.zeros(400, 4, 4, 4)
-    std = perturbed(latents, 0.1, Part(seed=0, step=0, size=400)).flatten(1).std(dim=1)
+    std = perturbed(latents, 0.1, MicroBatch(seed=0, step=0, size=400)).flatten(1).std(dim=1)
     assert std.mean() == pytest.approx(0.05, abs=0.01)
     assert 0.08 < std.max() < 0.13
 
@@ -108,8 +108,8 @@ def test_clips_get_longer():
 def test_the_teachers_loss_does_not_depend_on_who_computes_it(teacher):
     loss = TeacherLoss(teacher, build_text_encoder().eval(), steps=10)
     for step in (0, 9):
-        whole = loss(Part(seed=0, step=step, size=2))["noise"]
-        halves = [loss(Part(seed=0, step=step, index=i, count=2))["noise"] for i in range(2)]
+        whole = loss(MicroBatch(seed=0, step=step, size=2))["noise"]
+        halves = [loss(MicroBatch(seed=0, step=step, index=i, count=2))["noise"] for i in range(2)]
         torch.testing.assert_close(torch.stack(halves).mean(), whole)
 
 
@@ -118,14 +118,14 @@ def test_a_step_of_short_clips_costs_as_much_as_one_of_long_ones(teacher):
     handle = teacher.register_forward_hook(lambda m, inputs, out: sizes.append(tuple(out.shape)))
     with torch.no_grad():
         for step in (0, 6, 8, 9):
-            TeacherLoss(teacher, build_text_encoder(), steps=10)(Part(seed=0, step=step))
+            TeacherLoss(teacher, build_text_encoder(), steps=10)(MicroBatch(seed=0, step=step))
     handle.remove()
     assert sizes == [(4, 4, 4, 8, 8), (2, 4, 8, 8, 8), (1, 4, 16, 8, 8), (1, 4, 26, 8, 8)]
 
 
 def test_a_new_teacher_predicts_nothing_yet(teacher):
     zero_residual_branches(teacher)
-    batch = batch_of(WorldClips(2), Part(seed=0, step=0))
+    batch = batch_of(NanoClips(2), MicroBatch(seed=0, step=0))
     context = torch.randn(1, 77, 64)
     with torch.no_grad():
         first = teacher(batch.latents, 500, context)

@@ -22,7 +22,7 @@ from hummingbird_core.sampling import latent_scale, predict_x0, scale_latents
 from hummingbird_core.sampling.ddim import ddim_step
 from hummingbird_core.training.distillation.guidance import guided_prediction
 from hummingbird_core.training.distillation.losses import OutputKD
-from hummingbird_core.training.loop.micro_batch import Part
+from hummingbird_core.training.loop.micro_batch import MicroBatch
 from hummingbird_core.training.pruning.block_map import map_to
 
 
@@ -37,10 +37,10 @@ def test_the_range_of_pictures_holds_the_guided_teacher():
 
 def test_the_teacher_can_be_left_unguided_at_low_noise():
     """At each clip's own timestep: one of the two is below."""
-    part = Part(seed=0, step=1, size=2)
-    times = a_step(part=part).t
+    micro_batch = MicroBatch(seed=0, step=1, size=2)
+    times = a_step(micro_batch=micro_batch).t
     settings = replace(GRID, guidance=(9.0, 9.0), guided_from=int(times.max()))
-    step = a_step(part=part, settings=settings)
+    step = a_step(micro_batch=micro_batch, settings=settings)
     models, told = step.models, step.conditions
     cond = models.teacher(step.sample, step.t, told.context, fps=told.fps)
     uncond = models.teacher(step.sample, step.t, told.null_context, fps=told.fps)
