@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -106,6 +107,11 @@ def _flush_to_disk(path: Path) -> None:
     if path.is_file():
         with path.open("rb+") as file:
             os.fsync(file.fileno())
+
+
+def slug(text: str) -> str:
+    """Return `text` as a part of a file name: a-z, 0-9 and hyphens, 1 to 40 characters."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:40].strip("-") or "video"
 
 
 def import_callable(name: str, kind: str) -> Any:

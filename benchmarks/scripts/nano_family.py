@@ -34,6 +34,7 @@ from hummingbird_core.training.loop.student_file import write_student
 from hummingbird_core.training.nano.build import TEACHER_FILE
 from hummingbird_core.training.nano.teacher import zero_residual_branches
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from hummingbird_core.weights.state_dict import count_parameters
 
 STUDENT = "hummingbird-nano"
 TEACHER_STEPS, TEACHER_GUIDANCE = 50, 7.5
@@ -161,7 +162,7 @@ def row(case: Case, prompts: int) -> dict:
     }
     return {
         "model": case.name,
-        "million parameters": sum(p.numel() for p in pipe.unet.parameters()) / 1e6,
+        "million parameters": count_parameters(pipe.unet.parameters()) / 1e6,
         **{
             f"{subjects}: {aspect}": str(accuracy)
             for subjects, accuracies in found.items()

@@ -19,6 +19,7 @@ from scripts.recording import write_results
 
 from hummingbird_core.bench.peak_memory import peak_rss
 from hummingbird_core.vqa import DOVER, score_video
+from hummingbird_core.weights.state_dict import count_parameters
 
 FRAMES, HEIGHT, WIDTH = 16, 320, 512
 
@@ -32,7 +33,7 @@ def measure(name: str | None) -> dict:
     score_video(video, dover=dover)
     return {
         "scores": name or "none: measures only",
-        "parameters, million": sum(p.numel() for p in dover.parameters()) / 1e6 if dover else 0,
+        "parameters, million": count_parameters(dover.parameters()) / 1e6 if dover else 0,
         "seconds": round(time.perf_counter() - start, 2),
         "peak memory, MiB": round(peak_rss() / 2**20),
     }

@@ -10,7 +10,6 @@ A converted file keeps the checkpoint's own key names. Its metadata says what it
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from ..errors import CheckpointError, InputError, OutputError
 from ..files import check_destination, sha256_of_file, weights_files
 from ..hub.download import CATALOG
 from ..unet.model import HummingbirdUNet, UNetConfig
+from ..weights.state_dict import count_parameters
 from ..weights.tensor_files import (
     Progress,
     TensorFile,
@@ -290,4 +290,4 @@ def checkpoint_info(path: str | Path) -> dict[str, Any]:
 
 def _parameter_counts(parts: Parts) -> dict[str, int]:
     models = {"unet": parts.unet, "vae": parts.vae, "text_encoder": parts.text}
-    return {name: sum(math.prod(t.shape) for t in part.values()) for name, part in models.items()}
+    return {name: count_parameters(part.values()) for name, part in models.items()}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import HummingbirdError, InputError, OutputError
+from ..files import slug
 from ..video.files import read_metadata, written_path
 
 SIZE = ("width", "height")
@@ -143,8 +143,7 @@ def read_prompt_file(path: Path, defaults: VideoConfig) -> list[tuple[VideoConfi
 
 def file_name(index: int, prompt: str) -> str:
     """A name without suffix for video `index` of a batch, safe on every file system."""
-    slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower())[:40].strip("-")
-    return f"{index:04d}-{slug or 'video'}"
+    return f"{index:04d}-{slug(prompt)}"
 
 
 def _parse_prompt(line: str, defaults: VideoConfig, origin: str) -> VideoConfig:

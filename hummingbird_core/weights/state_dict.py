@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from torch import Tensor
 
 from ..errors import CheckpointError
 
 _SHOWN = 5
+
+
+class HasShape(Protocol):
+    """A tensor, in memory or in a file."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+
+def count_parameters(tensors: Iterable[HasShape]) -> int:
+    """Return the number of elements, of `module.parameters()` or `state_dict.values()`."""
+    return sum(math.prod(tensor.shape) for tensor in tensors)
 
 
 def validate_state_dict(

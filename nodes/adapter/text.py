@@ -28,6 +28,7 @@ from ...hummingbird_core.text.tokenizer import (
     Tokenizer,
     WordTokenizer,
 )
+from ...hummingbird_core.weights.state_dict import count_parameters
 from .errors import absent
 
 CLIP_NAME = "h"  # as ComfyUI calls ViT-H: the key of its tokens
@@ -124,7 +125,7 @@ def build_clip(
     state_dict = _comfy_names(used, config)
     arguments = {
         "embedding_directory": folder_paths.get_folder_paths("embeddings"),
-        "parameters": sum(value.numel() for value in state_dict.values()),
+        "parameters": count_parameters(state_dict.values()),
         "model_options": options,
     }
     if "state_dict" in inspect.signature(comfy.sd.CLIP).parameters:

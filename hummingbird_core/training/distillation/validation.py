@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ...files import slug
 from ...pipeline import HummingbirdPipeline, to_uint8
 from ...sampling.consistency import guidance_scale_embedding
 from ...sampling.ddim import sample_ddim
@@ -83,8 +83,3 @@ class Validation:
             told = guidance_scale_embedding(w)
         eps = self.student(sample, t, context, fps=self.settings.fps, timestep_cond=told)
         return eps.float()
-
-
-def slug(prompt: str) -> str:
-    """A prompt as part of a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", prompt.lower())[:40].strip("-") or "video"

@@ -23,11 +23,11 @@ from ...pipeline import HummingbirdPipeline
 from ...sampling.noise import initial_noise
 from ...sampling.schedule import add_noise, alphas_cumprod, scale_latents
 from ...unet.model import HummingbirdUNet, UNetConfig
+from ...weights.state_dict import count_parameters
 from ..data.batch import ClipBatch
 from .block_map import MIDDLE, map_without, student_config
 from .block_removal import (
     Removal,
-    count_parameters,
     level_of,
     removal_of_map,
     removals,
@@ -170,10 +170,10 @@ def check_budget(unet: HummingbirdUNet, budget: float) -> None:
     Raises:
         InputError: as of `propose`, where the loss of a removal is what it leaves in place.
     """
-    whole = count_parameters(unet)
+    whole = count_parameters(unet.parameters())
     rows = []
     for removal in removals(unet):
-        left = count_parameters(without(unet, removal))
+        left = count_parameters(without(unet, removal).parameters())
         rows.append(Row(removal.kind, removal.blocks, whole - left, left, left, None))
     propose(unet.config, rows, budget)
 
@@ -227,7 +227,7 @@ def _student(config: UNetConfig, removed: tuple[str, ...]) -> UNetConfig:
 
 
 def _size(config: UNetConfig) -> int:
-    return count_parameters(HummingbirdUNet(config, device="meta"))
+    return count_parameters(HummingbirdUNet(config, device="meta").parameters())
 
 
 def _measure(
@@ -241,7 +241,7 @@ def _measure(
     return Row(
         kind=removal.kind,
         blocks=removal.blocks,
-        parameters=count_parameters(pipe.unet) - count_parameters(unet),
+        parameters=count_parameters(pipe.unet.parameters()) - count_parameters(unet.parameters()),
         noise_loss=noise_loss,
         loss=loss,
         score=metric(HummingbirdPipeline(unet, pipe.vae, pipe.text_encoder)) if metric else None,

@@ -12,22 +12,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from ...errors import InputError
 from ...unet.model import HummingbirdUNet, UNetConfig
+from ...weights.state_dict import HasShape
 
 BlockMap = dict[str, str]  # student block -> teacher block
 
 MIDDLE = "middle_block"
 NEW_TENSOR = "time_cond_proj.weight"
-
-
-class HasShape(Protocol):
-    """A tensor in memory or in a file."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
 
 
 Stored = TypeVar("Stored", bound=HasShape)

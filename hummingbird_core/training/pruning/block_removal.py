@@ -98,11 +98,6 @@ def without(unet: HummingbirdUNet, removal: Removal) -> HummingbirdUNet:
     return view.train(unet.training)
 
 
-def count_parameters(unet: nn.Module) -> int:
-    """Numbers in all weights."""
-    return sum(parameter.numel() for parameter in unet.parameters())
-
-
 def _remaining(unet: HummingbirdUNet, way: str, removal: Removal) -> nn.ModuleList:
     blocks = {f"{way}.{i}": block for i, block in enumerate(getattr(unet, way))}
     if removal.kind in REJOINED:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ...checkpoints.load import CUSTOM_PRESET, PRESET_KEY
 from ...errors import InputError, OutputError
 from ...files import check_destination, sha256_of_file
 from ...unet.model import HummingbirdUNet, UNetConfig
+from ...weights.state_dict import count_parameters
 from ...weights.tensor_files import Progress, open_tensors, write_safetensors
 from ..loop.student_file import student_metadata
 from .block_map import NEW_TENSOR, BlockMap, pruned_tensors, student_config, unpruned_map
@@ -84,17 +84,12 @@ def prune_checkpoint(
     return {
         "file": str(destination),
         "preset": metadata[PRESET_KEY],
-        "parameters": count_parameters(pruned.unet),
+        "parameters": count_parameters(pruned.unet.values()),
         "teacher": configs.unet.preset or CUSTOM_PRESET,
-        "teacher_parameters": count_parameters(parts.unet),
+        "teacher_parameters": count_parameters(parts.unet.values()),
         "removed": sorted(unpruned_map(configs.unet).keys() - set(mapping.values())),
         "new": list(new),
     }
-
-
-def count_parameters(part: Part) -> int:
-    """Numbers in all tensors together."""
-    return sum(prod(tensor.shape) for tensor in part.values())
 
 
 def _new_tensors(student: UNetConfig, kept: Part) -> Part:

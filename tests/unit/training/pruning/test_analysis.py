@@ -36,7 +36,6 @@ from hummingbird_core.training.pruning.block_map import (
 )
 from hummingbird_core.training.pruning.block_removal import (
     Removal,
-    count_parameters,
     level_of,
     removal_of_map,
     removals,
@@ -45,6 +44,7 @@ from hummingbird_core.training.pruning.block_removal import (
 from hummingbird_core.training.pruning.metrics import drawn_clips, load_metric, nano_accuracy
 from hummingbird_core.training.pruning.report import title, to_table, write_plot
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from hummingbird_core.weights.state_dict import count_parameters
 
 NANO_TEACHER = UNetConfig.from_preset("nano-teacher")
 TINY = replace(
@@ -197,7 +197,7 @@ def test_a_proposal_stays_within_the_budget(ranking, budget, loses_middle, level
     student = student_config(NANO_TEACHER, map_without(NANO_TEACHER, set(removal.blocks)))
     assert (student.num_res_blocks, len(student.channel_mult)) == (1, levels)
     small, large = (
-        count_parameters(HummingbirdUNet(config, device="meta"))
+        count_parameters(HummingbirdUNet(config, device="meta").parameters())
         for config in (student, NANO_TEACHER)
     )
     assert small <= budget * large

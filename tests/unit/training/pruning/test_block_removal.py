@@ -10,7 +10,6 @@ import torch
 from hummingbird_core.training.pruning.block_map import map_to, prune, pruning_map
 from hummingbird_core.training.pruning.block_removal import (
     Removal,
-    count_parameters,
     level_of,
     removal_of_map,
     removals,
@@ -18,6 +17,7 @@ from hummingbird_core.training.pruning.block_removal import (
 )
 from hummingbird_core.training.pruning.report import short_name
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from hummingbird_core.weights.state_dict import count_parameters
 
 NANO_TEACHER = UNetConfig.from_preset("nano-teacher")
 TINY = replace(
@@ -98,8 +98,8 @@ def test_without_its_lowest_level_a_unet_is_one_of_fewer_levels():
 
 def test_a_bypassed_upsampling_stays(teacher):
     rest = without(teacher, Removal("bypass", ("output_blocks.2",)))
-    kept = count_parameters(rest.output_blocks[2])
-    assert kept == count_parameters(teacher.output_blocks[2][-1])
+    kept = count_parameters(rest.output_blocks[2].parameters())
+    assert kept == count_parameters(teacher.output_blocks[2][-1].parameters())
     features = torch.randn(2, 96, 3, 3)
     # What the block before gave, without the 32 channels of the skip connection, resized.
     expected = teacher.output_blocks[2][-1](features[:, :64])
