@@ -1,7 +1,7 @@
 """Measures what ComfyUI adds to the time of a video: its server against the library (table e).
 
-    export COMFYUI_PATH=.comfyui/ComfyUI PYTHONPATH=.:tests/comfy:tools
-    .comfyui/venv/bin/python benchmarks/comfyui.py -o benchmarks/results
+    export COMFYUI_PATH=.comfyui/ComfyUI PYTHONPATH=.:tests:tools
+    .comfyui/venv/bin/python benchmarks/scripts/comfyui.py -o benchmarks/results
 
 Both make the same videos from the same prompt, encode them as mp4, and have their models loaded.
 The server's time is that between its own messages of start and success. The plot needs matplotlib
@@ -130,7 +130,7 @@ def main() -> None:
     report = Report(
         name="comfyui-nano",
         title="nano: a video through ComfyUI and by the library",
-        command=shlex.join(["python", "benchmarks/comfyui.py", *sys.argv[1:]]),
+        command=shlex.join(["python", "benchmarks/scripts/comfyui.py", *sys.argv[1:]]),
         settings=settings,
         rows=rows,
         notes=(

@@ -1,17 +1,18 @@
-"""What `hummingbird curate` takes for each clip, and whether that and its memory grow.
+r"""What `hummingbird curate` takes for each clip, and whether that and its memory grow.
 
 2 s of 320x240 at 24 frames a second; 100 different scenes, again and again:
 
     export PYTHONPATH=tests
-    python benchmarks/curation_growth.py make CLIPS --clips 2000 --scenes 100
-    python benchmarks/curation_growth.py measure CLIPS 200 2000 -o benchmarks/results/curation-time
+    python benchmarks/scripts/curation_growth.py make CLIPS --clips 2000 --scenes 100
+    python benchmarks/scripts/curation_growth.py measure CLIPS 200 2000 \
+        -o benchmarks/results/curation-time
 
 20,000 small clips, 18 frames of 64x48; 300 different scenes, again and again:
 
-    python benchmarks/curation_growth.py make SMALL --clips 20000 --scenes 300 --size 64x48 \
-        --frames 18
-    python benchmarks/curation_growth.py measure SMALL 200 2000 4000 6000 8000 10000 12000 14000 \
-        16000 18000 20000 -o benchmarks/results/curation-growth
+    python benchmarks/scripts/curation_growth.py make SMALL --clips 20000 --scenes 300 \
+        --size 64x48 --frames 18
+    python benchmarks/scripts/curation_growth.py measure SMALL 200 2000 4000 6000 8000 10000 \
+        12000 14000 16000 18000 20000 -o benchmarks/results/curation-growth
 
 The clips up to each number are curated in one folder, so that a row tells what those since the row
 before took. Rows that are recorded already are not measured again: it goes on after a stop.
@@ -28,7 +29,7 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
-from scripts.recording import memory_peak, write_results
+from recording import memory_peak, write_results
 from support.planted_defects import FPS, scene
 
 from hummingbird_core.curation.measure import MeasureConfig

@@ -1,6 +1,6 @@
 """Do long videos of the built-in model show where their windows begin and end?
 
-    python benchmarks/long-video.py -o benchmarks/long-video
+    python benchmarks/scripts/long_video.py -o benchmarks/results/long-video
 
 The same held-out prompts are sampled in several ways, among them one without windows and one whose
 windows are only put side by side, which must show. For each way: seams (`evaluation/seams.py`),

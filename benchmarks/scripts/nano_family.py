@@ -1,7 +1,7 @@
 """Proves the recipe at nano size: teacher, student, and what every stage is worth.
 
     hummingbird train nano
-    python benchmarks/nano_family.py -o benchmarks/nano-family
+    python benchmarks/scripts/nano_family.py -o benchmarks/results/nano-family
 
 Students that lack one stage are trained beside the run (`FOLDER/ablations`), and one that lacks
 none to compare them with, all with as many steps. Then every model makes videos of the same
@@ -197,7 +197,7 @@ def main() -> None:
     journal = ablations.folder / "rows.jsonl"
     rows = measure(cases(args.folder, ablations), args.prompts, journal)
     record = {
-        "command": shlex.join(["python", "benchmarks/nano_family.py", *sys.argv[1:]]),
+        "command": shlex.join(["python", "benchmarks/scripts/nano_family.py", *sys.argv[1:]]),
         "prompts": args.prompts,
         "environment": environment(best_device()),
         "rows": rows,

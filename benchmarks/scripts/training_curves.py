@@ -1,6 +1,6 @@
 """Draws the losses of a run of `hummingbird train nano`, stage by stage.
 
-python benchmarks/training_curves.py runs/nano -o benchmarks/nano-training
+python benchmarks/scripts/training_curves.py runs/nano -o benchmarks/results/nano-training
 """
 
 from __future__ import annotations

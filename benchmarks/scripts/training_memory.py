@@ -1,6 +1,6 @@
 """Estimates what a training step takes on each GPU at full size, without a GPU.
 
-    python benchmarks/training_memory.py -o benchmarks/results/training-memory
+    python benchmarks/scripts/training_memory.py -o benchmarks/results/training-memory
 
 The step is run on fake tensors, which have shapes and lifetimes but no numbers, and the bytes of
 those that are alive are added up. (PyTorch's own `MemTracker` can't take frozen weights.) Not seen:
@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from scripts.recording import write_results
+from recording import write_results
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -214,7 +214,7 @@ def main() -> None:
         }
         for result in results
     ]
-    command = shlex.join(["python", "benchmarks/training_memory.py", *sys.argv[1:]])
+    command = shlex.join(["python", "benchmarks/scripts/training_memory.py", *sys.argv[1:]])
     record = {"command": command, "torch": torch.__version__, "estimated": results}
     write_results(args.output, record, rows)
 

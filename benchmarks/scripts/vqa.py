@@ -1,6 +1,6 @@
 """Time and memory of DOVER and DOVER-Mobile on a CPU, beside the measures without weights.
 
-    python benchmarks/vqa.py -o benchmarks/results/vqa
+    python benchmarks/scripts/vqa.py -o benchmarks/results/vqa
 
 The weights are random: they cost as much as trained ones. Each model runs in a process of its own,
 whose peak memory is what is reported; that of the process without any model is the first row.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scripts.recording import write_results
+from recording import write_results
 
 from hummingbird_core.bench.peak_memory import peak_rss
 from hummingbird_core.vqa import DOVER, score_video

@@ -125,7 +125,7 @@ PRESETS = {
     "hummingbird-0.9b": UNetConfig(num_res_blocks=1, guidance_embedding=True),
     "hummingbird-0.7b": UNetConfig(num_res_blocks=1, middle_block=False, guidance_embedding=True),
     "nano-teacher": NANO,
-    # The teacher's level of 2x2 is idle (benchmarks/nano-blocks.md), so the student has two.
+    # Two levels: the teacher's level of 2x2 is idle (benchmarks/results/nano-blocks.md).
     "hummingbird-nano": replace(
         NANO, channel_mult=(1, 2), num_res_blocks=1, middle_block=False, guidance_embedding=True
     ),

@@ -25,7 +25,7 @@ from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 SMALL = {"width": 32, "height": 16, "num_frames": 3, "num_inference_steps": 2}
-BENCHMARKS = ROOT / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks" / "results"
 PROMPT = "a red circle moves right"
 
 

@@ -109,7 +109,7 @@ def rank_teacher(teacher: Path) -> None:
     """Measures what every block is worth, and writes that beside the teacher.
 
     The student has the levels that this proposes, and on them the blocks of the published map: the
-    proposed ones differ in one block and lose as much (benchmarks/nano-blocks.md).
+    proposed ones differ in one block and lose as much (benchmarks/results/nano-blocks.md).
     """
     if distributed_state().is_main_process:
         rank_blocks(teacher, teacher.with_name(BLOCKS), RANKING)

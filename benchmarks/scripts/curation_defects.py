@@ -1,7 +1,8 @@
-"""Precision and recall of the faults that `hummingbird curate` finds.
+r"""Precision and recall of the faults that `hummingbird curate` finds.
 
     export PYTHONPATH=tests
-    python benchmarks/curation_faults.py FOLDER --clips 300 -o benchmarks/results/curation-faults
+    python benchmarks/scripts/curation_defects.py FOLDER --clips 300 \
+        -o benchmarks/results/curation-defects
 
 In eight of ten clips one fault is planted (2 s of 320x240 at 24 frames a second, made by
 tests/planted_defects.py), and the manifest must say which. The clips and what curation made of them
@@ -15,7 +16,7 @@ import os
 from pathlib import Path
 
 import pyarrow.parquet
-from scripts.recording import write_results
+from recording import write_results
 from support.planted_defects import KINDS, faulty, scene, write_clip
 
 from hummingbird_core.curation.measure import MeasureConfig

@@ -1,7 +1,7 @@
 """Proves personalisation at nano size: a style is learned from clips of some subjects, and shown
 with others that it never saw.
 
-    python benchmarks/finetune_lora.py FOLDER -o benchmarks/results/finetune_lora
+    python benchmarks/scripts/finetune_lora.py FOLDER -o benchmarks/results/finetune-lora
 
 The style is a desert behind the subject. The clips show half of the pictures, with captions that
 say nothing of a place; the prompts name the other half. `evaluation/picture_reader.py` says what
@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from scripts.recording import write_results
+from recording import write_results
 
 from hummingbird_core.lora import load_lora, merge_lora
 from hummingbird_core.nano.evaluate import Accuracy
@@ -88,7 +88,7 @@ def main() -> None:
     cases = [("with it, with the word", TRIGGER, PLACE), ("with it, without the word", "", "")]
     rows += [{"prompt": name, **measure(pipe, *case, args.seeds)} for name, *case in cases]
     record = {
-        "command": shlex.join(["python", "benchmarks/finetune_lora.py", *sys.argv[1:]]),
+        "command": shlex.join(["python", "benchmarks/scripts/finetune_lora.py", *sys.argv[1:]]),
         "clips": args.clips,
         "steps": args.steps,
         "seconds of training": round(seconds, 1),
