@@ -45,9 +45,15 @@ class MissingPackageError(HummingbirdError, ImportError):
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, in one line; its kind where it says nothing."""
+    """Return the first line of an exception's message, or its type name if that is empty."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def one_line(error: BaseException, max_length: int = 200) -> str:
+    """Return an exception's whole message in one line of at most `max_length` letters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= max_length else f"{text[: max_length - 3]}..."
 
 
 def memory_advice(error: BaseException) -> str | None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import HummingbirdError, InputError
+from ..errors import HummingbirdError, InputError, first_line
 from ..files import atomic_write, sha256_of_file
 from ..video.files import write_video
 from ..video.reader import VideoStream, open_video
@@ -113,8 +113,7 @@ def content_id(path: Path) -> str:
 
 def reason_of(error: Exception) -> str:
     """One short line for the manifest."""
-    lines = as_unicode(str(error)).splitlines()
-    return (lines[0] if lines and lines[0] else type(error).__name__)[:300]
+    return as_unicode(first_line(error))[:300]
 
 
 def clip_path(folder: Path, clip_id: str) -> Path:

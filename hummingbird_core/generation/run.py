@@ -17,7 +17,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..errors import HummingbirdError, memory_advice
+from ..errors import HummingbirdError, first_line, memory_advice
 from ..files import atomic_write
 from ..video.files import write_contact_sheet, write_video
 from .interrupt import graceful_interrupt
@@ -156,8 +156,8 @@ def _lost(job: Job) -> dict[str, Any]:
 def _one_line(error: Exception) -> str:
     if advice := memory_advice(error):
         return advice
-    text = str(error).splitlines()[0] if str(error) else ""
-    return text if isinstance(error, HummingbirdError) else f"{type(error).__name__}: {text}"
+    line, kind = first_line(error), type(error).__name__
+    return line if isinstance(error, HummingbirdError) or line == kind else f"{kind}: {line}"
 
 
 @contextmanager

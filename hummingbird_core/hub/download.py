@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..errors import DownloadError, InputError, OutputError
+from ..errors import DownloadError, InputError, OutputError, one_line
 from ..files import sha256_of_file
 
 if TYPE_CHECKING:
@@ -266,8 +266,7 @@ def _fault(path: Path, remote: HfFileMetadata) -> str | None:
 
 
 def _failure(plan: DownloadPlan, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
     return (
-        f"cannot fetch {plan.name} from {plan.url} ({reason}): check the network and try again, "
-        "what has arrived is kept"
+        f"cannot fetch {plan.name} from {plan.url} ({one_line(error)}): check the network and "
+        "try again, what has arrived is kept"
     )

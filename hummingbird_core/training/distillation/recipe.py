@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ...errors import InputError
+from ...errors import InputError, one_line
 from ...files import atomic_write
 from ...sampling.consistency import CONSISTENCY_GRID
 from ...sampling.noise import MAX_SEED
@@ -268,7 +268,7 @@ def _parse(text: str, origin: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error, max_length=400)
         raise InputError(f"got {origin}, which is no YAML ({reason}): correct it") from error
     if not isinstance(values, dict):
         raise InputError(f"got {origin} without sections, expected `training:` and `objectives:`")

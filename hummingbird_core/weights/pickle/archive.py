@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, one_line
 from .unpickler import Archive, load_pickle
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first object of a file from torch.save before 1.6
@@ -104,11 +104,6 @@ def read_pickle(path: Path) -> Any:
         raise
     except PICKLE_ERRORS as error:
         raise CheckpointError(
-            f"{path.name} is truncated, damaged or not a PyTorch checkpoint ({_one_line(error)}): "
-            "get the file again"
+            f"{path.name} is truncated, damaged or not a PyTorch checkpoint "
+            f"({one_line(error, 100)}): get the file again"
         ) from error
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 100 else f"{text[:100]}..."
