@@ -37,7 +37,7 @@ def weights_files(path: Path) -> list[Path]:
 
 
 @cache
-def fingerprint(path: Path) -> str:
+def content_hash(path: Path) -> str:
     """16 hex digits that tell weights apart by their content, whatever they are called.
 
     Args:

@@ -57,7 +57,7 @@ class CaptionConfig:
                 f"{self.failure_budget}, expected at least 1 and 0"
             )
 
-    def key(self) -> str:
+    def cache_key(self) -> str:
         """Eight letters that differ whenever the wording may differ."""
         wording = {name: asdict(self)[name] for name in ("source", "model", "url", "seed")}
         if self.source != "builtin":  # users may edit the files of the system prompts

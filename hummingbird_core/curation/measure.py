@@ -67,12 +67,12 @@ class MeasureConfig:
         if self.dover and not Path(self.dover).is_file():
             raise InputError(f"there is no file {self.dover}: give DOVER's weights with --dover")
 
-    def key(self) -> str:
+    def cache_key(self) -> str:
         """Eight letters that differ whenever the measured columns may differ.
 
         Of a detector counts the file that it is in, not what that imports.
         """
-        files = fingerprints(self.dover, self.detectors)
+        files = content_hashes(self.dover, self.detectors)
         measured = [VERSION, self.max_seconds, self.max_height, self.detectors, files]
         text = json.dumps(measured)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -252,7 +252,7 @@ def number_columns(*, learned: bool) -> list[str]:
     return list(dict.fromkeys([*names, *(LEARNED_COLUMNS if learned else ())]))
 
 
-def fingerprints(dover: str | None, detectors: Iterable[str]) -> list[str]:
+def content_hashes(dover: str | None, detectors: Iterable[str]) -> list[str]:
     """What changes when the weights, or a file with a detector, become others.
 
     Raises:

@@ -93,7 +93,7 @@ def curate(
     if not measures.detectors:  # whose columns are known only when they have been at work
         check_rules(selection, number_columns(learned=bool(measures.dover)))
     with only_run_in(output):
-        journal = output / "journal" / f"measured-{measures.key()}.jsonl"
+        journal = output / "journal" / f"measured-{measures.cache_key()}.jsonl"
         _remove_leftovers(output)
         failed = _measure_missing(sources, journal, engine, measures, output / "clips")
         wording = _rewrite(sources, journal, output, captions) if captions else {}
@@ -150,7 +150,7 @@ def _measure_missing(
     """
     failed: list[tuple[str, list[Row]]] = []
     done = {key for key, _ in read_journal(journal)}
-    todo = [source for source in sources if source.stamp() not in done]
+    todo = [source for source in sources if source.cache_key() not in done]
     stage = partial(measure_source, settings=settings, clip_folder=clip_folder.resolve())
     with (
         Journal(journal) as finished,
@@ -160,9 +160,9 @@ def _measure_missing(
     ):
         for source, rows in engine.map(stage, todo, _lost):
             if rows[0].pop("again", False):
-                failed.append((source.stamp(), rows))
+                failed.append((source.cache_key(), rows))
             else:
-                finished.append(source.stamp(), rows)
+                finished.append(source.cache_key(), rows)
             bar.update()
     if failed:
         first = failed[0][1][0]
@@ -186,13 +186,13 @@ def _lost(source: SourceVideo) -> list[Row]:
 def _rewrite(
     sources: list[SourceVideo], journal: Path, output: Path, settings: CaptionConfig
 ) -> dict[str, str]:
-    by_stamp = {source.stamp(): source for source in sources}
+    by_key = {source.cache_key(): source for source in sources}
     with_clips = (
-        by_stamp[key].caption
+        by_key[key].caption
         for key, rows in read_journal(journal)
-        if key in by_stamp and not rows[0].get("error")
+        if key in by_key and not rows[0].get("error")
     )
-    done = output / "journal" / f"captions-{settings.key()}.jsonl"
+    done = output / "journal" / f"captions-{settings.cache_key()}.jsonl"
     with open_enhancer(settings) as enhancer:
         return rewrite_captions(with_clips, enhancer, settings, done)
 
@@ -203,10 +203,10 @@ def _all_rows(
     wording: dict[str, str],
 ) -> Iterator[Row]:
     """What is known about `sources`, with their captions as they are now."""
-    by_stamp = {source.stamp(): source for source in sources}
+    by_key = {source.cache_key(): source for source in sources}
     for key, rows in measured:
-        if key in by_stamp:
-            caption = by_stamp[key].caption
+        if key in by_key:
+            caption = by_key[key].caption
             texts = {"caption": caption, "rewritten_caption": wording.get(caption, "")}
             yield from ({"error": "", **row, **texts} for row in rows)
 

@@ -67,7 +67,7 @@ class SourceVideo:
                 file.write_bytes(archive.read(self.size))
             yield file
 
-    def stamp(self) -> str:
+    def cache_key(self) -> str:
         """What changes when the content may have changed: tells whether this video is done."""
         try:
             status = Path(self.path).stat()

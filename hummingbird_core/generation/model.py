@@ -50,7 +50,7 @@ class ModelConfig:
         Raises:
             HummingbirdError: a file is not there.
         """
-        from ..files import fingerprint
+        from ..files import content_hash
         from ..hub.local import resolve_model
         from ..offload import STORAGE
         from ..vae.tiny import find_decoder
@@ -58,15 +58,15 @@ class ModelConfig:
         self.check()
         return {
             "model": Path(self.model).name,
-            "model_sha256": fingerprint(resolve_model(self.model)),
+            "model_sha256": content_hash(resolve_model(self.model)),
             "loras": [
-                {"file": path.name, "strength": strength, "sha256": fingerprint(path)}
+                {"file": path.name, "strength": strength, "sha256": content_hash(path)}
                 for path, strength in self.loras
             ],
             "dtype": self.dtype,
             "stored_in": self.memory if self.memory in STORAGE else None,  # others round nothing
             "tiny_vae": self.tiny_vae and self.tiny_vae.name,
-            "tiny_vae_sha256": self.tiny_vae and fingerprint(find_decoder(self.tiny_vae)),
+            "tiny_vae_sha256": self.tiny_vae and content_hash(find_decoder(self.tiny_vae)),
         }
 
     def absolute(self) -> ModelConfig:

@@ -163,7 +163,7 @@ def _is_offline() -> bool:
 
 
 def _ask_hub(plan: DownloadPlan) -> HfFileMetadata:
-    """Exact size, fingerprint and commit of the file."""
+    """Return the file's exact size, SHA-256 and commit, from the hub."""
     from huggingface_hub import get_hf_file_metadata
     from huggingface_hub.errors import OfflineModeIsEnabled
 

@@ -54,11 +54,11 @@ class CachedChat(Chat):
         return self._chat.model
 
     @property
-    def identity(self) -> dict[str, Any]:
-        return self._chat.identity
+    def provenance(self) -> dict[str, Any]:
+        return self._chat.provenance
 
     def answer(self, system: str, question: str, seed: int) -> str:
-        asked = {**self.identity, "system": system, "question": question, "seed": seed}
+        asked = {**self.provenance, "system": system, "question": question, "seed": seed}
         key = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
         path = self._folder / f"{key}.json"
         known = _read(path)

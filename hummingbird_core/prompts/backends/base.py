@@ -36,7 +36,7 @@ class Chat(ABC):
 
     @property
     @abstractmethod
-    def identity(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """What decides the answers beside the question; it can go into JSON."""
 
     @abstractmethod
@@ -68,7 +68,7 @@ class FunctionChat(Chat):
         return self._model
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         return {"source": self.source, "model": self._model}
 
     def answer(self, system: str, question: str, seed: int) -> str:

@@ -95,7 +95,7 @@ class ServerChat(Chat):
         return self._model
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         return {"source": self.source, "url": self._url, "model": self.model}
 
     def answer(self, system: str, question: str, seed: int) -> str:

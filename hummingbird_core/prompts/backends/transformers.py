@@ -54,7 +54,7 @@ class LocalChat(Chat):
         return Path(self._name).name if Path(self._name).exists() else self._name
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         files = Path(self._name).glob("*") if Path(self._name).is_dir() else ()
         changed = max((file.stat().st_mtime_ns for file in files), default=0)
         return {

@@ -161,16 +161,16 @@ def encode_share(
     """
     entries = _read_entries(folder)
     mine = [video for video in videos if share.has(video)]
-    todo = [v for v in mine if not _is_done(entries.get(v.stamp()), max_gigabytes)]
+    todo = [v for v in mine if not _is_done(entries.get(v.cache_key()), max_gigabytes)]
     if not todo:  # another run may be reading
         return
     room = max_gigabytes * 1e9 - sum(file.stat().st_size for file in folder.glob("??/*"))
     place = folder / f"process-{share.process}"
     with only_run_in(place), Journal(place / JOURNAL) as journal:
-        for stamp, entry in _encode_all(
+        for key, entry in _encode_all(
             todo, vae, folder, settings, room / share.processes, max_gigabytes
         ):
-            journal.append(stamp, entry)
+            journal.append(key, entry)
 
 
 def cache_key(vae: AutoencoderKL, settings: FrameConfig) -> str:
@@ -198,17 +198,17 @@ def report_skipped(skipped: Mapping[str, str], total: int) -> None:
 
 
 def _read_entries(folder: Path) -> dict[str, Entry]:
-    """By stamp, without latents that somebody deleted.
+    """By key, without latents that somebody deleted.
 
     What one process could not keep, another may have kept since.
     """
     entries: dict[str, Entry] = {}
     for path in sorted(folder.glob(f"process-*/{JOURNAL}")):
-        for stamp, entry in read_journal(path):
+        for key, entry in read_journal(path):
             if "id" in entry and not latents_path(folder, entry["id"]).is_file():
                 continue
-            if _worth(entry) >= _worth(entries.get(stamp, {})):
-                entries[stamp] = entry
+            if _worth(entry) >= _worth(entries.get(key, {})):
+                entries[key] = entry
     return entries
 
 
@@ -229,7 +229,7 @@ def _is_done(entry: Entry | None, max_gigabytes: float) -> bool:
 def _look_up(videos: Sequence[SourceVideo], entries: Mapping[str, Entry], folder: Path) -> Cached:
     found = Cached([], {})
     for video in videos:
-        entry = entries.get(video.stamp(), {"error": f"{video.name} has changed: start again"})
+        entry = entries.get(video.cache_key(), {"error": f"{video.name} has changed: start again"})
         if "id" in entry:
             path = latents_path(folder, entry["id"])
             facts = entry["num_frames"], entry["fps"]
@@ -255,7 +255,7 @@ def _encode_all(
             known, size = _encode_video(video, vae, folder, settings, room)
             room -= size
             entry = known if room >= 0 else entry
-        yield video.stamp(), entry
+        yield video.cache_key(), entry
 
 
 def _encode_video(

@@ -17,7 +17,7 @@ from .recipe import Recipe, changed_keys, read_recipe, write_recipe
 logger = logging.getLogger(__name__)
 
 RECIPE = "recipe.yaml"
-ORIGINS = "origins.json"
+PROVENANCE = "origins.json"
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class RunRecord:
     Attributes:
         folder: of the run.
         state: file of what was trained; while there is none, nothing was begun.
-        origins: of this start, from `origins_of`.
+        provenance: of this start, from `provenance_of`.
     """
 
     folder: Path
     state: Path
-    origins: Mapping[str, str]
+    provenance: Mapping[str, str]
 
     def check(self, recipe: Recipe) -> None:
         """Says what of the recipe is new to a run that goes on.
@@ -42,7 +42,7 @@ class RunRecord:
         """
         if not self.state.exists():
             return
-        self._check_origins()
+        self._check_provenance()
         path = self.folder / RECIPE
         if path.exists() and (changed := changed_keys(read_recipe(path), recipe)):
             logger.warning(
@@ -57,16 +57,16 @@ class RunRecord:
         is_new = not self.state.exists()
         if is_new or not (self.folder / RECIPE).exists():
             write_recipe(recipe, self.folder / RECIPE)
-        if is_new or not (self.folder / ORIGINS).exists():
-            with atomic_write(self.folder / ORIGINS) as temporary:
-                temporary.write_bytes(json.dumps(dict(self.origins), indent=1).encode())
+        if is_new or not (self.folder / PROVENANCE).exists():
+            with atomic_write(self.folder / PROVENANCE) as temporary:
+                temporary.write_bytes(json.dumps(dict(self.provenance), indent=1).encode())
 
-    def _check_origins(self) -> None:
-        path = self.folder / ORIGINS
+    def _check_provenance(self) -> None:
+        path = self.folder / PROVENANCE
         if not path.exists():
             return
         kept = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(name for name, value in self.origins.items() if kept.get(name) != value)
+        changed = sorted(name for name, value in self.provenance.items() if kept.get(name) != value)
         if changed:
             name = changed[0]
             raise InputError(
@@ -76,7 +76,7 @@ class RunRecord:
             )
 
 
-def origins_of(teacher: Path, student: str | Path, data: str | Path) -> dict[str, str]:
+def provenance_of(teacher: Path, student: str | Path, data: str | Path) -> dict[str, str]:
     """What tells runs apart: the contents of both files, wherever they lie, and the clips' source.
 
     Args:
@@ -84,10 +84,10 @@ def origins_of(teacher: Path, student: str | Path, data: str | Path) -> dict[str
         student: a U-Net preset, or a file.
         data: absolute path of the clips' source, or the name of a world.
     """
-    return {"teacher": _identity(teacher), "student": _identity(student), "data": str(data)}
+    return {"teacher": _content_hash(teacher), "student": _content_hash(student), "data": str(data)}
 
 
-def _identity(name_or_path: str | Path) -> str:
+def _content_hash(name_or_path: str | Path) -> str:
     if name_or_path in PRESETS:
         return str(name_or_path)
     path = resolve_model(name_or_path)

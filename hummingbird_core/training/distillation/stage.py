@@ -30,7 +30,7 @@ from .held_out_metric import make_held_out_metric
 from .losses import Objective, RewardFeedback, check_objectives, weighted_terms
 from .noise import NoiseConfig
 from .recipe import Recipe, RewardConfig
-from .run_record import RunRecord, origins_of
+from .run_record import RunRecord, provenance_of
 from .step import Models, draw_step
 from .validation import Validation
 
@@ -172,8 +172,8 @@ def _record(
     name: str, origin: str | Path, teacher: Teacher, data: str | Path, folder: Path
 ) -> RunRecord:
     source = data if is_world(data) else Path(data).absolute()
-    origins = origins_of(teacher.file, origin, source)
-    return RunRecord(folder, state_path(folder, name), origins)
+    provenance = provenance_of(teacher.file, origin, source)
+    return RunRecord(folder, state_path(folder, name), provenance)
 
 
 def make_objectives(recipe: Recipe, vae: AutoencoderKL) -> dict[str, Objective]:

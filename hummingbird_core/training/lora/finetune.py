@@ -119,7 +119,7 @@ def finetune_lora(
     folder = output.with_suffix(".run")
     vae, text_encoder = _whole(pipe)
     clips = read_style(source, vae, folder / "latents", settings)
-    name = f"lora-{run_key(pipe.unet, settings, clips)}"
+    name = f"lora-{run_hash(pipe.unet, settings, clips)}"
     loss = make_loss(pipe.unet, text_encoder, clips, settings)
     _add_lora(pipe.unet, settings, only_pictures=all(clip.num_frames == 1 for clip in clips))
     lora = lora_from_peft(train(name, pipe.unet, loss, _train_settings(settings), folder))
@@ -229,7 +229,7 @@ def _is_temporal(layer: str, unet: HummingbirdUNet) -> bool:
     return any(isinstance(parent, (TemporalConvBlock, TemporalTransformer)) for parent in parents)
 
 
-def run_key(
+def run_hash(
     unet: HummingbirdUNet, settings: LoRAFinetuneConfig, clips: Sequence[CachedClip]
 ) -> str:
     """Differs whenever another run is asked for; more steps only prolong one."""

@@ -160,21 +160,27 @@ def test_a_model_that_refuses_leaves_the_caption_as_it_is(tmp_path, caplog):
 
 
 def test_the_key_changes_with_the_wording_only():
-    assert settings().key() == settings(parallel=4, failure_budget=1).key()
+    assert settings().cache_key() == settings(parallel=4, failure_budget=1).cache_key()
     assert (
-        len({settings(**{name: "x"}).key() for name in ("model", "url")} | {settings().key()}) == 3
+        len(
+            {settings(**{name: "x"}).cache_key() for name in ("model", "url")}
+            | {settings().cache_key()}
+        )
+        == 3
     )
 
 
 def test_an_edited_system_prompt_is_another_wording(tmp_path, monkeypatch):
-    before = {source: settings(source=source).key() for source in ("server", "local", "builtin")}
+    before = {
+        source: settings(source=source).cache_key() for source in ("server", "local", "builtin")
+    }
     shutil.copytree(SYSTEM_PROMPTS, tmp_path / "system")
     monkeypatch.setattr(
         "hummingbird_core.prompts.chat_enhancer.SYSTEM_PROMPTS", tmp_path / "system"
     )
-    assert settings().key() == before["server"]
+    assert settings().cache_key() == before["server"]
     (tmp_path / "system" / "video.txt").write_text("Write it as a haiku.")
-    changed = {source for source in before if settings(source=source).key() != before[source]}
+    changed = {source for source in before if settings(source=source).cache_key() != before[source]}
     assert changed == {"server", "local"}
 
 

@@ -83,11 +83,11 @@ def test_the_measures_key_changes_with_weights_and_detectors(tmp_path, monkeypat
     detector.write_text("def mark(frames, fps): return {}")
     weights.write_bytes(b"truncated")
     settings = MeasureConfig(dover=str(weights), detectors=("a_detector:mark",))
-    keys = [settings.key(), settings.key()]
+    keys = [settings.cache_key(), settings.cache_key()]
     weights.write_bytes(b"whole")
-    keys.append(settings.key())
+    keys.append(settings.cache_key())
     detector.write_text("def mark(frames, fps): return {'mark': 1.0}")
-    keys.append(settings.key())
+    keys.append(settings.cache_key())
     assert len(set(keys)) == 3
     assert keys[0] == keys[1]
 

@@ -164,9 +164,9 @@ def test_captions_are_one_line_of_text():
 def test_the_stamp_changes_with_the_content(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"one")
     (before,) = list_sources(tmp_path)
-    old = before.stamp()
+    old = before.cache_key()
     (tmp_path / "a.mp4").write_bytes(b"three")
-    assert before.stamp() != old
+    assert before.cache_key() != old
 
 
 def write_gzip(path):

@@ -81,7 +81,7 @@ def test_a_key_is_never_shown(monkeypatch):
         with pytest.raises(ServerError, match=KEY_VARIABLE) as caught:
             chat.answer("", "?", 0)
     assert "sk-secret" not in str(caught.value)
-    assert "sk-secret" not in json.dumps(chat.identity)
+    assert "sk-secret" not in json.dumps(chat.provenance)
 
 
 def test_a_malformed_key_is_refused_without_being_shown(monkeypatch):

@@ -87,9 +87,9 @@ def test_a_second_run_needs_no_model(folder, tmp_path):
 
 def test_another_model_in_the_same_folder_is_asked_again(folder, tmp_path):
     copy = save_chat_model(tmp_path / "model")
-    before = LocalChat(copy).identity
+    before = LocalChat(copy).provenance
     (copy / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    assert LocalChat(copy).identity != before
+    assert LocalChat(copy).provenance != before
 
 
 def test_a_template_without_system_role_gets_the_system_prompt_anyway(tmp_path):

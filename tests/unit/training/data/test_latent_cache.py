@@ -134,8 +134,8 @@ def test_processes_share_the_work_and_get_the_same(folder, cached, vae, tmp_path
         encode_share(videos, vae, place, SMALL, Share(process, 3), 1.0)
     journals = [[*read_journal(place / f"process-{n}" / JOURNAL)] for n in range(3)]
     assert all(journals)
-    assert sorted(stamp for one in journals for stamp, _ in one) == sorted(
-        v.stamp() for v in videos
+    assert sorted(key for one in journals for key, _ in one) == sorted(
+        v.cache_key() for v in videos
     )
     together = cache_latents(videos, vae, tmp_path, SMALL)
     assert together.skipped == cached.skipped

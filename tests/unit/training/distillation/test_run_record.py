@@ -11,7 +11,7 @@ pytest.importorskip("accelerate", reason="needs the extra train")
 from hummingbird_core.errors import InputError
 from hummingbird_core.hub.local import resolve_model
 from hummingbird_core.training.distillation.recipe import read_recipe
-from hummingbird_core.training.distillation.run_record import RunRecord, origins_of
+from hummingbird_core.training.distillation.run_record import RunRecord, provenance_of
 from hummingbird_core.training.distillation.stage import load_student, load_teacher, train_student
 from hummingbird_core.training.loop.state import state_path
 
@@ -44,19 +44,19 @@ def test_another_student_is_not_trained_further(begun):
 
 
 def test_another_teacher_or_source_is_refused(begun):
-    origins = origins_of(resolve_model("nano-teacher"), "hummingbird-nano", "nano")
+    provenance = provenance_of(resolve_model("nano-teacher"), "hummingbird-nano", "nano")
     state = state_path(begun, "tune")
-    RunRecord(begun, state, origins).check(recipe())
+    RunRecord(begun, state, provenance).check(recipe())
     for name in ("teacher", "data"):
         with pytest.raises(InputError, match=f"got another {name} for the run in"):
-            RunRecord(begun, state, {**origins, name: "other"}).check(recipe())
+            RunRecord(begun, state, {**provenance, name: "other"}).check(recipe())
 
 
 def test_a_copy_of_the_teacher_is_the_same_teacher(tmp_path):
     file = resolve_model("nano-teacher")
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(file.read_bytes())
-    assert origins_of(file, "nano", "clips") == origins_of(copy, "nano", "clips")
+    assert provenance_of(file, "nano", "clips") == provenance_of(copy, "nano", "clips")
 
 
 def test_the_first_recipe_is_kept_and_every_later_start_compared_to_it(begun, caplog):

@@ -28,7 +28,7 @@ from hummingbird_core.training.lora.finetune import (
     finetune_lora,
     open_style,
     read_style,
-    run_key,
+    run_hash,
 )
 from hummingbird_core.training.lora.losses import (
     NEXT,
@@ -191,19 +191,19 @@ def test_stopped_and_gone_on_equals_in_one_go(style, tmp_path):
 def test_another_run_is_told_from_a_longer_one():
     student = nano("hummingbird-nano")
     clip = CachedClip("a.mp4", "zorblax a bar", Path("ab/abc.safetensors"), 6, 8.0)
-    key = run_key(student, TINY, [clip])
-    assert key == run_key(student, replace(TINY, steps=99), [clip])
-    assert key == run_key(student, TINY, [replace(clip, path=Path("elsewhere/abc.safetensors"))])
+    key = run_hash(student, TINY, [clip])
+    assert key == run_hash(student, replace(TINY, steps=99), [clip])
+    assert key == run_hash(student, TINY, [replace(clip, path=Path("elsewhere/abc.safetensors"))])
     others = [
         [],
         [replace(clip, name="b.mp4")],
         [replace(clip, caption="zorblax a car")],
         [replace(clip, path=Path("ab/abd.safetensors"))],
     ]
-    assert all(key != run_key(student, TINY, other) for other in others)
-    assert key != run_key(student, replace(TINY, trigger="other"), [clip])
+    assert all(key != run_hash(student, TINY, other) for other in others)
+    assert key != run_hash(student, replace(TINY, trigger="other"), [clip])
     student.out[2].weight.data.mul_(1.01)
-    assert key != run_key(student, TINY, [clip])
+    assert key != run_hash(student, TINY, [clip])
 
 
 def test_other_clips_are_learned_anew(tmp_path):
