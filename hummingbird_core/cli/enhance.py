@@ -33,8 +33,8 @@ examples:
     hummingbird enhance "ein Fuchs im Schnee" --source server --model llama3.1
     hummingbird enhance "a fox" --source server --url http://localhost:8080/v1
 
-A server's key is read from HUMMINGBIRD_API_KEY. Answers of language models are cached in your cache
-folder, or in HUMMINGBIRD_CACHE, by prompt, model and seed.
+A server's key is read from HUMMINGBIRD_API_KEY and sent to the server of --url only. Answers of
+language models are cached in your cache folder, or in HUMMINGBIRD_CACHE, by prompt, model and seed.
 """
 
 

@@ -11,6 +11,7 @@ it is returned with the result, so that the user can judge it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
@@ -39,10 +40,19 @@ class ChatEnhancer(Enhancer):
             as the built-in model's does, prompts are worded in these.
         system: the system prompt, in which `$words` and `$vocabulary` are filled in; default: the
             text file of this package that suits the tokenizer.
+        notes: sentences for the user that are added to every result.
     """
 
-    def __init__(self, chat: Chat, tokenizer: Tokenizer, *, system: str | None = None):
+    def __init__(
+        self,
+        chat: Chat,
+        tokenizer: Tokenizer,
+        *,
+        system: str | None = None,
+        notes: Sequence[str] = (),
+    ):
         self._chat = chat
+        self._notes = notes
         self._tokenizer = tokenizer
         words = tokenizer.words if isinstance(tokenizer, WordTokenizer) else []
         system = system or system_prompt("small_vocabulary" if words else "video")
@@ -52,7 +62,7 @@ class ChatEnhancer(Enhancer):
 
     def enhance(self, prompt: str, seed: int = 0) -> EnhancedPrompt:
         line = check_request(prompt, seed)
-        notes: list[str] = []
+        notes = [*self._notes]
         english = self._translate(line, seed, notes) if looks_foreign(line) else None
         fitted = self._rewrite(english or line, seed, notes)
         return EnhancedPrompt(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
 from ..text.tokenizer import Tokenizer
+from .backends.api_key import key_for, withheld_notes
 from .backends.base import Chat, Check, never_stop
-from .backends.openai import DEFAULT_URL, ServerChat
+from .backends.openai import DEFAULT_URL, ServerChat, check_url
 from .cache import CachedChat, default_cache_dir
 from .chat_enhancer import ChatEnhancer
 from .enhancer import Enhancer
@@ -22,6 +24,7 @@ def create_enhancer(
     *,
     model: str | None = None,
     url: str = DEFAULT_URL,
+    trusted: bool = True,
     cache_dir: Path | None = None,
     system: str | None = None,
     check: Check = never_stop,
@@ -35,13 +38,16 @@ def create_enhancer(
             words.
         model: the language model: a folder or hub id ("local"), or its name on the server.
         url: of the server.
+        trusted: whether the user chose `url`, so that the server may get HUMMINGBIRD_API_KEY;
+            False if it comes from a workflow, see `backends.api_key`.
         cache_dir: where answers of language models are kept; default: the user's cache folder.
         system: the system prompt, as `ChatEnhancer` takes it.
         check: called while a language model is at work: "local" after each token, "server" before
             each attempt. Whatever it raises stops the work.
 
     Raises:
-        InputError: an unknown source, "local" without a model, or "builtin" with a system prompt.
+        InputError: an unknown source, "local" without a model, "builtin" with a system prompt, or
+            a malformed URL or key.
     """
     if source == "builtin":
         if system is not None:
@@ -50,14 +56,18 @@ def create_enhancer(
                 "source local or server"
             )
         return BuiltinEnhancer(tokenizer)
-    chat = _chat(source, model, url, check)
-    chat = CachedChat(chat, cache_dir or default_cache_dir() / "prompts")
-    return ChatEnhancer(chat, tokenizer, system=system)
-
-
-def _chat(source: str, model: str | None, url: str, check: Check) -> Chat:
+    notes: Sequence[str] = ()
     if source == "server":
-        return ServerChat(url, model, check=check)
+        url = check_url(url)
+        chat: Chat = ServerChat(url, model, key=key_for(url, trusted), check=check)
+        notes = withheld_notes(url, trusted)
+    else:
+        chat = _local_chat(source, model, check)
+    chat = CachedChat(chat, cache_dir or default_cache_dir() / "prompts")
+    return ChatEnhancer(chat, tokenizer, system=system, notes=notes)
+
+
+def _local_chat(source: str, model: str | None, check: Check) -> Chat:
     if source != "local":
         raise InputError(f"got source {source!r}, expected one of {', '.join(SOURCES)}: choose one")
     if model is None:

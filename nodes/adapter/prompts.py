@@ -40,7 +40,9 @@ def enhance(
     seed: int,
     llm: comfy.sd.CLIP | None,
 ) -> EnhancedPrompt:
-    """One prompt, enhanced; a local language model is freed again before this returns.
+    """Return the enhanced prompt; a local language model is freed before this returns.
+
+    A workflow may come from anyone, so its `url` gets no API key unless the user allowed the host.
 
     Raises:
         InputError: names the input to change.
@@ -54,7 +56,9 @@ def enhance(
     model = language_model.strip() or None
 
     def ask(check: Check) -> EnhancedPrompt:
-        with create_enhancer(source, tokenizer, model=model, url=url, check=check) as enhancer:
+        with create_enhancer(
+            source, tokenizer, model=model, url=url, trusted=False, check=check
+        ) as enhancer:
             return enhancer.enhance(prompt, seed)
 
     with naming(INPUTS_OF[source]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
@@ -37,6 +38,23 @@ def ask(adapter, nano):
 def test_a_server_is_asked(ask):
     with chat_server(says("a red circle moves right")) as server:
         assert ask("server", url=server.url).text == "a red circle moves right"
+
+
+def test_a_server_that_only_the_workflow_names_gets_no_key(ask, adapter, monkeypatch, tmp_path):
+    """As if it were not on this machine; the node shows how to allow it."""
+    core = adapter.prompts.create_enhancer.__module__.removesuffix(".factory")
+    policy = sys.modules[f"{core}.backends.api_key"]
+    monkeypatch.setattr(policy, "is_loopback", lambda url: False)
+    monkeypatch.setenv("HUMMINGBIRD_API_KEY", "sk-secret")
+    with chat_server(says("a red circle moves right")) as server:
+        shown = adapter.prompts.describe_enhanced(ask("server", url=server.url))
+        assert server.keys == [None]
+        assert "No key was sent" in shown
+        assert "HUMMINGBIRD_API_HOSTS" in shown
+        monkeypatch.setenv("HUMMINGBIRD_API_HOSTS", "127.0.0.1")
+        monkeypatch.setenv("HUMMINGBIRD_CACHE", str(tmp_path / "empty"))
+        assert "No key" not in adapter.prompts.describe_enhanced(ask("server", "tiny", server.url))
+    assert server.keys == [None, "Bearer sk-secret"]
 
 
 def test_a_server_that_thinks_for_long_can_be_interrupted(ask, management):

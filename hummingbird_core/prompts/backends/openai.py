@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
-import os
+import re
 import time
 import urllib.error
 import urllib.request
@@ -18,18 +18,21 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ... import __version__
 from ...errors import HummingbirdError, InputError
+from .api_key import HOSTS_VARIABLE, KEY_VARIABLE, check_key, is_loopback
 from .base import MAX_ANSWER_TOKENS, TEMPERATURE, Chat, Check, never_stop
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_URL = "http://localhost:11434/v1"  # Ollama's
-KEY_VARIABLE = "HUMMINGBIRD_API_KEY"
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses after which to try again
 REFUSED = (400, 413, 422)  # HTTP statuses of a request that the server takes exception to
 MAX_WAIT = 30.0  # seconds that a server may ask us to wait before the next try
+MIN_SECRET = 8  # characters of a key that may not occur in an answer
+MAX_QUOTE = 200  # characters of a server's words in a message
 MAX_ANSWER = 4 << 20  # bytes; a chat answer has a few thousand
 SEEDS = 1 << 31  # some servers keep the seed as a signed integer of 32 bits
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# Host and port alone: no user name, no password, and no escapes, which urllib would decode later.
+HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d*)?")
 
 
 class ServerError(HummingbirdError, OSError):
@@ -52,12 +55,13 @@ class ServerUnavailableError(ServerError):
 class ServerChat(Chat):
     """A model on a server.
 
-    The key, where the server wants one, comes from the environment variable HUMMINGBIRD_API_KEY
-    and is sent to this server only; it is in no message, record or cache.
+    The key is sent to this server only, redirects are not followed, and no message, record, cache
+    or answer holds it.
 
     Args:
         url: where the protocol begins, such as `http://localhost:11434/v1`.
         model: its name there; None takes the only one there is.
+        key: sent as a bearer token; None sends none. `api_key.key_for` says who may get the user's.
         timeout: seconds for one answer.
         attempts: how often to ask in all, when the server does not answer or is overloaded.
         backoff: seconds before the second attempt; doubled before each one that follows.
@@ -74,13 +78,14 @@ class ServerChat(Chat):
         url: str = DEFAULT_URL,
         model: str | None = None,
         *,
+        key: str | None = None,
         timeout: float = 120.0,
         attempts: int = 3,
         backoff: float = 1.0,
         check: Check = never_stop,
     ):
-        self._url = _check_url(url)
-        self._key = _key_from_environment()
+        self._url = check_url(url)
+        self._key = check_key(key or "")
         self._model = model
         self._timeout = timeout
         self._attempts = attempts
@@ -121,11 +126,11 @@ class ServerChat(Chat):
         reply = self._ask("/chat/completions", request)
         try:
             # A model that calls a tool or only thinks answers null.
-            return str(reply["choices"][0]["message"]["content"] or "")
+            return self._redact(str(reply["choices"][0]["message"]["content"] or ""))
         except (KeyError, IndexError, TypeError) as error:
             raise ServerError(
                 f"got an answer without choices from {self._url}, expected OpenAI's chat format: "
-                f"check the address ({_short(json.dumps(reply))})"
+                f"check the address ({self._quote(json.dumps(reply))})"
             ) from error
 
     def _only_model(self) -> str:
@@ -133,10 +138,10 @@ class ServerChat(Chat):
         listed = reply.get("data") or []
         names = [str(entry["id"]) for entry in listed if isinstance(entry, dict) and "id" in entry]
         if len(names) == 1:
-            return names[0]
+            return self._redact(names[0])
         raise InputError(
             f"got no model, expected one of those on {self._url}: "
-            f"{_short(', '.join(names)) or 'it lists none'}; choose one by its name"
+            f"{self._quote(', '.join(names)) or 'it lists none'}; choose one by its name"
         )
 
     def _ask(self, path: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -157,12 +162,13 @@ class ServerChat(Chat):
         try:
             body = self._exchange(path, request)
         except urllib.error.HTTPError as error:
-            raise self._refusal(error) from error
+            # Without its cause: a traceback would show the status line, which may repeat the key.
+            raise self._refusal(error) from None
         except (OSError, http.client.HTTPException) as error:
             raise ServerUnavailableError(
                 f"got no answer from {self._url} ({self._reason(error)}), expected a language "
                 "model's server: start it, or give its address"
-            ) from error
+            ) from None
         return self._parse(body)
 
     def _exchange(self, path: str, request: dict[str, Any] | None) -> bytes:
@@ -178,7 +184,7 @@ class ServerChat(Chat):
     def _parse(self, body: bytes) -> dict[str, Any]:
         try:
             reply = json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if body.lstrip().startswith(b"{"):
                 raise ServerUnavailableError(
                     f"got a broken answer from {self._url}, expected JSON: try again"
@@ -186,17 +192,17 @@ class ServerChat(Chat):
             reply = None
         if not isinstance(reply, dict):
             raise ServerError(
-                f"got {_short(body.decode('utf-8', 'replace'))!r} from {self._url}, expected "
+                f"got {self._quote(body.decode('utf-8', 'replace'))!r} from {self._url}, expected "
                 "OpenAI's chat format: check the address, which often ends in /v1"
             )
         return reply
 
     def _refusal(self, error: urllib.error.HTTPError) -> ServerError:
-        """What an HTTP status other than success means, and what to do."""
+        """Return the exception for an HTTP status other than success, with advice."""
         with error:
-            said = self._redact(_error_text(error))
+            said = self._quote(_error_text(error))
         if 300 <= error.code < 400:
-            said = f"it points to {error.headers.get('Location')}"
+            said = self._quote(f"it points to {error.headers.get('Location')}")
         got = f"got HTTP {error.code} from {self._url}" + (f" ({said})" if said else "")
         if error.code in TRANSIENT:
             unavailable = ServerUnavailableError(f"{got}, expected an answer: try again later")
@@ -207,60 +213,70 @@ class ServerChat(Chat):
             return RequestRefusedError(
                 f"{got}, expected an answer: shorten or reword the text, or check --model"
             )
+        return ServerError(f"{got}, {self._advice(error.code)}")
+
+    def _advice(self, status: int) -> str:
+        if status in (401, 403) and not self._key:
+            return (
+                f"expected a key, none was sent: set {KEY_VARIABLE}, and if a workflow chose the "
+                f"address, list its host in {HOSTS_VARIABLE}"
+            )
         advice = {
             401: f"expected a valid key: set {KEY_VARIABLE}",
             403: f"expected a key with access to the model: check {KEY_VARIABLE}",
             404: f"expected the model {self._model!r} at this address: check both",
         }
-        usual = "expected an answer: check the address"
-        return ServerError(f"{got}, {advice.get(error.code, usual)}")
+        return advice.get(status, "expected an answer: check the address")
 
     def _reason(self, error: Exception) -> str:
         cause = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(cause, TimeoutError):
             return f"no reply within {self._timeout:g} s"
-        return self._redact(str(getattr(cause, "strerror", None) or cause))
+        return self._quote(str(getattr(cause, "strerror", None) or cause))
 
-    def _redact(self, text: str) -> str:
-        """Some servers repeat a wrong key in their answer."""
-        return _short(text.replace(self._key, "***") if self._key else text)
+    def _redact(self, text: str, min_length: int = MIN_SECRET) -> str:
+        """Hide the key, which some servers repeat; a shorter one, such as `none`, is no secret."""
+        return text.replace(self._key, "***") if len(self._key) >= min_length else text
+
+    def _quote(self, text: str) -> str:
+        """Return what a server says as one short, printable line without the key."""
+        line = " ".join(self._redact(text, min_length=1).split())
+        line = "".join(char if char.isprintable() else "?" for char in line)
+        return line if len(line) <= MAX_QUOTE else f"{line[:MAX_QUOTE]}..."
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the key to another server, and turn the POST into a GET."""
+    """Refuses redirects, which would carry the key to another server and turn POST into GET."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:
-    if urlsplit(url).hostname in LOOPBACK:  # no proxy knows the way to a server on this machine
+    if is_loopback(url):  # a proxy cannot reach a server on this machine
         return urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
     return urllib.request.build_opener(_NoRedirect)
 
 
-def _check_url(url: str) -> str:
-    """The URL without what clients add to it; with /v1 if it names a host only."""
+def check_url(url: str) -> str:
+    """Return the protocol's base URL: without query and endpoint, with /v1 for a bare host.
+
+    Raises:
+        InputError: not an http(s) URL, or one with a user name or password; it is not shown.
+    """
     try:
         parts = urlsplit(url.strip())
         is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         is_usable = False
-    if not is_usable or parts.username or not url.strip().isprintable():
-        # Not shown, because what is wrong with it may be a password in it.
-        raise InputError(f"got a server URL that is none, expected one like {DEFAULT_URL}: fix it")
+    if not is_usable or not HOST.fullmatch(parts.netloc) or not url.strip().isprintable():
+        # Not shown, because it may hold a password.
+        raise InputError(
+            f"got a malformed server URL, or one with a user name or password, expected one like "
+            f"{DEFAULT_URL} (keys go into {KEY_VARIABLE}): fix it"
+        )
     path = parts.path.rstrip("/").removesuffix("/chat/completions") or "/v1"
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
-
-
-def _key_from_environment() -> str:
-    key = os.environ.get(KEY_VARIABLE, "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise InputError(
-            f"got a {KEY_VARIABLE} with characters that no key has, expected letters, digits and "
-            "signs in one line: set it again"
-        )
-    return key
 
 
 def _read_until(response: http.client.HTTPResponse, deadline: float) -> bytes:
@@ -283,7 +299,7 @@ def _error_text(error: urllib.error.HTTPError) -> str:
         return ""
     try:
         said = json.loads(body)["error"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "" if body.lstrip().startswith("<") else body
     return str(said.get("message", said) if isinstance(said, dict) else said)
 
@@ -291,8 +307,3 @@ def _error_text(error: urllib.error.HTTPError) -> str:
 def _seconds(retry_after: str | None) -> float:
     """A `Retry-After` in seconds; its other form, a date, counts as none."""
     return float(retry_after) if retry_after and retry_after.isdecimal() else 0.0
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 200 else f"{line[:200]}..."
