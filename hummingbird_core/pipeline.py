@@ -20,7 +20,8 @@ from .sampling.consistency import consistency_timesteps, sample_lcm
 from .sampling.context_windows import ContextWindows, freenoise_shuffle, sliding_window
 from .sampling.ddim import ddim_timesteps, sample_ddim
 from .sampling.guidance import EpsModel, cfg_eps, distilled_guidance_eps, reporting
-from .sampling.noise import initial_noise, step_noises, video_seed
+from .sampling.noise import initial_noise, step_noises
+from .seeds import video_seed
 from .settings import CONTEXT_LENGTH, FULL_SIZE, NANO, ModelDefaults, check_settings
 from .text.encoder import TextEncoder, TextEncoding
 from .unet.model import HummingbirdUNet

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .errors import InputError
 from .sampling.consistency import CONSISTENCY_GRID, check_steps
-from .sampling.noise import video_seed
+from .seeds import video_seed
 
 SIZE_MULTIPLE = 8  # pixels per latent pixel
 CONTEXT_LENGTH = 16  # frames of a window of a long video: all models were trained on so many

@@ -138,11 +138,14 @@ def naming_options(source: str, prefix: str = "--") -> Iterator[None]:
 
 def tokenizer_of(model: str | None) -> Tokenizer:
     """Return the tokenizer of a video model without loading its weights; None is CLIP's."""
-    from ..checkpoints.load import TOKENIZER_KEY, checkpoint_info
-    from ..hub.local import resolve_model
     from ..text.tokenizer import ClipTokenizer, WordTokenizer
 
-    words = checkpoint_info(resolve_model(model))["metadata"].get(TOKENIZER_KEY) if model else None
+    if not model:
+        return ClipTokenizer()
+    from ..checkpoints.load import TOKENIZER_KEY, checkpoint_info  # these need torch
+    from ..hub.local import resolve_model
+
+    words = checkpoint_info(resolve_model(model))["metadata"].get(TOKENIZER_KEY)
     return WordTokenizer.from_json(words) if words else ClipTokenizer()
 
 

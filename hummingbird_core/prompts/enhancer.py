@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import InputError
-from ..sampling.noise import video_seed
+from ..seeds import video_seed
 
 MAX_PROMPT = 10_000  # characters; more is a document, which no source can use
 

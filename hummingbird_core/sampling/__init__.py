@@ -1,5 +1,6 @@
 """From noise to latents: consistency steps, DDIM, guidance, windows for long videos."""
 
+from ..seeds import MAX_SEED, video_seed
 from .consistency import (
     CONSISTENCY_GRID,
     GRID_STRIDE,
@@ -17,7 +18,7 @@ from .consistency import (
     sample_lcm_kdiffusion,
     timestep_of_sigma,
 )
-from .noise import MAX_SEED, initial_noise, step_noise_generator, step_noises, video_seed
+from .noise import initial_noise, step_noise_generator, step_noises
 from .schedule import (
     TRAIN_TIMESTEPS,
     add_noise,

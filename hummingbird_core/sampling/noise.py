@@ -8,22 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-
-MAX_SEED = 2**64 - 1
-
-
-def video_seed(seed: int, index: int) -> int:
-    """Seed of video `index` of a batch: `seed + index`, so that no video depends on batch size.
-
-    Raises:
-        InputError: `seed` is not an int from 0 to 2**64 - 1.
-    """
-    if not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-        raise InputError(
-            f"got seed {seed!r}, expected an int from 0 to 2**64 - 1: choose one of these"
-        )
-    return (seed + index) % (MAX_SEED + 1)
+from ..seeds import video_seed
 
 
 def step_noise_generator(seed: int) -> torch.Generator:

@@ -15,14 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 from ..errors import CheckpointError, InputError, MissingPackageError
 from ..files import ASSETS
 
 if TYPE_CHECKING:
     import tokenizers
+    from torch import Tensor
 
 MAX_TOKENS = 77
 PADDING_ID = 0
@@ -89,6 +87,8 @@ class Tokenizer(ABC):
 
     def __call__(self, prompts: Sequence[str]) -> Tensor:
         """Ids of several prompts: int64 `[B, context_length]`."""
+        import torch  # not needed to count the tokens of a prompt
+
         return torch.tensor([self.tokenize(prompt).ids for prompt in prompts], dtype=torch.int64)
 
 

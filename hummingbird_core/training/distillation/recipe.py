@@ -19,8 +19,8 @@ from typing import Any, Literal
 from ...errors import InputError, one_line
 from ...files import atomic_write
 from ...sampling.consistency import CONSISTENCY_GRID
-from ...sampling.noise import MAX_SEED
 from ...sampling.schedule import TRAIN_TIMESTEPS
+from ...seeds import MAX_SEED
 from ...settings import FULL_SIZE
 from ..configs import build, check_field
 from ..data.clip_order import MAX_STRIDE, ClipConfig

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from support.chat_server import chat_server, fails, says
@@ -33,6 +35,25 @@ def test_it_prints_the_prompt_and_nothing_else(capsys):
     assert code == 0
     assert out.startswith("a fox in the snow, ")
     assert out.count("\n") == 1
+
+
+WITHOUT_TORCH = """
+import sys
+for name in ("torch", "transformers", "diffusers", "safetensors"):
+    sys.modules[name] = None  # importing it raises ImportError
+from hummingbird_core.prompts import BuiltinEnhancer
+from hummingbird_core.text.tokenizer import WordTokenizer
+print(BuiltinEnhancer(WordTokenizer(["fox"])).enhance("a fox").text)
+from hummingbird_core.cli import main
+sys.exit(main(["enhance", "a fox in the snow"]))
+"""
+
+
+def test_the_built_in_expander_needs_no_torch(capsys):
+    command = [sys.executable, "-c", WITHOUT_TORCH]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"a fox\n{run(capsys, 'enhance', 'a fox in the snow')[1]}"
 
 
 def test_the_seed_decides(capsys):

@@ -91,7 +91,7 @@ def test_an_unknown_kind_is_refused(capsys):
 def test_a_broken_optional_package_stops_only_its_command(tmp_path):
     (tmp_path / "torch.py").write_text("raise ImportError('broken')")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    for arguments in (["--help"], ["train", "--help"], ["doctor", "--help"]):
+    for arguments in (["--help"], ["train", "--help"], ["download"], ["enhance", "a fox"]):
         subprocess.run([*CLI, *arguments], check=True, capture_output=True, env=environment)
     command = [*CLI, "evaluate", "nano"]
     assert subprocess.run(command, capture_output=True, check=False, env=environment).returncode
