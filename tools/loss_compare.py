@@ -168,8 +168,8 @@ def _small_recipe(folder: Path, name: str) -> str:
         objective.pop("processes", None)
     if "rewards" in recipe["objectives"]:
         recipe["objectives"]["rewards"] = {"shapes": SHAPES}
-    if "latent_scale" in recipe["noise"]:
-        recipe["noise"]["latent_scale"] = False
+    if "dynamic_rescale" in recipe["noise"]:
+        recipe["noise"]["dynamic_rescale"] = False
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(recipe))
     return file.name

@@ -30,8 +30,8 @@ from tqdm import tqdm
 from hummingbird_core.bench.models import BenchConfig, load_full_vae
 from hummingbird_core.lora.layers import new_lora
 from hummingbird_core.sampling import consistency_function
-from hummingbird_core.training.distillation.guidance import Conditions, guided_prediction, predict
 from hummingbird_core.training.distillation.losses import pseudo_huber
+from hummingbird_core.training.distillation.step import Conditions, student_eps, teacher_eps
 from hummingbird_core.training.loop.modules import add_lora
 from hummingbird_core.training.rewards.clip_image import ClipImageReward
 from hummingbird_core.training.rewards.decoding import decode_for_reward
@@ -103,16 +103,16 @@ class Step:
     def _stage_1(self) -> Tensor:
         sample, t, conditions = self._batch()
         with torch.no_grad():
-            target = guided_prediction(self.teacher, sample, t, conditions)
-        student = predict(self.student, sample, t, conditions, told=False)
+            target = teacher_eps(self.teacher, sample, t, conditions)
+        student = student_eps(self.student, sample, t, conditions, condition_on_guidance=False)
         return (student - target).square().mean()
 
     def _stage_2(self) -> Tensor:
         sample, t, conditions = self._batch()
-        value = consistency_function(sample, predict(self.student, sample, t, conditions), t)
+        value = consistency_function(sample, student_eps(self.student, sample, t, conditions), t)
         with torch.no_grad():
-            earlier = guided_prediction(self.teacher, sample, t, conditions)
-            noise = predict(self.student, earlier, t, conditions)
+            earlier = teacher_eps(self.teacher, sample, t, conditions)
+            noise = student_eps(self.student, earlier, t, conditions)
             target = consistency_function(earlier, noise, t)
         video = decode_for_reward(self.vae, value, torch.arange(5), chunk=1)
         reward = self.reward(video, ["a fox in the snow"] * self.case.clips, torch.Generator())

@@ -8,6 +8,9 @@ decoder to read them, and the U-Net is trained meanwhile on clips drawn as they 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,6 +38,11 @@ def picture_latents(frames: Tensor) -> Tensor:
     variance = F.avg_pool2d(frames.square(), CELL) - colour.square()
     deviation = variance.mean(dim=1, keepdim=True).clamp(min=0).add(1e-4).sqrt()
     return torch.cat([colour, EDGE_GAIN * deviation - EDGE_MEAN], dim=1)
+
+
+def has_nano_latents(vae: Mapping[str, Any]) -> bool:
+    """Return whether the latents of a VAE of this config are images, as the built-in model's."""
+    return vae.get("scaling_factor") == SCALING_FACTOR
 
 
 def clamp_to_range(latents: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -12,50 +12,56 @@ from ..errors import InputError
 
 T = TypeVar("T")
 
+SCALAR_NAMES = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
 
-def build(kind: type[T], values: Any, where: str) -> T:
-    """A dataclass from a mapping of its fields, nested ones included.
+
+def from_mapping(kind: type[T], values: Any, where: str) -> T:
+    """Build a dataclass from a mapping of its fields, nested ones included.
 
     Args:
-        kind: the dataclass.
+        kind: the dataclass; a class method `from_mapping(values, where)` of its own takes over.
         values: the mapping.
-        where: what to call it in an error message.
+        where: its name for error messages.
 
     Raises:
         InputError: a key is unknown or missing, or a value is of the wrong kind or out of range.
     """
-    _check_mapping(values, where)
+    check_mapping(values, where)
+    if callable(own := getattr(kind, "from_mapping", None)):
+        return own(values, where)
     hints = get_type_hints(kind)
     known = {f.name: f for f in fields(kind) if f.init}  # type: ignore[arg-type]
     for key in values:
         if key not in known:
-            raise InputError(_unknown_key(str(key), list(known), where))
+            raise InputError(unknown_key(str(key), list(known), where))
     for name, f in known.items():
         if name not in values and f.default is MISSING and f.default_factory is MISSING:
             raise InputError(f"got no {name} in {where}, expected one: add it")
     return kind(**{k: _convert(hints[k], v, f"{where}: {k}") for k, v in values.items()})
 
 
-def _check_mapping(values: Any, where: str) -> None:
+def check_mapping(values: Any, where: str) -> None:
+    """Raise InputError unless `values` is a mapping."""
     if not isinstance(values, Mapping):
         raise InputError(f"got {values!r} for {where}, expected keys with values: see the recipes")
 
 
-def _unknown_key(key: str, known: list[str], where: str) -> str:
+def unknown_key(key: str, known: Sequence[str], where: str) -> str:
+    """Return the error line for a key that is not among `known`."""
     near = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "leave it out"
     return f"got key {key!r} in {where}, expected one of {', '.join(known)}: {hint}"
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the type that a field wants."""
+    """Convert `value` to the type of a field."""
     origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):  # what may be left out is `X | None`
+    if origin in (Union, types.UnionType):  # optional fields are `X | None`
         return None if value is None else _convert(arguments[0], value, where)
     if is_dataclass(hint):
-        return build(hint, {} if value is None else value, where)  # type: ignore[arg-type]
+        return from_mapping(hint, {} if value is None else value, where)  # type: ignore[arg-type]
     if origin is dict:
-        _check_mapping(value, where)
+        check_mapping(value, where)
         return {str(k): _convert(arguments[1], v, f"{where}: {k}") for k, v in value.items()}
     if origin is tuple:
         return _convert_list(arguments, value, where)
@@ -78,18 +84,17 @@ def _convert_scalar(kind: type, value: Any, where: str) -> Any:
     is_number = isinstance(value, int | float | str) and not isinstance(value, bool)
     try:
         if kind is float and is_number:
-            return float(value)  # YAML takes 1e-5, without a point, for text
+            return float(value)  # YAML reads 1e-5, without a point, as text
         if kind is int and is_number and float(value).is_integer():
             return int(float(value))
     except ValueError:
         pass
     if kind in (bool, str) and isinstance(value, kind):
         return value
-    names = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
-    raise InputError(f"got {value!r} for {where}, expected {names[kind]}")
+    raise InputError(f"got {value!r} for {where}, expected {SCALAR_NAMES[kind]}")
 
 
 def check_field(settings: Any, name: str, expected: str, is_good: bool) -> None:
-    """Raises InputError for the field `name` of a settings object unless it `is_good`."""
+    """Raise InputError for the field `name` of a settings object unless it `is_good`."""
     if not is_good:
         raise InputError(f"got {name} {getattr(settings, name)}, expected {expected}: change it")

@@ -8,10 +8,9 @@ from support.models import golden, relative_l2, rnd
 from torch import nn
 
 from hummingbird_core.sampling import boundary_scalings
-from hummingbird_core.training.distillation.guidance import Conditions
 from hummingbird_core.training.distillation.losses import Consistency, pseudo_huber
 from hummingbird_core.training.distillation.noise import NoiseConfig, draw_timesteps
-from hummingbird_core.training.distillation.step import Models, Step
+from hummingbird_core.training.distillation.step import Conditions, Models, Step
 from hummingbird_core.training.loop.micro_batch import MicroBatch
 
 TOLERANCE = 1e-5  # relative L2

@@ -23,12 +23,17 @@ from pathlib import Path
 import torch
 
 from hummingbird_core.lora.layers import inject_lora, new_lora
+from hummingbird_core.nano.latents import clamp_to_range
 from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.data.nano_clips import NanoClips
 from hummingbird_core.training.distillation.losses import Consistency, OutputKD
 from hummingbird_core.training.distillation.noise import NoiseConfig
-from hummingbird_core.training.distillation.stage import DistillationLoss
-from hummingbird_core.training.distillation.step import Models, Step, draw_step
+from hummingbird_core.training.distillation.step import (
+    DistillationLoss,
+    Models,
+    Step,
+    draw_step,
+)
 from hummingbird_core.training.loop.config import TrainConfig
 from hummingbird_core.training.loop.micro_batch import MicroBatch
 from hummingbird_core.training.loop.modules import freeze
@@ -47,8 +52,8 @@ TEACHER = UNetConfig(
 )
 STUDENT = replace(TEACHER, num_res_blocks=1, middle_block=False, guidance_embedding=True)
 GRID = NoiseConfig(timesteps="grid", guidance=(1.0, 9.0))
-OWN = NoiseConfig(samples="student", guidance=(1.0, 9.0))
-STAGE_1 = NoiseConfig(guidance=(11.0, 11.0), latent_scale=True)
+OWN = NoiseConfig(samples="on_policy", guidance=(1.0, 9.0))
+STAGE_1 = NoiseConfig(guidance=(11.0, 11.0), dynamic_rescale=True)
 FRAMES = 3
 MICRO_BATCH = MicroBatch(seed=0, step=0, size=2)
 
@@ -67,7 +72,7 @@ def tiny_models(teacher: UNetConfig = TEACHER, student: UNetConfig = STUDENT) ->
     prune(big, small)
     for module in (big, text_encoder):
         freeze(module, "fp32")
-    return Models(small, big, text_encoder)
+    return Models(small, big, text_encoder, clamp_latents=clamp_to_range)
 
 
 def tiny_loss(models: Models, noise: NoiseConfig = GRID, **objectives) -> DistillationLoss:

@@ -78,7 +78,8 @@ def stage_recipe(args: argparse.Namespace, stage: str) -> Recipe:
 
 def _usual_recipe(teacher: str, stage: str) -> str:
     from ...checkpoints.layout import model_configs, split_parts
-    from ...training.distillation.stage import find_teacher, has_nano_latents
+    from ...nano.latents import has_nano_latents
+    from ...training.distillation.stage import find_teacher
     from ...weights.tensor_files import open_tensors
 
     file = open_tensors(find_teacher(teacher))

@@ -1,9 +1,10 @@
-"""Clips of the built-in model's world as a source for training: drawn as needed, endless."""
+"""Clips of the built-in model's synthetic dataset, rendered on demand: an infinite source."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,19 +12,23 @@ from ...nano.latents import SCALING_FACTOR, picture_latents
 from ...nano.world.motion import FPS, NUM_FRAMES
 from ...nano.world.world import samples
 from .batch import ClipBatch
-from .clip_order import numbers_of_step
+from .clip_order import ClipConfig, numbers_of_step
+from .clip_reading import FrameConfig
 
-NANO_WORLD = "nano"  # in place of a data source: the built-in model's world
+if TYPE_CHECKING:
+    from diffusers.models import AutoencoderKL
+
+NANO_WORLD = "nano"  # name of this source in recipes and on the command line
 FPS_RANGE = (6.0, 12.0)  # of 16 frames
 
 
 @dataclass(frozen=True)
 class NanoClips:
-    """A `ClipSource` of the built-in model's world, with the latents that its VAE stands for.
+    """A `ClipSource` of the built-in model's world; latents are computed without its VAE.
 
     Attributes:
         num_frames: of a clip.
-        seed: of the row of clips.
+        seed: of the stream of clips.
         caption_dropout: share of clips without text, for classifier-free guidance.
     """
 
@@ -32,7 +37,7 @@ class NanoClips:
     caption_dropout: float = 0.0
 
     def batch(self, step: int, *, size: int, rank: int = 0, world_size: int = 1) -> ClipBatch:
-        """See `batch.ClipSource`."""
+        """Return a batch, see `batch.ClipSource`."""
         clips = [self._clip(n) for n in numbers_of_step(step, size, rank, world_size)]
         videos, captions, rates = zip(*clips, strict=True)
         frames = torch.stack(videos).transpose(1, 2).flatten(0, 1)  # [B*T, 3, H, W]
@@ -44,7 +49,7 @@ class NanoClips:
         )
 
     def _clip(self, number: int) -> tuple[torch.Tensor, str, float]:
-        """Video `[3, T, H, W]` in 0..1, caption, and frame rate: half have the usual one."""
+        """Render video `[3, T, H, W]` in 0..1, caption and frame rate; half have the usual rate."""
         rng = random.Random(f"clip {self.seed} {number}")
         fps = FPS if rng.random() < 0.5 else rng.uniform(*FPS_RANGE)
         fps *= min(self.num_frames / NUM_FRAMES, 1)  # fewer frames show the same seconds
@@ -52,3 +57,8 @@ class NanoClips:
         scene, caption = next(scenes)
         is_silent = rng.random() < self.caption_dropout
         return scene.render(), "" if is_silent else caption, fps
+
+
+def open_nano_clips(clips: ClipConfig, frames: FrameConfig, vae: AutoencoderKL) -> NanoClips:
+    """Return the source for one clip length; frames are 64x64, whatever `frames` says."""
+    return NanoClips(clips.num_frames, clips.seed, clips.caption_dropout)

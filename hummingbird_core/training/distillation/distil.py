@@ -1,6 +1,6 @@
 """Stage 1: a pruned student learns to predict its guided teacher's noise.
 
-The original's faults that this avoids: a teacher with its dropout on, and a student that starts
+Avoids two faults of the original code: a teacher with active dropout, and a student that starts
 from scratch (arXiv 2503.18559, section 3.2).
 """
 
@@ -18,27 +18,27 @@ from .stage import load_student, load_teacher, train_student
 def distil(
     teacher: str | Path,
     student: str | Path,
-    data: str | Path,
+    data: str | Path | None,
     recipe: Recipe,
     folder: Path,
     latents: Path | None = None,
 ) -> Path:
-    """Trains all weights of a student; goes on where an earlier call stopped.
+    """Train all weights of a student; resume where an earlier call stopped.
 
     Args:
         teacher: a checkpoint with VAE and text encoder, or "nano-teacher".
-        student: a U-Net preset, to be made of the teacher's blocks, or a file with a U-Net.
-        data: clips with captions, see `clip_index.list_clips`, or "nano".
+        student: a U-Net preset, initialized from the teacher's blocks, or a file with a U-Net.
+        data: source of clips, see `training.data.registry.open_source`; None: the recipe's.
         recipe: objectives and settings.
         folder: of the run.
-        latents: folder that keeps the clips' latents, for several runs; default: in `folder`.
+        latents: folder of the clips' latents, which runs can share; default: in `folder`.
 
     Returns:
         `FOLDER/student.safetensors`, with the teacher's VAE and text encoder.
 
     Raises:
-        InputError: the recipe, or the data, can't be used.
-        CheckpointError: a file can't be used.
+        InputError: the recipe or the clips are unusable.
+        CheckpointError: a file is unusable.
         NumericalError: training diverged.
         KeyboardInterrupt: Ctrl-C; the state was saved.
     """
@@ -52,7 +52,7 @@ def distil(
     trained = train_student("distil", fresh, student, models, data, recipe, folder, latents)
     destination = folder / "student.safetensors"
     if distributed_state().is_main_process:
-        # A sharded student can't be read as a whole: the weights go into a fresh one.
+        # The weights go into a fresh student: no process holds a whole sharded one.
         result = load_student(student, models, recipe)
         result.load_state_dict(trained, strict=False)
         write_student(result, models.file, destination)

@@ -1,4 +1,4 @@
-"""Scores of the validation videos: what training climbs, and a judge that it does not follow."""
+"""Scores of the validation videos: the rewards of the loss, and a held-out metric."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from ..loop.distributed import distributed_state
 from ..loop.modules import freeze
 from ..loop.progress import read_losses
 from ..rewards.base import Reward
-from ..rewards.held_out import MetricResult, RewardLog, ShapeJudge, judge
+from ..rewards.held_out import MetricResult, RewardLog, ShapeAccuracy, evaluate
 from ..rewards.loading import load_reward
-from .losses import Objective, RewardFeedback
+from .losses import RewardFeedback
+from .step import Objective
 
 if TYPE_CHECKING:
     from .recipe import Recipe
 
-TRIED_SIZE = 64  # pixels of a side
-SHAPE_READER = "shape_reader"  # the judge of the built-in model's world, which is no reward
+PROBE_SIZE = 64  # pixels of a side
+SHAPE_READER = "shape_reader"  # metric of the built-in model's world; not differentiable
 
 
 @dataclass
 class HeldOutMetric:
-    """Keeps `path` with the scores of every validation, and warns when reward and judge part.
+    """Scores of every validation, in a file; warns when reward and held-out metric diverge.
 
     Attributes:
-        path: a file of one object a line; of an earlier start of the run, it is gone on with.
-        rewards: that training climbs; their weighted sum is compared.
-        held_out: the judge.
+        path: file of one JSON object a line; a resumed run appends to it.
+        rewards: terms of the loss; their weighted sum is compared.
+        held_out: metric that is not in the loss.
     """
 
     path: Path
@@ -46,26 +47,27 @@ class HeldOutMetric:
     def __post_init__(self) -> None:
         for line in read_losses(self.path):
             scores = torch.tensor(line["reward"]), torch.tensor(line["held_out"])
-            self.log.verdicts.append(MetricResult(line["step"], *scores))
+            self.log.results.append(MetricResult(line["step"], *scores))
 
-    def try_on(self, prompts: list[str]) -> None:
-        """Asks everyone about black videos: what they can't read shows before training."""
+    def probe(self, prompts: list[str]) -> None:
+        """Score black videos, so that prompts a metric cannot read fail before training."""
         if not prompts:
             return
         black = -torch.ones(
-            len(prompts), 3, 2, TRIED_SIZE, TRIED_SIZE, device=distributed_state().device
+            len(prompts), 3, 2, PROBE_SIZE, PROBE_SIZE, device=distributed_state().device
         )
         for reward in (*(r.reward for r in self.rewards), self.held_out):
-            judge(reward, black, prompts)
+            evaluate(reward, black, prompts)
 
     def add(self, step: int, videos: Tensor, prompts: list[str]) -> None:
-        """Scores videos `[N, 3, T, H, W]` in -1..1 of the same N prompts as ever."""
-        self.log.verdicts = [v for v in self.log.verdicts if v.step < step]
-        scores = [r.weight * judge(r.reward, videos, prompts) for r in self.rewards]
-        self.log.add(step, torch.stack(scores).sum(dim=0), judge(self.held_out, videos, prompts))
+        """Score videos `[N, 3, T, H, W]` in -1..1 of the same N prompts in each call."""
+        self.log.results = [r for r in self.log.results if r.step < step]
+        scores = [r.weight * evaluate(r.reward, videos, prompts) for r in self.rewards]
+        held_out = evaluate(self.held_out, videos, prompts)
+        self.log.add(step, torch.stack(scores).sum(dim=0), held_out)
         lines = (
-            {"step": v.step, "reward": v.reward.tolist(), "held_out": v.held_out.tolist()}
-            for v in self.log.verdicts
+            {"step": r.step, "reward": r.reward.tolist(), "held_out": r.held_out.tolist()}
+            for r in self.log.results
         )
         with atomic_write(self.path) as temporary:
             temporary.write_bytes("".join(json.dumps(line) + "\n" for line in lines).encode())
@@ -74,27 +76,27 @@ class HeldOutMetric:
 def make_held_out_metric(
     recipe: Recipe, objectives: Mapping[str, Objective], path: Path
 ) -> HeldOutMetric | None:
-    """What follows the rewards with a held-out judge; None if the recipe names none.
+    """Return the held-out metric of a recipe, or None without one or without rewards.
 
     Raises:
-        InputError: a validation prompt is none that rewards and judge can read.
+        InputError: a validation prompt cannot be read by the rewards or the metric.
     """
     settings = recipe.validation
     rewards = [term for term in objectives.values() if isinstance(term, RewardFeedback)]
     if settings.judge is None or not rewards:
         return None
-    held_out = load_judge(settings.judge, settings.judge_weights)
+    held_out = load_metric(settings.judge, settings.judge_weights)
     if isinstance(held_out, nn.Module):
         freeze(held_out, recipe.training.precision)
-    judging = HeldOutMetric(path, rewards, held_out)
+    metric = HeldOutMetric(path, rewards, held_out)
     precision = recipe.training.precision
     with torch.autocast(
         distributed_state().device.type, DTYPES[precision], enabled=precision != "fp32"
     ):
-        judging.try_on(list(settings.prompts))
-    return judging
+        metric.probe(list(settings.prompts))
+    return metric
 
 
-def load_judge(kind: str, weights: str | None) -> Reward:
-    """The reward model of that name, or the reader of shapes."""
-    return ShapeJudge() if kind == SHAPE_READER else load_reward(kind, weights)
+def load_metric(kind: str, weights: str | None) -> Reward:
+    """Load a reward model by its kind, or the reader of shapes."""
+    return ShapeAccuracy() if kind == SHAPE_READER else load_reward(kind, weights)

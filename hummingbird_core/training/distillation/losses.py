@@ -1,14 +1,12 @@
-"""What a student is trained for: objectives, each with a weight, whose sum is minimised.
+"""Objectives of distillation; their weighted sum is minimised.
 
-`output_kd` and `feature_kd` are stage 1 (arXiv 2503.18559, section 3.2), `consistency` and `reward`
-are stage 2 (T2V-Turbo, arXiv 2405.18750).
+`OutputKD` and `FeatureKD` are stage 1 (arXiv 2503.18559, section 3.2), `Consistency` and
+`RewardFeedback` stage 2 (T2V-Turbo, arXiv 2405.18750). Symbols and shapes as in `step`.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -17,76 +15,51 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
+from ...sampling.schedule import alphas_cumprod, extract
 from ..configs import check_field
 from ..rewards.base import Reward
 from ..rewards.decoding import decode_for_reward
-from .noise import LAST_STEP
-from .step import Step
+from .noise import LAST_TIMESTEP
+from .step import Objective, Step, zero_loss
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
-from ...sampling.schedule import alphas_cumprod, extract
 
 HUBER_C = 0.001
-X0_WEIGHTS = (1.0, 20.0)  # the least and the most
+INVERSE_SNR_RANGE = (1.0, 20.0)  # limits of the weight
+
+
+# --- Pure functions -------------------------------------------------------------------------------
 
 
 def pseudo_huber(value: Tensor, target: Tensor, c: float = HUBER_C) -> Tensor:
-    """mean(sqrt(d^2 + c^2) - c): near |d|, smooth at zero (arXiv 2310.14189)."""
+    """Return mean(sqrt(d^2 + c^2) - c) of d = value - target (arXiv 2310.14189)."""
+    # |d| >> c: about |d| - c. |d| << c: about d^2 / 2c, smooth at zero.
     return (((value - target).square() + c**2).sqrt() - c).mean()
 
 
 def per_sample_mse(eps: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of each clip's noise: `[B, 4, T, h, w]` twice to `[B]`."""
+    """Return the mean squared error of each clip: `[B, 4, T, h, w]` twice to `[B]`."""
     return (eps - target).square().mean(dim=(1, 2, 3, 4))
 
 
+def relative_mse(value: Tensor, target: Tensor) -> Tensor:
+    """Return |value - target|^2 / |target|^2, a scalar: 1 is as wrong as zeros would be."""
+    # A block of large activations counts no more than others.
+    return (value - target).square().mean() / target.square().mean()
+
+
 def inverse_snr_weight(t: Tensor) -> Tensor:
-    """(1 - a) / a, `[B]`: makes an error in the noise count like the one in x0 it leads to.
-
-    From 1 to 20, though: below t = 400 shapes get their edges, where errors in x0 are small; and
-    the last steps, where it is 200, would leave the others no say.
-    """
+    """Return (1 - a_t) / a_t, clamped to 1..20, `[B]`: weighs errors in eps like errors in x_0."""
+    # x_0 = (x_t - sigma_t eps) / alpha_t, so |d x_0|^2 = sigma_t^2 / alpha_t^2 |d eps|^2, and
+    # sigma_t^2 / alpha_t^2 = (1 - a_t) / a_t, the inverse of the signal-to-noise ratio.
     alphas = extract(alphas_cumprod(), t, t.float())
-    return ((1 - alphas) / alphas).clamp(*X0_WEIGHTS)
+    # At least 1: below t = 400 shapes get their edges, where errors in x_0 are small. At most 20:
+    # at the last steps it is 200, which would drown the others.
+    return ((1 - alphas) / alphas).clamp(*INVERSE_SNR_RANGE)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Objective(ABC):
-    """What all objectives have.
-
-    Args:
-        weight: factor on the loss.
-        every: steps from one use to the next; 1 is every step.
-        processes: numbers of those that compute it; empty: all. Gradients are averaged over all
-            processes, those that compute other objectives included.
-    """
-
-    weight: float = 1.0
-    every: int = 1
-    processes: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_field(self, "every", "at least 1, which is each step", self.every >= 1)
-        check_field(self, "weight", "0 or more", 0 <= self.weight < math.inf)
-
-    @abstractmethod
-    def loss(self, step: Step) -> Tensor:
-        """The loss before it is weighted: a scalar, mean over the clips."""
-
-    def is_due(self, step: int) -> bool:
-        return step % self.every == 0
-
-    def __call__(self, step: Step) -> Tensor:
-        """The weighted loss; 0 in a process that computes other objectives."""
-        if self.processes and step.micro_batch.process not in self.processes:
-            return nothing(step)
-        return self.weight * self.loss(step)
-
-
-def nothing(step: Step) -> Tensor:
-    """A loss of 0, from which all weights get their zero gradient."""
-    return 0 * step.student.noise.sum()
+# --- Stage 1 --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +67,11 @@ class OutputKD(Objective):
     """Mean squared error between the student's noise and the guided teacher's.
 
     Args:
-        weighting: "noise" is the plain error; "x0" weighs it like the error in the clean latents
-            that it leads to, which is large where the noise is strong (`inverse_snr_weight`).
-        teacher_steps: of DDIM, which lead the teacher to its target. One gives the mean of all
-            clips that a noisy one can come from, which is blurred; more give one of them, as in
-            progressive distillation (arXiv 2202.00512).
+        weighting: "noise" is the plain error in eps; "x0" weighs it by `inverse_snr_weight`, like
+            the error in the clean latents, which is large at high noise.
+        teacher_steps: DDIM steps that lead the teacher to its target. One step gives the mean of
+            all clips a noisy one can come from, which is blurred; more steps give one of them, as
+            in progressive distillation (arXiv 2202.00512).
     """
 
     weighting: Literal["noise", "x0"] = "noise"
@@ -109,102 +82,112 @@ class OutputKD(Objective):
         check_field(self, "teacher_steps", "at least 1", self.teacher_steps >= 1)
 
     def loss(self, step: Step) -> Tensor:
-        one = self.teacher_steps == 1
-        target = step.teacher.noise if one else step.teacher_path(self.teacher_steps)
-        error = per_sample_mse(step.student.noise, target)
+        """Return mean_b w(t) |eps_s - eps_T|^2."""
+        is_direct = self.teacher_steps == 1
+        target = step.teacher.eps if is_direct else step.teacher_path(self.teacher_steps)
+        error = per_sample_mse(step.student.eps, target)  # [B]
         if self.weighting == "x0":
+            # |x_0^s - x_0^T|^2 = (1 - a_t) / a_t |eps_s - eps_T|^2
             error = error * inverse_snr_weight(step.t)
         return error.mean()
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureKD(Objective):
-    """Sum over the kept blocks of |F_s - F_t|^2, each relative to the teacher's own |F_t|^2.
-
-    So a block of large activations counts no more than others; 1 is as wrong as zeros would be.
+    """Sum over the kept blocks of |F_s - F_T|^2 / |F_T|^2.
 
     Args:
-        map: file with the block map of a student that was pruned by a map of its own; without, the
-            published one.
+        map: file with the block map of a student pruned by its own map; default: the published one.
     """
 
     map: str | None = None
 
     def loss(self, step: Step) -> Tensor:
-        pairs = step.models.kept_blocks.items()
-        return torch.stack([_distance(step, student, teacher) for student, teacher in pairs]).sum()
+        """Return sum_l |F_s^l - F_T^l|^2 / |F_T^l|^2 over blocks l, F of shape `[B*T, C, h, w]`."""
+        got, expected = step.student.features, step.teacher.features
+        # In fp32: squares of half-precision activations overflow.
+        errors = [
+            relative_mse(got[student].float(), expected[teacher].float())
+            for student, teacher in step.models.kept_blocks.items()
+        ]
+        return torch.stack(errors).sum()
 
 
-def _distance(step: Step, student: str, teacher: str) -> Tensor:
-    got = step.student.features[student].float()
-    expected = step.teacher.features[teacher].float()
-    return (got - expected).square().mean() / expected.square().mean()
+# --- Stage 2 --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class Consistency(Objective):
     """Pseudo-Huber distance between the student's values at two points of one trajectory.
 
-    The second point is one DDIM step of the guided teacher further, and gets no gradient.
+    The second point is one guided DDIM step of the teacher further, and gets no gradient.
 
     Args:
-        huber_c: below this, the distance is that of squares.
+        huber_c: distance below which the loss is quadratic.
     """
 
     huber_c: float = HUBER_C
 
     def loss(self, step: Step) -> Tensor:
+        """Return d(f(x_t, t), stopgrad f(x_s, s)), with s = t - 20 (LCM, arXiv 2310.04378)."""
+        # The pair holds f(x_t, t) with gradient and f(x_s, s) without.
         return pseudo_huber(*step.consistency_pair, self.huber_c)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RewardFeedback(Objective):
-    """Raises the score of what the student's clean latents show, through the VAE's decoder.
+    """Raises the score of the student's clean latents, through the VAE's decoder.
 
     Args:
-        reward: judges frames.
-        vae: frozen; decodes only those frames that the reward asks for.
-        chunk: frames that are decoded at once, in forward and backward pass.
-        max_timestep: clips with more noise score 0: of much noise even a good student makes only a
-            blurred mean of what could be there.
-        captions: regular expression; clips whose caption holds no match of it score 0, for rewards
-            that understand some captions only.
+        reward: scores frames.
+        vae: frozen; decodes only the frames the reward asks for.
+        chunk: frames decoded at once, in forward and backward pass.
+        max_timestep: clips with more noise score 0: from much noise even a good student makes only
+            a blurred mean of all possible clips.
+        captions: regular expression; clips whose caption has no match score 0, for rewards that
+            understand some captions only.
     """
 
     reward: Reward
     vae: AutoencoderKL
     chunk: int = 1
-    max_timestep: int = LAST_STEP
+    max_timestep: int = LAST_TIMESTEP
     captions: str = ""
 
     def loss(self, step: Step) -> Tensor:
+        """Return -mean_b R(D(f(x_t, t)), caption), with 0 for clips left out."""
         chosen = [
             n
             for n, (t, caption) in enumerate(zip(step.t.tolist(), step.captions, strict=True))
             if t <= self.max_timestep and re.search(self.captions, caption)
         ]
         if not chosen:
-            return nothing(step)
+            return zero_loss(step)
+        # The generator is the step's: all micro-batches look at the same frames and crops.
         generator = step.micro_batch.step_generator()
-        frames = self.reward.frames_needed(step.sample.shape[2], generator)
-        video = decode_for_reward(self.vae, step.value[chosen], frames, self.chunk)
-        scores = self.reward(video, [step.captions[n] for n in chosen], generator)
+        frames = self.reward.frames_needed(step.sample.shape[2], generator)  # [K] of T
+        # [B', 4, T, h, w] -> [B', 3, K, H, W] in -1..1
+        video = decode_for_reward(self.vae, step.denoised[chosen], frames, self.chunk)
+        scores = self.reward(video, [step.captions[n] for n in chosen], generator)  # [B']
+        # Divided by B, not B': a clip left out scores 0.
         return -scores.sum() / len(step.t)
 
 
-def weighted_terms(objectives: Mapping[str, Objective], step: Step) -> dict[str, Tensor]:
-    """The terms of the loss that are due, by name."""
-    return {
-        name: objective(step)
-        for name, objective in objectives.items()
-        if objective.is_due(step.micro_batch.step)
-    }
+# Objectives by their names in recipes; rewards have their own section there.
+OBJECTIVES: dict[str, type[Objective]] = {
+    "output_kd": OutputKD,
+    "feature_kd": FeatureKD,
+    "consistency": Consistency,
+}
+
+
+# --- Checks ---------------------------------------------------------------------------------------
 
 
 def check_objectives(
     objectives: Mapping[str, Objective], processes: int, sharding: str = "none"
 ) -> None:
-    """Raises InputError if a step, or a process, would have nothing to do, or wait for ever."""
+    """Raise InputError if a step or a process has no work, or if processes would deadlock."""
     if not any(objective.every == 1 for objective in objectives.values()):
         raise InputError(
             f"got objectives {', '.join(objectives) or 'none'}, expected one for every step: "

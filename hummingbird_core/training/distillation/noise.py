@@ -1,4 +1,8 @@
-"""How clips are made noisy for training: at which timesteps, with what left of them."""
+"""Noisy clips for training: the timesteps they are drawn at and the noise added to them.
+
+Symbols, as in `sampling.schedule`: x_t = alpha_t x_0 + sigma_t eps with alpha_t = sqrt(a_t) and
+sigma_t = sqrt(1 - a_t). Shapes: B clips of T frames, latents `[B, 4, T, h, w]`, timesteps `[B]`.
+"""
 
 from __future__ import annotations
 
@@ -17,45 +21,45 @@ from ...sampling.consistency import (
 )
 from ...sampling.schedule import TRAIN_TIMESTEPS, add_noise, alpha_sigma, scale_latents
 
-LAST_STEP = TRAIN_TIMESTEPS - 1
+LAST_TIMESTEP = TRAIN_TIMESTEPS - 1
 BELOW_ONE = 1 - 2**-20
-# Of the timesteps, low and high end as shares of all; clips are as often in each of these. A small
+# Low and high ends as shares of all timesteps; every bin holds an equal share of the clips. A small
 # model learns colours and motion at high noise (docs/what-nano-needed.md), edges at low noise.
 TIMESTEP_BINS = ((1.0, 1.0), (0.9, 1.0), *[(0.4, 0.9)] * 2, *[(0.2, 0.6)] * 2, *[(0.0, 0.4)] * 2)
 
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """How clips are made noisy, and how strongly the teacher is guided.
+    """How clips are noised, and how strongly the teacher is guided.
 
     Args:
-        samples: "data", noisy clips; "student", what the student makes itself of noise in some of
-            its sampling steps, so that it learns at what it will meet (on-policy distillation,
-            arXiv 2306.13649). Of the clips only size, captions and frame rates count then.
+        samples: "data", noisy clips; "on_policy", the student's own samples after some of its
+            sampling steps, so that it learns on the inputs it will meet (on-policy distillation,
+            arXiv 2306.13649). Only size, captions and frame rates of the clips count then.
         timesteps: of noisy clips: "uniform" over 0..999; "grid", the 50 of consistency
-            distillation; "slots", those of `TIMESTEP_BINS`, of which an eighth is the last one.
-        sampling_share: of the clips that are at a timestep of the student's sampling instead.
-        sampling_steps: how many steps that sampling takes.
+            distillation; "bins", those of `TIMESTEP_BINS`, of which an eighth is the last one.
+        sampling_share: share of the clips at a timestep of the student's sampling instead.
+        sampling_steps: number of steps of that sampling.
         guidance: range of w in cond + w (cond - uncond). Guidance by uncond + s (cond - uncond), as
-            in VideoCrafter2, is w = s - 1. From a range the student is told its w; a single value
-            is baked in, and the student is told nothing.
-        guided_from: lowest timestep at which the teacher is guided at all (arXiv 2404.07724).
-        latent_scale: whether clean latents are scaled from 1.0 to 0.7 over t < 400, as
-            VideoCrafter2 knows them.
-        pure_last_step: whether nothing is left of the clip at t = 999, as when sampling starts.
-        picture_range: whether the guided teacher's clips are held in the range of pictures, for
-            latents that are pictures (nano).
+            in VideoCrafter2, is w = s - 1. With a range, the student is conditioned on its w; a
+            single value is baked in, without a guidance input.
+        cfg_start_timestep: lowest timestep at which the teacher is guided (arXiv 2404.07724).
+        dynamic_rescale: scale clean latents by 1.0 down to 0.7 over t < 400, as VideoCrafter2 does.
+        zero_terminal_snr: leave nothing of the clip at t = 999, where sampling starts from pure
+            noise (arXiv 2305.08891).
+        clip_denoised: clamp the guided teacher's x_0 to the range of images, for latents that are
+            images (nano).
     """
 
-    samples: Literal["data", "student"] = "data"
-    timesteps: Literal["uniform", "grid", "slots"] = "uniform"
+    samples: Literal["data", "on_policy"] = "data"
+    timesteps: Literal["uniform", "grid", "bins"] = "uniform"
     sampling_share: float = 0.0
     sampling_steps: int = 4
     guidance: tuple[float, float] = (5.0, 15.0)
-    guided_from: int = 0
-    latent_scale: bool = False
-    pure_last_step: bool = False
-    picture_range: bool = False
+    cfg_start_timestep: int = 0
+    dynamic_rescale: bool = False
+    zero_terminal_snr: bool = False
+    clip_denoised: bool = False
 
     def __post_init__(self) -> None:
         low, high = self.guidance
@@ -66,69 +70,81 @@ class NoiseConfig:
         check_steps(self.sampling_steps, CONSISTENCY_GRID)
 
     @property
-    def tells_guidance(self) -> bool:
+    def condition_on_guidance(self) -> bool:
+        """Return whether the student gets w as an input: only if w varies."""
         return self.guidance[0] < self.guidance[1]
 
     def noisy(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """Clean latents `[B, 4, T, h, w]` with noise, as at timesteps `t` `[B]`."""
-        clean = scale_latents(latents, t) if self.latent_scale else latents
-        return noisy_sample(clean, noise, t) if self.pure_last_step else add_noise(clean, noise, t)
+        """Return x_t of clean latents `[B, 4, T, h, w]` at timesteps `t` `[B]`."""
+        # x_0 <- scale_t x_0 where the model was trained on rescaled latents.
+        clean = scale_latents(latents, t) if self.dynamic_rescale else latents
+        add = add_noise_zero_snr if self.zero_terminal_snr else add_noise
+        return add(clean, noise, t)
 
 
 def draw_timesteps(u: Tensor, settings: NoiseConfig) -> Tensor:
-    """Timesteps of noisy clips, for numbers `u` `[B]` evenly spread over 0 to below 1."""
-    share = settings.sampling_share
-    others = _timesteps(_stretched(u - share, 1 - share), settings.timesteps)
-    if not share:
+    """Return timesteps `[B]` of noisy clips for numbers `u` `[B]`, uniform in [0, 1).
+
+    A share p of the clips is at the student's sampling timesteps, the others follow
+    `settings.timesteps`.
+    """
+    p = settings.sampling_share
+    # u in [p, 1) -> (u - p) / (1 - p) in [0, 1)
+    others = _spread_timesteps(_unit_interval(u - p, 1 - p), settings.timesteps)
+    if not p:
         return others
-    own = sampling_timesteps(_stretched(u, share), settings.sampling_steps)
-    return torch.where(u < share, own, others)
+    # u in [0, p) -> u / p in [0, 1)
+    own = sampling_timesteps(_unit_interval(u, p), settings.sampling_steps)
+    return torch.where(u < p, own, others)
 
 
-def _stretched(u: Tensor, length: float) -> Tensor:
-    """Numbers in 0..length to 0..1; those outside to its ends."""
+def _unit_interval(u: Tensor, length: float) -> Tensor:
+    """Map numbers in [0, length) to [0, 1), clamping those outside."""
     return (u / length).clamp(0, BELOW_ONE)
 
 
-def _timesteps(u: Tensor, kind: str) -> Tensor:
+def _spread_timesteps(u: Tensor, kind: str) -> Tensor:
     if kind == "grid":
         return grid_timesteps(u)
-    return uniform_timesteps(into_bins(u) if kind == "slots" else u)
+    return uniform_timesteps(into_bins(u) if kind == "bins" else u)
 
 
 def uniform_timesteps(u: Tensor) -> Tensor:
-    """Timesteps 0 to 999, `[B]`, for numbers from 0 to 1."""
-    return (TRAIN_TIMESTEPS * u).long().clamp(max=LAST_STEP)
+    """Return floor(1000 u), timesteps 0 to 999 `[B]`, for numbers `u` `[B]` in 0..1."""
+    return (TRAIN_TIMESTEPS * u).long().clamp(max=LAST_TIMESTEP)
 
 
 def grid_timesteps(u: Tensor, low: int = 0, high: int = CONSISTENCY_GRID) -> Tensor:
-    """Timesteps low, ..., high - 1 of the consistency grid, `[B]`, for numbers in 0..1."""
-    index = low + ((high - low) * u).long()
-    return GRID_STRIDE * (index + 1) - 1
+    """Return timesteps number low to high - 1 of the consistency grid, `[B]`, for `u` in 0..1."""
+    # t_n = 20 (n + 1) - 1 with n = low + floor((high - low) u): 19, 39, ..., 999
+    n = low + ((high - low) * u).long()
+    return GRID_STRIDE * (n + 1) - 1
 
 
 def sampling_timesteps(u: Tensor, steps: int) -> Tensor:
-    """Timesteps of so many sampling steps, `[B]`, for numbers in 0..1; from the noisiest on."""
+    """Return timesteps of `steps` sampling steps, `[B]`, noisiest first, for `u` in 0..1."""
     return consistency_timesteps(steps).to(u.device)[(steps * u).long()]
 
 
 def into_bins(u: Tensor) -> Tensor:
-    """Numbers evenly spread over 0..1, moved into `TIMESTEP_BINS`."""
-    # By the number itself, not dealt out by a clip's place in the batch: a process with few clips
-    # would never see the slots that it does not reach.
-    slots = torch.tensor(TIMESTEP_BINS, device=u.device)
+    """Move numbers `[B]`, uniform in 0..1, into `TIMESTEP_BINS`."""
+    # The number itself chooses the bin, not the clip's index in the batch: a process with few clips
+    # would never reach some bins.
+    bins = torch.tensor(TIMESTEP_BINS, device=u.device)  # [bins, 2]
+    # N u = i + r: bin i, and the position r in it.
     scaled = len(TIMESTEP_BINS) * u
-    low, high = slots[scaled.long().clamp(max=len(TIMESTEP_BINS) - 1)].unbind(-1)
+    low, high = bins[scaled.long().clamp(max=len(TIMESTEP_BINS) - 1)].unbind(-1)  # [B] each
     return low + (high - low) * scaled.frac()
 
 
-def noisy_sample(latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """`add_noise`, but at the last step nothing of the latents is left, as when sampling starts."""
-    is_last = (t == LAST_STEP).reshape(-1, 1, 1, 1, 1)  # [B] -> [B, 1, 1, 1, 1]
+def add_noise_zero_snr(latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """Return `add_noise`, but pure noise at the last timestep: x_999 = eps, as sampling starts."""
+    # The schedule keeps alpha_999 = 0.07, from which a model could read the clip.
+    is_last = (t == LAST_TIMESTEP).reshape(-1, 1, 1, 1, 1)  # [B] -> [B, 1, 1, 1, 1]
     return torch.where(is_last, noise, add_noise(latents, noise, t))
 
 
-def noise_between(latents: Tensor, sample: Tensor, t: Tensor) -> Tensor:
-    """The noise prediction that leads from `sample` to `latents`; the inverse of `predict_x0`."""
-    signal, sigma = alpha_sigma(t, sample)
-    return (sample - signal * latents) / sigma
+def x0_to_eps(x0: Tensor, sample: Tensor, t: Tensor) -> Tensor:
+    """Return the noise eps = (x_t - alpha_t x_0) / sigma_t; the inverse of `predict_x0`."""
+    alpha, sigma = alpha_sigma(t, sample)  # [B, 1, 1, 1, 1] each
+    return (sample - alpha * x0) / sigma

@@ -1,4 +1,4 @@
-"""What a run was begun with, kept in its folder, so that no other run goes on with its state."""
+"""Recipe and provenance of a run, kept in its folder: no other run can resume its state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...errors import InputError
 from ...files import atomic_write, sha256_of_file
 from ...hub.local import resolve_model
 from ...unet.model import PRESETS
-from .recipe import Recipe, changed_keys, read_recipe, write_recipe
+from .recipe import Recipe, changed_keys, read_recorded_recipe, write_recipe
 
 logger = logging.getLogger(__name__)
 
@@ -22,11 +22,11 @@ PROVENANCE = "origins.json"
 
 @dataclass(frozen=True)
 class RunRecord:
-    """The files beside a run's state that say how it was begun.
+    """The files beside a run's state that record how it started.
 
     Attributes:
         folder: of the run.
-        state: file of what was trained; while there is none, nothing was begun.
+        state: training state; the run has not started while this file is missing.
         provenance: of this start, from `provenance_of`.
     """
 
@@ -35,16 +35,16 @@ class RunRecord:
     provenance: Mapping[str, str]
 
     def check(self, recipe: Recipe) -> None:
-        """Says what of the recipe is new to a run that goes on.
+        """Log which recipe keys differ from those of the run to be resumed.
 
         Raises:
-            InputError: it was begun with another teacher or student, or other clips.
+            InputError: the run started with another teacher or student, or other clips.
         """
         if not self.state.exists():
             return
         self._check_provenance()
         path = self.folder / RECIPE
-        if path.exists() and (changed := changed_keys(read_recipe(path), recipe)):
+        if path.exists() and (changed := changed_keys(read_recorded_recipe(path), recipe)):
             logger.warning(
                 "the run in %s began with another %s: it goes on, but not as if begun like this",
                 self.folder,
@@ -52,7 +52,7 @@ class RunRecord:
             )
 
     def keep(self, recipe: Recipe) -> None:
-        """Writes both files; those of a run that goes on stay as they are."""
+        """Write both files, unless the run is resumed."""
         self.folder.mkdir(parents=True, exist_ok=True)
         is_new = not self.state.exists()
         if is_new or not (self.folder / RECIPE).exists():
@@ -77,12 +77,12 @@ class RunRecord:
 
 
 def provenance_of(teacher: Path, student: str | Path, data: str | Path) -> dict[str, str]:
-    """What tells runs apart: the contents of both files, wherever they lie, and the clips' source.
+    """Return what identifies a run: content hashes of both models, and the source of the clips.
 
     Args:
         teacher: its file.
         student: a U-Net preset, or a file.
-        data: absolute path of the clips' source, or the name of a world.
+        data: absolute path of the clips, or the name of their source.
     """
     return {"teacher": _content_hash(teacher), "student": _content_hash(student), "data": str(data)}
 

@@ -1,11 +1,10 @@
-"""What both distillation stages do: load models and clips, train, and keep the recipe."""
+"""Shared code of both distillation stages: load models and clips, train, record the recipe."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,25 +12,22 @@ from torch import Tensor, nn
 from ...checkpoints.load import load_checkpoint
 from ...errors import CheckpointError, InputError
 from ...hub.local import resolve_model
-from ...nano.latents import SCALING_FACTOR
 from ...text.encoder import TextEncoder
 from ...unet.model import PRESETS, HummingbirdUNet, UNetConfig
-from ..data.batch import ClipSource, batch_of
-from ..data.clip_sources import Mixture, open_clips
-from ..data.nano_clips import NANO_WORLD, NanoClips
+from ..data.batch import ClipSource
+from ..data.clip_sources import Mixture
+from ..data.registry import check_latents, has_no_files, latent_clamp, open_source
 from ..loop.distributed import distributed_state
-from ..loop.micro_batch import MicroBatch
 from ..loop.modules import freeze, set_dropout
 from ..loop.state import full_state_dict, state_path
 from ..loop.trainer import train
 from ..pruning.block_map import BlockMap, map_to, prune, read_map
 from ..rewards.loading import load_reward
 from .held_out_metric import make_held_out_metric
-from .losses import Objective, RewardFeedback, check_objectives, weighted_terms
-from .noise import NoiseConfig
+from .losses import FeatureKD, RewardFeedback, check_objectives
 from .recipe import Recipe, RewardConfig
 from .run_record import RunRecord, provenance_of
-from .step import Models, draw_step
+from .step import DistillationLoss, Models, Objective
 from .validation import Validation
 
 if TYPE_CHECKING:
@@ -43,7 +39,7 @@ class Teacher:
     """The frozen models of a teacher's file, in eval mode, on the training device.
 
     Attributes:
-        file: where they come from.
+        file: their checkpoint.
     """
 
     file: Path
@@ -52,23 +48,8 @@ class Teacher:
     text_encoder: TextEncoder
 
 
-@dataclass(frozen=True)
-class DistillationLoss:
-    """The loss of one micro-batch: a batch of clips, and the objectives on it."""
-
-    clips: ClipSource
-    models: Models
-    objectives: Mapping[str, Objective]
-    noise: NoiseConfig
-
-    def __call__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
-        batch = batch_of(self.clips, micro_batch).to(distributed_state().device)
-        step = draw_step(micro_batch, batch, self.models, self.noise)
-        return weighted_terms(self.objectives, step)
-
-
 def find_teacher(name_or_path: str | Path) -> Path:
-    """The file of a teacher; raises CheckpointError if there is none."""
+    """Return the file of a teacher; raise CheckpointError if there is none."""
     path = resolve_model(name_or_path)
     if path.is_dir():
         raise CheckpointError(
@@ -78,7 +59,7 @@ def find_teacher(name_or_path: str | Path) -> Path:
 
 
 def load_teacher(name_or_path: str | Path) -> Teacher:
-    """Loads a teacher, with the VAE and the text encoder that its student will share.
+    """Load a teacher, with the VAE and the text encoder its student will share.
 
     Raises:
         CheckpointError: there is no such file, or it lacks one of the three.
@@ -94,12 +75,12 @@ def load_teacher(name_or_path: str | Path) -> Teacher:
 
 
 def load_student(name_or_path: str | Path, teacher: Teacher, recipe: Recipe) -> HummingbirdUNet:
-    """A student as training finds it, on the CPU in fp32.
+    """Load a student before training, on the CPU in fp32.
 
     Args:
-        name_or_path: a U-Net preset, which is made of the teacher's blocks, or a file.
+        name_or_path: a U-Net preset, initialized from the teacher's blocks, or a file.
         teacher: not changed.
-        recipe: says what training does to the student's layers.
+        recipe: sets dropout and gradient checkpointing.
     """
     if name_or_path in PRESETS:
         student = HummingbirdUNet(UNetConfig.from_preset(str(name_or_path)))
@@ -116,27 +97,28 @@ def train_student(
     student: HummingbirdUNet,
     origin: str | Path,
     teacher: Teacher,
-    data: str | Path,
+    data: str | Path | None,
     recipe: Recipe,
     folder: Path,
     latents: Path | None,
 ) -> dict[str, Tensor]:
-    """Trains `student` as the recipe says; goes on where an earlier call stopped.
+    """Train `student` by a recipe; resume where an earlier call stopped.
 
     Args:
         name: of the stage, for its files.
-        student: what of it needs gradients is trained.
-        origin: the preset or file that the student was made of.
+        student: its parameters that require gradients are trained.
+        origin: the preset or file the student was made from.
         teacher: from `load_teacher`; frozen here.
-        data: source of clips, see `clip_index.list_clips`, or "nano".
+        data: source of clips, see `training.data.registry.open_source`; None: the recipe's.
         recipe: objectives and settings.
         folder: of the run.
-        latents: folder that keeps the clips' latents, for several runs; default: in `folder`.
+        latents: folder of the clips' latents, which runs can share; default: in `folder`.
 
     Returns:
-        the trained weights by name, on the CPU; in other processes than the main one, nothing.
+        the trained weights by name, on the CPU; empty in processes other than the main one.
     """
-    _check_world(teacher, data, recipe)
+    data = _clip_source(data, recipe)
+    _check_latents(teacher, data, recipe)
     _check_guidance(student, recipe)
     is_main = distributed_state().is_main_process
     record = _record(name, origin, teacher, data, folder)
@@ -145,11 +127,15 @@ def train_student(
     for module in (teacher.unet, teacher.vae, teacher.text_encoder):
         freeze(module, recipe.training.precision)
     models = Models(
-        student, teacher.unet, teacher.text_encoder, _kept_blocks(student, teacher, recipe)
+        student,
+        teacher.unet,
+        teacher.text_encoder,
+        _kept_blocks(student, teacher, recipe),
+        latent_clamp(teacher.vae.config),
     )
     objectives = make_objectives(recipe, teacher.vae)
     check_objectives(objectives, distributed_state().num_processes, recipe.training.sharding)
-    judging = make_held_out_metric(recipe, objectives, folder / "judge.jsonl")
+    metric = make_held_out_metric(recipe, objectives, folder / "judge.jsonl")
     clips = open_data(data, teacher.vae, recipe, latents or folder / "latents")
     validation = Validation(
         student,
@@ -160,7 +146,7 @@ def train_student(
         recipe.data,
         folder / "validation",
         writes=is_main,
-        judging=judging,
+        metric=metric,
     )
     if is_main:
         record.keep(recipe)
@@ -171,75 +157,68 @@ def train_student(
 def _record(
     name: str, origin: str | Path, teacher: Teacher, data: str | Path, folder: Path
 ) -> RunRecord:
-    source = data if is_world(data) else Path(data).absolute()
+    source = data if has_no_files(data) else Path(data).absolute()
     provenance = provenance_of(teacher.file, origin, source)
     return RunRecord(folder, state_path(folder, name), provenance)
 
 
 def make_objectives(recipe: Recipe, vae: AutoencoderKL) -> dict[str, Objective]:
-    """The objectives of a recipe by name, its rewards included."""
+    """Return the objectives of a recipe by name, its rewards included."""
     rewards = {
         name: _reward_objective(settings, vae, recipe.training.precision)
         for name, settings in recipe.objectives.rewards.items()
     }
-    return {**recipe.objectives.without_rewards(), **rewards}
+    return {**recipe.objectives.terms, **rewards}
 
 
 def open_data(data: str | Path, vae: AutoencoderKL, recipe: Recipe, cache: Path) -> ClipSource:
-    """The clips to train on, their latents made now if they are not in `cache`."""
+    """Open the clips to train on; latents missing in `cache` are encoded now."""
     settings, seed = recipe.data, recipe.training.seed
 
     def clips_of(length: int) -> ClipSource:
-        if is_world(data):
-            return NanoClips(length, seed, settings.caption_dropout)
         clips = settings.clips(length, seed)
         limit = settings.max_gigabytes
-        return open_clips(data, vae, cache, settings.frames, clips, max_gigabytes=limit)
+        return open_source(data, vae, cache, settings.frames, clips, max_gigabytes=limit)
 
     sources = [clips_of(length) for length in settings.num_frames]
     return Mixture([(source, 1.0) for source in sources], seed) if len(sources) > 1 else sources[0]
 
 
-def is_world(data: str | Path) -> bool:
-    """Whether `data` stands for clips of the built-in model's world."""
-    return str(data) == NANO_WORLD
-
-
-def has_nano_latents(vae: Mapping[str, Any]) -> bool:
-    """Whether the latents of a VAE of this config are those of the built-in model: pictures."""
-    return vae.get("scaling_factor") == SCALING_FACTOR
-
-
-def _check_world(teacher: Teacher, data: str | Path, recipe: Recipe) -> None:
-    """Raises InputError if a teacher is to learn with latents that only the nano family has."""
-    if has_nano_latents(teacher.vae.config):
-        return
-    if is_world(data):
+def _clip_source(data: str | Path | None, recipe: Recipe) -> str | Path:
+    source = data or recipe.data.source
+    if source is None:
         raise InputError(
-            f"got data nano for {teacher.file.name}, expected clips of your own: the VAE of this "
-            "teacher has other latents than the built-in model's world"
+            "got no clips, expected a folder, table, shards, or the name of a source: give --data, "
+            "or data.source in the recipe"
         )
-    if recipe.noise.picture_range:
+    return source
+
+
+def _check_latents(teacher: Teacher, data: str | Path, recipe: Recipe) -> None:
+    """Raise InputError if clips or recipe need other latents than those of the teacher's VAE."""
+    check_latents(data, teacher.vae.config, teacher.file.name)
+    if recipe.noise.clip_denoised and latent_clamp(teacher.vae.config) is None:
         raise InputError(
-            f"got noise.picture_range for {teacher.file.name}, expected it of the nano family "
-            "only, whose latents are pictures: set it to false, or choose another recipe"
+            f"got noise.clip_denoised for {teacher.file.name}, expected it of the nano family "
+            "only, whose latents are images: set it to false, or choose another recipe"
         )
 
 
 def _check_guidance(student: HummingbirdUNet, recipe: Recipe) -> None:
     has_input = student.config.guidance_embedding
-    if recipe.noise.tells_guidance and not has_input:
+    if recipe.noise.condition_on_guidance and not has_input:
         low, high = recipe.noise.guidance
         raise InputError(
             f"got guidance {low} to {high} for a student without guidance input, expected a single "
             "value to bake in: set noise.guidance to [11, 11], or choose a student with it"
         )
-    if has_input and not recipe.noise.tells_guidance:
-        student.time_cond_proj.requires_grad_(False)  # what is told nothing can learn nothing
+    if has_input and not recipe.noise.condition_on_guidance:
+        student.time_cond_proj.requires_grad_(False)  # an unused layer gets no gradient
 
 
 def _kept_blocks(student: HummingbirdUNet, teacher: Teacher, recipe: Recipe) -> BlockMap:
-    features = recipe.objectives.feature_kd
+    terms = recipe.objectives.terms.values()
+    features = next((term for term in terms if isinstance(term, FeatureKD)), None)
     if features is None:
         return {}
     if features.map:

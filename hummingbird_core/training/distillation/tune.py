@@ -1,7 +1,7 @@
-"""Stage 2: a distilled student learns to need few steps, and to please reward models.
+"""Stage 2: a distilled student is tuned to few sampling steps and to reward models.
 
-Consistency distillation with reward feedback (T2V-Turbo, arXiv 2405.18750), or whatever else the
-recipe names, by a LoRA on every layer or by training all weights.
+Consistency distillation with reward feedback (T2V-Turbo, arXiv 2405.18750), or other objectives of
+the recipe, trained as a LoRA on every layer or in all weights.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from .stage import Teacher, load_student, load_teacher, train_student
 
 @dataclass(frozen=True)
 class Tuned:
-    """The files that a run leaves; None where there is none.
+    """The files a run has written, or None.
 
     Attributes:
         lora: for ComfyUI's own LoRA nodes.
         peft: folder for `peft` and `diffusers`.
-        model: the whole student, with the LoRA merged into it if one was trained.
+        model: the whole student, with the LoRA merged if one was trained.
     """
 
     lora: Path | None
@@ -41,27 +41,27 @@ class Tuned:
 def tune(
     teacher: str | Path,
     student: str | Path,
-    data: str | Path,
+    data: str | Path | None,
     recipe: Recipe,
     folder: Path,
     latents: Path | None = None,
     *,
     merge: bool = False,
 ) -> Tuned:
-    """Trains a LoRA, or without `recipe.lora` all weights; goes on where an earlier call stopped.
+    """Train a LoRA, or without `recipe.lora` all weights; resume where an earlier call stopped.
 
     Args:
         teacher: a checkpoint with VAE and text encoder, or "nano-teacher".
-        student: a file with a U-Net, such as stage 1 writes; or a preset, made of the teacher.
-        data: clips with captions, see `clip_index.list_clips`, or "nano".
+        student: a file with a U-Net, such as the output of stage 1, or a preset, see `distil`.
+        data: source of clips, see `training.data.registry.open_source`; None: the recipe's.
         recipe: objectives and settings.
-        folder: of the run; gets the results too.
-        latents: folder that keeps the clips' latents, for several runs; default: in `folder`.
-        merge: whether to write the whole student beside its LoRA.
+        folder: of the run and its results.
+        latents: folder of the clips' latents, which runs can share; default: in `folder`.
+        merge: whether to write the whole student too, with its LoRA merged.
 
     Raises:
-        InputError: the recipe, or the data, can't be used.
-        CheckpointError: a file can't be used.
+        InputError: the recipe or the clips are unusable.
+        CheckpointError: a file is unusable.
         NumericalError: training diverged.
         KeyboardInterrupt: Ctrl-C; the state was saved.
     """
@@ -79,7 +79,7 @@ def tune(
 
 
 def _new_student(name: str | Path, teacher: Teacher, recipe: Recipe) -> HummingbirdUNet:
-    """The student as training finds it; a LoRA, if there is to be one, beside frozen weights."""
+    """Load the student before training, with the recipe's LoRA on frozen weights."""
     student = load_student(name, teacher, recipe)
     if recipe.lora is None:
         return student.requires_grad_(True)
@@ -94,7 +94,7 @@ def _new_student(name: str | Path, teacher: Teacher, recipe: Recipe) -> Hummingb
 def _with_weights(
     name: str | Path, teacher: Teacher, recipe: Recipe, trained: dict[str, Tensor]
 ) -> HummingbirdUNet:
-    """A fresh student with the trained weights; a sharded one can't be read as a whole."""
+    """Load a fresh student with the trained weights: no process holds a whole sharded one."""
     student = _new_student(name, teacher, recipe)
     student.load_state_dict(trained, strict=False)
     return student

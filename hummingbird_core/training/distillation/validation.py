@@ -1,4 +1,4 @@
-"""Videos on the way: what the student makes of a few prompts, always from the same noise."""
+"""Validation videos: the student samples a few prompts, always from the same noise."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Validation:
-    """Writes `FOLDER/000100-a-red-circle.mp4` for every prompt, after 100 steps."""
+    """Samples every prompt and writes `FOLDER/000100-a-red-circle.mp4`, here after 100 steps."""
 
     student: HummingbirdUNet
     vae: AutoencoderKL
@@ -39,9 +39,10 @@ class Validation:
     data: DataConfig
     folder: Path
     writes: bool  # one process writes, all sample: a sharded student needs them
-    judging: HeldOutMetric | None = None
+    metric: HeldOutMetric | None = None
 
     def __call__(self, done: int) -> None:
+        """Write the videos after `done` steps, and score them."""
         pipeline = HummingbirdPipeline(self.student, self.vae, self.text_encoder)
         prompts = list(self.settings.prompts)
         videos = [pipeline.decode(self._sample(pipeline, prompt)) for prompt in prompts]
@@ -52,8 +53,8 @@ class Validation:
             path = self.folder / f"{done:06d}-{slug(prompt)}.mp4"
             facts = {"prompt": prompt, "step": done}
             write_video(path, to_uint8(video)[0], self.settings.fps, facts)
-        if self.judging:
-            self.judging.add(done, torch.cat(videos), prompts)
+        if self.metric:
+            self.metric.add(done, torch.cat(videos), prompts)
 
     def _sample(self, pipeline: HummingbirdPipeline, prompt: str) -> Tensor:
         settings, data = self.settings, self.data
@@ -73,13 +74,13 @@ class Validation:
             lambda sample, t: self._predict(sample, t, context),
             latents,
             settings.num_inference_steps,
-            rescale=self.noise.latent_scale,
+            rescale=self.noise.dynamic_rescale,
         )
 
     def _predict(self, sample: Tensor, t: int, context: Tensor) -> Tensor:
-        told = None
-        if self.noise.tells_guidance:
+        embedding = None
+        if self.noise.condition_on_guidance:
             w = torch.tensor([self.settings.guidance_scale], device=sample.device)
-            told = guidance_scale_embedding(w)
-        eps = self.student(sample, t, context, fps=self.settings.fps, timestep_cond=told)
+            embedding = guidance_scale_embedding(w)
+        eps = self.student(sample, t, context, fps=self.settings.fps, timestep_cond=embedding)
         return eps.float()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...devices import DTYPES
 from ...lora.layers import inject_lora
@@ -46,3 +49,24 @@ def add_lora(
     for parameter in unet.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()  # too small steps are lost in half precision
+
+
+@contextmanager
+def recorded_outputs(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+    """Collect the outputs of the submodules `names` during the block."""
+    outputs: dict[str, Tensor] = {}
+
+    def record(name: str, output: Tensor) -> None:
+        outputs[name] = output
+
+    handles = [
+        model.get_submodule(name).register_forward_hook(
+            lambda module, inputs, output, name=name: record(name, output)
+        )
+        for name in names
+    ]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()

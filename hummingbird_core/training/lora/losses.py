@@ -26,9 +26,14 @@ from ...sampling.schedule import add_noise, alphas_cumprod, extract, scale_laten
 from ...text.encoder import TextEncoder
 from ...unet.model import HummingbirdUNet
 from ..data.batch import ClipBatch, ClipSource, batch_of
-from ..distillation.guidance import Conditions, predict
 from ..distillation.losses import pseudo_huber
-from ..distillation.noise import LAST_STEP, grid_timesteps, noisy_sample, uniform_timesteps
+from ..distillation.noise import (
+    LAST_TIMESTEP,
+    add_noise_zero_snr,
+    grid_timesteps,
+    uniform_timesteps,
+)
+from ..distillation.step import Conditions, student_eps
 from ..loop.micro_batch import MicroBatch
 
 GUIDANCE_RANGE = (5.0, 9.0)  # of w: all students know it (5 to 15 at full size, 1 to 9 nano)
@@ -130,13 +135,13 @@ class StudentLoss:
         noise, draws = micro_batch.draw(batch.latents.shape[1:], 2, batch.latents.device)
         conditions = self._conditions(self.captions.embed(batch.captions), batch.fps, draws[0])
         t = grid_timesteps(draws[1])
-        value = self._value(noisy_sample(batch.latents, noise, t), t, conditions)
+        value = self._value(add_noise_zero_snr(batch.latents, noise, t), t, conditions)
         return {"learn": pseudo_huber(value, batch.latents)}
 
     def _refine(self, micro_batch: MicroBatch, batch: ClipBatch) -> dict[str, Tensor]:
         start, noise, draws = self._draw_own(micro_batch, batch)
         conditions = self._own_conditions(self.captions.embed(batch.captions), draws[0])
-        last = torch.full((len(start),), LAST_STEP, device=start.device)
+        last = torch.full((len(start),), LAST_TIMESTEP, device=start.device)
         value = self._value(start, last, conditions)
         t = grid_timesteps(draws[1], *NEXT)
         with torch.no_grad():
@@ -147,17 +152,19 @@ class StudentLoss:
         start, noise, draws = self._draw_own(micro_batch, batch)
         plain = self.captions.embed(batch.captions, with_trigger=False)
         conditions = self._own_conditions(plain, draws[0])
-        last = torch.full((len(start),), LAST_STEP, device=start.device)
+        last = torch.full((len(start),), LAST_TIMESTEP, device=start.device)
         with torch.no_grad(), without_lora(self.unet):
             first = self._value(start, last, conditions)
             t = torch.where(draws[2] < 0.5, last, grid_timesteps(draws[1]))
-            is_last = (t == LAST_STEP).reshape(-1, 1, 1, 1, 1)
+            is_last = (t == LAST_TIMESTEP).reshape(-1, 1, 1, 1, 1)
             sample = torch.where(is_last, start, add_noise(first, noise, t))
             target = self._value(sample, t, conditions)
         return {"keep": pseudo_huber(self._value(sample, t, conditions), target)}
 
     def _value(self, sample: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
-        return consistency_function(sample, predict(self.unet, sample, t, conditions).float(), t)
+        return consistency_function(
+            sample, student_eps(self.unet, sample, t, conditions).float(), t
+        )
 
     def _draw_own(self, micro_batch: MicroBatch, batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Noise to start from, noise for the way down, three numbers in 0..1 a clip."""

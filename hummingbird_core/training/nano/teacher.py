@@ -22,7 +22,7 @@ from ...unet.model import HummingbirdUNet, UNetConfig
 from ..data.batch import batch_of
 from ..data.nano_clips import NanoClips
 from ..distillation.losses import inverse_snr_weight
-from ..distillation.noise import NoiseConfig, draw_timesteps, noise_between
+from ..distillation.noise import NoiseConfig, draw_timesteps, x0_to_eps
 from ..loop.config import TrainConfig
 from ..loop.distributed import distributed_state
 from ..loop.micro_batch import MicroBatch
@@ -30,7 +30,7 @@ from ..loop.modules import freeze
 from ..loop.trainer import train
 
 CAPTION_DROPOUT = 0.1  # share of clips without text, for classifier-free guidance
-NOISE = NoiseConfig(timesteps="slots", pure_last_step=True)
+NOISE = NoiseConfig(timesteps="bins", zero_terminal_snr=True)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class TeacherLoss:
         sample = NOISE.noisy(batch.latents, noise, t)
         context = self.text_encoder.encode(batch.captions).embeddings
         eps = self.unet(sample, t, context, fps=batch.fps)
-        error = (eps - noise_between(batch.latents, sample, t)).square()
+        error = (eps - x0_to_eps(batch.latents, sample, t)).square()
         error = (foreground_weight(batch.latents) * error).mean(dim=(1, 2, 3, 4))  # [B]
         return {"noise": (inverse_snr_weight(t) * error).mean()}
 

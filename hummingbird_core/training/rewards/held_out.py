@@ -1,9 +1,9 @@
-"""Guards against reward hacking: a second judge, which training does not follow.
+"""A guard against reward hacking: a held-out metric that is not in the loss.
 
-What climbs a reward long enough finds what pleases that model and nobody else (Goodhart's law;
-measured in arXiv 2210.10760). So on the same validation clips a held-out judge is asked too. When
-the reward goes on rising and the judge falls, it is time to stop, or to take the weights of the
-step where the judge was happiest.
+Optimizing a reward long enough exploits the flaws of its model (Goodhart's law; measured in arXiv
+2210.10760). So a held-out metric scores the same validation clips. When the reward still rises
+while the metric falls, it is time to stop, or to use the weights of the step with the highest
+metric.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ SIGNIFICANT = 2.0  # standard errors of the mean difference
 
 
 @torch.no_grad()
-def judge(reward: Reward, frames: Tensor, captions: list[str], seed: int = 0) -> Tensor:
-    """Scores `[B]` of whole clips `[B, 3, T, H, W]` in -1..1, always by the same random choices."""
+def evaluate(reward: Reward, frames: Tensor, captions: list[str], seed: int = 0) -> Tensor:
+    """Score whole clips `[B, 3, T, H, W]` in -1..1 with fixed random choices: `[B]`."""
     generator = torch.Generator().manual_seed(seed)
     chosen = reward.frames_needed(frames.shape[2], generator).to(frames.device)
     return reward(frames[:, :, chosen], captions, generator).float().cpu()
@@ -33,7 +33,7 @@ def judge(reward: Reward, frames: Tensor, captions: list[str], seed: int = 0) ->
 
 @dataclass(frozen=True)
 class MetricResult:
-    """Scores `[N]` of the same N prompts and seeds, after a step of training."""
+    """Scores `[N]` of the same N prompts and seeds after a training step."""
 
     step: int
     reward: Tensor
@@ -42,32 +42,32 @@ class MetricResult:
 
 @dataclass
 class RewardLog:
-    """Follows reward and held-out judge through a run, and warns when they part.
+    """Reward and held-out metric over a run, with a warning when they diverge.
 
     Attributes:
-        verdicts: in the order of the steps.
+        results: in the order of the steps.
     """
 
-    verdicts: list[MetricResult] = field(default_factory=list)
+    results: list[MetricResult] = field(default_factory=list)
 
     @property
     def best(self) -> MetricResult:
-        """Where the held-out judge was happiest; the log must not be empty."""
-        return max(self.verdicts, key=lambda verdict: float(verdict.held_out.mean()))
+        """Return the step with the highest held-out metric; the log must not be empty."""
+        return max(self.results, key=lambda result: float(result.held_out.mean()))
 
     @property
     def is_hacking(self) -> bool:
-        """Whether, since `best`, the reward has risen and the judge fallen, beyond chance."""
-        if not self.verdicts:
+        """Return whether the reward rose and the metric fell significantly since `best`."""
+        if not self.results:
             return False
-        last, best = self.verdicts[-1], self.best
+        last, best = self.results[-1], self.best
         rise = _standard_errors(last.reward - best.reward)
         fall = _standard_errors(best.held_out - last.held_out)
         return rise > SIGNIFICANT and fall > SIGNIFICANT
 
     def add(self, step: int, reward: Tensor, held_out: Tensor) -> None:
-        """Takes the scores `[N]` of validation clips; logs a warning if `is_hacking`."""
-        self.verdicts.append(MetricResult(step, reward, held_out))
+        """Add the scores `[N]` of validation clips; log a warning if `is_hacking`."""
+        self.results.append(MetricResult(step, reward, held_out))
         if self.is_hacking:
             best = self.best
             logger.warning(
@@ -84,26 +84,27 @@ class RewardLog:
 
 
 def _standard_errors(difference: Tensor) -> float:
-    """Mean of paired differences `[N]`, in units of its standard error."""
+    """Return the mean of paired differences `[N]` in units of its standard error."""
     if len(difference) < 2:
-        return 0.0  # one clip alone proves nothing
+        return 0.0  # a single clip has no standard error
     error = difference.std() / len(difference) ** 0.5
     return float(difference.mean() / error.clamp(min=1e-8))
 
 
 @dataclass(frozen=True)
-class ShapeJudge:
-    """Share of colour, shape and direction that a clip has right: 0, 1/3, 2/3 or 1.
+class ShapeAccuracy:
+    """Share of colour, shape and direction a clip has right: 0, 1/3, 2/3 or 1.
 
-    It counts, so it has no gradient and cannot be trained on.
+    A count has no gradient, so it cannot be trained on.
     """
 
     name: str = "shape_reader"
 
     def __call__(self, frames: Tensor, captions: list[str], generator: torch.Generator) -> Tensor:
-        """Scores `[B]` of clips `[B, 3, T, H, W]` in -1..1; `generator` is not used.
+        """Score clips `[B, 3, T, H, W]` in -1..1: `[B]`; `generator` is not used.
 
-        Raises InputError if a caption lacks a colour, a shape or a direction.
+        Raises:
+            InputError: a caption lacks a colour, a shape or a direction.
         """
         pixels = ((frames.detach() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         clips = pixels.permute(0, 2, 3, 4, 1).cpu().numpy()  # [B, T, H, W, 3]
@@ -111,7 +112,7 @@ class ShapeJudge:
         return torch.tensor([_share_right(read_video(clip), text) for clip, text in pairs])
 
     def frames_needed(self, num_frames: int, generator: torch.Generator) -> Tensor:
-        """All of them."""
+        """Return all frames."""
         return torch.arange(num_frames)
 
 

@@ -16,7 +16,7 @@ from hummingbird_core.nano.world.shapes import random_shape
 from hummingbird_core.nano.world.world import samples
 from hummingbird_core.training.distillation.held_out_metric import (
     HeldOutMetric,
-    load_judge,
+    load_metric,
     make_held_out_metric,
 )
 from hummingbird_core.training.distillation.losses import RewardFeedback
@@ -24,7 +24,7 @@ from hummingbird_core.training.distillation.recipe import read_recipe
 from hummingbird_core.training.distillation.stage import make_objectives
 from hummingbird_core.training.loop.progress import read_losses
 from hummingbird_core.training.nano.autoencoder import build_vae
-from hummingbird_core.training.rewards.held_out import ShapeJudge
+from hummingbird_core.training.rewards.held_out import ShapeAccuracy
 from hummingbird_core.training.rewards.shapes import ShapesReward
 
 
@@ -36,20 +36,20 @@ def drawn() -> tuple[torch.Tensor, list[str]]:
     return frames, [caption for _, caption in scenes]
 
 
-def judging(path) -> HeldOutMetric:
+def metric(path) -> HeldOutMetric:
     rewards = [RewardFeedback(reward=ShapesReward(), vae=build_vae(), weight=2.0)]
-    return HeldOutMetric(path, rewards, ShapeJudge())
+    return HeldOutMetric(path, rewards, ShapeAccuracy())
 
 
 def test_a_resumed_run_goes_on_with_the_scores_of_the_steps_before(drawn, tmp_path):
     videos, prompts = drawn
     path = tmp_path / "judge.jsonl"
-    first = judging(path)
+    first = metric(path)
     first.add(0, torch.zeros_like(videos), prompts)
     first.add(100, videos, prompts)
     first.add(200, videos, prompts)
-    resumed = judging(path)
-    assert [v.step for v in resumed.log.verdicts] == [0, 100, 200]
+    resumed = metric(path)
+    assert [r.step for r in resumed.log.results] == [0, 100, 200]
     resumed.add(200, torch.zeros_like(videos), prompts)  # the state was that of step 150
     lines = read_losses(path)
     assert [line["step"] for line in lines] == [0, 100, 200]
@@ -60,12 +60,12 @@ def test_a_resumed_run_goes_on_with_the_scores_of_the_steps_before(drawn, tmp_pa
 
 def test_rewards_count_by_their_weights(drawn, tmp_path):
     videos, prompts = drawn
-    one = judging(tmp_path / "one.jsonl")
+    one = metric(tmp_path / "one.jsonl")
     one.add(0, videos, prompts)
-    (verdict,) = one.log.verdicts
+    (result,) = one.log.results
     frames = ShapesReward().frames_needed(videos.shape[2], torch.Generator())
     expected = 2.0 * ShapesReward()(videos[:, :, frames], prompts, torch.Generator())
-    torch.testing.assert_close(verdict.reward, expected)
+    torch.testing.assert_close(result.reward, expected)
 
 
 def test_a_fall_since_the_start_is_told_after_a_resume(drawn, tmp_path, caplog):
@@ -74,7 +74,7 @@ def test_a_fall_since_the_start_is_told_after_a_resume(drawn, tmp_path, caplog):
     line = {"step": 0, "reward": [0.0, 0.1, 0.0, 0.1], "held_out": [1.0, 1.0, 1.0, 1.0]}
     path.write_text(json.dumps(line) + "\n")
     with caplog.at_level(logging.WARNING):
-        judging(path).add(100, videos.flip(2), prompts)  # all move the wrong way
+        metric(path).add(100, videos.flip(2), prompts)  # all move the wrong way
     assert "reward hacking at step 100: since step 0" in caplog.text
 
 
@@ -83,11 +83,11 @@ def test_the_judge_of_a_recipe(tmp_path):
     objectives = make_objectives(recipe, build_vae())
     made = make_held_out_metric(recipe, objectives, tmp_path / "judge.jsonl")
     assert made is not None
-    assert isinstance(made.held_out, ShapeJudge)
+    assert isinstance(made.held_out, ShapeAccuracy)
     without = read_recipe("nano-tune", ["validation.judge=null"])
     assert make_held_out_metric(without, objectives, tmp_path / "judge.jsonl") is None
     assert make_held_out_metric(recipe, {}, tmp_path / "judge.jsonl") is None
-    assert load_judge("shapes", None).name == "shapes"
+    assert load_metric("shapes", None).name == "shapes"
 
 
 def test_prompts_that_nobody_can_read_show_before_training(tmp_path):

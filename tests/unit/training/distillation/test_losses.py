@@ -29,9 +29,9 @@ from hummingbird_core.training.distillation.losses import (
     OutputKD,
     RewardFeedback,
     check_objectives,
-    weighted_terms,
 )
 from hummingbird_core.training.distillation.noise import NoiseConfig
+from hummingbird_core.training.distillation.step import weighted_terms
 from hummingbird_core.training.loop.micro_batch import MicroBatch
 from hummingbird_core.training.loop.modules import freeze
 from hummingbird_core.training.nano.autoencoder import build_vae
@@ -85,7 +85,7 @@ def test_output_kd_is_the_papers_loss():
 
 
 def test_x0_weighting_counts_errors_at_high_noise_more():
-    step = a_step(settings=replace(GRID, timesteps="slots"))
+    step = a_step(settings=replace(GRID, timesteps="bins"))
     assert OutputKD(weighting="x0")(step) > OutputKD()(step)
 
 
@@ -132,7 +132,7 @@ def test_a_reward_decodes_what_it_needs_and_reaches_the_student(vae):
     loss = reward(vae, weight=2.0)(step)
     with torch.no_grad():
         frames = vae.decode(
-            (step.value / vae.config.scaling_factor)[:, :, [0, 2]].transpose(1, 2).flatten(0, 1)
+            (step.denoised / vae.config.scaling_factor)[:, :, [0, 2]].transpose(1, 2).flatten(0, 1)
         ).sample
     torch.testing.assert_close(loss, -2.0 * frames.mean(), atol=1e-5, rtol=1e-4)
     loss.backward()
@@ -145,7 +145,7 @@ def test_a_reward_can_leave_out_clips_of_much_noise(vae):
     assert low < high
     clearer = step.t.argmin().item()
     one = reward(vae, max_timestep=low)(step)
-    alone = decode_for_reward(vae, step.value[[clearer]], torch.tensor([0, FRAMES - 1])).mean()
+    alone = decode_for_reward(vae, step.denoised[[clearer]], torch.tensor([0, FRAMES - 1])).mean()
     torch.testing.assert_close(one, -alone / 2)  # the other scores 0
     one.backward()
     assert step.models.student.out[2].weight.grad.abs().sum() > 0
@@ -159,7 +159,7 @@ def test_a_reward_can_be_for_some_captions_only(vae):
     first, second = step.captions
     assert first != second
     one = reward(vae, captions=f"^{first}$")(step)
-    alone = decode_for_reward(vae, step.value[:1], torch.tensor([0, FRAMES - 1])).mean()
+    alone = decode_for_reward(vae, step.denoised[:1], torch.tensor([0, FRAMES - 1])).mean()
     torch.testing.assert_close(one, -alone / 2)  # the other scores 0
     assert reward(vae, captions="no such caption")(step) == 0
 
@@ -216,7 +216,7 @@ def test_a_frozen_teacher_has_neither_dropout_nor_gradients():
     freeze(models.teacher, "fp32")
     models.student.train()
     step = a_step(models)
-    assert torch.equal(step.teacher.noise, a_step(models).teacher.noise)
+    assert torch.equal(step.teacher.eps, a_step(models).teacher.eps)
     OutputKD()(step).backward()
     assert not any(p.requires_grad or p.grad is not None for p in models.teacher.parameters())
     assert all(p.grad is None for p in models.text_encoder.parameters())
@@ -295,13 +295,13 @@ def test_a_step_cut_into_parts_is_the_same_step(settings):
 
 
 def test_a_single_guidance_is_baked_in_and_a_range_is_told():
-    assert not STAGE_1.tells_guidance
-    assert GRID.tells_guidance
+    assert not STAGE_1.condition_on_guidance
+    assert GRID.condition_on_guidance
     models = tiny_models()
     with torch.no_grad():
         torch.nn.init.normal_(models.student.time_cond_proj.weight)
     told, baked = a_step(models), a_step(models, replace(GRID, guidance=(5.0, 5.0)))
-    assert not torch.equal(told.student.noise, baked.student.noise)
+    assert not torch.equal(told.student.eps, baked.student.eps)
     assert set(baked.conditions.w.tolist()) == {5.0}
     with pytest.raises(InputError, match=r"got guidance 9.0 to 1.0, expected 0 or more"):
         NoiseConfig(guidance=(9.0, 1.0))

@@ -9,26 +9,26 @@ from hummingbird_core.sampling import add_noise, predict_x0
 from hummingbird_core.training.distillation.losses import inverse_snr_weight
 from hummingbird_core.training.distillation.noise import (
     NoiseConfig,
+    add_noise_zero_snr,
     draw_timesteps,
-    noise_between,
-    noisy_sample,
+    x0_to_eps,
 )
 
 EVENLY = torch.linspace(0, 0.9999, 8000)
 
 
-@pytest.mark.parametrize("kind", ["uniform", "grid", "slots"])
+@pytest.mark.parametrize("kind", ["uniform", "grid", "bins"])
 def test_timesteps_fill_their_range(kind):
     t = draw_timesteps(EVENLY, NoiseConfig(timesteps=kind))
     assert t.max() == 999
-    assert t.min() == {"uniform": 0, "grid": 19, "slots": 0}[kind]
+    assert t.min() == {"uniform": 0, "grid": 19, "bins": 0}[kind]
     assert (t == 999).float().mean() == pytest.approx(
-        {"uniform": 0.001, "grid": 0.02, "slots": 0.126}[kind], abs=0.003
+        {"uniform": 0.001, "grid": 0.02, "bins": 0.126}[kind], abs=0.003
     )
 
 
-def test_an_eighth_of_the_clips_is_in_each_slot():
-    t = draw_timesteps(EVENLY, NoiseConfig(timesteps="slots"))
+def test_an_eighth_of_the_clips_is_in_each_bin():
+    t = draw_timesteps(EVENLY, NoiseConfig(timesteps="bins"))
     eighths = t.unflatten(0, (8, 1000))
     assert [(low, high) for low, high in zip(*eighths.aminmax(dim=1), strict=True)] == [
         (999, 999),
@@ -40,7 +40,7 @@ def test_an_eighth_of_the_clips_is_in_each_slot():
 
 
 def test_a_share_of_the_clips_is_where_sampling_asks():
-    t = draw_timesteps(EVENLY, NoiseConfig(timesteps="slots", sampling_share=0.6))
+    t = draw_timesteps(EVENLY, NoiseConfig(timesteps="bins", sampling_share=0.6))
     own, others = t[:4800], t[4800:]
     assert own.unique(return_counts=True)[0].tolist() == [279, 519, 759, 999]
     assert own.unique(return_counts=True)[1].tolist() == pytest.approx([1200] * 4, abs=2)
@@ -51,10 +51,10 @@ def test_a_share_of_the_clips_is_where_sampling_asks():
 def test_the_last_step_is_trained_on_pure_noise():
     latents, noise = torch.randn(2, 2, 4, 2, 4, 4)
     t = torch.tensor([998, 999])
-    sample = noisy_sample(latents, noise, t)
+    sample = add_noise_zero_snr(latents, noise, t)
     assert torch.equal(sample[1], noise[1])
     assert torch.equal(sample[0], add_noise(latents, noise, t)[0])
-    eps = noise_between(latents, sample, t)
+    eps = x0_to_eps(latents, sample, t)
     torch.testing.assert_close(predict_x0(sample, eps, t), latents, atol=1e-4, rtol=0)
     torch.testing.assert_close(eps[0], noise[0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -11,10 +12,15 @@ from support.tiny_training import OWN, STUDENT, TEACHER, tiny_models
 from hummingbird_core.sampling import sample_lcm
 from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.data.nano_clips import NanoClips
-from hummingbird_core.training.distillation.guidance import predict
 from hummingbird_core.training.distillation.losses import OutputKD
 from hummingbird_core.training.distillation.on_policy import rollout
-from hummingbird_core.training.distillation.step import Models, Step, draw_step
+from hummingbird_core.training.distillation.step import (
+    Conditions,
+    Models,
+    Step,
+    draw_step,
+    student_eps,
+)
 from hummingbird_core.training.loop.micro_batch import MicroBatch
 
 TIMESTEPS = [999, 759, 519, 279]
@@ -33,6 +39,10 @@ def a_step(models: Models) -> Step:
     return draw_step(MICRO_BATCH, batch_of(NanoClips(3), MICRO_BATCH), models, OWN)
 
 
+def eps_of(models: Models, conditions: Conditions):
+    return partial(student_eps, models.student, conditions=conditions)
+
+
 @pytest.mark.parametrize("taken", range(4))
 @torch.no_grad()
 def test_a_sample_is_what_the_sampler_has_after_so_many_steps(taken):
@@ -40,7 +50,7 @@ def test_a_sample_is_what_the_sampler_has_after_so_many_steps(taken):
     conditions = a_step(tiny).conditions
     noises = torch.randn(4, 4, 4, 3, 8, 8)
     u = torch.full((4,), (taken + 0.5) / 4)
-    sample, t = rollout(tiny.student, noises, u, conditions, told=True)
+    sample, t = rollout(tiny.student, eps_of(tiny, conditions), noises, u)
     assert t.tolist() == [TIMESTEPS[taken]] * 4
     assert tiny.student.training
     tiny.student.eval()
@@ -48,7 +58,7 @@ def test_a_sample_is_what_the_sampler_has_after_so_many_steps(taken):
 
     def predict_noise(sample, t):
         seen[t] = sample
-        return predict(tiny.student, sample, torch.full((4,), t), conditions)
+        return student_eps(tiny.student, sample, torch.full((4,), t), conditions)
 
     start, *steps = noises.unbind(1)
     sample_lcm(predict_noise, start, steps, 4)
@@ -60,10 +70,10 @@ def test_clips_are_drawn_anywhere_on_the_way_and_stay_where_they_are():
     tiny = models()
     conditions = a_step(tiny).conditions
     noises, u = torch.randn(4, 4, 4, 3, 8, 8), torch.tensor([0.1, 0.3, 0.6, 0.9])
-    sample, t = rollout(tiny.student, noises, u, conditions, told=True)
+    sample, t = rollout(tiny.student, eps_of(tiny, conditions), noises, u)
     assert t.tolist() == TIMESTEPS
     assert torch.equal(sample[0], noises[0, 0])
-    last, _ = rollout(tiny.student, noises, torch.full((4,), 0.9), conditions, told=True)
+    last, _ = rollout(tiny.student, eps_of(tiny, conditions), noises, torch.full((4,), 0.9))
     torch.testing.assert_close(sample[3], last[3])
     drawn = torch.cat(
         [

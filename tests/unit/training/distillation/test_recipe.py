@@ -36,7 +36,7 @@ def test_stage_1_is_the_papers():
     training = recipe.training
     assert (training.learning_rate, training.batch, training.clip_norm) == (1e-5, 96, 0.5)
     assert recipe.noise.guidance == (11.0, 11.0)  # 12 in the paper's convention
-    assert recipe.noise.latent_scale
+    assert recipe.noise.dynamic_rescale
     assert recipe.student.dropout == 0.1
     assert recipe.data == DataConfig((16,), 320, 512, max_stride=6)
     assert recipe.lora is None
@@ -51,7 +51,7 @@ def test_stage_2_is_the_papers():
     rewards = recipe.objectives.rewards
     assert {name: reward.weight for name, reward in rewards.items()} == {"image": 1.0, "video": 2.0}
     assert rewards["video"].processes == (3,)
-    assert recipe.objectives.consistency.processes == (0, 1, 2)
+    assert recipe.objectives.terms["consistency"].processes == (0, 1, 2)
     assert recipe.data.num_frames == (26,)
     assert recipe.data.clips(26, seed=0).fps == 8
 
@@ -60,8 +60,8 @@ def test_values_beside_the_file(tmp_path):
     changes = ["training.steps=7", "objectives.feature_kd.weight=0.5", "noise.guidance=[11, 11]"]
     recipe = read_recipe(recipe_file(tmp_path, SMALL), changes)
     assert recipe.training == TrainConfig(steps=7, learning_rate=1e-3)
-    assert recipe.objectives.feature_kd.weight == 0.5
-    assert recipe.objectives.output_kd is not None
+    assert recipe.objectives.terms["feature_kd"].weight == 0.5
+    assert "output_kd" in recipe.objectives.terms
     assert recipe.noise.guidance == (11.0, 11.0)
     without = read_recipe("tune-0.7b", ["lora=null", "objectives.rewards={}"])
     assert without.lora is None
@@ -86,12 +86,15 @@ def test_what_changed_is_named():
         (SMALL.replace("5", "0"), "got steps 0, expected at least 1"),
         (
             SMALL + "noise: {timesteps: some}",
-            "got 'some' for .*expected one of uniform, grid, slots",
+            "got 'some' for .*expected one of uniform, grid, bins",
         ),
         (SMALL + "noise: {sampling_share: 1}", "got sampling_share 1.0, expected 0 to below 1"),
         (SMALL + "noise: {sampling_steps: 51}", "got 51 steps, expected an int from 1 to 50"),
         (SMALL + "noise: {guidance: 7}", r"got 1 values for .*guidance, expected 2"),
-        (SMALL + "noise: {latent_scale: 1}", "got 1 for .*latent_scale, expected true or false"),
+        (
+            SMALL + "noise: {dynamic_rescale: 1}",
+            "got 1 for .*dynamic_rescale, expected true",
+        ),
         (SMALL + "noise: 3", "got 3 for mine.yaml: noise, expected keys with values"),
         (SMALL + "objectives: {rewards: 1}", "got 1 for .*rewards, expected keys with values"),
         ("training: [", "got mine.yaml, which is no YAML"),

@@ -80,6 +80,6 @@ def test_nanos_world_and_range_are_for_the_nano_family(tmp_path):
     teacher = load_teacher("nano-teacher")
     teacher.vae.register_to_config(scaling_factor=0.18215)  # as VideoCrafter2's
     student = load_student("nano", teacher, recipe())
-    for data, message in (("nano", "got data nano for nano-teacher"), (tmp_path, "picture_range")):
+    for data, message in (("nano", "got data nano for nano-teacher"), (tmp_path, "clip_denoised")):
         with pytest.raises(InputError, match=message):
             train_student("tune", student, "nano", teacher, data, recipe(), tmp_path, None)
