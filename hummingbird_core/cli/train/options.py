@@ -30,10 +30,10 @@ def add_stage(parser: argparse.ArgumentParser, student: str) -> None:
     parser.add_argument("--student", required=True, metavar="FILE", help=student)
     parser.add_argument(
         "--data",
-        required=True,
         metavar="SOURCE",
         help="clips with captions: a folder, table, shards, or an output of `hummingbird curate`; "
-        "or `nano`, the built-in model's synthetic dataset",
+        "`nano`, the built-in model's synthetic dataset; or MODULE:NAME (default: the recipe's "
+        "data.source)",
     )
     parser.add_argument(
         "-o", "--output", required=True, type=Path, metavar="FOLDER", help="folder of the run"

@@ -12,7 +12,7 @@ from ...errors import InputError
 from ..loop.distributed import distributed_state
 from ..loop.student_file import write_student
 from .recipe import Recipe
-from .stage import load_student, load_teacher, train_student
+from .stage import clip_source, load_student, load_teacher, train_student
 
 
 def distil(
@@ -47,6 +47,7 @@ def distil(
             "got a recipe with lora for stage 1, expected one that trains all weights: take it "
             "out, or use `hummingbird train tune`"
         )
+    data = clip_source(data, recipe)
     models = load_teacher(teacher)
     fresh = load_student(student, models, recipe)
     trained = train_student("distil", fresh, student, models, data, recipe, folder, latents)

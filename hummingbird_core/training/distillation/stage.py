@@ -92,12 +92,23 @@ def load_student(name_or_path: str | Path, teacher: Teacher, recipe: Recipe) -> 
     return student
 
 
+def clip_source(data: str | Path | None, recipe: Recipe) -> str | Path:
+    """Return `data`, or else the recipe's `data.source`; raise InputError without either."""
+    source = data or recipe.data.source
+    if source is None:
+        raise InputError(
+            "got no clips, expected a folder, table, shards, or the name of a source: give --data, "
+            "or data.source in the recipe"
+        )
+    return source
+
+
 def train_student(
     name: str,
     student: HummingbirdUNet,
     origin: str | Path,
     teacher: Teacher,
-    data: str | Path | None,
+    data: str | Path,
     recipe: Recipe,
     folder: Path,
     latents: Path | None,
@@ -109,7 +120,7 @@ def train_student(
         student: its parameters that require gradients are trained.
         origin: the preset or file the student was made from.
         teacher: from `load_teacher`; frozen here.
-        data: source of clips, see `training.data.registry.open_source`; None: the recipe's.
+        data: source of clips, see `training.data.registry.open_source`.
         recipe: objectives and settings.
         folder: of the run.
         latents: folder of the clips' latents, which runs can share; default: in `folder`.
@@ -117,7 +128,6 @@ def train_student(
     Returns:
         the trained weights by name, on the CPU; empty in processes other than the main one.
     """
-    data = _clip_source(data, recipe)
     _check_latents(teacher, data, recipe)
     _check_guidance(student, recipe)
     is_main = distributed_state().is_main_process
@@ -182,16 +192,6 @@ def open_data(data: str | Path, vae: AutoencoderKL, recipe: Recipe, cache: Path)
 
     sources = [clips_of(length) for length in settings.num_frames]
     return Mixture([(source, 1.0) for source in sources], seed) if len(sources) > 1 else sources[0]
-
-
-def _clip_source(data: str | Path | None, recipe: Recipe) -> str | Path:
-    source = data or recipe.data.source
-    if source is None:
-        raise InputError(
-            "got no clips, expected a folder, table, shards, or the name of a source: give --data, "
-            "or data.source in the recipe"
-        )
-    return source
 
 
 def _check_latents(teacher: Teacher, data: str | Path, recipe: Recipe) -> None:

@@ -20,7 +20,7 @@ from ..loop.distributed import distributed_state
 from ..loop.modules import add_lora
 from ..loop.student_file import write_student
 from .recipe import Recipe
-from .stage import Teacher, load_student, load_teacher, train_student
+from .stage import Teacher, clip_source, load_student, load_teacher, train_student
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ def tune(
         NumericalError: training diverged.
         KeyboardInterrupt: Ctrl-C; the state was saved.
     """
+    data = clip_source(data, recipe)
     models = load_teacher(teacher)
     fresh = _new_student(student, models, recipe)
     trained = train_student("tune", fresh, student, models, data, recipe, folder, latents)

@@ -1,7 +1,7 @@
-"""Reward models: what a student is praised for, beside being like its teacher.
+"""Reward models, whose scores are added to the distillation loss.
 
-`load_reward` makes the rewards that a recipe can name, `held_out` watches that they are not
-hacked. A reward of one's own is any object like `base.Reward`.
+`load_reward` loads a reward by its name in a recipe; `held_out` guards against reward hacking. A
+new reward is any object like `base.Reward`, named as `MODULE:NAME`.
 """
 
 from __future__ import annotations

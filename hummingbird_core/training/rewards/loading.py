@@ -1,4 +1,4 @@
-"""From the name of a reward model to the model. Nothing is downloaded here."""
+"""Load reward models by name. Nothing is downloaded here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import InputError
+from ...files import import_callable
 from ...hub.local import from_pretrained_offline
 from .base import Reward
 from .clip_image import ClipImageReward
@@ -25,21 +26,36 @@ XCLIP = "microsoft/xclip-base-patch32"
 
 
 def load_reward(kind: str, weights: str | Path | None = None) -> Reward:
-    """Makes a reward model, on the CPU, in eval mode.
+    """Load a reward model, on the CPU, in eval mode.
 
     Args:
-        kind: one of `REWARDS`.
-        weights: a folder in transformers' layout, the hub id of one that is in the hub's local
-            cache, or for "hpsv2" also the released file. None means the usual hub id. "shapes" is
-            a formula and has none.
+        kind: one of `REWARDS`, or `MODULE:NAME` of a class or function that makes a `Reward`. It is
+            called without arguments, or with `weights` if there are any.
+        weights: a folder in transformers' layout, a hub id in the hub's local cache, or for "hpsv2"
+            also the released file. None means the usual hub id. "shapes" is a formula and has none.
 
     Raises:
         InputError: there is no such kind, or it has no weights.
         CheckpointError: the weights are not on this computer, damaged, or of another model.
     """
+    if ":" in kind:
+        return _load_outside(kind, weights)
     if kind not in REWARDS:
-        raise InputError(f"got reward {kind!r}, expected one of {', '.join(REWARDS)}: choose one")
+        raise InputError(
+            f"got reward {kind!r}, expected one of {', '.join(REWARDS)}, or MODULE:NAME: choose one"
+        )
     return REWARDS[kind](None if weights is None else str(weights))
+
+
+def _load_outside(kind: str, weights: str | Path | None) -> Reward:
+    make = import_callable(kind, "reward")
+    reward = make() if weights is None else make(weights)
+    if not callable(reward) or not callable(getattr(reward, "frames_needed", None)):
+        raise InputError(
+            f"got {type(reward).__name__} from the reward {kind}, expected an object like "
+            f"{Reward.__module__}.Reward: see docs/training.md"
+        )
+    return reward
 
 
 def _load_shapes(weights: str | None) -> Reward:
@@ -60,7 +76,7 @@ def _load_hps(weights: str | None) -> Reward:
 
 
 def _released_hps(name: str) -> Path | None:
-    """The released file, in a folder or the hub's cache; None if it is not there."""
+    """Return the released file in a folder or the hub's cache, or None if it is missing."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -69,7 +85,7 @@ def _released_hps(name: str) -> Path | None:
         return file if file.is_file() else None
     try:
         cached = try_to_load_from_cache(name, HPS_FILE)
-    except HFValidationError:  # a path, of which nothing is there
+    except HFValidationError:  # a path that does not exist
         return None
     return Path(cached) if isinstance(cached, str) else None
 
@@ -98,4 +114,4 @@ REWARDS: dict[str, Callable[[str | None], Reward]] = {
     "pickscore": _load_pickscore,
     "video": _load_video,
 }
-"""Makers of the reward models that a recipe can name."""
+"""Factories of the reward models a recipe can name."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from hummingbird_core.errors import InputError
+from hummingbird_core.training.distillation.noise import NoiseConfig
 from hummingbird_core.training.distillation.recipe import (
     DataConfig,
     changed_keys,
     read_recipe,
+    read_recorded_recipe,
     write_recipe,
 )
 from hummingbird_core.training.distillation.recipe_files import recipe_names
@@ -146,6 +148,31 @@ def test_a_judge_that_training_follows_is_none():
         read_recipe("tune-0.7b", [follows])
     read_recipe("tune-0.7b", [follows, "validation.judge=hpsv2"])
     read_recipe("tune-0.7b", [follows, "validation.judge_weights=other"])
+
+
+OLD_NOISE = "noise: {guided_from: 500, latent_scale: true, pure_last_step: true, samples: student}"
+
+
+@pytest.mark.parametrize(
+    ("noise", "message"),
+    [
+        ("pure_last_step: true", "got key 'pure_last_step' in .*called 'zero_terminal_snr' now"),
+        ("guided_from: 500", "got key 'guided_from' in .*called 'cfg_start_timestep' now: rename"),
+        ("samples: student", "got 'student' in .*noise: samples, which is called 'on_policy' now"),
+        ("timesteps: slots", "got 'slots' in .*noise: timesteps, which is called 'bins' now"),
+    ],
+)
+def test_old_names_are_answered_with_the_new_ones(tmp_path, noise, message):
+    with pytest.raises(InputError, match=message):
+        read_recipe(recipe_file(tmp_path, f"{SMALL}noise: {{{noise}}}"))
+
+
+def test_the_record_of_an_older_run_can_still_be_read(tmp_path):
+    older = SMALL.replace("output_kd: {}", "output_kd: {}, feature_kd: null") + OLD_NOISE
+    noise = read_recorded_recipe(recipe_file(tmp_path, older)).noise
+    assert noise == NoiseConfig(
+        samples="on_policy", cfg_start_timestep=500, dynamic_rescale=True, zero_terminal_snr=True
+    )
 
 
 def test_unknown_recipes():
