@@ -7,7 +7,7 @@ import importlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,8 @@ from .errors import HummingbirdError, InputError, OutputError
 ASSETS = Path(__file__).parent / "assets"  # data files of the package
 WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 READ_CHUNK = 1 << 22  # bytes; large enough that the loop costs nothing beside the disk
+
+ByteProgress = Callable[[int, int], None]  # called with (bytes done, bytes in all)
 
 
 def sha256_of_file(path: Path) -> str:

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .checkpoints.load import OnPart, load_checkpoint, unet_parts
+from .checkpoints.load import OnLoaded, load_checkpoint, submodule_names
 from .devices import best_device, check_device, default_dtype
 from .errors import InputError, MissingPackageError
 from .hub.local import resolve_model
@@ -49,7 +49,7 @@ def load_in_less_memory(
     *,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
-    on_part: Callable[[HummingbirdUNet, str], None] | None = None,
+    on_loaded: Callable[[HummingbirdUNet, str], None] | None = None,
 ) -> HummingbirdPipeline:
     """Loads a model so that neither loading nor running it needs the memory of all its weights.
 
@@ -61,8 +61,8 @@ def load_in_less_memory(
             and the whole process gives freed memory back, see `give_back_freed_memory`.
         device: where to compute; default: the CPU for "disk", else the best there is.
         dtype: to compute in; default: float16 on a GPU, float32 on a CPU.
-        on_part: called with the U-Net and each of its parts before that is stored or streamed: the
-            last moment to merge a LoRA.
+        on_loaded: called with the U-Net and the name of each submodule before that is stored or
+            streamed: the last moment to merge a LoRA.
 
     Raises:
         CheckpointError: there is no such model, or its file is damaged.
@@ -78,13 +78,13 @@ def load_in_less_memory(
     shrink = _shrinker(memory, target, dtype, folder)
 
     def loaded(model: nn.Module, part: str) -> None:
-        if on_part and isinstance(model, HummingbirdUNet):
-            on_part(model, part)
+        if on_loaded and isinstance(model, HummingbirdUNet):
+            on_loaded(model, part)
         shrink(model, part)
 
     home = "cpu" if memory == "ram" else target
     checkpoint = load_checkpoint(
-        resolve_model(name_or_path), dtype=dtype, device=home, on_part=loaded
+        resolve_model(name_or_path), dtype=dtype, device=home, on_loaded=loaded
     )
     pipe = HummingbirdPipeline.from_checkpoint(checkpoint)
     pipe.decode_chunk_size = 1
@@ -109,7 +109,7 @@ def store_weights(unet: HummingbirdUNet, storage: torch.dtype) -> None:
     """
     compute = next(unet.parameters()).dtype
     _check_storage(storage, compute)
-    for part in unet_parts(unet):
+    for part in submodule_names(unet):
         _store(unet, part, storage, compute)
 
 
@@ -127,7 +127,7 @@ def stream_from_ram(pipe: HummingbirdPipeline, device: torch.device | str) -> No
     Raises:
         MissingPackageError: diffusers is too old.
     """
-    for part in unet_parts(pipe.unet):
+    for part in submodule_names(pipe.unet):
         _stream_to(torch.device(device), pipe.unet, part)
     if pipe.vae is not None:
         pipe.vae.to(device)
@@ -148,7 +148,7 @@ def stream_from_disk(pipe: HummingbirdPipeline, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise InputError(f"got folder {folder} with files in it, expected an empty one")
-    for part in unet_parts(pipe.unet):
+    for part in submodule_names(pipe.unet):
         _stream_from(folder, pipe.unet, part)
     for model in (pipe.text_encoder, pipe.vae):
         if model is not None:
@@ -191,7 +191,7 @@ def _shrinker(
     device: torch.device,
     dtype: torch.dtype,
     folder: TemporaryDirectory[str] | None,
-) -> OnPart:
+) -> OnLoaded:
     """What to do with each part that is loaded."""
     if folder is not None:
         return partial(_stream_from, Path(folder.name))

@@ -27,7 +27,7 @@ from .measure import (
     row_without,
 )
 from .models import (
-    BUILT_IN,
+    BUILT_IN_PRESET,
     PROMPT,
     BenchConfig,
     load_fast_decoders,
@@ -74,7 +74,7 @@ def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
 
 def _latents(settings: BenchConfig) -> Tensor:
     """Of a real video where there is a trained model, else noise."""
-    if settings.preset != BUILT_IN:
+    if settings.preset != BUILT_IN_PRESET:
         return random_tensor(settings, settings.latent_shape())
     pipe = load_pipeline(settings)
     shape = settings.latent_shape()

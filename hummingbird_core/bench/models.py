@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BUILT_IN = "nano"
+BUILT_IN_PRESET = "nano"
 TEACHER = "videocrafter2"
 PROMPT = "a red circle moves right"
 NAMED_WITHOUT_DTYPE = ("speed", "devices")  # tables whose results are, when it is float32
@@ -69,7 +69,7 @@ class BenchConfig:
         teacher_steps, student_steps: for the table of speed.
     """
 
-    preset: str = BUILT_IN
+    preset: str = BUILT_IN_PRESET
     height: int | None = None
     width: int | None = None
     frames: tuple[int, ...] = (16,)
@@ -83,7 +83,7 @@ class BenchConfig:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        trained = NANO if self.preset == BUILT_IN else FULL_SIZE
+        trained = NANO if self.preset == BUILT_IN_PRESET else FULL_SIZE
         return self.height or trained.height, self.width or trained.width
 
     @property
@@ -115,7 +115,7 @@ class BenchConfig:
 
 def load_pipeline(settings: BenchConfig, *, teacher: bool = False) -> HummingbirdPipeline:
     """All three models, of the student or of its teacher."""
-    if settings.preset == BUILT_IN:
+    if settings.preset == BUILT_IN_PRESET:
         name = "nano-teacher" if teacher else "nano"
         return HummingbirdPipeline.from_pretrained(
             name, device=settings.device, dtype=settings.torch_dtype
@@ -127,8 +127,8 @@ def load_pipeline(settings: BenchConfig, *, teacher: bool = False) -> Hummingbir
 @contextmanager
 def checkpoint_of(settings: BenchConfig) -> Iterator[str | Path]:
     """What `from_pretrained` loads: "nano", or a file of random fp16 weights for as long."""
-    if settings.preset == BUILT_IN:
-        yield BUILT_IN
+    if settings.preset == BUILT_IN_PRESET:
+        yield BUILT_IN_PRESET
         return
     with TemporaryDirectory(prefix="hummingbird-bench-") as folder:
         file = Path(folder) / "random.safetensors"
@@ -154,7 +154,7 @@ def _write_random_checkpoint(file: Path, settings: BenchConfig) -> None:
 
 def load_unet(settings: BenchConfig, *, teacher: bool = False) -> HummingbirdUNet:
     """The U-Net alone."""
-    if settings.preset == BUILT_IN:
+    if settings.preset == BUILT_IN_PRESET:
         return load_pipeline(settings, teacher=teacher).unet
     config = UNetConfig.from_preset(TEACHER if teacher else settings.preset)
     with _seeded(settings):
@@ -166,7 +166,7 @@ def load_full_vae(settings: BenchConfig) -> AutoencoderKL:
     """The full VAE."""
     from diffusers.models import AutoencoderKL
 
-    if settings.preset == BUILT_IN:
+    if settings.preset == BUILT_IN_PRESET:
         return load_pipeline(settings).vae
     with _seeded(settings):
         vae = AutoencoderKL(**VAE_CONFIG)
@@ -181,9 +181,9 @@ def load_fast_decoders(settings: BenchConfig) -> dict[str, AutoencoderKL | Autoe
     """
     from diffusers.models import AutoencoderTiny
 
-    if settings.preset == BUILT_IN:
+    if settings.preset == BUILT_IN_PRESET:
         try:
-            decoder = load_fast_decoder(BUILT_IN, settings.torch_dtype)
+            decoder = load_fast_decoder(BUILT_IN_PRESET, settings.torch_dtype)
             return {"pruned decoder": decoder.to(settings.device)}
         except CheckpointError:
             logger.warning("there is no built-in fast decoder; make it: hummingbird train decoder")

@@ -7,11 +7,11 @@ from .load import (
     PRESET_KEY,
     TOKENIZER_KEY,
     Checkpoint,
-    OnPart,
+    OnLoaded,
     checkpoint_info,
     convert_checkpoint,
     load_checkpoint,
-    unet_parts,
+    submodule_names,
 )
 
 __all__ = [
@@ -20,10 +20,10 @@ __all__ = [
     "PRESET_KEY",
     "TOKENIZER_KEY",
     "Checkpoint",
-    "OnPart",
+    "OnLoaded",
     "checkpoint_info",
     "convert_checkpoint",
     "load_checkpoint",
     "read_tensors",
-    "unet_parts",
+    "submodule_names",
 ]

@@ -46,12 +46,12 @@ UNUSED_PREFIXES = (
     TEXT_PREFIX + "attn_mask",
 )
 
-Part = dict[str, StoredTensor]
+StateDict = dict[str, StoredTensor]
 Shapes = dict[str, Tensor]  # on the meta device: a shape, and no memory
 
 
 @dataclass
-class Parts:
+class Components:
     """The tensors of each model, by its own key names (prefix cut off).
 
     Attributes:
@@ -59,20 +59,20 @@ class Parts:
         unknown: tensors that belong to no model, by their full names.
     """
 
-    unet: Part = field(default_factory=dict)
-    vae: Part = field(default_factory=dict)
-    text: Part = field(default_factory=dict)
+    unet: StateDict = field(default_factory=dict)
+    vae: StateDict = field(default_factory=dict)
+    text: StateDict = field(default_factory=dict)
     unet_prefix: str = UNET_PREFIX
-    unknown: Part = field(default_factory=dict)
+    unknown: StateDict = field(default_factory=dict)
 
-    def with_prefixes(self) -> Part:
+    def with_prefixes(self) -> StateDict:
         """All tensors that a model needs, by their full names."""
         prefixes = ((self.unet_prefix, self.unet), (VAE_PREFIX, self.vae), (TEXT_PREFIX, self.text))
         return {prefix + key: tensor for prefix, part in prefixes for key, tensor in part.items()}
 
 
 @dataclass(frozen=True)
-class ModelConfigs:
+class ComponentConfigs:
     """How to build the models; `text` and `vae` hold only what their shapes do not tell."""
 
     unet: UNetConfig
@@ -83,32 +83,32 @@ class ModelConfigs:
         return json.dumps({"unet": self.unet.to_dict(), "text": self.text, "vae": self.vae})
 
 
-def split_parts(tensors: Mapping[str, StoredTensor]) -> Parts:
+def split_components(tensors: Mapping[str, StoredTensor]) -> Components:
     """Sorts a checkpoint's tensors by model and drops those that nothing here uses."""
-    parts = Parts()
+    components = Components()
     if not any(key.startswith(UNET_PREFIX) for key in tensors):
-        parts.unet_prefix = ""
+        components.unet_prefix = ""
     for key, tensor in tensors.items():
         if key.startswith(UNUSED_PREFIXES) or SCHEDULE_BUFFERS.fullmatch(key):
             continue
         if key.startswith(VAE_PREFIX):
-            parts.vae[key.removeprefix(VAE_PREFIX)] = tensor
+            components.vae[key.removeprefix(VAE_PREFIX)] = tensor
         elif key.startswith(TEXT_PREFIX):
-            parts.text[key.removeprefix(TEXT_PREFIX)] = tensor
-        elif key.startswith(parts.unet_prefix):
-            parts.unet[key.removeprefix(parts.unet_prefix)] = tensor
+            components.text[key.removeprefix(TEXT_PREFIX)] = tensor
+        elif key.startswith(components.unet_prefix):
+            components.unet[key.removeprefix(components.unet_prefix)] = tensor
         else:
-            parts.unknown[key] = tensor
-    return parts
+            components.unknown[key] = tensor
+    return components
 
 
-def model_configs(file: TensorFile, parts: Parts) -> ModelConfigs:
+def component_configs(file: TensorFile, components: Components) -> ComponentConfigs:
     """The configs of the models in `file`, checked against the U-Net's keys and shapes.
 
     Raises:
         CheckpointError: names missing, unexpected and mis-shaped keys.
     """
-    if not any(key.startswith(UNET_ROOTS) for key in parts.unet):
+    if not any(key.startswith(UNET_ROOTS) for key in components.unet):
         raise CheckpointError(
             f"{file.path.name} holds no U-Net ({len(file.tensors)} tensors, such as "
             f"{next(iter(file.tensors), 'none')}): expected a VideoCrafter2 or Hummingbird "
@@ -117,20 +117,20 @@ def model_configs(file: TensorFile, parts: Parts) -> ModelConfigs:
     if CONFIG_KEY in file.metadata:
         configs = _stored_configs(file)
         validate_state_dict(
-            file.path.name, _expected_tensors(configs.unet, parts), _stored_tensors(parts)
+            file.path.name, _expected_tensors(configs.unet, components), _stored_tensors(components)
         )
         return configs
-    config, expected = _nearest_config(parts, _stored_tensors(parts))
-    validate_state_dict(file.path.name, expected, _stored_tensors(parts))
+    config, expected = _nearest_config(components, _stored_tensors(components))
+    validate_state_dict(file.path.name, expected, _stored_tensors(components))
     text, vae = _configs_from_attributes(file.hyperparameters)
-    return ModelConfigs(config, text, vae)
+    return ComponentConfigs(config, text, vae)
 
 
-def _stored_configs(file: TensorFile) -> ModelConfigs:
+def _stored_configs(file: TensorFile) -> ComponentConfigs:
     try:
         values = json.loads(file.metadata[CONFIG_KEY])
         unet = UNetConfig.from_dict(values["unet"])
-        return ModelConfigs(unet, dict(values.get("text", {})), dict(values.get("vae", {})))
+        return ComponentConfigs(unet, dict(values.get("text", {})), dict(values.get("vae", {})))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"{file.path.name} has damaged metadata {CONFIG_KEY} ({error}): convert it again"
@@ -153,40 +153,40 @@ def _configs_from_attributes(attributes: Mapping[str, Any]) -> tuple[dict, dict]
     return known_text, known_vae
 
 
-def _nearest_config(parts: Parts, got: Shapes) -> tuple[UNetConfig, Shapes]:
+def _nearest_config(components: Components, got: Shapes) -> tuple[UNetConfig, Shapes]:
     """The config that the shapes tell, or if it does not fit, the one that fits best.
 
     The very tensors from which the config is read may be missing or of a wrong shape. Comparing
     with all presets then names them, and not the hundreds that a misread config would expect.
     """
-    candidates = _candidates_from_shapes(parts)
+    candidates = _candidates_from_shapes(components)
     if not candidates or _count_faults(candidates[0][1], got):
         # A teacher has no guidance input as released, and one after consistency training.
         guided_teacher = UNetConfig.from_preset("videocrafter2", guidance_embedding=True)
         presets = [*PRESETS.values(), guided_teacher]
-        candidates += [(config, _expected_tensors(config, parts)) for config in presets]
+        candidates += [(config, _expected_tensors(config, components)) for config in presets]
     return min(candidates, key=lambda candidate: _count_faults(candidate[1], got))
 
 
-def _candidates_from_shapes(parts: Parts) -> list[tuple[UNetConfig, Shapes]]:
+def _candidates_from_shapes(components: Components) -> list[tuple[UNetConfig, Shapes]]:
     """The config that the shapes tell, unless no such U-Net can be built."""
     try:
-        config = UNetConfig.from_state_dict(_meta_tensors(parts.unet))
-        return [(config, _expected_tensors(config, parts))]
+        config = UNetConfig.from_state_dict(_meta_tensors(components.unet))
+        return [(config, _expected_tensors(config, components))]
     except (ValueError, ArithmeticError, LookupError):
         return []
 
 
-def _expected_tensors(config: UNetConfig, parts: Parts) -> Shapes:
+def _expected_tensors(config: UNetConfig, components: Components) -> Shapes:
     """What a U-Net of `config` needs, as the file would name it."""
     expected = HummingbirdUNet(config, device="meta").state_dict()
-    return {parts.unet_prefix + key: tensor for key, tensor in expected.items()}
+    return {components.unet_prefix + key: tensor for key, tensor in expected.items()}
 
 
-def _stored_tensors(parts: Parts) -> Shapes:
+def _stored_tensors(components: Components) -> Shapes:
     """The U-Net's tensors and those of no model, as the file names them."""
-    prefixed = {parts.unet_prefix + key: tensor for key, tensor in parts.unet.items()}
-    return _meta_tensors(prefixed | parts.unknown)
+    prefixed = {components.unet_prefix + key: tensor for key, tensor in components.unet.items()}
+    return _meta_tensors(prefixed | components.unknown)
 
 
 def _count_faults(expected: Shapes, got: Shapes) -> int:
@@ -195,5 +195,5 @@ def _count_faults(expected: Shapes, got: Shapes) -> int:
     return len(expected.keys() ^ got.keys()) + mis_shaped
 
 
-def _meta_tensors(part: Part) -> Shapes:
+def _meta_tensors(part: StateDict) -> Shapes:
     return {key: torch.empty(tensor.shape, device="meta") for key, tensor in part.items()}

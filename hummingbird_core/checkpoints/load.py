@@ -24,7 +24,7 @@ from ..hub.download import CATALOG
 from ..unet.model import HummingbirdUNet, UNetConfig
 from ..weights.state_dict import count_parameters
 from ..weights.tensor_files import (
-    Progress,
+    ByteProgress,
     TensorFile,
     open_tensors,
     stored_dtype,
@@ -32,11 +32,11 @@ from ..weights.tensor_files import (
 )
 from .layout import (
     CONFIG_KEY,
-    ModelConfigs,
-    Part,
-    Parts,
-    model_configs,
-    split_parts,
+    ComponentConfigs,
+    Components,
+    StateDict,
+    component_configs,
+    split_components,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ PRESET_KEY = "hummingbird.preset"
 TOKENIZER_KEY = "hummingbird.tokenizer"
 LICENCE_KEY = "hummingbird.licence"
 
-OnPart = Callable[[nn.Module, str], None]
+OnLoaded = Callable[[nn.Module, str], None]
 
 
 @dataclass
@@ -76,7 +76,7 @@ def load_checkpoint(
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
-    on_part: OnPart | None = None,
+    on_loaded: OnLoaded | None = None,
 ) -> Checkpoint:
     """Builds the models of a checkpoint file, or of a folder that holds exactly one.
 
@@ -84,7 +84,7 @@ def load_checkpoint(
         path: original or converted checkpoint, or a bare U-Net.
         dtype: of the weights; None keeps what is stored.
         device: where the weights go, one tensor at a time.
-        on_part: called with a model and the name of a part of it as soon as that has its weights
+        on_loaded: called with a model and the name of a part of it as soon as that has its weights
             ("" for a whole text encoder or VAE): to make it smaller before the next one comes.
 
     Raises:
@@ -92,18 +92,18 @@ def load_checkpoint(
             unexpected and mis-shaped ones.
     """
     file = open_tensors(_checkpoint_file(Path(path)))
-    parts = split_parts(file.tensors)
-    configs = model_configs(file, parts)
-    on_part = on_part or (lambda model, part: None)
+    components = split_components(file.tensors)
+    configs = component_configs(file, components)
+    on_loaded = on_loaded or (lambda model, part: None)
     # The U-Net comes last: the text encoder is the largest that is read as a whole.
-    text_encoder = _load_text(file, configs, _read(parts.text, dtype, device))
+    text_encoder = _load_text(file, configs, _read(components.text, dtype, device))
     if text_encoder is not None:
-        on_part(text_encoder, "")
-    vae = _load_vae(configs, _read(parts.vae, dtype, device))
+        on_loaded(text_encoder, "")
+    vae = _load_vae(configs, _read(components.vae, dtype, device))
     if vae is not None:
-        on_part(vae, "")
+        on_loaded(vae, "")
     return Checkpoint(
-        unet=_load_unet(configs.unet, parts.unet, dtype, device, on_part),
+        unet=_load_unet(configs.unet, components.unet, dtype, device, on_loaded),
         vae=vae,
         text_encoder=text_encoder,
         preset=_preset(file, configs),
@@ -123,12 +123,14 @@ def _checkpoint_file(path: Path) -> Path:
     return found[0]
 
 
-def _read(part: Part, dtype: torch.dtype | None, device: torch.device | str) -> dict[str, Tensor]:
+def _read(
+    part: StateDict, dtype: torch.dtype | None, device: torch.device | str
+) -> dict[str, Tensor]:
     return {key: t.read().to(device, stored_dtype(t, dtype)) for key, t in part.items()}
 
 
-def unet_parts(unet: HummingbirdUNet) -> Iterator[str]:
-    """Names of the parts that together hold all weights, such as "input_blocks.3"."""
+def submodule_names(unet: HummingbirdUNet) -> Iterator[str]:
+    """Names of the components that together hold all weights, such as "input_blocks.3"."""
     for name, child in unet.named_children():
         if isinstance(child, nn.ModuleList):
             yield from (f"{name}.{index}" for index in range(len(child)))
@@ -138,23 +140,23 @@ def unet_parts(unet: HummingbirdUNet) -> Iterator[str]:
 
 def _load_unet(
     config: UNetConfig,
-    tensors: Part,
+    tensors: StateDict,
     dtype: torch.dtype | None,
     device: torch.device | str,
-    on_part: OnPart,
+    on_loaded: OnLoaded,
 ) -> HummingbirdUNet:
     # On "meta" no random weights are made only to be thrown away.
     unet = HummingbirdUNet(config, device="meta").eval()
-    for name in unet_parts(unet):
+    for name in submodule_names(unet):
         prefix = f"{name}."
         part = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
         weights = _read(part, dtype, device)
         unet.get_submodule(name).load_state_dict(weights, strict=True, assign=True)
-        on_part(unet, name)
+        on_loaded(unet, name)
     return unet
 
 
-def _load_vae(configs: ModelConfigs, weights: dict[str, Tensor]) -> AutoencoderKL | None:
+def _load_vae(configs: ComponentConfigs, weights: dict[str, Tensor]) -> AutoencoderKL | None:
     if not weights:
         return None
     from ..vae.codec import load_vae
@@ -164,7 +166,7 @@ def _load_vae(configs: ModelConfigs, weights: dict[str, Tensor]) -> AutoencoderK
 
 
 def _load_text(
-    file: TensorFile, configs: ModelConfigs, weights: dict[str, Tensor]
+    file: TensorFile, configs: ComponentConfigs, weights: dict[str, Tensor]
 ) -> TextEncoder | None:
     if not weights:
         return None
@@ -178,7 +180,7 @@ def _load_text(
     )
 
 
-def _preset(file: TensorFile, configs: ModelConfigs) -> str:
+def _preset(file: TensorFile, configs: ComponentConfigs) -> str:
     return file.metadata.get(PRESET_KEY) or configs.unet.preset or CUSTOM_PRESET
 
 
@@ -187,7 +189,7 @@ def convert_checkpoint(
     destination: str | Path,
     dtype: torch.dtype = torch.float16,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: ByteProgress | None = None,
 ) -> dict[str, Any]:
     """Turns a checkpoint into one safetensors file that any tool can load safely.
 
@@ -213,10 +215,10 @@ def convert_checkpoint(
     file = open_tensors(source)
     _check_conversion(source, destination, dtype)
     check_destination(destination, overwrite=overwrite)
-    parts = split_parts(file.tensors)
-    configs = model_configs(file, parts)
+    components = split_components(file.tensors)
+    configs = component_configs(file, components)
     metadata = _conversion_metadata(file, configs, dtype)
-    tensors = parts.with_prefixes()
+    tensors = components.with_prefixes()
     size = write_safetensors(
         destination, tensors, dtype=dtype, metadata=metadata, progress=progress
     )
@@ -224,7 +226,7 @@ def convert_checkpoint(
         "file": str(destination),
         "preset": metadata[PRESET_KEY],
         "tensors": len(tensors),
-        "parameters": sum(_parameter_counts(parts).values()),
+        "parameters": sum(_parameter_counts(components).values()),
         "size_bytes": size,
         "source_sha256": metadata["hummingbird.source_sha256"],
         "dropped": len(file.tensors) - len(tensors),
@@ -241,7 +243,7 @@ def _check_conversion(source: Path, destination: Path, dtype: torch.dtype) -> No
 
 
 def _conversion_metadata(
-    file: TensorFile, configs: ModelConfigs, dtype: torch.dtype
+    file: TensorFile, configs: ComponentConfigs, dtype: torch.dtype
 ) -> dict[str, str]:
     preset = _preset(file, configs)
     licence = CATALOG[preset].licence if preset in CATALOG else "that of the source file"
@@ -268,13 +270,13 @@ def checkpoint_info(path: str | Path) -> dict[str, Any]:
         CheckpointError: the file is missing, damaged, unsafe or not a weights file.
     """
     file = open_tensors(_checkpoint_file(Path(path)))
-    parts = split_parts(file.tensors)
+    components = split_components(file.tensors)
     preset, problem = None, None
     try:
-        preset = _preset(file, model_configs(file, parts))
+        preset = _preset(file, component_configs(file, components))
     except CheckpointError as error:
         problem = str(error)
-    dtypes = {str(t.dtype).removeprefix("torch.") for t in parts.with_prefixes().values()}
+    dtypes = {str(t.dtype).removeprefix("torch.") for t in components.with_prefixes().values()}
     return {
         "file": file.path.name,
         "size_bytes": file.path.stat().st_size,
@@ -282,12 +284,12 @@ def checkpoint_info(path: str | Path) -> dict[str, Any]:
         "converted": CONFIG_KEY in file.metadata,
         "preset": preset,
         "problem": problem,
-        "parameters": _parameter_counts(parts),
+        "parameters": _parameter_counts(components),
         "dtypes": sorted(dtypes),
         "metadata": file.metadata,
     }
 
 
-def _parameter_counts(parts: Parts) -> dict[str, int]:
-    models = {"unet": parts.unet, "vae": parts.vae, "text_encoder": parts.text}
+def _parameter_counts(components: Components) -> dict[str, int]:
+    models = {"unet": components.unet, "vae": components.vae, "text_encoder": components.text}
     return {name: count_parameters(part.values()) for name, part in models.items()}

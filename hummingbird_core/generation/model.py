@@ -128,16 +128,16 @@ class ModelConfig:
         return pipe
 
     def _load_small(self, dtype: torch.dtype | None) -> HummingbirdPipeline:
-        from ..lora.merge import merge_into_part
+        from ..lora.merge import merge_into_submodule
         from ..offload import load_in_less_memory
 
         read_loras = cache(self._read_loras)  # once, when there is a U-Net
 
         def merge(unet: HummingbirdUNet, part: str) -> None:
-            merge_into_part(unet, part, read_loras(unet))
+            merge_into_submodule(unet, part, read_loras(unet))
 
         return load_in_less_memory(
-            self.model, self.memory or "", device=self.device, dtype=dtype, on_part=merge
+            self.model, self.memory or "", device=self.device, dtype=dtype, on_loaded=merge
         )
 
     def _read_loras(self, unet: HummingbirdUNet) -> list[tuple[LoRA, float]]:

@@ -11,20 +11,17 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import DownloadError, InputError, OutputError, one_line
-from ..files import sha256_of_file
+from ..files import ByteProgress, sha256_of_file
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[int, int], None]  # (bytes there, bytes in all)
 
 HUMMINGBIRD_LICENCE = (
     "research RAIL-MS: research use only, no redistribution, no derivatives; "
@@ -126,7 +123,7 @@ def download(
     name: str,
     folder: str | Path,
     accept_licence: bool = False,
-    progress: Progress | None = None,
+    progress: ByteProgress | None = None,
 ) -> Path:
     """Fetches a checkpoint into `folder`; goes on where an earlier try was cut off.
 
@@ -179,7 +176,7 @@ def _ask_hub(plan: DownloadPlan) -> HfFileMetadata:
         raise DownloadError(_failure(plan, error)) from error
 
 
-def _fetch(plan: DownloadPlan, remote: HfFileMetadata, progress: Progress | None) -> None:
+def _fetch(plan: DownloadPlan, remote: HfFileMetadata, progress: ByteProgress | None) -> None:
     """Downloads into a partial file, and gives it its name once it is verified.
 
     `hf_hub_download` is not used: since huggingface_hub 1.x it begins anew in every process, which
@@ -214,7 +211,7 @@ def _prepare_folder(partial: Path, size: int) -> None:
 
 
 def _transfer(
-    plan: DownloadPlan, remote: HfFileMetadata, partial: Path, progress: Progress | None
+    plan: DownloadPlan, remote: HfFileMetadata, partial: Path, progress: ByteProgress | None
 ) -> None:
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
@@ -240,7 +237,7 @@ def _transfer(
 class _Watched:
     """A file that tells after each write how much of it there is."""
 
-    def __init__(self, file: BinaryIO, total: int, progress: Progress):
+    def __init__(self, file: BinaryIO, total: int, progress: ByteProgress):
         self._file, self._total, self._progress = file, total, progress
 
     def write(self, data: bytes) -> int:

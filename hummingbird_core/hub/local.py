@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import CheckpointError, first_line
 from ..files import ASSETS
 
-BUILT_IN = {
+BUILT_IN_MODELS = {
     "nano": "hummingbird-nano.safetensors",
     "nano-teacher": "nano-teacher.safetensors",
 }
@@ -27,8 +27,8 @@ def resolve_model(name_or_path: str | Path) -> Path:
         CheckpointError: there is nothing by this name on this computer.
     """
     name = str(name_or_path)
-    if name in BUILT_IN:
-        return ASSETS / "nano" / BUILT_IN[name]
+    if name in BUILT_IN_MODELS:
+        return ASSETS / "nano" / BUILT_IN_MODELS[name]
     path = Path(name_or_path)
     if path.exists():
         return path

@@ -8,7 +8,7 @@ from .merge import (
     MergedLoRA,
     convert_lora,
     load_lora,
-    merge_into_part,
+    merge_into_submodule,
     merge_lora,
     save_lora,
 )
@@ -21,7 +21,7 @@ __all__ = [
     "MergedLoRA",
     "convert_lora",
     "load_lora",
-    "merge_into_part",
+    "merge_into_submodule",
     "merge_lora",
     "save_lora",
 ]

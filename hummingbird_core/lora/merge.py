@@ -113,7 +113,9 @@ def merge_lora(unet: HummingbirdUNet, lora: LoRA, strength: float = 1.0) -> None
         del unet.lora_stack
 
 
-def merge_into_part(unet: HummingbirdUNet, part: str, loras: Iterable[tuple[LoRA, float]]) -> None:
+def merge_into_submodule(
+    unet: HummingbirdUNet, part: str, loras: Iterable[tuple[LoRA, float]]
+) -> None:
     """Merges LoRAs of some strengths into one part of a U-Net, such as "input_blocks.3", for good.
 
     For a U-Net that is loaded, and made smaller, part by part. No copies are kept to undo it.

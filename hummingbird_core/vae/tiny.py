@@ -22,8 +22,8 @@ from ..weights.state_dict import validate_state_dict
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny
 
-BUILT_IN = "nano"
-BUILT_IN_FILE = "nano-decoder.safetensors"  # made by `hummingbird train decoder`
+BUILT_IN_DECODER = "nano"
+BUILT_IN_DECODER_FILE = "nano-decoder.safetensors"  # made by `hummingbird train decoder`
 PRUNED_KEY = "hummingbird.pruned_decoder"  # metadata: PrunedDecoderConfig as JSON
 
 
@@ -88,13 +88,13 @@ def build_pruned_decoder(config: PrunedDecoderConfig) -> AutoencoderKL:
 
 def built_in_decoder() -> Path:
     """Where the built-in model's fast decoder belongs."""
-    return ASSETS / "nano" / BUILT_IN_FILE
+    return ASSETS / "nano" / BUILT_IN_DECODER_FILE
 
 
 def find_decoder(name_or_path: str | Path) -> Path:
     """The file or folder that a name stands for; CheckpointError if there is none."""
     path = Path(name_or_path)
-    if str(name_or_path) == BUILT_IN:
+    if str(name_or_path) == BUILT_IN_DECODER:
         path = built_in_decoder()
     if not path.exists():
         raise CheckpointError(

@@ -9,24 +9,21 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..files import atomic_write
+from ..files import ByteProgress, atomic_write
 from .pickle.modules import Scalar, read_pickled_model
 
-if TYPE_CHECKING:
-    pass
-
 # Names of element types in the safetensors format.
-DTYPES = {
+SAFETENSORS_DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -40,9 +37,7 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-
-Progress = Callable[[int, int], None]  # (bytes done, bytes in all)
+SAFETENSORS_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
 
 
 class StoredTensor(Protocol):
@@ -133,11 +128,13 @@ def _open_safetensors(path: Path) -> TensorFile:
 
 def _safetensors_entry(path: Path, file: Any, key: str) -> _SafetensorsTensor:
     entry = file.get_slice(key)
-    if entry.get_dtype() not in DTYPES:
+    dtype = SAFETENSORS_DTYPES.get(entry.get_dtype())
+    if dtype is None:
+        known = ", ".join(SAFETENSORS_DTYPES)
         raise CheckpointError(
-            f"{path.name} holds {key} as {entry.get_dtype()}, expected one of {', '.join(DTYPES)}"
+            f"{path.name} holds {key} as {entry.get_dtype()}, expected one of {known}"
         )
-    return _SafetensorsTensor(file, key, tuple(entry.get_shape()), DTYPES[entry.get_dtype()])
+    return _SafetensorsTensor(file, key, tuple(entry.get_shape()), dtype)
 
 
 def stored_dtype(tensor: StoredTensor, dtype: torch.dtype | None) -> torch.dtype:
@@ -152,7 +149,7 @@ def write_safetensors(
     *,
     dtype: torch.dtype,
     metadata: dict[str, str],
-    progress: Progress | None = None,
+    progress: ByteProgress | None = None,
 ) -> int:
     """Writes `tensors`, read one by one and cast to `dtype`; returns the file's size in bytes.
 
@@ -180,7 +177,7 @@ def write_safetensors(
 
 def _check_dtypes(dtypes: dict[str, torch.dtype]) -> None:
     for key, dtype in dtypes.items():
-        if dtype not in DTYPE_NAMES:
+        if dtype not in SAFETENSORS_NAMES:
             raise CheckpointError(f"{key} is {dtype}, which a safetensors file cannot hold")
 
 
@@ -195,7 +192,7 @@ def _header(
     for key in order:
         start, end = end, end + math.prod(tensors[key].shape) * dtypes[key].itemsize
         entries[key] = {
-            "dtype": DTYPE_NAMES[dtypes[key]],
+            "dtype": SAFETENSORS_NAMES[dtypes[key]],
             "shape": list(tensors[key].shape),
             "data_offsets": [start, end],
         }

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ...hummingbird_core.checkpoints import TOKENIZER_KEY
 from ...hummingbird_core.checkpoints.layout import (
-    ModelConfigs,
-    Part,
-    Parts,
-    model_configs,
-    split_parts,
+    ComponentConfigs,
+    Components,
+    StateDict,
+    component_configs,
+    split_components,
 )
 from ...hummingbird_core.vae import SCALING_FACTOR
 from ...hummingbird_core.weights.tensor_files import TensorFile, open_tensors
@@ -57,8 +57,8 @@ def load_models(path: Path, weight_dtype: str = "auto") -> NativeModels:
     opened = _Opened.of(path)
     return NativeModels(
         model=_load_model(opened, path, weight_dtype),
-        clip=_load_clip(opened, dtype) if opened.parts.text else None,
-        vae=_load_vae(opened, dtype) if opened.parts.vae else None,
+        clip=_load_clip(opened, dtype) if opened.components.text else None,
+        vae=_load_vae(opened, dtype) if opened.components.vae else None,
     )
 
 
@@ -81,14 +81,14 @@ class _Opened:
     """What is known of a checkpoint before its tensors are read."""
 
     file: TensorFile
-    parts: Parts
-    configs: ModelConfigs
+    components: Components
+    configs: ComponentConfigs
 
     @classmethod
     def of(cls, path: Path) -> _Opened:
         file = open_tensors(path)
-        parts = split_parts(file.tensors)
-        return cls(file, parts, model_configs(file, parts))
+        components = split_components(file.tensors)
+        return cls(file, components, component_configs(file, components))
 
 
 def _load_model(
@@ -96,7 +96,7 @@ def _load_model(
 ) -> comfy.model_patcher.ModelPatcher:
     model = build_model(
         opened.configs.unet,
-        _read(opened.parts.unet),
+        _read(opened.components.unet),
         dtype=WEIGHT_DTYPES[weight_dtype],
         latent_format=_latent_format(opened.configs),
         disable_dynamic=disable_dynamic,
@@ -108,7 +108,7 @@ def _load_model(
 def _load_clip(opened: _Opened, dtype: torch.dtype | None) -> comfy.sd.CLIP:
     text = opened.configs.text
     return build_clip(
-        _read(opened.parts.text),
+        _read(opened.components.text),
         heads=text.get("heads"),
         skip_last=text.get("skip_last", 1),
         tokenizer=opened.file.metadata.get(TOKENIZER_KEY),
@@ -118,10 +118,10 @@ def _load_clip(opened: _Opened, dtype: torch.dtype | None) -> comfy.sd.CLIP:
 
 def _load_vae(opened: _Opened, dtype: torch.dtype | None) -> comfy.sd.VAE:
     groups = opened.configs.vae.get("norm_num_groups", NORM_GROUPS)
-    return build_vae(_read(opened.parts.vae), norm_num_groups=groups, dtype=dtype)
+    return build_vae(_read(opened.components.vae), norm_num_groups=groups, dtype=dtype)
 
 
-def _latent_format(configs: ModelConfigs) -> VideoLatents:
+def _latent_format(configs: ComponentConfigs) -> VideoLatents:
     """The scale of the latents, and the colours that previews show them in.
 
     Stable Diffusion's are known to ComfyUI. Of another VAE a checkpoint may tell them: a linear map
@@ -135,5 +135,5 @@ def _latent_format(configs: ModelConfigs) -> VideoLatents:
     return latent_format
 
 
-def _read(part: Part) -> dict[str, Tensor]:
+def _read(part: StateDict) -> dict[str, Tensor]:
     return {key: tensor.read() for key, tensor in part.items()}

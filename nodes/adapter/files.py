@@ -7,12 +7,12 @@ from pathlib import Path
 import folder_paths
 
 from ...hummingbird_core.errors import InputError
-from ...hummingbird_core.hub.local import BUILT_IN, resolve_model
+from ...hummingbird_core.hub.local import BUILT_IN_MODELS, resolve_model
 
 CHECKPOINT_FOLDERS = ("checkpoints", "diffusion_models")
 DOVER_FOLDER = "vqa"
 NO_DOVER = "none"
-BUILT_IN_LABELS = {f"{name} (built in)": name for name in BUILT_IN}
+BUILT_IN_LABELS = {f"{name} (built in)": name for name in BUILT_IN_MODELS}
 
 
 # ComfyUI has no folder for quality models.

@@ -261,7 +261,7 @@ def test_previews_take_the_colours_that_a_checkpoint_tells(adapter, nano):
     rows = [[0.1, 0.2, 0.3]] * 5
 
     def latent_format(**vae):
-        return adapter.checkpoint._latent_format(layout.ModelConfigs(unet, {}, vae))
+        return adapter.checkpoint._latent_format(layout.ComponentConfigs(unet, {}, vae))
 
     assert latent_format().latent_rgb_factors is not None
     assert latent_format(scaling_factor=0.4).latent_rgb_factors is None

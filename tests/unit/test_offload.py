@@ -135,7 +135,7 @@ def test_parts_become_small_before_the_next_ones_come():
         stored.append(sum(p.element_size() == 1 for p in unet.parameters()))
         missing.append(sum(p.is_meta for p in unet.parameters()))
 
-    load_in_less_memory("nano", "fp8", device="cpu", on_part=see)
+    load_in_less_memory("nano", "fp8", device="cpu", on_loaded=see)
     assert stored == sorted(stored)
     assert missing == sorted(missing, reverse=True)
     assert stored[len(stored) // 2] > 0 < missing[len(missing) // 2]

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     from ...checkpoints.load import load_checkpoint
     from ...errors import InputError
     from ...files import check_destination
-    from ...hub.local import BUILT_IN, resolve_model
+    from ...hub.local import BUILT_IN_MODELS, resolve_model
     from ...nano.world.world import single_frames
     from ...training.data.single_frames import open_frames
     from ...training.loop.distributed import distributed_state
@@ -76,7 +76,8 @@ def run(args: argparse.Namespace) -> None:
         return
     quality = psnr_against(full, small, pictures)
     # Decoders of models that are not ours stay under the licence of the source model.
-    licence = "Apache-2.0" if args.model in BUILT_IN else "that of the model it was made from"
+    is_ours = args.model in BUILT_IN_MODELS
+    licence = "Apache-2.0" if is_ours else "that of the model it was made from"
     save_decoder(args.output, small, psnr=quality, licence=licence)
     print(f"PSNR against the full decoder: {quality:.1f} dB; wrote {args.output}")
 

@@ -8,7 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...checkpoints.layout import CONFIG_KEY, UNET_PREFIX, ModelConfigs, model_configs, split_parts
+from ...checkpoints.layout import (
+    CONFIG_KEY,
+    UNET_PREFIX,
+    ComponentConfigs,
+    component_configs,
+    split_components,
+)
 from ...checkpoints.load import CUSTOM_PRESET, LICENCE_KEY, PRESET_KEY
 from ...files import check_destination
 from ...hub.download import CATALOG
@@ -47,10 +53,10 @@ def write_student(unet: HummingbirdUNet, teacher: Path, destination: Path) -> No
     """
     check_destination(destination, overwrite=True)
     file = open_tensors(teacher)
-    parts = split_parts(file.tensors)
-    configs = replace(model_configs(file, parts), unet=unet.config)
+    components = split_components(file.tensors)
+    configs = replace(component_configs(file, components), unet=unet.config)
     tensors = replace(
-        parts,
+        components,
         unet={key: _InMemory(value) for key, value in unet.state_dict().items()},
         unet_prefix=UNET_PREFIX,
     )
@@ -58,7 +64,9 @@ def write_student(unet: HummingbirdUNet, teacher: Path, destination: Path) -> No
     write_safetensors(destination, tensors.with_prefixes(), dtype=DTYPE, metadata=metadata)
 
 
-def student_metadata(file: TensorFile, configs: ModelConfigs, dtype: torch.dtype) -> dict[str, str]:
+def student_metadata(
+    file: TensorFile, configs: ComponentConfigs, dtype: torch.dtype
+) -> dict[str, str]:
     """That of the teacher's file (its tokenizer and licence), with what the student is."""
     teacher = file.metadata.get(PRESET_KEY, "videocrafter2")
     licence = CATALOG[teacher].licence if teacher in CATALOG else "that of the teacher's file"

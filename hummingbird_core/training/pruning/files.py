@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...checkpoints.layout import Part, model_configs, split_parts
+from ...checkpoints.layout import StateDict, component_configs, split_components
 from ...checkpoints.load import CUSTOM_PRESET, PRESET_KEY
 from ...errors import InputError, OutputError
 from ...files import check_destination, sha256_of_file
 from ...unet.model import HummingbirdUNet, UNetConfig
 from ...weights.state_dict import count_parameters
-from ...weights.tensor_files import Progress, open_tensors, write_safetensors
+from ...weights.tensor_files import ByteProgress, open_tensors, write_safetensors
 from ..loop.student_file import student_metadata
 from .block_map import NEW_TENSOR, BlockMap, pruned_tensors, student_config, unpruned_map
 
@@ -41,7 +41,7 @@ def prune_checkpoint(
     *,
     dtype: torch.dtype = torch.float32,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: ByteProgress | None = None,
 ) -> dict[str, Any]:
     """Writes the student that a teacher starts as, in the layout of a converted checkpoint.
 
@@ -67,13 +67,13 @@ def prune_checkpoint(
     """
     _check_destination(source, destination, overwrite)
     file = open_tensors(source)
-    parts = split_parts(file.tensors)
-    configs = model_configs(file, parts)
+    components = split_components(file.tensors)
+    configs = component_configs(file, components)
     mapping = choose_map(configs.unet)
     student = student_config(configs.unet, mapping)
-    kept = pruned_tensors(parts.unet, student, mapping)
+    kept = pruned_tensors(components.unet, student, mapping)
     new = _new_tensors(student, kept)
-    pruned = replace(parts, unet={**kept, **new})
+    pruned = replace(components, unet={**kept, **new})
     metadata = {
         **student_metadata(file, replace(configs, unet=student), dtype),
         "hummingbird.source_sha256": sha256_of_file(source),
@@ -86,13 +86,13 @@ def prune_checkpoint(
         "preset": metadata[PRESET_KEY],
         "parameters": count_parameters(pruned.unet.values()),
         "teacher": configs.unet.preset or CUSTOM_PRESET,
-        "teacher_parameters": count_parameters(parts.unet.values()),
+        "teacher_parameters": count_parameters(components.unet.values()),
         "removed": sorted(unpruned_map(configs.unet).keys() - set(mapping.values())),
         "new": list(new),
     }
 
 
-def _new_tensors(student: UNetConfig, kept: Part) -> Part:
+def _new_tensors(student: UNetConfig, kept: StateDict) -> StateDict:
     if NEW_TENSOR in kept:  # the teacher was itself trained with guidance as an input
         return {}
     shape = HummingbirdUNet(student, device="meta").state_dict()[NEW_TENSOR].shape

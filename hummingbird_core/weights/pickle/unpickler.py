@@ -48,7 +48,7 @@ CODE_RUNNERS = re.compile(
 )
 PYTHON2_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
-DTYPES = {f"torch.{k}": v for k, v in vars(torch).items() if isinstance(v, torch.dtype)}
+TORCH_DTYPES = {f"torch.{k}": v for k, v in vars(torch).items() if isinstance(v, torch.dtype)}
 # A storage class says no more than its element type; an untyped one counts bytes.
 STORAGES = {
     "torch.DoubleStorage": torch.float64,
@@ -211,7 +211,7 @@ class _InertUnpickler(pickle.Unpickler):
                 f"the file names {origin}, which would run code when loaded the ordinary way; "
                 "nothing was run: do not use it, get the weights from their authors"
             )
-        for known in (self._functions, CONTAINERS, STORAGES, DTYPES):
+        for known in (self._functions, CONTAINERS, STORAGES, TORCH_DTYPES):
             if origin in known:
                 return known[origin]
         if origin not in self._stubs:
