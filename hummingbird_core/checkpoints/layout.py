@@ -1,8 +1,8 @@
-"""Which tensor of a checkpoint belongs to which model, and what shape the models have.
+"""Layout of a checkpoint: which tensor belongs to which model, and the models' configs.
 
 A merged checkpoint holds three models behind prefixes; a bare U-Net file has no prefix. The shapes
-tell almost everything about a model. The rest (numbers of heads, latent scale) comes from the
-metadata of a converted file or from the attributes of a pickled model.
+of the tensors give almost all of a model's config. The rest (number of heads, latent scale) comes
+from the metadata of a converted file or from the attributes of a pickled model.
 """
 
 from __future__ import annotations
@@ -11,24 +11,32 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..files import weights_files
 from ..unet.model import PRESETS, HummingbirdUNet, UNetConfig
 from ..weights.state_dict import validate_state_dict
 from ..weights.tensor_files import StoredTensor, TensorFile
 
-CONFIG_KEY = "hummingbird.config"  # metadata of converted files
+# Metadata keys of converted files (`convert.py` lists them).
+CONFIG_KEY = "hummingbird.config"
+PRESET_KEY = "hummingbird.preset"
+TOKENIZER_KEY = "hummingbird.tokenizer"
+LICENCE_KEY = "hummingbird.licence"
+
+CUSTOM_PRESET = "custom"  # name of a U-Net whose shapes match no preset
 
 UNET_PREFIX = "model.diffusion_model."
 VAE_PREFIX = "first_stage_model."
 TEXT_PREFIX = "cond_stage_model.model."
 UNET_ROOTS = ("time_embed.", "input_blocks.", "output_blocks.", "middle_block.", "out.")
 
-# Tables that follow from the noise schedule; every sampler makes its own.
+# Tables derived from the noise schedule; samplers compute their own.
 SCHEDULE_BUFFERS = re.compile(
     r"""
     betas | (sqrt_ | log_)?(one_minus_)?alphas_cumprod(_prev)? | sqrt_recip(m1)?_alphas_cumprod
@@ -37,7 +45,7 @@ SCHEDULE_BUFFERS = re.compile(
     """,
     re.VERBOSE,
 )
-# Only training or other tasks use these.
+# Used by training or other tasks only.
 UNUSED_PREFIXES = (
     "teacher",
     "model_ema.",
@@ -47,15 +55,18 @@ UNUSED_PREFIXES = (
 )
 
 StateDict = dict[str, StoredTensor]
-Shapes = dict[str, Tensor]  # on the meta device: a shape, and no memory
+Shapes = dict[str, Tensor]  # meta tensors: shapes without memory
 
 
 @dataclass
 class Components:
-    """The tensors of each model, by its own key names (prefix cut off).
+    """Tensors of each model in a checkpoint, by the model's own key names.
 
     Attributes:
-        unet_prefix: what was cut off the U-Net's keys; empty for a bare U-Net file.
+        unet: tensors of the U-Net, without `unet_prefix`.
+        vae: tensors of the VAE, without `VAE_PREFIX`.
+        text: tensors of the text encoder, without `TEXT_PREFIX`.
+        unet_prefix: prefix of the U-Net's keys in the file; empty for a bare U-Net file.
         unknown: tensors that belong to no model, by their full names.
     """
 
@@ -66,25 +77,32 @@ class Components:
     unknown: StateDict = field(default_factory=dict)
 
     def with_prefixes(self) -> StateDict:
-        """All tensors that a model needs, by their full names."""
-        prefixes = ((self.unet_prefix, self.unet), (VAE_PREFIX, self.vae), (TEXT_PREFIX, self.text))
-        return {prefix + key: tensor for prefix, part in prefixes for key, tensor in part.items()}
+        """Return the tensors of all models by their full names in the file."""
+        models = ((self.unet_prefix, self.unet), (VAE_PREFIX, self.vae), (TEXT_PREFIX, self.text))
+        return {prefix + key: value for prefix, tensors in models for key, value in tensors.items()}
 
 
 @dataclass(frozen=True)
 class ComponentConfigs:
-    """How to build the models; `text` and `vae` hold only what their shapes do not tell."""
+    """Configs of a checkpoint's models.
+
+    Attributes:
+        unet: config of the U-Net.
+        text: `heads` and `skip_last` of the text encoder, where known; its shapes give the rest.
+        vae: `scaling_factor` and `norm_num_groups` of the VAE, where known, likewise.
+    """
 
     unet: UNetConfig
     text: dict[str, Any]
     vae: dict[str, Any]
 
     def to_json(self) -> str:
+        """Return the value of the metadata key `hummingbird.config`."""
         return json.dumps({"unet": self.unet.to_dict(), "text": self.text, "vae": self.vae})
 
 
 def split_components(tensors: Mapping[str, StoredTensor]) -> Components:
-    """Sorts a checkpoint's tensors by model and drops those that nothing here uses."""
+    """Sort a checkpoint's tensors by model and drop the unused ones (training, schedules)."""
     components = Components()
     if not any(key.startswith(UNET_PREFIX) for key in tensors):
         components.unet_prefix = ""
@@ -102,11 +120,34 @@ def split_components(tensors: Mapping[str, StoredTensor]) -> Components:
     return components
 
 
-def component_configs(file: TensorFile, components: Components) -> ComponentConfigs:
-    """The configs of the models in `file`, checked against the U-Net's keys and shapes.
+def checkpoint_file(path: Path) -> Path:
+    """Return `path`, or the single weights file in it if it is a folder.
 
     Raises:
-        CheckpointError: names missing, unexpected and mis-shaped keys.
+        CheckpointError: the folder holds no weights file, or several.
+    """
+    if not path.is_dir():
+        return path
+    found = weights_files(path)
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found[:5]) or "none"
+        raise CheckpointError(
+            f"folder {path} holds {len(found)} checkpoints ({names}), expected one: name the file"
+        )
+    return found[0]
+
+
+def preset_name(file: TensorFile, configs: ComponentConfigs) -> str:
+    """Return the name of the U-Net's preset, "custom" if its shapes match none."""
+    return file.metadata.get(PRESET_KEY) or configs.unet.preset or CUSTOM_PRESET
+
+
+def component_configs(file: TensorFile, components: Components) -> ComponentConfigs:
+    """Read or infer the configs of the models in a file, and validate the U-Net's state dict.
+
+    Raises:
+        CheckpointError: the file holds no U-Net, or its keys or shapes do not match; the message
+            names missing, unexpected and mis-shaped keys.
     """
     if not any(key.startswith(UNET_ROOTS) for key in components.unet):
         raise CheckpointError(
@@ -138,7 +179,7 @@ def _stored_configs(file: TensorFile) -> ComponentConfigs:
 
 
 def _configs_from_attributes(attributes: Mapping[str, Any]) -> tuple[dict, dict]:
-    """Text and VAE settings as the attributes of a pickled model name them."""
+    """Return text and VAE settings from the attributes of a pickled model."""
     text = {
         "heads": attributes.get(TEXT_PREFIX + "transformer.resblocks.0.attn.num_heads"),
         "skip_last": attributes.get("cond_stage_model.layer_idx"),
@@ -148,28 +189,30 @@ def _configs_from_attributes(attributes: Mapping[str, Any]) -> tuple[dict, dict]
         "norm_num_groups": attributes.get(VAE_PREFIX + "encoder.norm_out.num_groups"),
     }
     known_text, known_vae = (
-        {name: value for name, value in part.items() if value is not None} for part in (text, vae)
+        {name: value for name, value in settings.items() if value is not None}
+        for settings in (text, vae)
     )
     return known_text, known_vae
 
 
 def _nearest_config(components: Components, got: Shapes) -> tuple[UNetConfig, Shapes]:
-    """The config that the shapes tell, or if it does not fit, the one that fits best.
+    """Return the config inferred from the shapes or, if it does not match, the nearest preset.
 
-    The very tensors from which the config is read may be missing or of a wrong shape. Comparing
-    with all presets then names them, and not the hundreds that a misread config would expect.
+    The tensors that the config is inferred from may themselves be missing or mis-shaped. The
+    comparison with all presets then reports those few, and not the hundreds of tensors that a
+    wrongly inferred config would expect.
     """
     candidates = _candidates_from_shapes(components)
-    if not candidates or _count_faults(candidates[0][1], got):
-        # A teacher has no guidance input as released, and one after consistency training.
+    if not candidates or _count_mismatches(candidates[0][1], got):
+        # The released teacher has no guidance input; consistency training adds one.
         guided_teacher = UNetConfig.from_preset("videocrafter2", guidance_embedding=True)
         presets = [*PRESETS.values(), guided_teacher]
         candidates += [(config, _expected_tensors(config, components)) for config in presets]
-    return min(candidates, key=lambda candidate: _count_faults(candidate[1], got))
+    return min(candidates, key=lambda candidate: _count_mismatches(candidate[1], got))
 
 
 def _candidates_from_shapes(components: Components) -> list[tuple[UNetConfig, Shapes]]:
-    """The config that the shapes tell, unless no such U-Net can be built."""
+    """Return the config inferred from the shapes; nothing if no such U-Net can be built."""
     try:
         config = UNetConfig.from_state_dict(_meta_tensors(components.unet))
         return [(config, _expected_tensors(config, components))]
@@ -178,22 +221,22 @@ def _candidates_from_shapes(components: Components) -> list[tuple[UNetConfig, Sh
 
 
 def _expected_tensors(config: UNetConfig, components: Components) -> Shapes:
-    """What a U-Net of `config` needs, as the file would name it."""
+    """Return the shapes of a U-Net of `config`, by their names in the file."""
     expected = HummingbirdUNet(config, device="meta").state_dict()
     return {components.unet_prefix + key: tensor for key, tensor in expected.items()}
 
 
 def _stored_tensors(components: Components) -> Shapes:
-    """The U-Net's tensors and those of no model, as the file names them."""
+    """Return the shapes of the U-Net's and the unknown tensors, by their names in the file."""
     prefixed = {components.unet_prefix + key: tensor for key, tensor in components.unet.items()}
     return _meta_tensors(prefixed | components.unknown)
 
 
-def _count_faults(expected: Shapes, got: Shapes) -> int:
+def _count_mismatches(expected: Shapes, got: Shapes) -> int:
     shared = expected.keys() & got.keys()
     mis_shaped = sum(expected[key].shape != got[key].shape for key in shared)
     return len(expected.keys() ^ got.keys()) + mis_shaped
 
 
-def _meta_tensors(part: StateDict) -> Shapes:
-    return {key: torch.empty(tensor.shape, device="meta") for key, tensor in part.items()}
+def _meta_tensors(tensors: StateDict) -> Shapes:
+    return {key: torch.empty(tensor.shape, device="meta") for key, tensor in tensors.items()}

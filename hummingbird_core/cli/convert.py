@@ -51,7 +51,7 @@ def _convert_checkpoint(args: argparse.Namespace) -> None:
     """Convert a checkpoint with a progress bar in bytes."""
     from tqdm import tqdm
 
-    from ..checkpoints.load import convert_checkpoint
+    from ..checkpoints.convert import convert_checkpoint
     from ..devices import DTYPES
 
     with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:

@@ -142,7 +142,8 @@ def tokenizer_of(model: str | None) -> Tokenizer:
 
     if not model:
         return ClipTokenizer()
-    from ..checkpoints.load import TOKENIZER_KEY, checkpoint_info  # these need torch
+    from ..checkpoints.info import checkpoint_info  # these need torch
+    from ..checkpoints.layout import TOKENIZER_KEY
     from ..hub.local import resolve_model
 
     words = checkpoint_info(resolve_model(model))["metadata"].get(TOKENIZER_KEY)

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the file's preset, parameter counts, dtypes and metadata."""
-    from ..checkpoints.load import checkpoint_info
+    from ..checkpoints.info import checkpoint_info
 
     info = checkpoint_info(args.file)
     print(json.dumps(info, indent=2) if args.json else "\n".join(report_lines(info)))

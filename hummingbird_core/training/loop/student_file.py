@@ -10,12 +10,14 @@ from torch import Tensor
 
 from ...checkpoints.layout import (
     CONFIG_KEY,
+    CUSTOM_PRESET,
+    LICENCE_KEY,
+    PRESET_KEY,
     UNET_PREFIX,
     ComponentConfigs,
     component_configs,
     split_components,
 )
-from ...checkpoints.load import CUSTOM_PRESET, LICENCE_KEY, PRESET_KEY
 from ...files import check_destination
 from ...hub.download import CATALOG
 from ...unet.model import HummingbirdUNet

@@ -17,8 +17,15 @@ from typing import TYPE_CHECKING, cast
 import torch
 from safetensors.torch import save
 
-from ...checkpoints.layout import CONFIG_KEY, TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
-from ...checkpoints.load import LICENCE_KEY, PRESET_KEY, TOKENIZER_KEY
+from ...checkpoints.layout import (
+    CONFIG_KEY,
+    LICENCE_KEY,
+    PRESET_KEY,
+    TEXT_PREFIX,
+    TOKENIZER_KEY,
+    UNET_PREFIX,
+    VAE_PREFIX,
+)
 from ...files import atomic_write, check_destination
 from ...nano.latents import SCALING_FACTOR, preview_colours
 from ...text.encoder import TextEncoder, text_encoder_to_openclip

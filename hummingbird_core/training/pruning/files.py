@@ -10,8 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...checkpoints.layout import StateDict, component_configs, split_components
-from ...checkpoints.load import CUSTOM_PRESET, PRESET_KEY
+from ...checkpoints.layout import (
+    CUSTOM_PRESET,
+    PRESET_KEY,
+    StateDict,
+    component_configs,
+    split_components,
+)
 from ...errors import InputError, OutputError
 from ...files import check_destination, sha256_of_file
 from ...unet.model import HummingbirdUNet, UNetConfig

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from ...checkpoints.load import LICENCE_KEY
+from ...checkpoints.layout import LICENCE_KEY
 from ...files import atomic_write, check_destination
 from ...vae.tiny import PRUNED_KEY, PrunedDecoderConfig
 from ..loop.config import TrainConfig
