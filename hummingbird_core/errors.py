@@ -1,47 +1,69 @@
-"""What can go wrong, as exceptions that a caller can tell apart.
+"""Exceptions of the package, and short texts from those of other libraries.
 
-Every message says what was got, what was expected and what to do, in one line: the command line
-prints it as it is and exits with 2, a node shows it in its error box.
+Every message says in one line what was got, what was expected and what to do: the command line
+prints it unchanged and exits with 2, a node shows it in its error box.
 """
 
 from __future__ import annotations
 
 import re
 
-_FULL = re.compile(r"(can't|cannot) allocate memory|not enough memory|out of memory", re.IGNORECASE)
-_ASKED_FOR = re.compile(r"allocate (\d\S* \w+)")
+# ComfyUI shows `type(error).__module__` to users. Python's own value starts, for a package in
+# custom_nodes, with the path of that folder on the user's disk.
+MODULE = "hummingbird_core.errors"
+
+_OUT_OF_MEMORY = re.compile(
+    r"(can't|cannot) allocate memory|not enough memory|out of memory", re.IGNORECASE
+)
+_REQUESTED = re.compile(r"allocate (\d\S* \w+)")
 
 
 class HummingbirdError(Exception):
-    """Base of all errors that the user can do something about."""
+    """Base of all errors that the user can resolve."""
+
+    __module__ = MODULE
 
 
 class InputError(HummingbirdError, ValueError):
     """An argument is out of range or of the wrong kind (size, steps, seed, prompt, preset ...)."""
 
+    __module__ = MODULE
+
 
 class CheckpointError(HummingbirdError, ValueError):
-    """A weights file is damaged, of an unknown kind, or does not fit the model."""
+    """A weights file is damaged, of an unknown kind, or does not match the model."""
+
+    __module__ = MODULE
 
 
 class UnsafeCheckpointError(CheckpointError):
-    """A pickle asks for something that is neither a tensor nor inert data; nothing was run."""
+    """A pickle names code to run, besides tensors and plain data; nothing was run."""
+
+    __module__ = MODULE
 
 
 class DownloadError(HummingbirdError, OSError):
-    """A file could not be fetched: offline, not found, refused, or damaged on the way."""
+    """A download failed: offline, not found, refused, or corrupted."""
+
+    __module__ = MODULE
 
 
 class OutputError(HummingbirdError, OSError):
     """A result could not be written: no space, no permission, or an unknown format."""
 
+    __module__ = MODULE
+
 
 class NumericalError(HummingbirdError, ArithmeticError):
-    """A tensor holds NaN or infinity where a video was expected."""
+    """A tensor holds NaN or infinity instead of finite values."""
+
+    __module__ = MODULE
 
 
 class MissingPackageError(HummingbirdError, ImportError):
-    """An optional package is needed for what was asked; the message says how to get it."""
+    """An optional package is missing; the message says how to install it."""
+
+    __module__ = MODULE
 
 
 def first_line(error: BaseException) -> str:
@@ -57,17 +79,17 @@ def one_line(error: BaseException, max_length: int = 200) -> str:
 
 
 def memory_advice(error: BaseException) -> str | None:
-    """What to do when `error` says that the memory is full, in one line; None: it says otherwise.
+    """Return one line of advice for an out-of-memory error, None for any other error.
 
-    PyTorch has a class of its own for a full GPU, and a RuntimeError for a full RAM.
+    PyTorch raises OutOfMemoryError for a full GPU and a RuntimeError for full RAM.
     """
     text = str(error)
     is_full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if not is_full and not (isinstance(error, RuntimeError) and _FULL.search(text)):
+    if not is_full and not (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(text)):
         return None
-    asked = _ASKED_FOR.search(text)
+    requested = _REQUESTED.search(text)
     return (
-        f"the memory is full{f' ({asked[1]} more were needed)' if asked else ''}: "
+        f"the memory is full{f' ({requested[1]} more were needed)' if requested else ''}: "
         "choose fewer or smaller frames, or a smaller batch; `hummingbird generate` also has "
         "--memory, and `hummingbird doctor` says what fits"
     )
