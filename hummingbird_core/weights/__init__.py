@@ -1,1 +1,1 @@
-"""Weights files: tensors in and out, without executing anything."""
+"""Weights files: tensors in and out, without executing code from them."""

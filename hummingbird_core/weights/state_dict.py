@@ -1,4 +1,4 @@
-"""Does a state dict fit a model? One check, one message, in the file's own key names."""
+"""Validation of a state dict against a model, with one message in the file's own key names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ class HasShape(Protocol):
     """A tensor, in memory or in a file."""
 
     @property
-    def shape(self) -> Sequence[int]: ...
+    def shape(self) -> Sequence[int]:
+        """Size of each dimension."""
+        ...
 
 
 def count_parameters(tensors: Iterable[HasShape]) -> int:
@@ -26,14 +28,20 @@ def count_parameters(tensors: Iterable[HasShape]) -> int:
 
 
 def validate_state_dict(
-    part: str, expected: Mapping[str, Tensor], got: Mapping[str, Tensor]
+    model: str, expected: Mapping[str, Tensor], got: Mapping[str, Tensor]
 ) -> None:
-    """Raise CheckpointError unless `got` has exactly the keys and shapes of `expected`.
+    """Check that `got` has exactly the keys and shapes of `expected`.
 
-    `part` names the model in the message ("VAE"); `expected` may live on the meta device.
+    Args:
+        model: name of the model in the message, such as "VAE".
+        expected: state dict of the model; may live on the meta device.
+        got: state dict to check.
+
+    Raises:
+        CheckpointError: keys are missing, unexpected or mis-shaped.
     """
     shared = sorted(expected.keys() & got.keys())
-    faults = {
+    mismatches = {
         "missing": sorted(expected.keys() - got.keys()),
         "unexpected": sorted(got.keys() - expected.keys()),
         "mis-shaped": [
@@ -42,10 +50,10 @@ def validate_state_dict(
             if got[key].shape != expected[key].shape
         ],
     }
-    found = [f"{len(keys)} {kind} ({_shorten(keys)})" for kind, keys in faults.items() if keys]
+    found = [f"{len(keys)} {kind} ({_shorten(keys)})" for kind, keys in mismatches.items() if keys]
     if found:
         raise CheckpointError(
-            f"got {part} weights with {'; '.join(found)}: expected {len(expected)} tensors, "
+            f"got {model} weights with {'; '.join(found)}: expected {len(expected)} tensors, "
             f"use a checkpoint made for this model"
         )
 

@@ -1,7 +1,7 @@
-"""One view of all weight files: named tensors that are read from the disk one at a time.
+"""Uniform access to weights files: named tensors, read from the disk one at a time.
 
-Also writes safetensors that way, so that converting a checkpoint needs the memory of its largest
-tensor and not of the whole model.
+Safetensors are also written one tensor at a time, so that a conversion needs memory for the largest
+tensor and not for the whole model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..errors import CheckpointError
 from ..files import ByteProgress, atomic_write
 from .pickle.modules import Scalar, read_pickled_model
 
-# Names of element types in the safetensors format.
+# Element types by their names in the safetensors format.
 SAFETENSORS_DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -41,15 +41,21 @@ SAFETENSORS_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
 
 
 class StoredTensor(Protocol):
-    """A tensor in a file."""
+    """A tensor in a file; only its shape and dtype are in memory."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Size of each dimension."""
+        ...
 
     @property
-    def dtype(self) -> torch.dtype: ...
+    def dtype(self) -> torch.dtype:
+        """Element type as stored."""
+        ...
 
-    def read(self) -> Tensor: ...
+    def read(self) -> Tensor:
+        """Read the tensor from the disk, onto the CPU."""
+        ...
 
 
 @dataclass
@@ -57,9 +63,10 @@ class TensorFile:
     """An opened weights file.
 
     Attributes:
+        path: the file.
         format: "safetensors" or "pickle".
-        tensors: by the file's own names.
-        metadata: of a safetensors file; empty for pickles.
+        tensors: stored tensors by the file's own names.
+        metadata: string pairs of a safetensors header; empty for pickles.
         hyperparameters: plain attributes of a pickled model's modules, by dotted name.
     """
 
@@ -82,14 +89,15 @@ class _SafetensorsTensor:
 
 
 def open_tensors(path: str | Path) -> TensorFile:
-    """Opens safetensors, state-dict pickles and pickled models, told apart by their content.
+    """Open safetensors, a state-dict pickle or a pickled model; the content decides which it is.
 
     Raises:
-        CheckpointError: there is no such file, it is damaged, or it holds no weights.
+        CheckpointError: the file is missing, damaged, or holds no weights.
+        UnsafeCheckpointError: it is a pickle that names code to run.
     """
     path = Path(path)
     head = _read_head(path)
-    # The length of a header (at most 100 MB) in 8 bytes, then JSON.
+    # Safetensors: the header's length (at most 100 MB) in 8 bytes, then JSON.
     if head[4:] == b"\0\0\0\0{":
         return _open_safetensors(path)
     if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
@@ -138,9 +146,8 @@ def _safetensors_entry(path: Path, file: Any, key: str) -> _SafetensorsTensor:
 
 
 def stored_dtype(tensor: StoredTensor, dtype: torch.dtype | None) -> torch.dtype:
-    """What `dtype` makes of a tensor: counters and masks stay as they are."""
-    is_cast = dtype is not None and tensor.dtype.is_floating_point
-    return dtype if is_cast and dtype is not None else tensor.dtype
+    """Return the dtype to cast a tensor to; integers and masks keep theirs, as all do for None."""
+    return dtype if dtype is not None and tensor.dtype.is_floating_point else tensor.dtype
 
 
 def write_safetensors(
@@ -151,10 +158,20 @@ def write_safetensors(
     metadata: dict[str, str],
     progress: ByteProgress | None = None,
 ) -> int:
-    """Writes `tensors`, read one by one and cast to `dtype`; returns the file's size in bytes.
+    """Write tensors to a safetensors file, reading and casting one at a time.
 
-    The format (huggingface/safetensors, README): length of the header as 8 bytes little-endian,
-    the header as JSON, then the raw little-endian elements of each tensor without gaps.
+    Format (huggingface/safetensors, README): the header's length as 8 bytes little-endian, the
+    header as JSON, then the raw little-endian elements of each tensor without gaps.
+
+    Args:
+        destination: the file; it appears only when it is complete.
+        tensors: stored tensors by name.
+        dtype: of the floating-point tensors in the new file; others keep theirs.
+        metadata: string pairs for the header.
+        progress: called with (bytes done, bytes in all) after each tensor.
+
+    Returns:
+        size of the file in bytes.
 
     Raises:
         CheckpointError: a tensor cannot be read, or is not finite in `dtype`.
@@ -162,7 +179,7 @@ def write_safetensors(
     """
     dtypes = {key: stored_dtype(tensor, dtype) for key, tensor in tensors.items()}
     _check_dtypes(dtypes)
-    # Wide elements first: then every tensor begins at a multiple of its own element size.
+    # Widest elements first: every tensor then starts at a multiple of its element size.
     order = sorted(tensors, key=lambda key: -dtypes[key].itemsize)
     header, total = _header(tensors, order, dtypes, metadata)
     with atomic_write(destination) as temporary, temporary.open("wb") as file:
@@ -197,7 +214,7 @@ def _header(
             "data_offsets": [start, end],
         }
     text = json.dumps(entries).encode()
-    text += b" " * (-len(text) % 8)  # aligns the first tensor
+    text += b" " * (-len(text) % 8)  # align the first tensor to 8 bytes
     return struct.pack("<Q", len(text)) + text, end
 
 
@@ -212,13 +229,13 @@ def _write_tensor(file: BinaryIO, key: str, tensor: Tensor, dtype: torch.dtype) 
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """All tensors of a weights file, on the CPU, in their stored dtype.
+    """Read all tensors of a weights file, onto the CPU, in their stored dtype.
 
-    Takes safetensors, state-dict pickles (also Lightning's and DeepSpeed's, whose wrappers and
-    teacher are left out) and pickled models. Nothing in the file is executed.
+    Reads safetensors, state-dict pickles (also Lightning's and DeepSpeed's, without their wrappers
+    and teacher) and pickled models. Nothing in the file is executed.
 
     Raises:
         CheckpointError: the file is missing, damaged, or not a weights file.
-        UnsafeCheckpointError: it is a pickle that would run code.
+        UnsafeCheckpointError: it is a pickle that names code to run.
     """
     return {key: tensor.read() for key, tensor in open_tensors(path).tensors.items()}

@@ -1,1 +1,1 @@
-"""Tensors out of pickles, which are read and never executed."""
+"""Weights-only reading of pickles: tensors and plain data, no code."""

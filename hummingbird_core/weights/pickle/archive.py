@@ -1,6 +1,6 @@
-"""Opens files from `torch.save`, in the zip format of today and the one before PyTorch 1.6.
+"""Archives written by `torch.save`: the zip format, and the legacy one before PyTorch 1.6.
 
-The pickle inside goes through `inert_unpickler.py`, which runs nothing.
+The pickle inside goes through the weights-only unpickler of `unpickler.py`, which runs nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .unpickler import Archive, load_pickle
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first object of a file from torch.save before 1.6
 
-# What a damaged or hostile pickle makes the unpickler raise.
+# Exceptions of the unpickler on a damaged or hostile pickle.
 PICKLE_ERRORS = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
@@ -35,7 +35,7 @@ PICKLE_ERRORS = (
 
 
 class ZipArchive(Archive):
-    """The format of torch.save since 1.6: `data.pkl` and one uncompressed member per storage."""
+    """Format of torch.save since 1.6: `data.pkl` and one uncompressed zip member per storage."""
 
     def __init__(self, path: Path):
         super().__init__(path)
@@ -53,25 +53,28 @@ class ZipArchive(Archive):
             self._pickle = archive.read(pickles[0])
 
     def load(self) -> Any:
+        """Unpickle `data.pkl`."""
         return load_pickle(io.BytesIO(self._pickle), self)
 
     def locate(self, key: str) -> tuple[int, int]:
+        """Return the position and length, in bytes, of the member `data/<key>`."""
         info = self._members[f"{self._prefix}data/{key}"]
         with self.path.open("rb") as file:
-            # The local header repeats the name, with an extra field of its own length.
+            # The local header repeats the name and may have an extra field of another length.
             file.seek(info.header_offset + 26)
             name_length, extra_length = struct.unpack("<HH", file.read(4))
         return info.header_offset + 30 + name_length + extra_length, info.file_size
 
 
 class LegacyArchive(Archive):
-    """The format of torch.save before 1.6: five pickles, then each storage behind its length."""
+    """Format of torch.save before 1.6: five pickles, then each storage after its length."""
 
     def __init__(self, path: Path):
         super().__init__(path)
         self._positions: dict[str, tuple[int, int]] = {}
 
     def load(self) -> Any:
+        """Unpickle the root object and note the position of every storage."""
         with self.path.open("rb") as file:
             if load_pickle(file, self) != LEGACY_MAGIC:
                 raise ValueError("a plain pickle: save it again with torch.save")
@@ -86,14 +89,15 @@ class LegacyArchive(Archive):
         return root
 
     def locate(self, key: str) -> tuple[int, int]:
+        """Return the position and length, in bytes, that `load` found."""
         return self._positions[key]
 
 
 def read_pickle(path: Path) -> Any:
-    """The object in a file from `torch.save`, made of plain containers, `LazyTensor` and `Stub`.
+    """Read the object in a file from `torch.save` as plain containers, `LazyTensor` and `Stub`.
 
     Raises:
-        UnsafeCheckpointError: the pickle names a callable that exists to run code.
+        UnsafeCheckpointError: the pickle names a callable whose purpose is to run code.
         CheckpointError: the file is damaged or is not from `torch.save`.
     """
     try:

@@ -1,8 +1,7 @@
-"""Collects the tensors of a pickled model under the names that `state_dict()` would give them.
+"""Tensors of a pickled model under the names that `state_dict()` would give them.
 
-Understands whole models (stubs of `torch.nn` modules hold their `_parameters`, `_buffers` and
-`_modules`), state dicts, plain containers of tensors, and what training frameworks wrap around
-them.
+Supports whole models (stubs of `torch.nn` modules hold their `_parameters`, `_buffers` and
+`_modules`), state dicts, plain containers of tensors, and the wrappers of training frameworks.
 """
 
 from __future__ import annotations
@@ -26,9 +25,12 @@ Scalar = bool | int | float | str
 
 @dataclass
 class PickledModel:
-    """What a pickle holds: tensors by name, and the plain attributes of its modules.
+    """Content of a pickle: tensors by name, and the plain attributes of its modules.
 
-    The attributes matter because no tensor's shape tells, for instance, the number of heads.
+    Attributes:
+        tensors: lazily read tensors, by the names of `state_dict()`.
+        hyperparameters: plain attributes of the modules by dotted name, such as the number of
+            attention heads, which no tensor's shape determines.
     """
 
     tensors: dict[str, LazyTensor] = field(default_factory=dict)
@@ -36,7 +38,7 @@ class PickledModel:
 
 
 def read_pickled_model(path: Path) -> PickledModel:
-    """All tensors of a file from `torch.save`, still on the disk.
+    """Read the structure of a file from `torch.save`; the tensors stay on the disk.
 
     Raises:
         CheckpointError: the file is damaged, unsafe, or holds no tensor.
@@ -51,7 +53,7 @@ def read_pickled_model(path: Path) -> PickledModel:
 
 
 def _unwrap(root: Any) -> tuple[Any, str]:
-    """The model inside a training checkpoint, and the key that it was under."""
+    """Return the model in a training checkpoint and its key there; "" without a wrapper."""
     if isinstance(root, dict):
         for key in WRAPPER_KEYS:
             if isinstance(root.get(key), dict | Stub):
@@ -60,7 +62,7 @@ def _unwrap(root: Any) -> tuple[Any, str]:
 
 
 def _student_tensors(tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
-    """DeepSpeed's tensors without its wrapper's name and without the teacher of a distillation."""
+    """Strip DeepSpeed's wrapper prefix, and drop the teacher of a distillation."""
     prefix = next(iter(tensors))[:DEEPSPEED_PREFIX_LENGTH]
     if prefix.endswith(".") and all(key.startswith(prefix) for key in tensors):
         tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
@@ -68,10 +70,10 @@ def _student_tensors(tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
 
 
 def _collect(root: Any) -> PickledModel:
-    """Walks modules and containers in the order of `state_dict()`.
+    """Walk modules and containers in the order of `state_dict()`.
 
-    The walk has no recursion and two limits, as a small pickle can describe an endless model:
-    a module that holds itself, or one shared twice at each of many levels.
+    The walk is iterative and limited in depth and nodes, because a small pickle can describe an
+    endless model: a module that contains itself, or one shared twice at each of many levels.
     """
     model, pending, visited = PickledModel(), [("", root, 0)], 0
     while pending:
@@ -110,7 +112,7 @@ def _children(value: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _module_children(stub: Stub) -> Iterable[tuple[Any, Any]]:
-    """Parameters, buffers that belong to the state dict, sub-modules; then a mapping's entries."""
+    """Yield parameters, persistent buffers and submodules, then a mapping's entries."""
     temporary = stub.state.get("_non_persistent_buffers_set")
     temporary = temporary if isinstance(temporary, set) else ()
     for group in ("_parameters", "_buffers", "_modules"):

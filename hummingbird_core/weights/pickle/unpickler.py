@@ -1,11 +1,12 @@
-"""Reads the tensors out of PyTorch pickles without running anything that they ask for.
+"""Weights-only unpickler: tensors and plain data from PyTorch pickles, without running code.
 
-A pickle is a small program whose instructions name Python callables. `torch.load` on a whole
-pickled model therefore imports and runs whatever the file says. Here every name that is not a
-tensor, a storage or a plain container becomes an inert `Stub`, which only remembers what it was
-given (`pickled_modules.py` collects the tensors out of these stubs).
+A pickle is a small program whose instructions name Python callables; `torch.load` on a whole
+pickled model therefore imports and runs whatever the file names. torch's own weights-only unpickler
+rejects such files. This one reads them: a name that is not a tensor, a storage or a plain container
+becomes an inert `Stub`, which only records its state (`modules.py` collects the tensors from the
+stubs).
 
-Tensors stay in the file until `LazyTensor.read()` is called, and are then read alone.
+Tensors stay in the file until `LazyTensor.read()`, which reads the bytes of that tensor only.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from torch import Tensor
 from ...errors import CheckpointError, UnsafeCheckpointError
 
 MAX_INDEX = 1 << 40  # elements; no storage is larger
-MAX_EXPANDED = 1 << 24  # elements of a tensor that repeats its storage, as `expand` makes them
+MAX_EXPANDED = 1 << 24  # elements of a tensor that repeats its storage, as `expand` does
 
-# A model has no reason to name these. They would be as inert as any other name, but a file that
-# asks for them is an attack, and the user should hear about it.
+# No model needs these names. As stubs they would be harmless, but a file that contains one is an
+# attack, and the user should know.
 CODE_RUNNERS = re.compile(
     r"""
     ( os | posix | nt | sys | subprocess | shutil | socket | ctypes | _ctypes | importlib | imp
@@ -49,7 +50,7 @@ CODE_RUNNERS = re.compile(
 PYTHON2_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 TORCH_DTYPES = {f"torch.{k}": v for k, v in vars(torch).items() if isinstance(v, torch.dtype)}
-# A storage class says no more than its element type; an untyped one counts bytes.
+# Element type of each storage class; an untyped storage counts bytes.
 STORAGES = {
     "torch.DoubleStorage": torch.float64,
     "torch.FloatStorage": torch.float32,
@@ -78,18 +79,23 @@ CONTAINERS = {
 
 
 class Archive(ABC):
-    """A file from torch.save: one pickle, and the bytes of the storages that it refers to."""
+    """A file from torch.save: one pickle, and the bytes of the storages that it refers to.
+
+    Attributes:
+        path: the file.
+        itemsizes: bytes per element of each storage that the pickle named, by key.
+    """
 
     def __init__(self, path: Path):
         self.path = path
-        self.itemsizes: dict[str, int] = {}  # of every storage that the pickle named
+        self.itemsizes: dict[str, int] = {}
 
     @abstractmethod
     def load(self) -> Any:
-        """The pickled object, made of plain containers, `LazyTensor` and `Stub`."""
+        """Unpickle the root object as plain containers, `LazyTensor` and `Stub`."""
 
     def read_bytes(self, key: str, start: int, length: int) -> Tensor:
-        """Part of storage `key`, as a new uint8 tensor."""
+        """Read `length` bytes of storage `key` from byte `start`, as uint8 `[length]`."""
         try:
             position, size = self.locate(key)
             size = min(size, max(self.path.stat().st_size - position, 0))
@@ -108,12 +114,12 @@ class Archive(ABC):
 
     @abstractmethod
     def locate(self, key: str) -> tuple[int, int]:
-        """Position in the file and length, in bytes, of storage `key`."""
+        """Return the position in the file and the length, in bytes, of storage `key`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Storage:
-    """What a tensor of the pickle points to."""
+    """Storage that a pickled tensor refers to: its element type and key in the archive."""
 
     dtype: torch.dtype
     key: str
@@ -121,7 +127,7 @@ class Storage:
 
 @dataclass(frozen=True, eq=False)
 class LazyTensor:
-    """A tensor that is still in its file; `offset` and `stride` count elements, as in PyTorch."""
+    """A tensor that is still in its file; `offset` and `stride` are in elements, as in PyTorch."""
 
     archive: Archive
     key: str
@@ -134,7 +140,7 @@ class LazyTensor:
         raise CheckpointError("a pickle tries to change a tensor after making it: do not use it")
 
     def read(self) -> Tensor:
-        """Reads only this tensor's own bytes, onto the CPU wherever it lived when saved.
+        """Read this tensor's bytes, onto the CPU whatever device it was saved from.
 
         Raises:
             CheckpointError: the bytes are not in the file.
@@ -144,7 +150,10 @@ class LazyTensor:
         return data.view(self.dtype).as_strided(self.shape, self.stride)
 
     def _span(self) -> int:
-        """Elements between the first and the last one, both included."""
+        """Return the number of elements from the first to the last one in the storage.
+
+        span = 1 + sum_i (n_i - 1) s_i for sizes n and strides s; 0 for an empty tensor.
+        """
         count = math.prod(self.shape)
         if count == 0:
             return 0
@@ -158,17 +167,24 @@ class LazyTensor:
 
 
 class Stub:
-    """Stands for any class or function that the pickle names; records, and does nothing else."""
+    """Inert substitute for any class or function that the pickle names.
 
-    state: dict[str, Any]  # attributes of the instance
-    entries: dict[Any, Any]  # of subclasses of dict
+    Attributes:
+        state: attributes of the instance.
+        entries: items, for a subclass of dict.
+    """
+
+    state: dict[str, Any]
+    entries: dict[Any, Any]
 
     def __new__(cls, *args: object, **kwargs: object) -> Stub:
-        stub = super().__new__(cls)  # a pickle may make instances without __init__
+        """Create a stub without state, whatever the arguments."""
+        stub = super().__new__(cls)  # a pickle may create instances without __init__
         stub.state, stub.entries = {}, {}
         return stub
 
     def __call__(self, *args: object, **kwargs: object) -> Stub:
+        """Return another stub; nothing is executed."""
         return Stub()
 
     def __setstate__(self, state: object) -> None:
@@ -181,19 +197,19 @@ class Stub:
         self.entries[key] = value
 
     def append(self, item: object) -> None:
-        """The pickle fills subclasses of list and set with these three; no model needs them."""
+        """Ignore an item: so pickles fill subclasses of list and set."""
 
     add = extend = append
 
 
-class _InertUnpickler(pickle.Unpickler):
-    """Knows tensors and plain containers by name, and nothing else."""
+class _WeightsOnlyUnpickler(pickle.Unpickler):
+    """Resolve the names of tensors, storages and plain containers; all others become stubs."""
 
     def __init__(self, stream: BinaryIO, archive: Archive):
         super().__init__(stream, encoding="latin1")
         self._archive = archive
         self._stubs: dict[str, type[Stub]] = {}
-        # Bound methods, because a pickle may set attributes on a plain function.
+        # Bound methods: a pickle could set attributes on a plain function.
         self._functions: dict[str, Callable[..., Any]] = {
             "collections.defaultdict": self._default_dict,
             "torch._utils._rebuild_tensor": self._rebuild_tensor,
@@ -219,7 +235,7 @@ class _InertUnpickler(pickle.Unpickler):
         return self._stubs[origin]
 
     def persistent_load(self, pid: Any) -> Any:
-        if pid[0] == "module":  # a class with its source text, in files from before 1.6
+        if pid[0] == "module":  # a class with its source code, in files before PyTorch 1.6
             return pid[1]
         kind, dtype, key, _location, _numel, *view = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype) or any(view):
@@ -261,14 +277,22 @@ class _InertUnpickler(pickle.Unpickler):
 
 
 def load_pickle(stream: BinaryIO, archive: Archive) -> Any:
-    """The next pickle of `stream`, its structure checked before it is followed."""
+    """Read the next pickle of `stream`; its opcodes are checked before any is executed.
+
+    Args:
+        stream: a seekable file at the start of a pickle; its position afterwards is the end of it.
+        archive: the file that holds the storages.
+
+    Raises:
+        ValueError: a memo index is larger than the pickle, which could fill the memory.
+    """
     start = stream.tell()
     largest_memo = 0
     for opcode, argument, _ in pickletools.genops(stream):
         if "PUT" in opcode.name:
             largest_memo = max(largest_memo, argument or 0)
     length = stream.tell() - start
-    if largest_memo > length:  # the memo is an array of that size: one number could fill the RAM
+    if largest_memo > length:  # the memo is an array of that size
         raise ValueError("memo index beyond the number of instructions")
     stream.seek(start)
-    return _InertUnpickler(io.BytesIO(stream.read(length)), archive).load()
+    return _WeightsOnlyUnpickler(io.BytesIO(stream.read(length)), archive).load()
