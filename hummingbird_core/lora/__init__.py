@@ -1,4 +1,4 @@
-"""LoRA: reading every format, merging, training layers."""
+"""LoRA: file formats, merging, trainable layers."""
 
 from .formats import LoRA
 from .merge import (

@@ -1,12 +1,24 @@
-"""The ways in which LoRA files name their tensors, read into one form.
+"""LoRA file formats, read into and written from one representation.
 
-A LoRA (arXiv 2106.09685) adds `scale * up @ down` to the weight of a layer. Known are:
+A LoRA (arXiv 2106.09685, section 4.1) changes the weight W of a layer by a product of rank r:
 
-- flat list: `[up, down, up, down, ...]` without names, as T2V-Turbo and Hummingbird publish it; the
-  order is that of the U-Net's layers;
+    W' = W + s (alpha / r) B A
+
+with the user's strength s. A (`down`) and B (`up`) have the shapes
+
+    Linear       W [out, in]                A [r, in]                B [out, r]
+    Conv2d       W [out, in, kh, kw]        A [r, in, kh, kw]        B [out, r, 1, 1]
+    Conv3d       W [out, in, kt, kh, kw]    A [r, in, kt, kh, kw]    B [out, r, 1, 1, 1]
+
+where the product of a convolution flattens all but the first dimension: `[out, r] @ [r, in kh kw]`.
+
+The formats differ in the names of the tensors:
+
+- flat list: `[up, down, up, down, ...]` without names, published by T2V-Turbo and Hummingbird, in
+  the order of the U-Net's layers;
 - PEFT: `base_model.model.<layer>.lora_A.weight` (down), `.lora_B.weight` (up), alpha in a JSON;
 - kohya: `lora_unet_<layer with underscores>.lora_down.weight`, `.lora_up.weight`, `.alpha`;
-- ComfyUI: `diffusion_model.<layer>.` with the endings of kohya or PEFT.
+- ComfyUI: `diffusion_model.<layer>.` with the suffixes of kohya or PEFT.
 """
 
 from __future__ import annotations
@@ -30,25 +42,31 @@ NO_GUIDANCE_LAYER = (
     "this U-Net has no guidance input; in the teacher's LoRA training the base weight of that "
     "layer was random and was not saved, so its part of the LoRA means nothing without it"
 )
-PREFIXES = {  # of a layer's name -> format
+PREFIXES = {  # prefix of a layer's name -> format
     "base_model.model.": "peft",
     "diffusion_model.": "comfyui",
     "lora_unet_": "kohya",
     "unet.": "peft",
 }
-PARTS = {
+FACTORS = {  # suffix of a tensor's name -> factor of the product
     "lora_up.weight": "up",
     "lora_B.weight": "up",
     "lora_down.weight": "down",
     "lora_A.weight": "down",
     "alpha": "alpha",
 }
-# Where the layer's name ends; the last four are relatives of LoRA that are told apart, not read.
-PART_BOUNDARY = re.compile(r"\.(?=lora_|alpha$|dora_|hada_|lokr_|diff)")
+# End of the layer's name. The last four belong to variants of LoRA: reported, but not read.
+SUFFIX_BOUNDARY = re.compile(r"\.(?=lora_|alpha$|dora_|hada_|lokr_|diff)")
 
 
 class LoRAWeight(NamedTuple):
-    """What is added to one layer: up `[out, r, 1...]`, down `[r, in, kernel...]`, and a factor."""
+    """Low-rank change of one layer's weight.
+
+    Attributes:
+        up: B, `[out, r]` or `[out, r, 1, ...]` for a convolution.
+        down: A, `[r, in]` or `[r, in, kernel...]`.
+        scale: alpha / r.
+    """
 
     up: Tensor
     down: Tensor
@@ -56,46 +74,55 @@ class LoRAWeight(NamedTuple):
 
     @property
     def rank(self) -> int:
+        """Rank r of the product."""
         return self.down.shape[0]
 
     def delta(self, like: Tensor) -> Tensor:
-        """scale * up @ down in the shape and on the device of `like`, in at least fp32."""
+        """Return (alpha / r) B A in the shape and on the device of `like`, in at least fp32."""
         dtype = torch.promote_types(like.dtype, torch.float32)
-        up, down = (part.flatten(1).to(like.device, dtype) for part in (self.up, self.down))
+        # [out, r, 1...] -> [out, r]; [r, in, kernel...] -> [r, in * kernel]
+        up, down = (factor.flatten(1).to(like.device, dtype) for factor in (self.up, self.down))
         # [out, r] @ [r, in * kernel] -> [out, in, kernel...]
         return self.scale * (up @ down).reshape(like.shape)
 
 
 @dataclass
 class LoRA:
-    """A LoRA that fits a certain U-Net."""
+    """A LoRA matched to the layers of a U-Net.
+
+    Attributes:
+        weights: changes by layer name, in the U-Net's order.
+        format: format it was read from: "flat", "peft", "kohya", "comfyui" or "new".
+        unused: tensors of the file without effect, as "name: reason".
+        warnings: reasons why the result may be wrong, for the user.
+    """
 
     weights: dict[str, LoRAWeight]
-    """By layer name, in the U-Net's order."""
     format: str
-    """The naming it was read from: "flat", "peft", "kohya", "comfyui" or "new"."""
     unused: list[str] = field(default_factory=list)
-    """Every tensor of the file that has no effect, as "name: reason"."""
     warnings: list[str] = field(default_factory=list)
-    """What the user should know before trusting the result."""
 
     @property
     def rank(self) -> int:
-        """The highest rank of any layer; small layers have a lower one."""
+        """Highest rank of any layer; small layers have a lower one."""
         return max(weight.rank for weight in self.weights.values())
 
 
 def lora_targets(unet: nn.Module) -> dict[str, nn.Module]:
-    """The layers that a LoRA may change: every Linear, Conv2d and Conv3d, in the U-Net's order."""
+    """Return all layers a LoRA can change (Linear, Conv2d, Conv3d), in the U-Net's order."""
     kinds = (nn.Linear, nn.Conv2d, nn.Conv3d)
     return {name: layer for name, layer in unet.named_modules() if isinstance(layer, kinds)}
 
 
 def read_flat(tensors: Sequence[Any], unet: HummingbirdUNet) -> LoRA:
-    """A list `[up, down, up, down, ...]` in the order of the layers.
+    """Read a list `[up, down, up, down, ...]` in the order of the layers.
+
+    Args:
+        tensors: the list; 2 tensors per layer.
+        unet: the U-Net to match it to.
 
     Raises:
-        CheckpointError: the list belongs to another U-Net, or holds something else.
+        CheckpointError: the list belongs to another U-Net, or holds other things than tensors.
     """
     targets = lora_targets(unet)
     names = list(targets)
@@ -124,13 +151,19 @@ def read_flat(tensors: Sequence[Any], unet: HummingbirdUNet) -> LoRA:
 def read_named(
     tensors: Mapping[str, Tensor], unet: HummingbirdUNet, config: Mapping[str, Any] | None = None
 ) -> LoRA:
-    """Tensors named as PEFT, kohya or ComfyUI do; `config` is PEFT's adapter_config.json."""
+    """Read tensors with the names of PEFT, kohya or ComfyUI.
+
+    Args:
+        tensors: tensors by name.
+        unet: the U-Net to match them to.
+        config: PEFT's adapter_config.json, for alpha.
+    """
     targets = lora_targets(unet)
     names = {name.replace(".", "_"): name for name in targets} | {name: name for name in targets}
-    layers: defaultdict[str, dict[str, str]] = defaultdict(dict)  # label -> part -> key
+    layers: defaultdict[str, dict[str, str]] = defaultdict(dict)  # label -> factor -> key
     for key in tensors:
-        label, part = _split_key(key)
-        layers[label][part] = key
+        label, factor = _split_key(key)
+        layers[label][factor] = key
     lora = LoRA({}, _format_of(layers))
     for label, keys in layers.items():
         name = names.get(_strip_prefix(label), "")
@@ -146,7 +179,7 @@ def read_named(
 
 
 def comfyui_tensors(lora: LoRA) -> dict[str, Tensor]:
-    """The tensors by the names that ComfyUI's own LoRA nodes know."""
+    """Return the tensors by the names that ComfyUI's own LoRA nodes read."""
     tensors = {}
     for name, (up, down, scale) in lora.weights.items():
         tensors[f"diffusion_model.{name}.lora_up.weight"] = up.contiguous()
@@ -156,7 +189,7 @@ def comfyui_tensors(lora: LoRA) -> dict[str, Tensor]:
 
 
 def peft_tensors(lora: LoRA) -> dict[str, Tensor]:
-    """The tensors by PEFT's names; `peft_config` says the rest."""
+    """Return the tensors by PEFT's names; `peft_config` holds their scales."""
     tensors = {}
     for name, (up, down, _) in lora.weights.items():
         tensors[f"base_model.model.{name}.lora_B.weight"] = up.contiguous()
@@ -165,7 +198,7 @@ def peft_tensors(lora: LoRA) -> dict[str, Tensor]:
 
 
 def peft_config(lora: LoRA) -> dict[str, Any]:
-    """Arguments of `peft.LoraConfig`: rank and alpha, and the layers where they differ."""
+    """Return the arguments of `peft.LoraConfig`: r and alpha, and the layers where they differ."""
     ranks = {name: weight.rank for name, weight in lora.weights.items()}
     alphas = {name: weight.scale * weight.rank for name, weight in lora.weights.items()}
     rank = lora.rank
@@ -180,10 +213,10 @@ def peft_config(lora: LoRA) -> dict[str, Any]:
 
 
 def _split_key(key: str) -> tuple[str, str]:
-    """ "layer.lora_A.default.weight" -> ("layer", "down"); what is unknown keeps its own name."""
-    label, *ending = PART_BOUNDARY.split(key, maxsplit=1)
-    part = ".".join(ending).replace(".default", "")  # PEFT's name for the only adapter
-    return label, PARTS.get(part, part)
+    """Split "layer.lora_A.default.weight" into ("layer", "down"); keep an unknown suffix as is."""
+    label, *rest = SUFFIX_BOUNDARY.split(key, maxsplit=1)
+    suffix = ".".join(rest).replace(".default", "")  # PEFT's name of the only adapter
+    return label, FACTORS.get(suffix, suffix)
 
 
 def _strip_prefix(label: str) -> str:
@@ -193,7 +226,7 @@ def _strip_prefix(label: str) -> str:
 
 
 def _format_of(labels: Mapping[str, Any]) -> str:
-    """The format by the first layer's prefix; names without one are PEFT's."""
+    """Return the format by the first layer's prefix; names without a prefix are PEFT's."""
     first = next(iter(labels), "")
     return next((name for prefix, name in PREFIXES.items() if first.startswith(prefix)), "peft")
 
@@ -201,7 +234,7 @@ def _format_of(labels: Mapping[str, Any]) -> str:
 def _unusable(
     keys: Mapping[str, str], tensors: Mapping[str, Tensor], layer: nn.Module | None, name: str
 ) -> str | None:
-    """Why the tensors of one layer can't be used, or None."""
+    """Return why the tensors of one layer can't be used, or None if they can."""
     if "up" not in keys and "down" not in keys:
         return "not the weight of a LoRA"
     if layer is None:
@@ -214,11 +247,11 @@ def _unusable(
 
 
 def _misfit(up: Any, down: Any, layer: nn.Module) -> str | None:
-    """Why up and down can't change the weight of `layer`, or None."""
+    """Return why up and down don't match the weight of `layer`, or None if they do."""
     if not (isinstance(up, Tensor) and isinstance(down, Tensor)):
         return f"got {type(up).__name__} and {type(down).__name__}, expected tensors"
     weight = layer.get_parameter("weight")
-    # up: a 1x1 convolution or a matrix; down: the kernel of the layer, with its outputs replaced.
+    # up: [out, r] or [out, r, 1, ...]; down: the layer's own shape, with r outputs.
     rank = down.shape[0] if down.ndim else 0
     expected_up = (weight.shape[0], rank)
     is_pointwise = tuple(up.shape[:2]) == expected_up and up.numel() == math.prod(expected_up)
@@ -231,7 +264,7 @@ def _misfit(up: Any, down: Any, layer: nn.Module) -> str | None:
 
 
 def _scale(name: str, rank: int, alpha: float | None, config: Mapping[str, Any] | None) -> float:
-    """alpha / rank; 1 where nothing says alpha, as other loaders take it."""
+    """Return alpha / r, or PEFT's alpha / sqrt(r) for rsLoRA; 1 without alpha, as other loaders."""
     if alpha is None and config:
         patterns = config.get("alpha_pattern") or {}
         matches = (patterns[p] for p in patterns if re.match(rf"(.*\.)?({p})$", name))

@@ -1,4 +1,4 @@
-"""Training a LoRA: peft puts it beside the frozen weights, and `lora_from_peft` takes it out."""
+"""Trainable LoRA layers: peft adds them to the frozen U-Net, `lora_from_peft` reads them back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .formats import LoRA, LoRAWeight, lora_targets, peft_config
 if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer
 
-ADAPTER = "default"  # peft's own name for the only adapter of a model
+ADAPTER = "default"  # peft's name of a model's only adapter
 
 
 def new_lora(
@@ -24,16 +24,20 @@ def new_lora(
     alpha: float = 64.0,
     generator: torch.Generator | None = None,
 ) -> LoRA:
-    """A LoRA for every Linear, Conv2d and Conv3d that changes nothing yet (arXiv 2106.09685).
+    """Initialize a LoRA for every Linear, Conv2d and Conv3d (arXiv 2106.09685, section 4.1).
 
-    A layer with fewer than `rank` inputs or outputs gets as many as it has, at the same scale
-    alpha / rank: 4 at the latent's own convolutions.
+    A (`down`) is random and B (`up`) zero, so that the product B A is zero and the U-Net unchanged.
+    A layer with fewer than `rank` inputs or outputs gets a rank of that number, at the same scale
+    alpha / rank: 4 for the convolutions on the 4 latent channels.
 
     Args:
-        unet: gives the shapes.
-        rank: of the other layers, at least 1.
-        alpha: divided by `rank`, the factor on up @ down.
-        generator: CPU generator for the downward weights.
+        unet: model whose layers determine the shapes.
+        rank: r of the other layers, at least 1.
+        alpha: numerator of the scale alpha / rank.
+        generator: CPU generator for A.
+
+    Returns:
+        weights by layer, in fp32 on the CPU.
 
     Raises:
         InputError: the rank is below 1.
@@ -52,11 +56,11 @@ def new_lora(
 
 
 def inject_lora(unet: HummingbirdUNet, lora: LoRA, dropout: float = 0.0) -> None:
-    """Puts a LoRA beside the layers of `unet`, to be trained; all other weights are frozen.
+    """Add a trainable LoRA to the layers of a U-Net, and freeze all other weights.
 
     Args:
-        unet: changed in place: its layers become peft's.
-        lora: where training starts, from `new_lora` or `load_lora`.
+        unet: changed in place: peft replaces its layers.
+        lora: initial weights, from `new_lora` or `load_lora`.
         dropout: drop probability of the LoRA's input, in training only.
 
     Raises:
@@ -71,7 +75,7 @@ def inject_lora(unet: HummingbirdUNet, lora: LoRA, dropout: float = 0.0) -> None
         ) from error
     config = LoraConfig(**peft_config(lora), lora_dropout=dropout)
     inject_adapter_in_model(config, unet, ADAPTER)
-    unet.train(unet.training)  # peft's new layers start in train mode, with their dropout on
+    unet.train(unet.training)  # peft creates its layers in train mode, with active dropout
     with torch.no_grad():
         for name, (up, down, _) in lora.weights.items():
             layer = unet.get_submodule(name)
@@ -80,10 +84,10 @@ def inject_lora(unet: HummingbirdUNet, lora: LoRA, dropout: float = 0.0) -> None
 
 
 def lora_from_peft(unet: HummingbirdUNet) -> LoRA:
-    """A copy of the LoRA in the state that training has brought it to, on the CPU.
+    """Copy the current LoRA weights of a U-Net to the CPU.
 
     Raises:
-        InputError: no LoRA was injected.
+        InputError: the U-Net has no injected LoRA.
     """
     from peft.tuners.lora import LoraLayer
 
@@ -95,7 +99,7 @@ def lora_from_peft(unet: HummingbirdUNet) -> LoRA:
 
 def _weight_of(layer: LoraLayer) -> LoRAWeight:
     up, down = (
-        part[ADAPTER].get_parameter("weight").detach().to("cpu", copy=True)
-        for part in (layer.lora_B, layer.lora_A)
+        factor[ADAPTER].get_parameter("weight").detach().to("cpu", copy=True)
+        for factor in (layer.lora_B, layer.lora_A)
     )
     return LoRAWeight(up, down, layer.scaling[ADAPTER])

@@ -1,6 +1,11 @@
-"""LoRAs of the U-Net: reading, merging with exact undo, saving and converting.
+"""Loading, merging, saving and converting LoRAs of the U-Net.
 
-The names that files use are in `lora_formats`, training is in `lora_training`.
+Merging n LoRAs with strengths s_i sets the weight of a layer to
+
+    W' = W + sum_i s_i (alpha_i / r_i) B_i A_i
+
+from a copy of the original W, so that undoing a merge restores W bit by bit. The formats and shapes
+are in `formats.py`, the trainable layers in `layers.py`.
 """
 
 from __future__ import annotations
@@ -40,7 +45,7 @@ __all__ = ["LoRA", "LoRAWeight", "convert_lora", "load_lora", "merge_lora", "sav
 logger = logging.getLogger(__name__)
 
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
-READ_ERRORS = (  # torch.load raises another one for each place where a file can be broken
+READ_ERRORS = (  # torch.load raises a different one for each place where a file can be damaged
     SafetensorError,
     pickle.UnpicklingError,
     zipfile.BadZipFile,
@@ -54,17 +59,17 @@ TEACHER_PRESETS = ("videocrafter2", "nano-teacher")
 
 
 def load_lora(path: str | Path, unet: HummingbirdUNet) -> LoRA:
-    """Reads a LoRA in any known format and fits it to `unet`, which is not changed.
+    """Read a LoRA in any known format and match it to a U-Net, which is not changed.
 
     Args:
         path: a .safetensors or .pt file, or a folder that PEFT saved.
-        unet: the U-Net that it is for.
+        unet: the U-Net to match it to.
 
     Returns:
-        what fits; `.unused` lists every tensor that does not, with the reason.
+        the matching weights; `.unused` lists all other tensors, with reasons.
 
     Raises:
-        CheckpointError: the file is damaged, is no LoRA, or nothing of it fits this U-Net.
+        CheckpointError: the file is damaged, is no LoRA, or matches no layer of this U-Net.
     """
     path = Path(path)
     config_path = (path if path.is_dir() else path.parent) / PEFT_CONFIG
@@ -84,22 +89,22 @@ def load_lora(path: str | Path, unet: HummingbirdUNet) -> LoRA:
 
 
 def merge_lora(unet: HummingbirdUNet, lora: LoRA, strength: float = 1.0) -> None:
-    """Adds `strength` times a LoRA to the weights of `unet`, in place.
+    """Add `strength` times a LoRA to the weights of a U-Net, in place: W' = W + s (alpha / r) B A.
 
     Strengths of the same LoRA add up, so -1.0 undoes 1.0; several LoRAs can be merged and undone in
-    any order. When the strengths of all that changed a layer are back at zero, its weight is
-    bit by bit what it was. For that `unet.lora_stack` keeps a copy of the changed weights on the
-    CPU; delete that attribute to make what is merged permanent and free the memory, also before
-    other weights are loaded into the U-Net.
+    any order. Once the strengths of all LoRAs of a layer are back at zero, its weight is restored
+    bit by bit, from a copy of the original on the CPU in `unet.lora_stack`. Delete that attribute
+    to make the merge permanent and free the memory, and before loading other weights into the
+    U-Net.
 
     Args:
-        unet: with weights of any float dtype; sums are made in fp32.
-        lora: from `load_lora` for this U-Net.
-        strength: factor on the LoRA; any finite number.
+        unet: model with weights of any float dtype; sums are computed in fp32.
+        lora: result of `load_lora` for this U-Net.
+        strength: s, any finite number.
 
     Raises:
         InputError: `strength` is not finite.
-        CheckpointError: the LoRA was made for another U-Net; nothing is changed then.
+        CheckpointError: the LoRA was made for another U-Net, which stays unchanged.
     """
     if not math.isfinite(strength):
         raise InputError(f"got LoRA strength {strength}, expected a finite number: try 1.0")
@@ -114,21 +119,26 @@ def merge_lora(unet: HummingbirdUNet, lora: LoRA, strength: float = 1.0) -> None
 
 
 def merge_into_submodule(
-    unet: HummingbirdUNet, part: str, loras: Iterable[tuple[LoRA, float]]
+    unet: HummingbirdUNet, submodule: str, loras: Iterable[tuple[LoRA, float]]
 ) -> None:
-    """Merges LoRAs of some strengths into one part of a U-Net, such as "input_blocks.3", for good.
+    """Merge LoRAs into one submodule of a U-Net permanently, without copies to undo it.
 
-    For a U-Net that is loaded, and made smaller, part by part. No copies are kept to undo it.
+    Used while a U-Net is loaded, and quantized or offloaded, submodule by submodule.
+
+    Args:
+        unet: model to change in place.
+        submodule: name of the submodule, such as "input_blocks.3".
+        loras: LoRAs with their strengths.
     """
     for lora, strength in loras:
-        names = [name for name in lora.weights if f"{name}.".startswith(f"{part}.")]
+        names = [name for name in lora.weights if f"{name}.".startswith(f"{submodule}.")]
         merge_lora(unet, replace(lora, weights={n: lora.weights[n] for n in names}), strength)
     vars(unet).pop("lora_stack", None)
 
 
 @dataclass
 class MergedLoRA:
-    """A LoRA with the sum of the strengths that it was merged with."""
+    """A LoRA with the sum of its merged strengths."""
 
     lora: LoRA
     strength: float
@@ -136,16 +146,21 @@ class MergedLoRA:
 
 @dataclass
 class LoRAStack:
-    """What is merged into a U-Net, and the weights that it had before.
+    """LoRAs merged into a U-Net, and the original weights of the changed layers.
 
-    Adding and then subtracting a product is not exact in floating point, hence the copies.
+    The originals are kept because adding and then subtracting a product is not exact in floating
+    point.
+
+    Attributes:
+        merged: LoRAs of nonzero total strength.
+        originals: original weights on the CPU, by layer.
     """
 
     merged: list[MergedLoRA] = field(default_factory=list)
     originals: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, lora: LoRA, strength: float) -> None:
-        """Books a strength; a LoRA whose strengths sum to zero leaves the stack."""
+        """Add to a LoRA's strength; remove the LoRA if its strengths sum to zero."""
         entry = next((m for m in self.merged if _is_same(m.lora, lora)), None)
         if entry is None:
             entry = MergedLoRA(lora, 0.0)
@@ -156,7 +171,7 @@ class LoRAStack:
 
     @torch.no_grad()
     def write(self, name: str, weight: Tensor) -> None:
-        """Sets a layer's weight to the original plus everything merged, or back to the original."""
+        """Set a layer's weight to the original plus all merged changes, in place."""
         active = [m for m in self.merged if name in m.lora.weights]
         if not active:
             if name in self.originals:
@@ -175,16 +190,16 @@ def save_lora(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Writes a LoRA; the file appears when it is complete.
+    """Write a LoRA; the file appears only when it is complete.
 
     Args:
-        lora: what to write.
+        lora: the LoRA to write.
         destination: a .safetensors file, or for "peft" a folder.
         format: "comfyui" for ComfyUI's stock LoRA nodes, "peft" for `peft` and `diffusers`.
-        overwrite: whether an older file may be replaced.
+        overwrite: whether to replace an existing file.
 
     Raises:
-        InputError: there is no such format.
+        InputError: the format is unknown.
         OutputError: the file exists already, or cannot be written.
     """
     destination = Path(destination)
@@ -206,18 +221,21 @@ def convert_lora(
     *,
     overwrite: bool = False,
 ) -> LoRA:
-    """Reads a LoRA of any format and writes it in another; returns it with what was left out.
+    """Read a LoRA of any format and write it in another.
 
     Args:
-        source: as for `load_lora`.
-        destination: as for `save_lora`.
-        unet: the U-Net that it is for; only names and shapes are used, so "meta" weights will do.
-        format: as for `save_lora`.
-        overwrite: whether an older file may be replaced.
+        source: file or folder for `load_lora`.
+        destination: file or folder for `save_lora`.
+        unet: the U-Net to match it to; only names and shapes are used, so it may be on "meta".
+        format: "comfyui" or "peft", see `save_lora`.
+        overwrite: whether to replace an existing file.
+
+    Returns:
+        the LoRA; `.unused` lists the tensors that were left out.
 
     Raises:
-        CheckpointError: as `load_lora`.
-        OutputError: as `save_lora`.
+        CheckpointError: the source cannot be read, see `load_lora`.
+        OutputError: the destination exists already, or cannot be written.
     """
     lora = load_lora(source, unet)
     save_lora(lora, destination, format, overwrite=overwrite)
@@ -225,7 +243,7 @@ def convert_lora(
 
 
 def _read(file: Path) -> dict[str, Tensor] | list[Any]:
-    """The tensors of a file by name, or a list of them."""
+    """Read the tensors of a file, by name or as a list."""
     try:
         content = _load(file)
     except FileNotFoundError as error:
@@ -308,7 +326,7 @@ def _check_fits(lora: LoRA, layers: dict[str, torch.nn.Module]) -> None:
 
 
 def _is_same(a: LoRA, b: LoRA) -> bool:
-    """Whether two LoRAs hold the same numbers, perhaps read twice from one file."""
+    """Return whether two LoRAs hold equal numbers, for one that was loaded twice."""
     if a is b:
         return True
     return a.weights.keys() == b.weights.keys() and all(
