@@ -1,4 +1,4 @@
-"""Files on disk that are either complete or not there, and their fingerprints."""
+"""Files: atomic writes, content hashes, names, and imports of user functions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .errors import HummingbirdError, InputError, OutputError
 
 ASSETS = Path(__file__).parent / "assets"  # data files of the package
 WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
-READ_CHUNK = 1 << 22  # bytes; large enough that the loop costs nothing beside the disk
+READ_CHUNK = 1 << 22  # bytes; large enough that the loop's overhead is negligible
 
 ByteProgress = Callable[[int, int], None]  # called with (bytes done, bytes in all)
 
 
 def sha256_of_file(path: Path) -> str:
-    """Hex SHA-256 of a file of any size, in constant memory."""
+    """Return the hex SHA-256 of a file of any size, in constant memory."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(READ_CHUNK):
@@ -32,7 +32,7 @@ def sha256_of_file(path: Path) -> str:
 
 
 def weights_files(path: Path) -> list[Path]:
-    """The weights files at `path`: itself, or those in a folder, by name."""
+    """Return the weights files at `path`: the file itself, or those in the folder, by name."""
     if not path.is_dir():
         return [path]
     return sorted(file for file in path.iterdir() if file.suffix in WEIGHTS_SUFFIXES)
@@ -40,11 +40,11 @@ def weights_files(path: Path) -> list[Path]:
 
 @cache
 def content_hash(path: Path) -> str:
-    """16 hex digits that tell weights apart by their content, whatever they are called.
+    """Return 16 hex digits that identify weights by their content, whatever the file's name.
 
     Args:
-        path: a weights file, or a folder of some and their configs. It is read once while the
-            process runs: a checkpoint of several GB takes seconds.
+        path: a weights file, or a folder of weights files and configs. The result is cached for
+            the process, as reading a checkpoint of several GB takes seconds.
     """
     files = [*weights_files(path), *sorted(path.glob("*config.json"))]
     hashes = [sha256_of_file(file) for file in files]
@@ -52,10 +52,10 @@ def content_hash(path: Path) -> str:
 
 
 def check_destination(destination: Path, *, overwrite: bool) -> None:
-    """Makes the folder of `destination`.
+    """Check that `destination` can be written, and create its folder.
 
     Raises:
-        OutputError: the file is there already, or the folder cannot be made.
+        OutputError: the file exists already, or the folder cannot be created.
     """
     if destination.is_dir():
         raise OutputError(f"got folder {destination}, expected a file name: add one")
@@ -117,14 +117,14 @@ def slug(text: str) -> str:
 
 
 def import_callable(name: str, kind: str) -> Any:
-    """The function that `name` stands for.
+    """Import a user's function.
 
     Args:
-        name: `module:function`, importable where the work is done.
-        kind: what it is used as, for the error.
+        name: `module:function`, importable in the process that calls it.
+        kind: role of the function in the error message, such as "detector".
 
     Raises:
-        InputError: there is no such function.
+        InputError: the function does not exist.
     """
     module_name, _, function_name = name.partition(":")
     try:

@@ -1,1 +1,1 @@
-"""Models by name: on this computer, and from their authors."""
+"""Models by name: local look-up, and download from their authors' repositories."""

@@ -1,8 +1,8 @@
-"""Downloads released checkpoints from their authors' repositories, only when told to.
+"""Explicit download of released checkpoints from their authors' repositories.
 
-Nothing is re-hosted: the licences forbid it. `plan_download` says what would come and under which
-terms, without using the network; `download` fetches, resumes and verifies. Both follow the hub's
-own settings: `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_TOKEN`.
+Nothing is re-hosted: the licences forbid it. `plan_download` returns source, size and licence
+without using the network; `download` fetches, resumes and verifies. Both respect the hub's
+environment variables `HF_ENDPOINT`, `HF_HUB_OFFLINE` and `HF_TOKEN`.
 """
 
 from __future__ import annotations
@@ -32,10 +32,14 @@ VIDEOCRAFTER_LICENCE = "set by its authors: read the terms on the model's page f
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """One released file.
+    """A released file in a hub repository.
 
     Attributes:
-        size_bytes: approximate; the exact size is asked for when downloading.
+        name: key in `CATALOG`.
+        repo_id: hub id of the repository.
+        file_name: path of the file in it.
+        size_bytes: approximate size; a download asks the hub for the exact one.
+        licence: summary of the terms.
     """
 
     name: str
@@ -47,7 +51,16 @@ class CatalogEntry:
 
 @dataclass(frozen=True)
 class DownloadPlan:
-    """What a download would bring, and where from and to."""
+    """Source, size, licence and destination of a download.
+
+    Attributes:
+        name: key in `CATALOG`.
+        repo_id: hub id of the repository.
+        url: address of the file.
+        size_bytes: approximate size.
+        licence: summary of the terms.
+        destination: path of the file after the download.
+    """
 
     name: str
     repo_id: str
@@ -57,7 +70,7 @@ class DownloadPlan:
     destination: Path
 
     def describe(self) -> str:
-        """One line for the user to agree to."""
+        """Return one line with size, source and licence, for the user to accept."""
         size = f"about {self.size_bytes / 1e9:.1f} GB"
         return f"{self.name}: {size} from {self.repo_id}; licence: {self.licence}"
 
@@ -89,7 +102,7 @@ CATALOG = {entry.name: entry for entry in _ENTRIES}
 
 DOVER_LICENCE = "CC BY-NC: DOVER's weights are for non-commercial use only"
 DOVER_PAGE = "https://github.com/VQAssessment/DOVER"
-# Their authors offer them on a page, not where files have a stated SHA-256.
+# Weights that cannot be verified: their page publishes no SHA-256.
 BY_HAND = {
     "dover": "DOVER.pth or DOVER-Mobile.pth, for the learned scores: get it by hand from "
     f"{DOVER_PAGE}; licence: {DOVER_LICENCE}"
@@ -97,10 +110,14 @@ BY_HAND = {
 
 
 def plan_download(name: str, folder: str | Path = ".") -> DownloadPlan:
-    """What `download` would do; needs no network.
+    """Describe a download without using the network.
+
+    Args:
+        name: key of `CATALOG`.
+        folder: folder of the destination.
 
     Raises:
-        InputError: the catalog has no such name, or it is to be got by hand.
+        InputError: the catalog has no such name, or the file has to be downloaded by hand.
     """
     from huggingface_hub import hf_hub_url
 
@@ -125,21 +142,21 @@ def download(
     accept_licence: bool = False,
     progress: ByteProgress | None = None,
 ) -> Path:
-    """Fetches a checkpoint into `folder`; goes on where an earlier try was cut off.
+    """Download a checkpoint, resuming an interrupted download.
 
     Args:
         name: key of `CATALOG`.
-        folder: made if it is not there.
-        accept_licence: the user has seen `plan_download(name)` and agrees to its licence.
-        progress: told of (bytes there, bytes in all); whatever it raises stops the transfer.
+        folder: destination folder, created if missing.
+        accept_licence: whether the user has seen `plan_download(name)` and accepts its licence.
+        progress: called with (bytes done, bytes in all); an exception from it stops the transfer.
 
     Returns:
-        the file, whose size and SHA-256 are those that the hub states.
+        the file; its size and SHA-256 match the hub's.
 
     Raises:
-        InputError: unknown name, or the licence was not accepted.
+        InputError: the name is unknown, or the licence was not accepted.
         OutputError: the folder cannot be written or has too little space.
-        DownloadError: offline, refused, broken off, or damaged on the way.
+        DownloadError: the transfer is offline, refused, interrupted or corrupted.
     """
     plan = plan_download(name, folder)
     if not accept_licence:
@@ -148,7 +165,7 @@ def download(
         logger.warning("offline: using %s without verifying it", plan.destination)
         return plan.destination
     remote = _ask_hub(plan)
-    if not (plan.destination.is_file() and _fault(plan.destination, remote) is None):
+    if not (plan.destination.is_file() and _mismatch(plan.destination, remote) is None):
         _fetch(plan, remote, progress)
     return plan.destination
 
@@ -177,20 +194,21 @@ def _ask_hub(plan: DownloadPlan) -> HfFileMetadata:
 
 
 def _fetch(plan: DownloadPlan, remote: HfFileMetadata, progress: ByteProgress | None) -> None:
-    """Downloads into a partial file, and gives it its name once it is verified.
+    """Download into a partial file, and rename it once it is verified.
 
-    `hf_hub_download` is not used: since huggingface_hub 1.x it begins anew in every process, which
-    is hard on who has a slow line and a file of 5 GB. Its HTTP layer still resumes.
+    `hf_hub_download` is not used: since huggingface_hub 1.x it restarts in every process, which
+    wastes hours on a slow connection and a file of 5 GB. Its HTTP layer `http_get` still resumes.
     """
-    # Named after the file's version: the start of one must not be continued with another.
+    # The name includes the version, so that one version is never resumed with another's bytes.
     version = (remote.etag or "unknown")[:16]
     partial = plan.destination.with_name(f".{plan.destination.name}.{version}.partial")
     _prepare_folder(partial, remote.size or plan.size_bytes)
     _transfer(plan, remote, partial, progress)
-    fault = _fault(partial, remote)
-    if fault:
+    if mismatch := _mismatch(partial, remote):
         partial.unlink()
-        raise DownloadError(f"{plan.destination.name} was damaged on the way ({fault}): try again")
+        raise DownloadError(
+            f"{plan.destination.name} was damaged on the way ({mismatch}): try again"
+        )
     os.replace(partial, plan.destination)
 
 
@@ -217,12 +235,12 @@ def _transfer(
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
-    # The very file that was asked about, even if the authors upload another meanwhile.
+    # Pin the commit of the metadata: the authors may upload another version at any time.
     url = hf_hub_url(plan.repo_id, plan.destination.name, revision=remote.commit_hash)
     total = remote.size or plan.size_bytes
     try:
         with partial.open("ab") as file:
-            target: Any = _Watched(file, total, progress) if progress else file
+            target: Any = _ReportingFile(file, total, progress) if progress else file
             http_get(
                 url,
                 target,
@@ -234,8 +252,8 @@ def _transfer(
         raise DownloadError(_failure(plan, error)) from error
 
 
-class _Watched:
-    """A file that tells after each write how much of it there is."""
+class _ReportingFile:
+    """A file that reports its size after each write."""
 
     def __init__(self, file: BinaryIO, total: int, progress: ByteProgress):
         self._file, self._total, self._progress = file, total, progress
@@ -249,8 +267,8 @@ class _Watched:
         return getattr(self._file, name)
 
 
-def _fault(path: Path, remote: HfFileMetadata) -> str | None:
-    """In what the file differs from what the hub states; None if in nothing."""
+def _mismatch(path: Path, remote: HfFileMetadata) -> str | None:
+    """Return why the file differs from the hub's metadata, or None if it matches."""
     size = path.stat().st_size
     if remote.size is not None and size != remote.size:
         return f"{size} bytes, expected {remote.size}"

@@ -1,4 +1,4 @@
-"""From the name of a model to its file. Nothing is downloaded here."""
+"""Look-up of a model's file by name, on this computer only."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def resolve_model(name_or_path: str | Path) -> Path:
-    """The checkpoint file or folder that a name stands for.
+    """Return the checkpoint file or folder of a model.
 
     Args:
         name_or_path: "nano", "nano-teacher", a file, a folder, or a hub id ("owner/name") whose
             repository is in the hub's local cache.
 
     Raises:
-        CheckpointError: there is nothing by this name on this computer.
+        CheckpointError: no model of this name is on this computer.
     """
     name = str(name_or_path)
     if name in BUILT_IN_MODELS:
@@ -42,7 +42,7 @@ def resolve_model(name_or_path: str | Path) -> Path:
 
 
 def in_hub_cache(hub_id: str) -> Path | None:
-    """The folder of a hub id ("owner/name") in the hub's local cache; None if it is not there."""
+    """Return the folder of a hub id ("owner/name") in the hub's local cache, None if absent."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -53,20 +53,23 @@ def in_hub_cache(hub_id: str) -> Path | None:
 
 
 def from_pretrained_offline(loader: Any, name: str, kind: str, **options: Any) -> Any:
-    """`loader.from_pretrained(name)`, of a folder or of a hub id that was downloaded before.
+    """Call `loader.from_pretrained` on a folder or a downloaded hub id, without the network.
 
     Args:
         loader: class of a model, tokenizer or processor.
         name: folder or hub id.
-        kind: what it is used as, for the error.
-        **options: further ones of `from_pretrained`.
+        kind: role of the model in the error message, such as "language model".
+        **options: further arguments of `from_pretrained`.
+
+    Returns:
+        an instance of `loader`.
 
     Raises:
-        CheckpointError: it is not there, or damaged.
+        CheckpointError: the files are missing or damaged.
     """
     from safetensors import SafetensorError
 
-    # As a folder: of a hub id, `AutoModel` asks the network for an adapter in any case.
+    # Always pass a folder: for a hub id, `AutoModel` queries the network for an adapter.
     folder = Path(name) if Path(name).exists() else in_hub_cache(name)
     if folder is None:
         raise CheckpointError(_absent(name, kind, "it is not on this computer"))
