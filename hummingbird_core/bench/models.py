@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..checkpoints.layout import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
-from ..cpu.winograd import use_fast_convolutions
+from ..cpu import accelerate_for_cpu
 from ..devices import DTYPES
 from ..errors import CheckpointError
 from ..pipeline import HummingbirdPipeline
@@ -170,7 +170,7 @@ def load_full_vae(settings: BenchConfig) -> AutoencoderKL:
         return load_pipeline(settings).vae
     with _seeded(settings):
         vae = AutoencoderKL(**VAE_CONFIG)
-    use_fast_convolutions(vae)
+    accelerate_for_cpu(vae, linear_layers=False)
     return _placed(vae, settings)
 
 

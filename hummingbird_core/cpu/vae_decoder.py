@@ -1,9 +1,11 @@
-"""The decoder of diffusers' `AutoencoderKL`, computed with less memory and fewer copies.
+"""The decoder of diffusers' `AutoencoderKL`, with less memory and fewer copies.
 
-The same layers in the same order, but features are kept in channels-last memory, and what a layer
-made is changed in place instead of copied. Where our convolutions are taken, norms and doublings
-are part of them. At 320x512, one full-size feature map of one frame takes 168 MB in float32, and
-diffusers' own decoder has four of them at a time.
+Layers and their order are diffusers'. Features are kept in channels-last memory, and activations
+are modified in place. After `accelerate_for_cpu`, norms and upsampling are fused into the
+convolutions that use the Winograd algorithm. At 320x512, one full-size feature map of one frame
+takes 168 MB in float32, and diffusers' own decoder holds four at a time.
+
+Features are `[N, C, H, W]`, N frames; the decoder upsamples latents h, w by 8.
 """
 
 from __future__ import annotations
@@ -14,17 +16,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .winograd import Before, FoldingNorm, can_fold
+from .layers import FoldingNorm, can_fold
+from .winograd import Before
 
-SHORTCUT_ROWS = 64  # of pixels at a time
+SHORTCUT_ROWS = 64  # rows of pixels added at a time
 
 
 def decode_images(vae: Any, latents: Tensor) -> Tensor:
-    """Unscaled latents `[N, C, h, w]` to images `[N, 3, 8h, 8w]`; as `vae.decode(latents).sample`.
+    """Decode images; equal to `vae.decode(latents).sample`.
 
     Args:
-        vae: an `AutoencoderKL`, or a decoder of its kind without the encoder.
-        latents: of one size.
+        vae: an `AutoencoderKL`, with or without its encoder.
+        latents: `[N, C, h, w]`, divided by the scaling factor already.
+
+    Returns:
+        Images `[N, 3, 8h, 8w]`.
     """
     decoder = vae.decoder
     x = latents.contiguous(memory_format=torch.channels_last)
@@ -43,6 +49,7 @@ def decode_images(vae: Any, latents: Tensor) -> Tensor:
 
 
 def _res_block(block: Any, x: Tensor) -> Tensor:
+    """Return x + conv2(SiLU(norm2(conv1(SiLU(norm1(x)))))), x projected if the width changes."""
     h = _norm_silu_conv(block.norm1, block.conv1, x)
     h = _norm_silu_conv(block.norm2, block.conv2, h, into=h)
     if block.conv_shortcut is None:
@@ -54,13 +61,14 @@ def _res_block(block: Any, x: Tensor) -> Tensor:
 
 
 def _norm_silu_conv(norm: Any, conv: Any, x: Tensor, into: Tensor | None = None) -> Tensor:
-    """A convolution of SiLU(norm(x)); it may go to `into`."""
+    """Return conv(SiLU(norm(x))); a fused one is written to `into`."""
     if can_fold(conv, x) and isinstance(norm, FoldingNorm):
         return conv(x, before=norm(x, folded=True), into=into)
     return conv(F.silu(norm(x), inplace=True))
 
 
 def _upsample(conv: Any, x: Tensor) -> Tensor:
+    """Return the convolution of `x` with every pixel repeated 2x2."""
     if can_fold(conv, x, doubled=True):
         return conv(x, before=Before(doubled=True))
     return conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))

@@ -1,31 +1,43 @@
 """3x3 convolutions with a quarter of the multiplications, for CPUs.
 
-Winograd's F(4x4, 3x3) (Lavin and Gray, arXiv 1509.09308, section 4): 36 products give a 4x4 tile of
-outputs, instead of 144. Tiles of input, kernel and output are transformed along each axis, and what
-lies between are 36 large matrix products. The values are those of `F.conv2d` but for rounding:
-relative L2 some 3e-6. For kernels of 3x1, where half of the products remain, it gains nothing.
+Winograd's F(4x4, 3x3) (Lavin and Gray, arXiv 1509.09308, section 4.3) computes a 4x4 tile of
+outputs Y from a 6x6 tile of inputs d and a 3x3 kernel g:
 
-The image is read some rows at a time. A norm with its SiLU, or a doubling of the size, is computed
-on the way if asked for, and the result may take the place of the input. At 320x512, one feature map
-of Stable Diffusion's VAE takes 168 MB: each of these saves one.
+    Y = A^T [ (G g G^T) * (B^T d B) ] A,    * multiplies entry by entry
+
+    G = [  1/4     0     0 ]    B^T = [ 4   0  -5   0  1  0 ]    A^T = [ 1  1   1  1   1  0 ]
+        [ -1/6  -1/6  -1/6 ]          [ 0  -4  -4   1  1  0 ]          [ 0  1  -1  2  -2  0 ]
+        [ -1/6   1/6  -1/6 ]          [ 0   4  -4  -1  1  0 ]          [ 0  1   1  4   4  0 ]
+        [ 1/24  1/12   1/6 ]          [ 0  -2  -1   2  1  0 ]          [ 0  1  -1  8  -8  1 ]
+        [ 1/24 -1/12   1/6 ]          [ 0   2  -1  -2  1  0 ]
+        [    0     0     1 ]          [ 0   4   0  -5  0  1 ]
+
+Each of the 36 entries is a sum over channels, so that over all tiles it is one large matrix
+product: 36 multiplications a tile, channel and output channel instead of 16 * 9 = 144. The result
+is that of `F.conv2d` up to rounding, with a relative L2 error near 3e-6. For 3x1 kernels, where
+half of the multiplications remain, nothing is gained.
+
+The image is read some rows at a time. A norm with its SiLU, or upsampling by 2, can be applied on
+the way, and the result may replace the input. At 320x512, one feature map of Stable Diffusion's
+VAE takes 168 MB: each of these saves one.
+
+Shapes: B images, C channels in, K channels out, H x W pixels, n tiles in a row of tiles.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from .kernels import Products
 
-OUTPUTS, TILE = 4, 6  # along one axis
+OUTPUTS, TILE = 4, 6  # outputs and inputs of a tile along one axis
 
-KERNEL_ROWS = torch.tensor([  # [6, 3]
+KERNEL_ROWS = torch.tensor([  # G [6, 3]
     [1 / 4, 0, 0],
     [-1 / 6, -1 / 6, -1 / 6],
     [-1 / 6, 1 / 6, -1 / 6],
@@ -33,20 +45,22 @@ KERNEL_ROWS = torch.tensor([  # [6, 3]
     [1 / 24, -1 / 12, 1 / 6],
     [0, 0, 1],
 ])  # fmt: skip
-KERNEL_TRANSFORM = torch.kron(KERNEL_ROWS, KERNEL_ROWS)  # [36, 9], for both axes
+# vec(G g G^T) = (G x G) vec(g), with the Kronecker product x: [36, 9]
+KERNEL_TRANSFORM = torch.kron(KERNEL_ROWS, KERNEL_ROWS)
 
-MIN_CHANNELS = 96  # with fewer, transforming costs more than it saves
-BUFFER = 3_500_000  # numbers in a buffer of tiles: few enough for a cache, many enough for products
-SUMMED_PIXELS = 1024  # at a time, for the statistics of a norm
+MIN_CHANNELS = 96  # with fewer, the transforms cost more than they save
+BUFFER = 3_500_000  # entries of a buffer of tiles: fits a cache, and fills large products
+SUMMED_PIXELS = 1024  # pixels summed at a time for the statistics of a norm
 
 
 @dataclass(frozen=True)
 class Before:
-    """What happens to features `[B, C, H, W]` on their way into a convolution.
+    """Affine + SiLU, or upsampling by 2, fused into the input of a convolution.
 
-    Args:
-        scale, shift: `[B, C]`: SiLU(scale x + shift) takes the place of x; None leaves x as it is.
-        doubled: whether every pixel becomes 2x2.
+    Attributes:
+        scale: `[B, C]`; x becomes SiLU(scale x + shift). None leaves x as it is.
+        shift: `[B, C]` or None, together with `scale`.
+        doubled: whether every pixel becomes 2x2 pixels (nearest neighbor).
     """
 
     scale: Tensor | None = None
@@ -57,113 +71,74 @@ class Before:
 NOTHING = Before()
 
 
-class FoldingNorm(nn.GroupNorm):
-    """A GroupNorm that can leave its arithmetic to the convolution after it."""
+def fold_group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) -> Before:
+    """Express GroupNorm (arXiv 1803.08494) as the affine map it is once its statistics are known.
 
-    def forward(self, x: Tensor, *, folded: bool = False) -> Any:
-        """The normalised features, or what a convolution must do before itself to be the same."""
-        if not folded:
-            return super().forward(x)
-        mean, variance = _group_statistics(x, self.num_groups)  # [B, G, 1] float64
-        deviation = (variance + self.eps).sqrt()
-        weight, bias = (p.double().unflatten(0, (self.num_groups, -1)) for p in self.parameters())
-        scale = weight / deviation  # [B, G, C/G]
-        shift = bias - mean * scale
-        return Before(scale.flatten(1).to(x.dtype), shift.flatten(1).to(x.dtype))
+    weight (x - mean) / sqrt(variance + eps) + bias = scale x + shift, with
+    scale = weight / sqrt(variance + eps) and shift = bias - mean scale.
+
+    Args:
+        x: features `[B, C, H, W]`.
+        groups: G.
+        weight: `[C]`.
+        bias: `[C]`.
+        eps: added to the variance.
+    """
+    mean, variance = _group_statistics(x, groups)  # [B, G, 1] float64
+    deviation = (variance + eps).sqrt()
+    # [C] -> [G, C/G]
+    weight, bias = (values.double().unflatten(0, (groups, -1)) for values in (weight, bias))
+    scale = weight / deviation  # [B, G, C/G]
+    shift = bias - mean * scale
+    # [B, G, C/G] -> [B, C]
+    return Before(scale.flatten(1).to(x.dtype), shift.flatten(1).to(x.dtype))
 
 
 def _group_statistics(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each group of channels, without a copy of `x`."""
-    pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # [B, H*W, C]
-    center = pixels[:, :1]  # squares of what is left are small: float32 holds their sums
+    """Return mean and variance of each group of channels, `[B, G, 1]`, without copying `x`.
+
+    With c for the first pixel and o = x - c, per channel: mean = c + E[o] and
+    variance = E[o^2] - E[o]^2. Offsets are small where x has a large mean, so that float32 holds
+    their squares; the sums are float64. Over the channels of a group, the mean is that of the
+    means, and the variance E[variance + (mean - group mean)^2].
+    """
+    pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # [B, C, H, W] -> [B, H*W, C]
+    center = pixels[:, :1]
     total = torch.zeros(2, len(x), x.shape[1], dtype=torch.float64)
     for part in pixels.split(SUMMED_PIXELS, dim=1):
         offset = part - center
         total += torch.stack([offset.sum(1), offset.square_().sum(1)])
     offset, square = total / pixels.shape[1]
-    mean = (center[:, 0] + offset).unflatten(1, (groups, -1))  # [B, G, C/G]
-    variance = (square - offset**2).unflatten(1, (groups, -1))
+    mean = (center[:, 0] + offset).unflatten(1, (groups, -1))  # [B, C] -> [B, G, C/G]
+    variance = (square - offset**2).unflatten(1, (groups, -1))  # [B, C] -> [B, G, C/G]
     group_mean = mean.mean(-1, keepdim=True)
     return group_mean, (variance + (mean - group_mean) ** 2).mean(-1, keepdim=True)
 
 
-def use_fast_convolutions(model: nn.Module) -> None:
-    """Makes every 3x3 convolution in `model` that keeps the size one of `spatial_conv_class`.
-
-    Norms become ones that such a convolution can take in. Weights stay the same tensors under the
-    same names.
-    """
-    for module in model.modules():
-        for name, layer in module.named_children():
-            fast = _fast_layer(layer)
-            if fast is not None:
-                fast.weight, fast.bias = layer.weight, layer.bias
-                setattr(module, name, fast)
-
-
-def _fast_layer(layer: nn.Module) -> Any:
-    """One without weights that computes the same; None if there is none."""
-    with torch.device("meta"):
-        if isinstance(layer, nn.Conv2d) and _is_ours(layer):
-            given: Any = type(layer)
-            return spatial_conv_class(given)(layer.in_channels, layer.out_channels, 3, padding=1)
-        if type(layer) is nn.GroupNorm and layer.affine:
-            return FoldingNorm(layer.num_groups, layer.num_channels, layer.eps)
-    return None
-
-
-def _is_ours(conv: nn.Conv2d) -> bool:
-    """Whether it is one of `conv3x3`."""
-    is_3x3 = conv.kernel_size == (3, 3) and conv.padding == (1, 1)
-    return is_3x3 and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
-
-
-@functools.cache
-def spatial_conv_class(conv2d: type[nn.Conv2d]) -> type[nn.Conv2d]:
-    """A Conv2d that takes the faster way for its input if it is 3x3 and keeps the size.
-
-    It stays a `conv2d` subclass, so that weight casting, offload and LoRA of whoever provides the
-    class go on working. (peft makes the 1x1 layers of a LoRA of the class that they stand beside.)
-    """
-
-    class SpatialConv(conv2d):  # type: ignore[valid-type, misc]
-        def forward(self, x: Tensor, *args: Any, before: Before | None = None, **how: Any) -> Any:
-            """As `conv2d`; with `before`, which only `can_fold` allows, as `convolve`."""
-            if before is None:
-                return super().forward(x, *args, **how)
-            return convolve(x, self.weight, self.bias, before, **how)
-
-        def _conv_forward(
-            self, x: Tensor, weight: Tensor, bias: Tensor | None, *args: Any, **kwargs: Any
-        ) -> Tensor:
-            if _is_ours(self):
-                return conv3x3(x, weight, bias)
-            return super()._conv_forward(x, weight, bias, *args, **kwargs)
-
-    return SpatialConv
-
-
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`F.conv2d` with one row of zeros around, by the faster way for this input.
+    """Drop-in replacement for `F.conv2d(..., padding=1)`, Winograd where that is faster.
 
     Args:
         x: `[B, C, H, W]`, best in channels-last memory, which the result then has, too.
         weight: `[K, C, 3, 3]`.
         bias: `[K]`.
+
+    Returns:
+        `[B, K, H, W]`.
     """
-    if weight.dtype == torch.float32 and _pays(x, len(weight)):
+    if weight.dtype == torch.float32 and is_worthwhile(x, len(weight)):
         return convolve(x, weight, bias)
     return F.conv2d(x, weight, bias, padding=1)
 
 
-def can_fold(conv: Any, x: Tensor, *, doubled: bool = False) -> bool:
-    """Whether `conv(x, before=...)` is there for this input, and worth it."""
-    if type(conv) is not spatial_conv_class(nn.Conv2d) or not _is_ours(conv):
-        return False
-    return _pays(x, conv.out_channels, 2 if doubled else 1)
+def is_worthwhile(x: Tensor, out_channels: int, growth: int = 1) -> bool:
+    """Return whether Winograd's algorithm supports this call and is faster.
 
-
-def _pays(x: Tensor, out_channels: int, growth: int = 1) -> bool:
+    Args:
+        x: input `[B, C, H, W]` of a convolution.
+        out_channels: K.
+        growth: factor by which H and W are upsampled first.
+    """
     if x.device.type != "cpu" or x.dtype != torch.float32:
         return False
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
@@ -183,22 +158,31 @@ def convolve(
     before: Before = NOTHING,
     into: Tensor | None = None,
 ) -> Tensor:
-    """A convolution of float32 by Winograd's way; arguments as in `conv3x3`.
+    """Convolve float32 features by Winograd's algorithm.
 
     Args:
-        before: what happens to `x` first.
-        into: where the result goes, in channels-last memory; may be `x` itself.
+        x: `[B, C, H, W]`.
+        weight: `[K, C, 3, 3]`.
+        bias: `[K]`.
+        before: applied to `x` first.
+        into: receives the result, in channels-last memory; may be `x` itself.
+
+    Returns:
+        `[B, K, H, W]`, twice as high and wide if `before` doubles.
     """
     batch, _, height, width = x.shape
     if into is None:
         growth = 2 if before.doubled else 1
         y = x.new_empty(batch, growth * height, growth * width, len(weight))
     else:
-        y = into.permute(0, 2, 3, 1)
-    transformed = KERNEL_TRANSFORM @ weight.permute(2, 3, 0, 1).flatten(0, 1).flatten(1)
-    kernel = Products(transformed.unflatten(1, weight.shape[:2]))  # [36, K, C]
+        y = into.permute(0, 2, 3, 1)  # [B, K, H, W] -> [B, H, W, K]
+    # g: [K, C, 3, 3] -> [3, 3, K, C] -> [9, K, C] -> [9, K*C]
+    g = weight.permute(2, 3, 0, 1).flatten(0, 1).flatten(1)
+    # G g G^T: [36, K*C] -> [36, K, C]
+    kernel = Products((KERNEL_TRANSFORM @ g).unflatten(1, weight.shape[:2]))
     tiles = TileRows(y.shape[1] // OUTPUTS, y.shape[2] // OUTPUTS, x.shape[1], len(weight))
-    for index, (image, result) in enumerate(zip(x.permute(0, 2, 3, 1), y, strict=True)):
+    images = x.permute(0, 2, 3, 1)  # [B, C, H, W] -> [B, H, W, C]
+    for index, (image, result) in enumerate(zip(images, y, strict=True)):
         for first in range(0, y.shape[1], OUTPUTS * tiles.rows):
             tiles.read(image, first, before, index)
             tiles.convolve(kernel, bias, result[first : first + OUTPUTS * tiles.rows])
@@ -206,11 +190,13 @@ def convolve(
 
 
 class TileRows:
-    """Buffers for some rows of tiles, used again and again so that they stay in the cache.
+    """Buffers for some rows of tiles, reused so that they stay in the cache.
 
     Args:
-        down, across: tiles in a column and in a row of the image.
-        channels, out_channels: C and K.
+        down: tiles in a column of the image.
+        across: tiles in a row of the image.
+        channels: C.
+        out_channels: K.
     """
 
     def __init__(self, down: int, across: int, channels: int, out_channels: int):
@@ -219,6 +205,8 @@ class TileRows:
         self.columns = math.ceil(across / math.ceil(across / most))
         self.padded = torch.zeros(OUTPUTS * self.rows + 2, OUTPUTS * across + 2, channels)
         of_row, of_column, of_channel = self.padded.stride()
+        # Tiles of 6x6 inputs begin every 4 pixels: views of the same memory that overlap by 2.
+        # [4 rows + 2, 4 across + 2, C] -> [6, 6, rows, across, C]
         self.overlapping = self.padded.as_strided(
             (TILE, TILE, self.rows, across, channels),
             (of_row, of_column, OUTPUTS * of_row, OUTPUTS * of_column, of_channel),
@@ -228,10 +216,10 @@ class TileRows:
         self.scratch = torch.empty(4 * TILE * numbers)
 
     def read(self, image: Tensor, first: int, before: Before, index: int) -> None:
-        """Takes what the rows of pixels from `first` on need out of image `index`, `[H, W, C]`.
+        """Read the inputs for output rows from `first` on out of image `index`, `[H, W, C]`.
 
-        From the top, one after the other: two rows are here already from the last time, so that
-        what is above may have been overwritten since.
+        Calls go from the top to the bottom. The two input rows shared with the previous call are
+        kept here, because the result may have overwritten them in the image.
         """
         known = 2 if first else 1
         self.padded[:known] = self.padded[-known:] if first else 0
@@ -244,8 +232,9 @@ class TileRows:
         _prepare(image[rows[0] : rows[-1] + 1], rows - rows[0], before, index, new[:height, 1:-1])
 
     def convolve(self, kernel: Products, bias: Tensor | None, result: Tensor) -> None:
-        """Writes what was read, convolved with the kernel, to `[rows, W, K]`."""
+        """Convolve the rows read last with the kernel, into `result` `[rows, W, K]`."""
         down = len(result) // OUTPUTS
+        # [4 down, 4 across, K] -> [4 down, across, 4, K] -> [down, 4, across, 4, K]
         result = result.unflatten(1, (-1, OUTPUTS)).unflatten(0, (-1, OUTPUTS))
         for start in range(0, result.shape[2], self.columns):
             columns = slice(start, start + self.columns)
@@ -256,66 +245,78 @@ class TileRows:
             torch.add(outputs, 0 if bias is None else bias, out=part)
 
     def _multiply(self, tiles: Tensor, kernel: Products) -> Tensor:
-        """Tiles `[6, 6, down, n, C]` to outputs `[4, 4, down, n, K]`."""
+        """Return A^T [(G g G^T) * (B^T d B)] A: `[6, 6, down, n, C]` -> `[4, 4, down, n, K]`."""
         place = tiles.shape[2:4]
         products = kernel.multiply(self._inputs(tiles, kernel.interleaved))  # [36, down*n, K]
+        # [36, down*n, K] -> [36, down, n, K] -> [6, 6, down, n, K]
         return self._outputs(products.unflatten(1, place).unflatten(0, (TILE, TILE)))
 
     def _inputs(self, tiles: Tensor, interleaved: bool) -> Tensor:
-        """B^T d B of the tiles `[6, 6, down, n, C]`: `[36, down*n, C]`."""
+        """Return B^T d B of the tiles d: `[6, 6, down, n, C]` -> `[36, down*n, C]`."""
         *_, down, across, channels = tiles.shape
         half = _part(self.first, *tiles.shape)
         if interleaved:
+            # [down, n, 6, 6, C] in memory -> [6, 6, down, n, C]
             whole = _part(self.second, down, across, TILE, TILE, channels).permute(2, 3, 0, 1, 4)
         else:
             whole = _part(self.second, *tiles.shape)
         scratch = _part(self.scratch, 4, *tiles.shape[1:])
-        transform_inputs(tiles, half, scratch)
+        transform_inputs(tiles, half, scratch)  # B^T d
+        # (B^T d) B = (B^T (B^T d)^T)^T: [row, column, ...] -> [column, row, ...]
         transform_inputs(half.transpose(0, 1), whole.transpose(0, 1), scratch)
+        # [6, 6, down, n, C] -> [6, 6, down*n, C] -> [36, down*n, C]
         return whole.flatten(2, 3).flatten(0, 1)
 
     def _outputs(self, products: Tensor) -> Tensor:
-        """A^T m A of the products `[6, 6, down, n, K]`: `[4, 4, down, n, K]`."""
+        """Return A^T m A of the products m: `[6, 6, down, n, K]` -> `[4, 4, down, n, K]`."""
         shape = products.shape[2:]
         half = _part(self.second, OUTPUTS, TILE, *shape)
         whole = _part(self.first, OUTPUTS, OUTPUTS, *shape)
         scratch = _part(self.scratch, 4, TILE, *shape)
-        transform_outputs(products, half, scratch)
+        transform_outputs(products, half, scratch)  # A^T m
+        # (A^T m) A = (A^T (A^T m)^T)^T: [row, column, ...] -> [column, row, ...]
         transform_outputs(half.transpose(0, 1), whole.transpose(0, 1), scratch[:, :OUTPUTS])
         return whole
 
 
 def _part(buffer: Tensor, *size: int) -> Tensor:
+    """Return the beginning of a flat buffer, seen in this shape."""
     return buffer[: math.prod(size)].view(size)
 
 
 def transform_inputs(x: Tensor, out: Tensor, scratch: Tensor) -> None:
-    """Six rows `x` to the six of B^T x, along the first axis; `scratch` holds four rows.
+    """Write B^T x to `out`, along the first axis of `[6, ...]`; `scratch` is `[4, ...]`.
 
-    Sums in place of a product with B^T: rows 1 and 2 are a + b and a - b, and so on.
+    Rows of B^T that differ in signs only share their sums.
     """
     a, b, c, d = scratch
+    # out_1, out_2 = a + b, a - b with a = x_4 - 4 x_2 and b = x_3 - 4 x_1
     torch.sub(x[4], x[2], alpha=4, out=a)
     torch.sub(x[3], x[1], alpha=4, out=b)
     torch.add(a, b, out=out[1])
     torch.sub(a, b, out=out[2])
+    # out_3, out_4 = c + 2 d, c - 2 d with c = x_4 - x_2 and d = x_3 - x_1
     torch.sub(x[4], x[2], out=c)
     torch.sub(x[3], x[1], out=d)
     torch.add(c, d, alpha=2, out=out[3])
     torch.sub(c, d, alpha=2, out=out[4])
+    # out_0 = 4 x_0 - 5 x_2 + x_4 = c + 4 (x_0 - x_2)
     torch.sub(x[0], x[2], out=a)
     torch.add(c, a, alpha=4, out=out[0])
+    # out_5 = 4 x_1 - 5 x_3 + x_5 = (x_5 - x_3) - 4 d
     torch.sub(x[5], x[3], out=b)
     torch.sub(b, d, alpha=4, out=out[5])
 
 
 def transform_outputs(x: Tensor, out: Tensor, scratch: Tensor) -> None:
-    """Six rows `x` to the four of A^T x, along the first axis; `scratch` holds four rows."""
+    """Write A^T x to `out`, `[6, ...]` -> `[4, ...]`; `scratch` is `[4, ...]`."""
     a, b, c, d = scratch
+    # a, b = x_1 + x_2, x_1 - x_2 and c, d = x_3 + x_4, x_3 - x_4
     torch.add(x[1], x[2], out=a)
     torch.sub(x[1], x[2], out=b)
     torch.add(x[3], x[4], out=c)
     torch.sub(x[3], x[4], out=d)
+    # out = a + c + x_0, b + 2 d, a + 4 c, b + 8 d + x_5
     torch.add(a, c, out=out[0]).add_(x[0])
     torch.add(b, d, alpha=2, out=out[1])
     torch.add(a, c, alpha=4, out=out[2])
@@ -323,9 +324,9 @@ def transform_outputs(x: Tensor, out: Tensor, scratch: Tensor) -> None:
 
 
 def _prepare(image: Tensor, rows: Tensor, before: Before, index: int, into: Tensor) -> None:
-    """Some `rows` of `[H, W, C]`, after what comes before the convolution, to `[rows, W, C]`."""
+    """Write `rows` of `[H, W, C]`, with `before` applied, to `[rows, W, C]` (or `[.., 2W, C]`)."""
     if before.doubled:
-        # [rows, W, C] -> [rows, W, 2, C]
+        # into [rows, 2W, C] -> [rows, W, 2, C]; image [rows, W, C] -> [rows, W, 1, C]
         into.unflatten(1, (-1, 2)).copy_(image[rows][:, :, None])
     elif before.scale is None or before.shift is None:
         into.copy_(image)

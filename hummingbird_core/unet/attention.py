@@ -1,4 +1,8 @@
-"""Transformer blocks of the U-Net, on clips seen as tokens `[B, T, S, C]`, S pixels a frame."""
+"""Transformer blocks of the U-Net, on clips as tokens `[B, T, S, C]`.
+
+Shapes: B videos, T frames, S = H*W pixels of a frame, L text tokens, C channels, h heads of d
+channels each (C = h*d).
+"""
 
 from __future__ import annotations
 
@@ -10,99 +14,115 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..cpu.kernels import attention, linear_class
+from ..cpu.kernels import attention
 
-CPU_TOKENS = 1024  # the feed-forward layer takes so many at a time on a CPU
+CPU_TOKENS = 1024  # tokens that the feed-forward layer takes at a time on a CPU
 
-# How clip tokens [B, T, S, heads * d] are grouped for attention: [batch, heads, sequence, d].
-SPATIAL = "b t s (h d) -> (b t) h s d"  # the pixels of one frame
-TEMPORAL = "b t s (h d) -> (b s) h t d"  # one pixel through all frames
-VIDEO = "b t s (h d) -> b h (t s) d"  # all pixels of all frames, for attention to the text
+# Grouping of clip tokens [B, T, S, h*d] for attention: [batch, heads, sequence, d].
+SPATIAL = "b t s (h d) -> (b t) h s d"  # among the pixels of one frame
+TEMPORAL = "b t s (h d) -> (b s) h t d"  # of one pixel, through all frames
+VIDEO = "b t s (h d) -> b h (t s) d"  # all pixels of all frames; the keys are text tokens
 
 
 class Attention(nn.Module):
-    """Multi-head attention over clip tokens, grouped as `pattern` says."""
+    """Multi-head attention, softmax(Q K^T / sqrt(d)) V (arXiv 1706.03762, section 3.2).
+
+    Args:
+        dim: channels C of the tokens.
+        context_dim: channels of the tokens attended to.
+        head_channels: d.
+        pattern: which tokens attend to each other: SPATIAL, TEMPORAL or VIDEO.
+        operations: namespace of layer classes.
+    """
 
     def __init__(
-        self,
-        dim: int,
-        context_dim: int,
-        head_channels: int,
-        pattern: str,
-        operations: Any,
-        **factory: Any,
+        self, dim: int, context_dim: int, head_channels: int, pattern: str, operations: Any
     ):
         super().__init__()
         self.head_channels = head_channels
         self.pattern = pattern
-        linear = linear_class(operations.Linear)
-        self.to_q = linear(dim, dim, bias=False, **factory)
-        self.to_k = linear(context_dim, dim, bias=False, **factory)
-        self.to_v = linear(context_dim, dim, bias=False, **factory)
-        self.to_out = nn.Sequential(linear(dim, dim, **factory), nn.Dropout(0.0))
+        self.to_q = operations.Linear(dim, dim, bias=False)
+        self.to_k = operations.Linear(context_dim, dim, bias=False)
+        self.to_v = operations.Linear(context_dim, dim, bias=False)
+        self.to_out = nn.Sequential(operations.Linear(dim, dim), nn.Dropout(0.0))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Attend from `x` `[B, T, S, C]` to `context` `[B, 1, L, context_dim]`, or to itself."""
         context = x if context is None else context
+        # [B, T, S, h*d] -> [batch, h, sequence, d]; the fused kernels need 4-D tensors.
         split = functools.partial(rearrange, pattern=self.pattern, d=self.head_channels)
-        # 4-D tensors, or the fused kernels are not taken.
         attended = attention(
             split(self.to_q(x)), split(self.to_k(context)), split(self.to_v(context))
         )
         tokens, groups = self.pattern.split(" -> ")
         shape = {"b": x.shape[0], "t": x.shape[1], "s": x.shape[2]}
+        # [batch, h, sequence, d] -> [B, T, S, h*d]
         return self.to_out(rearrange(attended, f"{groups} -> {tokens}", **shape))
 
 
 class GEGLU(nn.Module):
-    def __init__(self, dim: int, inner_dim: int, operations: Any, **factory: Any):
+    """A GELU-gated linear unit, (x W + b) * GELU(x V + c) (arXiv 2002.05202, equation 6)."""
+
+    def __init__(self, dim: int, inner_dim: int, operations: Any):
         super().__init__()
-        self.proj = linear_class(operations.Linear)(dim, inner_dim * 2, **factory)
+        self.proj = operations.Linear(dim, inner_dim * 2)  # W and V in one matrix
 
     def forward(self, x: Tensor) -> Tensor:
-        value, gate = self.proj(x).chunk(2, dim=-1)
+        """Map `[..., dim]` to `[..., inner_dim]`."""
+        value, gate = self.proj(x).chunk(2, dim=-1)  # [..., 2*inner] -> twice [..., inner]
         return F.gelu(gate).mul_(value)
 
 
 class FeedForward(nn.Module):
-    def __init__(self, dim: int, operations: Any, **factory: Any):
+    """The MLP of a transformer block, four times as wide inside."""
+
+    def __init__(self, dim: int, operations: Any):
         super().__init__()
         self.net = nn.Sequential(
-            GEGLU(dim, dim * 4, operations, **factory),
+            GEGLU(dim, dim * 4, operations),
             nn.Dropout(0.0),
-            linear_class(operations.Linear)(dim * 4, dim, **factory),
+            operations.Linear(dim * 4, dim),
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map tokens `[B, T, S, C]` to the same shape, each by itself."""
         if x.device.type != "cpu" or torch.is_grad_enabled():
             return self.net(x)
-        # Inside, features are eight times as wide: a CPU's cache holds those of few tokens only.
-        parts = x.flatten(0, -2).split(CPU_TOKENS)  # [B * T * S, C]
+        # Features inside are eight times as wide: a CPU's cache holds those of few tokens only.
+        parts = x.flatten(0, -2).split(CPU_TOKENS)  # [B, T, S, C] -> [B*T*S, C]
+        # [B*T*S, C] -> [B, T, S, C]
         return torch.cat([self.net(part) for part in parts]).view(x.shape)
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention, then attention to the text (`context`) or to itself again, then an MLP."""
+    """Self-attention, attention to the text (or a second self-attention), and an MLP.
+
+    Pre-norm and residual: x <- x + f(LayerNorm(x)) for each of the three.
+
+    Args:
+        dim: channels C of the tokens.
+        context_dim: channels of the text tokens; None for a second self-attention.
+        head_channels: channels of one head.
+        pattern: SPATIAL or TEMPORAL, for the self-attention.
+        operations: namespace of layer classes.
+    """
 
     def __init__(
-        self,
-        dim: int,
-        context_dim: int | None,
-        head_channels: int,
-        pattern: str,
-        operations: Any,
-        **factory: Any,
+        self, dim: int, context_dim: int | None, head_channels: int, pattern: str, operations: Any
     ):
         super().__init__()
         second = (dim, pattern) if context_dim is None else (context_dim, VIDEO)
-        self.attn1 = Attention(dim, dim, head_channels, pattern, operations, **factory)
-        # In this order, because released LoRA files list modules by it, without names.
-        self.ff = FeedForward(dim, operations, **factory)
-        self.attn2 = Attention(dim, second[0], head_channels, second[1], operations, **factory)
-        self.norm1 = operations.LayerNorm(dim, **factory)
-        self.norm2 = operations.LayerNorm(dim, **factory)
-        self.norm3 = operations.LayerNorm(dim, **factory)
+        self.attn1 = Attention(dim, dim, head_channels, pattern, operations)
+        # ff before attn2: released LoRA files list modules in this order, without names.
+        self.ff = FeedForward(dim, operations)
+        self.attn2 = Attention(dim, second[0], head_channels, second[1], operations)
+        self.norm1 = operations.LayerNorm(dim)
+        self.norm2 = operations.LayerNorm(dim)
+        self.norm3 = operations.LayerNorm(dim)
 
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Update tokens `[B, T, S, C]`; text tokens `context` are `[B, 1, L, context_dim]`."""
+        # add_ writes into the new tensor that the layer returned, never into x.
         x = self.attn1(self.norm1(x)).add_(x)
         x = self.attn2(self.norm2(x), context).add_(x)
         return self.ff(self.norm3(x)).add_(x)

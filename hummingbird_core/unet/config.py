@@ -9,30 +9,32 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import InputError
-from .layers import INIT_ATTENTION_HEADS
+
+INIT_ATTENTION_HEADS = 8  # of the temporal transformer behind the first convolution
 
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Shape of a U-Net. The defaults are VideoCrafter2's.
+    """Shape of a U-Net; the defaults are VideoCrafter2's.
 
     Args:
-        in_channels: latent channels in.
-        out_channels: latent channels out.
-        model_channels: width of the first level; all others are multiples of it.
-        channel_mult: width of each level relative to `model_channels`; each level halves the size.
-        num_res_blocks: residual blocks a level on the way down (one more on the way up).
-        attention_levels: levels that have a spatial and a temporal transformer after each ResBlock.
+        in_channels: channels of the latents.
+        out_channels: channels of the predicted noise.
+        model_channels: channels of the first level.
+        channel_mult: channels of each level relative to `model_channels`; each level has half the
+            height and width of the level before it.
+        num_res_blocks: residual blocks of a level on the way down; the way up has one more.
+        attention_levels: levels with a spatial and a temporal transformer after each ResBlock.
         head_channels: channels of one attention head.
-        context_dim: width of the text embedding.
+        context_dim: channels of the text embedding.
         middle_block: whether there is a block at the lowest resolution (pruned from the 0.7B).
         guidance_embedding: whether `time_cond_proj` takes an embedding of the guidance scale.
         norm_groups: groups of every GroupNorm.
-        v_prediction: whether the layers predict v, from which `forward` makes the noise (nano
-            presets only). At t = 999 an error in the noise counts 15 times in the video: too much
-            for a small network, which v spares.
-        frame_phase: whether every frame is told its place in the clip (nano presets only).
-        dropout: drop probability in ResBlocks and temporal convolutions, in training only.
+        v_prediction: whether the network predicts the velocity v, which `forward` converts to
+            noise (nano presets only). At t = 999 an error in predicted noise is 15 times as large
+            in the video: too much for a small network, and v avoids it.
+        frame_phase: whether an embedding of each frame's position is added (nano presets only).
+        dropout: probability of dropout in ResBlocks and temporal convolutions, in training only.
     """
 
     in_channels: int = 4
@@ -52,7 +54,11 @@ class UNetConfig:
 
     @classmethod
     def from_preset(cls, name: str, **changes: Any) -> UNetConfig:
-        """The config called `name`, with single fields changed.
+        """Return the config of a preset, with single fields changed.
+
+        Args:
+            name: a key of `PRESETS`.
+            **changes: values of single fields.
 
         Raises:
             InputError: there is no such preset.
@@ -65,16 +71,19 @@ class UNetConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> UNetConfig:
-        """The inverse of `to_dict` (JSON has no tuples)."""
+        """Return the config of a `to_dict`, also after JSON, which turns tuples into lists."""
         tuples: dict[str, Any] = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
         return cls(**{**values, **tuples})
 
     @classmethod
     def from_state_dict(cls, state_dict: Mapping[str, Tensor]) -> UNetConfig:
-        """Reads the config off the shapes of a checkpoint's tensors (keys without prefix).
+        """Infer the config from the shapes of a checkpoint's tensors.
 
-        Groups of the norms and the kind of prediction leave no trace there: they are a preset's
-        where one fits, else VideoCrafter2's.
+        Shapes do not show the groups of norms and the kind of prediction: these come from the
+        preset that fits, or else from VideoCrafter2.
+
+        Args:
+            state_dict: weights, keys without prefix.
 
         Raises:
             InputError: the keys are not those of this U-Net.
@@ -89,12 +98,20 @@ class UNetConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields as values that JSON can hold."""
         return asdict(self)
 
     @property
+    def embedding_dim(self) -> int:
+        """Channels E of the embedding of timestep, frame rate and guidance."""
+        return 4 * self.model_channels
+
+    @property
     def preset(self) -> str | None:
-        """Name of the preset that has this shape; what leaves no trace in shapes, and the guidance
-        input, do not count."""
+        """Name of the preset of this shape, or None.
+
+        The guidance input and fields that shapes do not show are not compared.
+        """
 
         def shape(config: UNetConfig) -> UNetConfig:
             return replace(
@@ -108,8 +125,8 @@ class UNetConfig:
         return next((name for name, c in PRESETS.items() if shape(c) == shape(self)), None)
 
 
-# 64x64 videos have 8x8 latents: three levels, and attention at 4x4 only, keep a CPU fast. With 32
-# channels and the usual 32 groups, norms would take away the mean of every single channel.
+# 64x64 videos have 8x8 latents: three levels, and attention at 4x4 only, are fast on a CPU. With 32
+# channels and the usual 32 groups, norms would remove the mean of every single channel.
 NANO = UNetConfig(
     model_channels=32,
     channel_mult=(1, 2, 2),
@@ -125,7 +142,7 @@ PRESETS = {
     "hummingbird-0.9b": UNetConfig(num_res_blocks=1, guidance_embedding=True),
     "hummingbird-0.7b": UNetConfig(num_res_blocks=1, middle_block=False, guidance_embedding=True),
     "nano-teacher": NANO,
-    # Two levels: the teacher's level of 2x2 is idle (benchmarks/results/nano-blocks.md).
+    # Two levels: the teacher's level of 2x2 adds nothing (benchmarks/results/nano-blocks.md).
     "hummingbird-nano": replace(
         NANO, channel_mult=(1, 2), num_res_blocks=1, middle_block=False, guidance_embedding=True
     ),
@@ -133,10 +150,12 @@ PRESETS = {
 
 
 def _config_from_shapes(shapes: dict[str, tuple[int, ...]]) -> UNetConfig:
+    """Infer all fields that the names and shapes of tensors determine."""
     try:
         out_channels, width = shapes["out.2.weight"][:2]
         levels = 1 + sum(1 for key in shapes if key.endswith(".op.weight"))
-        # `levels` groups of `num_res_blocks + 1` input blocks: conv or down, then the ResBlocks.
+        # Input blocks form `levels` groups of 1 + num_res_blocks: convolution or downsampling,
+        # then the ResBlocks.
         blocks = 1 + max(int(k.split(".")[1]) for k in shapes if k.startswith("input_blocks."))
         stride = blocks // levels
         first = [f"input_blocks.{level * stride + 1}" for level in range(levels)]

@@ -1,8 +1,11 @@
 """Layers of the video U-Net: residual, temporal-convolution and transformer layers.
 
-Features are `[B*T, C, H, W]`, kept in channels-last memory. There a clip seen as tokens
-`[B, T, H*W, C]`, or as a picture of time against space `[B, C, T, H*W]`, is the same memory, so
-that going from spatial to temporal layers and back is a view and never a copy.
+Shapes: B videos, T frames, C channels, H x W latent pixels, S = H*W, L text tokens, E channels of
+the conditioning embedding.
+
+Features are `[B*T, C, H, W]`, kept in channels-last memory. There a clip as tokens `[B, T, H*W, C]`
+or as an image of time by space `[B, C, T, H*W]` is the same memory, so that going from spatial to
+temporal layers and back is a view and never a copy.
 
 Layer classes come from an `operations` namespace: `torch.nn`, or one that casts and offloads.
 """
@@ -19,59 +22,77 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..cpu.kernels import linear_class
-from ..cpu.winograd import spatial_conv_class
 from .attention import SPATIAL, TEMPORAL, TransformerBlock
-
-INIT_ATTENTION_HEADS = 8
+from .config import INIT_ATTENTION_HEADS, UNetConfig
 
 
 def timestep_embedding(timesteps: Tensor, dim: int) -> Tensor:
-    """Sinusoids of a step number or frame rate: `[B]` -> `[B, dim]` in fp32, cosines first."""
+    """Embed a timestep or frame rate in sinusoids (arXiv 1706.03762, section 3.5).
+
+    emb_i = cos(t w_i) and emb_(i + dim/2) = sin(t w_i), with w_i = 10000^(-2i/dim).
+
+    Args:
+        timesteps: t, `[B]`.
+        dim: channels of the embedding, even.
+
+    Returns:
+        `[B, dim]` float32.
+    """
     half = dim // 2
     steps = torch.arange(half, dtype=torch.float32, device=timesteps.device)
+    # [B, 1] * [dim/2] -> [B, dim/2]
     angles = timesteps.float()[:, None] * torch.exp(-math.log(10000.0) * steps / half)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 class FramePositionEmbedding(nn.Module):
-    """Tells every frame its place in the clip, together with the text (nano presets only).
+    """An embedding of each frame's position in the clip and the text (nano presets only).
 
-    Without it, layers find the order of frames only through the zero padding of the temporal
+    Without it, layers can infer the order of frames only from the zero padding of the temporal
     convolutions, and a small network is slow to learn which direction a text means.
 
     Args:
-        context_dim: width of the text embedding.
-        embedding_dim: width of what is added to the embedding of time.
+        context_dim: channels of the text embedding.
+        embedding_dim: E.
+        operations: namespace of layer classes.
     """
 
     HARMONICS = 4
 
-    def __init__(self, context_dim: int, embedding_dim: int, operations: Any, **factory: Any):
+    def __init__(self, context_dim: int, embedding_dim: int, operations: Any):
         super().__init__()
-        self.proj = operations.Linear(context_dim, 2 * self.HARMONICS * embedding_dim, **factory)
+        self.proj = operations.Linear(context_dim, 2 * self.HARMONICS * embedding_dim)
 
     def forward(self, context: Tensor, num_frames: int) -> Tensor:
-        """`[B, L, context_dim]` -> `[B, T, embedding_dim]`: waves whose strengths the text sets.
+        """Sum waves over the clip whose amplitudes are a linear function of the mean text token.
 
-        A direction is a product of text, time and place. Multiplying the first two here leaves one
-        product for the layers to find.
+        emb(p) = sum_k a_k cos(pi k p) + b_k sin(pi k p), with p = (frame + 1/2) / T in 0..1. A
+        direction is a product of text, time and position. Multiplying text and time here leaves
+        one product for the layers to learn.
+
+        Args:
+            context: text embedding `[B, L, context_dim]`.
+            num_frames: T.
+
+        Returns:
+            `[B, T, E]`.
         """
-        phase = (torch.arange(num_frames, device=context.device) + 0.5) / num_frames
+        position = (torch.arange(num_frames, device=context.device) + 0.5) / num_frames
         harmonics = torch.arange(1, self.HARMONICS + 1, device=context.device)
-        angles = math.pi * phase[:, None] * harmonics  # [T, HARMONICS]
-        waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(context.dtype)
-        strengths = self.proj(context.mean(dim=1)).unflatten(-1, (waves.shape[-1], -1))
-        return waves @ strengths  # [T, 2 * HARMONICS] @ [B, 2 * HARMONICS, embedding_dim]
+        angles = math.pi * position[:, None] * harmonics  # [T, 1] * [K] -> [T, K]
+        waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(context.dtype)  # [T, 2K]
+        # [B, context_dim] -> [B, 2K*E] -> [B, 2K, E]
+        amplitudes = self.proj(context.mean(dim=1)).unflatten(-1, (waves.shape[-1], -1))
+        return waves @ amplitudes  # [T, 2K] @ [B, 2K, E] -> [B, T, E]
 
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What every block is told besides its features.
+    """Inputs of every block besides its features.
 
     Attributes:
-        embedding: time, frame rate and guidance, `[B, 1, 4 * model_channels]`, or `[B, T, ...]`
-            where frames are also told their place in the clip.
+        embedding: timestep, frame rate and guidance scale, `[B, 1, E]` with E = 4 *
+            `model_channels`; `[B, T, E]` where the position of each frame is added.
         context: text embedding, `[B, L, context_dim]`: one a video, never repeated per frame.
         num_frames: T.
     """
@@ -86,205 +107,186 @@ class ConditionedLayer(nn.Module):
 
 
 class UNetBlock(nn.ModuleList):
-    """Layers one after the other, as the checkpoints number them."""
+    """A list of layers, numbered as in the checkpoints, applied one after the other."""
 
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+        """Map features `[B*T, C, H, W]` to the block's output channels and size."""
         for layer in self:
             x = layer(x, cond) if isinstance(layer, ConditionedLayer) else layer(x)
         return x
 
 
 def silu() -> nn.SiLU:
-    """SiLU in the place of what the norm before it made: half of the allocations between layers."""
+    """Return a SiLU that overwrites the output of the norm before it: half of the allocations."""
     return nn.SiLU(inplace=True)
 
 
-def spatial_conv(channels: int, out_channels: int, operations: Any, **factory: Any) -> nn.Module:
-    """A 3x3 convolution that keeps the size, as all but those that halve it are."""
-    conv_class = spatial_conv_class(operations.Conv2d)
-    return conv_class(channels, out_channels, 3, padding=1, **factory)
-
-
-@functools.cache
-def temporal_conv_class(conv3d: type[nn.Conv3d]) -> type[nn.Conv3d]:
-    """A Conv3d of kernel (k, 1, 1) that is computed as the equal, faster 2-D convolution.
-
-    It stays a `conv3d` subclass with 3-D weights, as the spatial one stays a `conv2d`, so that
-    weight casting, offload and LoRA of whoever provides the class go on working.
-    """
-
-    class TemporalConv(conv3d):  # type: ignore[valid-type, misc]
-        def _conv_forward(
-            self, x: Tensor, weight: Tensor, bias: Tensor | None, *_: Any, **__: Any
-        ) -> Tensor:
-            # [B, C, T, S, 1] -> [B, C, T, S]: a picture of time against space
-            y = F.conv2d(x.squeeze(-1), weight.squeeze(-1), bias, padding=self.padding[:2])
-            return y.unsqueeze(-1)
-
-    return TemporalConv
+def conv3x3(in_channels: int, out_channels: int, operations: Any) -> nn.Module:
+    """Return a 3x3 convolution that keeps the size."""
+    return operations.Conv2d(in_channels, out_channels, 3, padding=1)
 
 
 class TemporalConvBlock(nn.Module):
-    """Four temporal convolutions with an identity around them; norms see all frames at once."""
+    """Four temporal convolutions with a residual connection; norms see all frames at once."""
 
-    def __init__(
-        self, channels: int, norm_groups: int, dropout: float, operations: Any, **factory: Any
-    ):
+    def __init__(self, channels: int, config: UNetConfig, operations: Any):
         super().__init__()
-        conv_class = temporal_conv_class(operations.Conv3d)
-
-        def conv() -> nn.Module:
-            return conv_class(channels, channels, (3, 1, 1), padding=(1, 0, 0), **factory)
 
         def norm() -> nn.Module:
-            return operations.GroupNorm(norm_groups, channels, **factory)
+            return operations.GroupNorm(config.norm_groups, channels)
+
+        def conv() -> nn.Module:
+            return operations.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0))
+
+        def dropout() -> nn.Module:
+            return nn.Dropout(config.dropout)
 
         self.conv1 = nn.Sequential(norm(), silu(), conv())
-        self.conv2 = nn.Sequential(norm(), silu(), nn.Dropout(dropout), conv())
-        self.conv3 = nn.Sequential(norm(), silu(), nn.Dropout(dropout), conv())
-        self.conv4 = nn.Sequential(norm(), silu(), nn.Dropout(dropout), conv())
+        self.conv2 = nn.Sequential(norm(), silu(), dropout(), conv())
+        self.conv3 = nn.Sequential(norm(), silu(), dropout(), conv())
+        self.conv4 = nn.Sequential(norm(), silu(), dropout(), conv())
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:
+        """Mix the frames of features `[B*T, C, H, W]`."""
         height = x.shape[-2]
+        # [B*T, C, H, W] -> [B, C, T, H*W, 1]: a kernel of (3, 1, 1) sees no pixel's neighbors.
         x = rearrange(x, "(b t) c h w -> b c t (h w) 1", t=num_frames)
         x = self.conv4(self.conv3(self.conv2(self.conv1(x)))).add_(x)
+        # [B, C, T, H*W, 1] -> [B*T, C, H, W]
         return rearrange(x, "b c t (h w) 1 -> (b t) c h w", h=height)
 
 
 class ResBlock(ConditionedLayer):
-    """Two spatial convolutions with the embedding added between them, then the temporal ones."""
+    """Two spatial convolutions with the embedding added between them, then the temporal ones.
 
-    def __init__(
-        self,
-        channels: int,
-        out_channels: int,
-        embedding_dim: int,
-        norm_groups: int,
-        dropout: float,
-        operations: Any,
-        **factory: Any,
-    ):
+    h = conv(SiLU(norm(x))) + W SiLU(emb);  y = skip(x) + conv(SiLU(norm(h))), as in latent
+    diffusion (arXiv 2112.10752), followed by `TemporalConvBlock`.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, config: UNetConfig, operations: Any):
         super().__init__()
         self.in_layers = nn.Sequential(
-            operations.GroupNorm(norm_groups, channels, **factory),
+            operations.GroupNorm(config.norm_groups, in_channels),
             silu(),
-            spatial_conv(channels, out_channels, operations, **factory),
+            conv3x3(in_channels, out_channels, operations),
         )
         self.emb_layers = nn.Sequential(
-            nn.SiLU(), operations.Linear(embedding_dim, out_channels, **factory)
+            nn.SiLU(), operations.Linear(config.embedding_dim, out_channels)
         )
         self.out_layers = nn.Sequential(
-            operations.GroupNorm(norm_groups, out_channels, **factory),
+            operations.GroupNorm(config.norm_groups, out_channels),
             silu(),
-            nn.Dropout(dropout),
-            spatial_conv(out_channels, out_channels, operations, **factory),
+            nn.Dropout(config.dropout),
+            conv3x3(out_channels, out_channels, operations),
         )
         self.skip_connection = (
             nn.Identity()
-            if channels == out_channels
-            else operations.Conv2d(channels, out_channels, 1, **factory)
+            if in_channels == out_channels
+            else operations.Conv2d(in_channels, out_channels, 1)
         )
-        self.temopral_conv = TemporalConvBlock(
-            out_channels, norm_groups, dropout, operations, **factory
-        )
+        self.temopral_conv = TemporalConvBlock(out_channels, config, operations)
 
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+        """Map features `[B*T, in_channels, H, W]` to `[B*T, out_channels, H, W]`."""
         h = self.in_layers(x)
-        shift = self.emb_layers(cond.embedding)[..., None, None]  # [B, 1 or T, C, 1, 1]
-        h.unflatten(0, (-1, cond.num_frames)).add_(shift)  # [B*T, C, H, W] as [B, T, C, H, W]
+        # [B, 1 or T, E] -> [B, 1 or T, C] -> [B, 1 or T, C, 1, 1]
+        shift = self.emb_layers(cond.embedding)[..., None, None]
+        # [B*T, C, H, W] -> [B, T, C, H, W], a view: h itself is changed.
+        h.unflatten(0, (-1, cond.num_frames)).add_(shift)
         h = self.out_layers(h).add_(self.skip_connection(x))
         return self.temopral_conv(h, cond.num_frames)
 
 
 class SpatialTransformer(ConditionedLayer):
-    """Attention inside each frame, and of each frame to the text."""
+    """Attention among the pixels of each frame, and from them to the text."""
 
-    def __init__(
-        self,
-        channels: int,
-        context_dim: int,
-        head_channels: int,
-        norm_groups: int,
-        operations: Any,
-        **factory: Any,
-    ):
+    def __init__(self, channels: int, config: UNetConfig, operations: Any):
         super().__init__()
-        self.norm = operations.GroupNorm(norm_groups, channels, eps=1e-6, **factory)
-        linear = linear_class(operations.Linear)
-        self.proj_in = linear(channels, channels, **factory)
+        self.norm = operations.GroupNorm(config.norm_groups, channels, eps=1e-6)
+        self.proj_in = operations.Linear(channels, channels)
         block = TransformerBlock(
-            channels, context_dim, head_channels, SPATIAL, operations, **factory
+            channels, config.context_dim, config.head_channels, SPATIAL, operations
         )
         self.transformer_blocks = nn.ModuleList([block])
-        self.proj_out = linear(channels, channels, **factory)
+        self.proj_out = operations.Linear(channels, channels)
 
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+        """Update features `[B*T, C, H, W]`."""
+        # [B*T, C, H, W] -> [B, T, H*W, C]
         tokens = rearrange(self.norm(x), "(b t) c h w -> b t (h w) c", t=cond.num_frames)
         tokens = self.proj_in(tokens)
-        context = cond.context[:, None]  # [B, 1, L, C]: one "frame" of text tokens
+        context = cond.context[:, None]  # [B, L, C] -> [B, 1, L, C]: one "frame" of text tokens
         for block in self.transformer_blocks:
             tokens = block(tokens, context)
+        # [B, T, H*W, C] -> [B*T, C, H, W]
         return x + rearrange(self.proj_out(tokens), "b t (h w) c -> (b t) c h w", h=x.shape[-2])
 
 
 class TemporalTransformer(ConditionedLayer):
-    """Attention of each pixel position through time; its norm sees all frames at once."""
+    """Attention of each pixel position through time; its norm sees all frames at once.
+
+    Args:
+        channels: C of the features.
+        config: of the U-Net.
+        operations: namespace of layer classes.
+        is_initial: whether this is the one behind the first convolution. In the checkpoints it
+            has a width of its own and projects with Conv1d, all others with Linear.
+    """
 
     def __init__(
-        self,
-        channels: int,
-        inner_dim: int,
-        head_channels: int,
-        norm_groups: int,
-        use_linear: bool,
-        operations: Any,
-        **factory: Any,
+        self, channels: int, config: UNetConfig, operations: Any, is_initial: bool = False
     ):
         super().__init__()
-        # The very first temporal transformer of the checkpoints projects with Conv1d.
+        inner_dim = INIT_ATTENTION_HEADS * config.head_channels if is_initial else channels
         projection = (
-            linear_class(operations.Linear)
-            if use_linear
-            else functools.partial(operations.Conv1d, kernel_size=1)
+            functools.partial(operations.Conv1d, kernel_size=1) if is_initial else operations.Linear
         )
-        self.use_linear = use_linear
-        self.norm = operations.GroupNorm(norm_groups, channels, eps=1e-6, **factory)
-        self.proj_in = projection(channels, inner_dim, **factory)
-        block = TransformerBlock(inner_dim, None, head_channels, TEMPORAL, operations, **factory)
+        self.use_linear = not is_initial
+        self.norm = operations.GroupNorm(config.norm_groups, channels, eps=1e-6)
+        self.proj_in = projection(channels, inner_dim)
+        block = TransformerBlock(inner_dim, None, config.head_channels, TEMPORAL, operations)
         self.transformer_blocks = nn.ModuleList([block])
-        self.proj_out = projection(inner_dim, channels, **factory)
+        self.proj_out = projection(inner_dim, channels)
 
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+        """Update features `[B*T, C, H, W]`."""
+        # [B*T, C, H, W] -> [B, C, T, H*W]
         time_by_space = rearrange(x, "(b t) c h w -> b c t (h w)", t=cond.num_frames)
-        tokens = rearrange(self.norm(time_by_space), "b c t s -> b t s c")
+        tokens = rearrange(self.norm(time_by_space), "b c t s -> b t s c")  # [B, T, S, C]
         tokens = self._project(self.proj_in, tokens)
         for block in self.transformer_blocks:
             tokens = block(tokens, None)
         tokens = self._project(self.proj_out, tokens)
+        # [B, T, H*W, C] -> [B*T, C, H, W]
         return x + rearrange(tokens, "b t (h w) c -> (b t) c h w", h=x.shape[-2])
 
     def _project(self, projection: nn.Module, tokens: Tensor) -> Tensor:
+        """Change the channels of tokens `[B, T, S, C]`."""
         if self.use_linear:
             return projection(tokens)
-        y = projection(rearrange(tokens, "b t s c -> b c (t s)"))
-        return rearrange(y, "b c (t s) -> b t s c", t=tokens.shape[1])
+        y = projection(rearrange(tokens, "b t s c -> b c (t s)"))  # [B, T, S, C] -> [B, C, T*S]
+        return rearrange(y, "b c (t s) -> b t s c", t=tokens.shape[1])  # back to [B, T, S, C]
 
 
 class Downsample(nn.Module):
-    def __init__(self, channels: int, operations: Any, **factory: Any):
+    """Halves height and width by a 3x3 convolution of stride 2."""
+
+    def __init__(self, channels: int, operations: Any):
         super().__init__()
-        self.op = operations.Conv2d(channels, channels, 3, stride=2, padding=1, **factory)
+        self.op = operations.Conv2d(channels, channels, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map `[B*T, C, H, W]` to `[B*T, C, ceil(H/2), ceil(W/2)]`."""
         return self.op(x)
 
 
 class Upsample(nn.Module):
-    """Doubles height and width; `HummingbirdUNet` cuts a size that was odd before it was halved."""
+    """Doubles height and width; `HummingbirdUNet` crops to a size that was odd before halving."""
 
-    def __init__(self, channels: int, operations: Any, **factory: Any):
+    def __init__(self, channels: int, operations: Any):
         super().__init__()
-        self.conv = spatial_conv(channels, channels, operations, **factory)
+        self.conv = conv3x3(channels, channels, operations)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map `[B*T, C, H, W]` to `[B*T, C, 2H, 2W]`."""
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))

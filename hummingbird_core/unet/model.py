@@ -2,22 +2,26 @@
 
 One config, one model; every preset is data. Module names give exactly the checkpoints' keys, with
 their historic typo `temopral_conv`.
+
+Shapes: B videos, T frames, C channels, H x W latent pixels, L text tokens, E = 4 * model_channels
+channels of the conditioning embedding.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..cpu import accelerate_for_cpu
 from ..errors import InputError
 from ..sampling.schedule import alpha_sigma
 from .config import PRESETS, UNetConfig
 from .layers import (
-    INIT_ATTENTION_HEADS,
     Conditioning,
     Downsample,
     FramePositionEmbedding,
@@ -26,35 +30,21 @@ from .layers import (
     TemporalTransformer,
     UNetBlock,
     Upsample,
-    spatial_conv,
+    conv3x3,
     timestep_embedding,
 )
 
 __all__ = ["PRESETS", "HummingbirdUNet", "UNetConfig"]
 
-GUIDANCE_DIM = 256  # width of the guidance embedding that `time_cond_proj` takes
-
-
-def v_to_eps(sample: Tensor, v: Tensor, timestep: Tensor | float) -> Tensor:
-    """sqrt(1 - a_t) x_t + sqrt(a_t) v, the noise if v is the velocity (arXiv 2202.00512)."""
-    steps = torch.as_tensor(timestep).long()
-    signal, sigma = alpha_sigma(steps, sample)
-    return (sigma * sample + signal * v).to(sample.dtype)
-
-
-def _joined(x: Tensor, skip: Tensor) -> Tensor:
-    """Channels of both; `x` is cut where its size was odd before it was halved.
-
-    A function, so that nobody holds on to either while the next block runs.
-    """
-    return torch.cat([x[..., : skip.shape[-2], : skip.shape[-1]], skip], dim=1)
+GUIDANCE_DIM = 256  # channels of the guidance embedding that `time_cond_proj` projects
+LAYER_CLASSES = ("Linear", "Conv1d", "Conv2d", "Conv3d", "GroupNorm", "LayerNorm")
 
 
 class HummingbirdUNet(nn.Module):
-    """Predicts the noise in a video latent.
+    """A U-Net that predicts the noise in a video latent.
 
     Args:
-        config: which U-Net.
+        config: shape of the U-Net.
         operations: namespace of layer classes, `torch.nn` or one that casts and offloads them.
         dtype: of the weights.
         device: of the weights; "meta" makes a model without memory, to be filled by
@@ -72,19 +62,56 @@ class HummingbirdUNet(nn.Module):
         super().__init__()
         self.config = config
         self.gradient_checkpointing = False
-        build = _Builder(config, operations, {"dtype": dtype, "device": device})
-        self.time_embed = build.embedding_mlp()
-        self.fps_embedding = build.embedding_mlp()
+        ops = SimpleNamespace(**{
+            name: functools.partial(getattr(operations, name), dtype=dtype, device=device)
+            for name in LAYER_CLASSES
+        })  # fmt: skip
+        width = config.model_channels
+
+        # Conditioning: timestep, frame rate, guidance scale (consistency-distilled students, as
+        # in LCM, arXiv 2310.04378) and the position of each frame.
+        self.time_embed = embedding_mlp(config, ops)
+        self.fps_embedding = embedding_mlp(config, ops)
         if config.guidance_embedding:
-            self.time_cond_proj = build.guidance_projection()
+            self.time_cond_proj = ops.Linear(GUIDANCE_DIM, width, bias=False)
         if config.frame_phase:
-            self.frame_phase = build.frame_phase()
-        self.input_blocks, skip_widths = build.input_blocks()
-        self.init_attn = build.init_attention()
+            self.frame_phase = FramePositionEmbedding(config.context_dim, config.embedding_dim, ops)
+
+        # Way down. The output of every block is kept as a skip connection for the way up.
+        blocks = [UNetBlock([conv3x3(config.in_channels, width, ops)])]
+        skips = [width]  # channels of the skip connections
+        for level, mult in enumerate(config.channel_mult):
+            if level > 0:
+                blocks.append(UNetBlock([Downsample(skips[-1], ops)]))
+                skips.append(skips[-1])
+            for _ in range(config.num_res_blocks):
+                blocks.append(UNetBlock(level_layers(level, skips[-1], config, ops)))
+                skips.append(mult * width)
+        self.input_blocks = nn.ModuleList(blocks)
+        self.init_attn = UNetBlock([TemporalTransformer(width, config, ops, is_initial=True)])
+
+        # Lowest resolution.
+        channels = skips[-1]
         if config.middle_block:
-            self.middle_block = build.middle_block(skip_widths[-1])
-        self.output_blocks = build.output_blocks(skip_widths)
-        self.out = build.output_layers()
+            before, after = (ResBlock(channels, channels, config, ops) for _ in range(2))
+            self.middle_block = UNetBlock([before, *transformers(channels, config, ops), after])
+
+        # Way up. Every block takes the features before it and one skip connection.
+        blocks = []
+        for level, mult in reversed(list(enumerate(config.channel_mult))):
+            for i in range(config.num_res_blocks + 1):
+                layers = level_layers(level, channels + skips.pop(), config, ops)
+                channels = mult * width
+                if level > 0 and i == config.num_res_blocks:
+                    layers.append(Upsample(channels, ops))
+                blocks.append(UNetBlock(layers))
+        self.output_blocks = nn.ModuleList(blocks)
+        self.out = nn.Sequential(
+            ops.GroupNorm(config.norm_groups, width),
+            nn.SiLU(),
+            conv3x3(width, config.out_channels, ops),
+        )
+        accelerate_for_cpu(self)
 
     def forward(
         self,
@@ -94,7 +121,7 @@ class HummingbirdUNet(nn.Module):
         fps: Tensor | float = 8,
         timestep_cond: Tensor | None = None,
     ) -> Tensor:
-        """Predicts the noise in `sample`.
+        """Predict the noise in `sample`.
 
         Args:
             sample: noisy latents `[B, 4, T, H, W]`, any T >= 1.
@@ -104,18 +131,20 @@ class HummingbirdUNet(nn.Module):
             timestep_cond: guidance embedding `[B, 256]`; None adds nothing.
 
         Returns:
-            predicted noise, `[B, 4, T, H, W]`.
+            The predicted noise, `[B, 4, T, H, W]`.
 
         Raises:
             InputError: a shape does not fit, or guidance is given to a U-Net without that input.
         """
         self._check_inputs(sample, encoder_hidden_states, timestep_cond)
         batch, _, num_frames, _, _ = sample.shape
-        embedding = self._embed(sample, timestep, fps, timestep_cond)[:, None]
+        timestep = per_video(timestep, sample)
+        embedding = self._embed(sample, timestep, fps, timestep_cond)[:, None]  # [B, 1, E]
         if self.config.frame_phase:
+            # [B, 1, E] + [B, T, E] -> [B, T, E]
             embedding = embedding + self.frame_phase(encoder_hidden_states, num_frames)
         cond = Conditioning(embedding, encoder_hidden_states, num_frames)
-        # [B, C, T, H, W] -> [B*T, C, H, W]
+        # [B, C, T, H, W] -> [B, T, C, H, W] -> [B*T, C, H, W]
         x = sample.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         skips: list[Tensor] = []
         for i, block in enumerate(self.input_blocks):
@@ -126,33 +155,31 @@ class HummingbirdUNet(nn.Module):
         if self.config.middle_block:
             x = self.run_block(self.middle_block, x, cond)
         for block in self.output_blocks:
-            x = _joined(x, skips.pop())
+            x = concat_skip(x, skips.pop())
             x = self.run_block(block, x, cond)
-        out = self.out(x).unflatten(0, (batch, num_frames)).transpose(1, 2)  # [B, C, T, H, W]
+        # [B*T, C, H, W] -> [B, T, C, H, W] -> [B, C, T, H, W]
+        out = self.out(x).unflatten(0, (batch, num_frames)).transpose(1, 2)
         return v_to_eps(sample, out, timestep) if self.config.v_prediction else out
 
     def run_block(self, block: nn.Module, x: Tensor, cond: Conditioning) -> Tensor:
+        """Apply one block to `[B*T, C, H, W]`, recomputing it in the backward pass if asked."""
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return checkpoint(block, x, cond, use_reentrant=False)
         return block(x, cond)
 
     def _embed(
-        self,
-        sample: Tensor,
-        timestep: Tensor | float,
-        fps: Tensor | float,
-        timestep_cond: Tensor | None,
+        self, sample: Tensor, timestep: Tensor, fps: Tensor | float, timestep_cond: Tensor | None
     ) -> Tensor:
-        """Embedding of time, guidance and frame rate, `[B, 4 * model_channels]`."""
+        """Return the embedding of timestep, guidance and frame rate, `[B, E]`.
 
-        def sinusoids(values: Tensor | float) -> Tensor:
-            values = torch.as_tensor(values, device=sample.device).expand(sample.shape[0])
-            return timestep_embedding(values, self.config.model_channels).to(sample.dtype)
-
-        time = sinusoids(timestep)
+        emb = MLP(sin(t) + W w) + MLP'(sin(fps)), w the embedded guidance scale.
+        """
+        width, dtype = self.config.model_channels, sample.dtype
+        time = timestep_embedding(timestep, width).to(dtype)
         if timestep_cond is not None:
-            time = time + self.time_cond_proj(timestep_cond.to(sample.dtype))
-        return self.time_embed(time) + self.fps_embedding(sinusoids(fps))
+            time = time + self.time_cond_proj(timestep_cond.to(dtype))
+        rate = timestep_embedding(per_video(fps, sample), width).to(dtype)
+        return self.time_embed(time) + self.fps_embedding(rate)
 
     def _check_inputs(self, sample: Tensor, context: Tensor, timestep_cond: Tensor | None) -> None:
         channels, context_dim = self.config.in_channels, self.config.context_dim
@@ -173,109 +200,64 @@ class HummingbirdUNet(nn.Module):
             )
 
 
-@dataclass(frozen=True)
-class _Builder:
-    """Makes the parts of a U-Net."""
+def embedding_mlp(config: UNetConfig, operations: Any) -> nn.Sequential:
+    """Return the MLP from sinusoids `[B, model_channels]` to an embedding `[B, E]`."""
+    return nn.Sequential(
+        operations.Linear(config.model_channels, config.embedding_dim),
+        nn.SiLU(),
+        operations.Linear(config.embedding_dim, config.embedding_dim),
+    )
 
-    config: UNetConfig
-    operations: Any
-    factory: dict[str, Any]
 
-    def embedding_mlp(self) -> nn.Sequential:
-        width, dim, linear = self.config.model_channels, 4 * self.config.model_channels, self.linear
-        return nn.Sequential(linear(width, dim), nn.SiLU(), linear(dim, dim))
+def level_layers(
+    level: int, in_channels: int, config: UNetConfig, operations: Any
+) -> list[nn.Module]:
+    """Return a ResBlock, and the transformers behind it on levels that have attention."""
+    channels = config.channel_mult[level] * config.model_channels
+    has_attention = level in config.attention_levels
+    # Before the ResBlock: the order of random initialization, which seeds of training rely on.
+    attention = transformers(channels, config, operations) if has_attention else []
+    return [ResBlock(in_channels, channels, config, operations), *attention]
 
-    def guidance_projection(self) -> nn.Module:
-        return self.linear(GUIDANCE_DIM, self.config.model_channels, bias=False)
 
-    def frame_phase(self) -> FramePositionEmbedding:
-        dim = 4 * self.config.model_channels
-        return FramePositionEmbedding(self.config.context_dim, dim, self.operations, **self.factory)
+def transformers(channels: int, config: UNetConfig, operations: Any) -> list[nn.Module]:
+    """Return a spatial and a temporal transformer."""
+    return [
+        SpatialTransformer(channels, config, operations),
+        TemporalTransformer(channels, config, operations),
+    ]
 
-    def input_blocks(self) -> tuple[nn.ModuleList, list[int]]:
-        """The way down, and the width of every skip connection it leaves."""
-        config, width = self.config, self.config.model_channels
-        blocks, widths = [UNetBlock([self.conv3x3(config.in_channels, width)])], [width]
-        for level, mult in enumerate(config.channel_mult):
-            if level > 0:
-                blocks.append(UNetBlock([Downsample(widths[-1], self.operations, **self.factory)]))
-                widths.append(widths[-1])
-            for _ in range(config.num_res_blocks):
-                blocks.append(UNetBlock(self.level_layers(level, widths[-1], mult * width)))
-                widths.append(mult * width)
-        return nn.ModuleList(blocks), widths
 
-    def init_attention(self) -> UNetBlock:
-        inner_dim = INIT_ATTENTION_HEADS * self.config.head_channels
-        width = self.config.model_channels
-        return UNetBlock([self.temporal_transformer(width, inner_dim, use_linear=False)])
+def per_video(values: Tensor | float, sample: Tensor) -> Tensor:
+    """Return a scalar or `[B]` as `[B]` on the device of `sample`, without waiting for it."""
+    if isinstance(values, (int, float)):
+        return torch.full((len(sample),), values, device=sample.device)
+    # The copy from a CPU to an accelerator may overlap with its work.
+    overlap = sample.device.type != "cpu"
+    values = torch.as_tensor(values).to(sample.device, non_blocking=overlap)
+    return values.expand(len(sample))  # scalar, [1] or [B] -> [B]
 
-    def middle_block(self, channels: int) -> UNetBlock:
-        before, after = (self.res_block(channels, channels) for _ in range(2))
-        return UNetBlock([before, *self.transformers(channels), after])
 
-    def output_blocks(self, skip_widths: list[int]) -> nn.ModuleList:
-        config, skips = self.config, list(skip_widths)
-        blocks, channels = [], skips[-1]
-        for level, mult in reversed(list(enumerate(config.channel_mult))):
-            for i in range(config.num_res_blocks + 1):
-                out_channels = mult * config.model_channels
-                layers = self.level_layers(level, channels + skips.pop(), out_channels)
-                channels = out_channels
-                if level > 0 and i == config.num_res_blocks:
-                    layers.append(Upsample(channels, self.operations, **self.factory))
-                blocks.append(UNetBlock(layers))
-        return nn.ModuleList(blocks)
+def concat_skip(x: Tensor, skip: Tensor) -> Tensor:
+    """Concatenate the channels of features and skip connection, `[B*T, C, H, W]` each.
 
-    def output_layers(self) -> nn.Sequential:
-        width = self.config.model_channels
-        norm = self.operations.GroupNorm(self.config.norm_groups, width, **self.factory)
-        return nn.Sequential(norm, nn.SiLU(), self.conv3x3(width, self.config.out_channels))
+    `x` is cropped where its size was odd before it was halved. A function, so that both inputs are
+    freed before the next block runs.
+    """
+    return torch.cat([x[..., : skip.shape[-2], : skip.shape[-1]], skip], dim=1)
 
-    def level_layers(self, level: int, channels: int, out_channels: int) -> list[nn.Module]:
-        """A ResBlock, and the transformers where the level has them."""
-        attention = level in self.config.attention_levels
-        transformers = self.transformers(out_channels) if attention else []
-        return [self.res_block(channels, out_channels), *transformers]
 
-    def res_block(self, channels: int, out_channels: int) -> ResBlock:
-        return ResBlock(
-            channels,
-            out_channels,
-            4 * self.config.model_channels,
-            self.config.norm_groups,
-            self.config.dropout,
-            self.operations,
-            **self.factory,
-        )
+def v_to_eps(sample: Tensor, v: Tensor, timestep: Tensor | float) -> Tensor:
+    """Convert a velocity to noise: eps = sqrt(1 - a_t) x_t + sqrt(a_t) v (arXiv 2202.00512).
 
-    def transformers(self, channels: int) -> list[nn.Module]:
-        """A spatial and a temporal transformer."""
-        spatial = SpatialTransformer(
-            channels,
-            self.config.context_dim,
-            self.config.head_channels,
-            self.config.norm_groups,
-            self.operations,
-            **self.factory,
-        )
-        return [spatial, self.temporal_transformer(channels, channels, use_linear=True)]
+    Args:
+        sample: noisy latents x_t, `[B, C, T, H, W]`.
+        v: predicted velocity, of the same shape.
+        timestep: t, scalar or `[B]`.
 
-    def temporal_transformer(
-        self, channels: int, inner_dim: int, use_linear: bool
-    ) -> TemporalTransformer:
-        return TemporalTransformer(
-            channels,
-            inner_dim,
-            self.config.head_channels,
-            self.config.norm_groups,
-            use_linear,
-            self.operations,
-            **self.factory,
-        )
-
-    def linear(self, channels: int, out_channels: int, bias: bool = True) -> nn.Module:
-        return self.operations.Linear(channels, out_channels, bias=bias, **self.factory)
-
-    def conv3x3(self, channels: int, out_channels: int) -> nn.Module:
-        return spatial_conv(channels, out_channels, self.operations, **self.factory)
+    Returns:
+        The noise, in the shape and dtype of `sample`.
+    """
+    steps = torch.as_tensor(timestep).long()
+    signal, sigma = alpha_sigma(steps, sample)
+    return (sigma * sample + signal * v).to(sample.dtype)

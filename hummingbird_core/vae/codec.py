@@ -19,8 +19,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from ..cpu import accelerate_for_cpu
 from ..cpu.vae_decoder import decode_images
-from ..cpu.winograd import use_fast_convolutions
 from ..errors import CheckpointError, InputError, NumericalError
 from ..weights.state_dict import validate_state_dict
 
@@ -90,7 +90,7 @@ def load_vae(
     validate_state_dict("VAE", diffusers_to_ldm(vae.state_dict()), weights)
     converted = ldm_to_diffusers(weights)
     vae.load_state_dict({key: value.to(dtype) for key, value in converted.items()}, assign=True)
-    use_fast_convolutions(vae)
+    accelerate_for_cpu(vae, linear_layers=False)
     return vae.eval()
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..cpu.winograd import use_fast_convolutions
+from ..cpu import accelerate_for_cpu
 from ..errors import CheckpointError
 from ..files import ASSETS
 from ..weights.state_dict import validate_state_dict
@@ -82,7 +82,7 @@ def build_pruned_decoder(config: PrunedDecoderConfig) -> AutoencoderKL:
         mid_block_add_attention=False,  # the one layer that grows with the square of the pixels
     )
     del vae.encoder, vae.quant_conv
-    use_fast_convolutions(vae)
+    accelerate_for_cpu(vae)
     return vae
 
 

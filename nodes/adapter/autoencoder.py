@@ -16,7 +16,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ...hummingbird_core.cpu.winograd import use_fast_convolutions
+from ...hummingbird_core.cpu import accelerate_for_cpu
 from ...hummingbird_core.errors import CheckpointError
 from ...hummingbird_core.vae import default_chunk_size, vae_config_from_state_dict
 
@@ -84,7 +84,7 @@ def build_vae(
     vae = comfy.sd.VAE(sd=weights, config={"params": _parameters(config)}, dtype=dtype)
     # ComfyUI has built the network and placed it; the subclass only adds the frame axis.
     vae.first_stage_model.__class__ = FrameWiseAutoencoder
-    use_fast_convolutions(vae.first_stage_model)
+    accelerate_for_cpu(vae.first_stage_model)
     _describe_as_video(vae, 2 ** (len(channels) - 1), channels[0])
     return vae
 

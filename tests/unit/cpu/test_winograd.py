@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from support.models import relative_l2, rnd, tiny_vae
 from torch import nn
 
+from hummingbird_core.cpu import accelerate_for_cpu, winograd
 from hummingbird_core.cpu import kernels as cpu_kernels
-from hummingbird_core.cpu import winograd
-from hummingbird_core.cpu.winograd import Before, can_fold, conv3x3, use_fast_convolutions
+from hummingbird_core.cpu.layers import WinogradConv2d, can_fold
+from hummingbird_core.cpu.winograd import Before, conv3x3
 
 ROUNDING = 1e-5
 
@@ -94,7 +95,7 @@ def norm_and_conv(channels: int, out_channels: int) -> nn.Sequential:
     )
     nn.init.normal_(layers[0].weight)
     nn.init.normal_(layers[0].bias)
-    use_fast_convolutions(layers)
+    accelerate_for_cpu(layers)
     return layers
 
 
@@ -114,7 +115,7 @@ def test_a_model_keeps_its_weights():
     weights = vae.state_dict()
     z = rnd("z", (1, 4, 16, 16))
     expected = vae.decode(z).sample
-    use_fast_convolutions(vae)
+    accelerate_for_cpu(vae)
     assert {key: value.data_ptr() for key, value in vae.state_dict().items()} == {
         key: value.data_ptr() for key, value in weights.items()
     }
@@ -129,7 +130,7 @@ def test_a_model_keeps_its_weights():
 @pytest.mark.parametrize("settings", [{"kernel_size": 1}, {"kernel_size": 3, "stride": 2}])
 def test_other_layers_of_its_class_stay_what_they_are(settings):
     torch.manual_seed(0)
-    ours = winograd.spatial_conv_class(nn.Conv2d)(96, 96, **settings)
+    ours = WinogradConv2d(96, 96, **settings)
     expected = nn.Conv2d(96, 96, **settings)
     expected.load_state_dict(ours.state_dict())
     x = rnd("x", (1, 96, 32, 32))

@@ -22,11 +22,12 @@ from hummingbird_core.unet.layers import (
 
 ROUNDING = 1e-5  # relative L2; other kernels add up in another order
 FRAMES = 3
+CONFIG = UNetConfig(model_channels=2, head_channels=8, context_dim=8, norm_groups=4)
 LAYERS = {
-    "res": lambda: ResBlock(16, 32, 8, 4, 0.0, nn),
-    "res of one width": lambda: ResBlock(16, 16, 8, 4, 0.0, nn),
-    "spatial": lambda: SpatialTransformer(16, 8, 8, 4, nn),
-    "temporal": lambda: TemporalTransformer(16, 16, 8, 4, True, nn),
+    "res": lambda: ResBlock(16, 32, CONFIG, nn),
+    "res of one width": lambda: ResBlock(16, 16, CONFIG, nn),
+    "spatial": lambda: SpatialTransformer(16, CONFIG, nn),
+    "temporal": lambda: TemporalTransformer(16, CONFIG, nn),
 }
 
 
