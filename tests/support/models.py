@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers.models import AutoencoderKL
+from support.paths import ROOT
 
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]  # what is tested on all
-ROOT = Path(__file__).resolve().parents[2]
 UNET_PREFIX = "model.diffusion_model."
 GOLDEN = ROOT / "tests" / "golden" / "data"
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.models import ROOT, relative_l2
+from support.models import relative_l2
+from support.paths import ROOT
 
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
 from hummingbird_core.hub.local import resolve_model

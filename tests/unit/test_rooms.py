@@ -13,7 +13,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-from support.models import ROOT
+from support.paths import ROOT
 
 CORE = ROOT / "hummingbird_core"
 MAX_ROOT_FILES = 12

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from support.models import ROOT, det_state_dict, manifest
+from support.models import det_state_dict, manifest
+from support.paths import ROOT
 
 from hummingbird_core.checkpoints import (
     checkpoint_info,

@@ -11,7 +11,8 @@ import time
 import pytest
 import torch
 from support.command_line import CLI, PROMPT, error_of, run
-from support.models import DEVICES, ROOT
+from support.models import DEVICES
+from support.paths import ROOT
 
 from hummingbird_core.cli import COMMANDS
 from hummingbird_core.errors import memory_advice

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.models import ROOT
+from support.paths import ROOT
 
 from hummingbird_core.engines.local import LocalEngine
 from hummingbird_core.engines.ray import RayEngine

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.hub_server import Hub, running_hub
-from support.models import ROOT
+from support.paths import ROOT
 
 from hummingbird_core.errors import InputError
 from hummingbird_core.hub.download import CATALOG, plan_download

@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from support.models import ROOT
+from support.paths import ROOT
 
 from hummingbird_core.vqa import Score, faults
 from tools.comfy_install import left_out_of_the_pack

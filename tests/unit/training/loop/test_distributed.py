@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.models import ROOT
+from support.paths import ROOT
 
 from hummingbird_core.training.loop.progress import read_losses
 
