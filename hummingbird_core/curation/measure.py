@@ -31,7 +31,7 @@ from .table import NUMBER_COLUMNS, TEXT_COLUMNS, VERDICT_COLUMNS
 
 Row = dict[str, Any]
 
-VERSION = 3  # of the measures; raised when one changes, so that old results are not mixed with new
+VERSION = 4  # of the measures; raised when one changes, so that old results are not mixed with new
 THUMBNAIL_HEIGHT = 72  # pixels
 # With another number of threads x264 writes other bytes, so that two machines would not make the
 # same shards.

@@ -12,11 +12,14 @@ import torch
 from .frames import LUMA, colour_histogram, thumbnail
 from .motion import BlockMotion, block_means, block_motion
 
-# A frame is frozen while it differs from the first of its run by less on average, and by less in
-# every place of the thumbnail (levels of 255). An encoder changes a still picture by more than that
-# of some slow motions to the next frame, but unlike theirs its changes do not add up.
+# A frame is frozen while it differs from the first frame of its run by less than this (levels of
+# 255): FROZEN_MEAN limits the mean over the luma, FROZEN_MAX each pixel of the thumbnail. An encoder
+# changes a still image by more than some slow motions change it from frame to frame, but unlike
+# theirs its changes do not accumulate. It refines small regions, above all their chroma, by up to 8
+# levels a few frames into a freeze: a smaller FROZEN_MAX splits the freeze there. From 12 on, a
+# small object that moves 0.1 pixels a frame counts as frozen for more than 0.4 s.
 FROZEN_MEAN = 0.75
-FROZEN_MAX = 5.0
+FROZEN_MAX = 9.0
 STILL = 0.3  # pixels of the thumbnail in half a second: less is no motion
 RECOLOURED = 8.0  # of 255: a block whose colour changes by more in half a second is not still
 JITTER = 0.15  # pixels of the thumbnail: what block matching cannot tell from rest
