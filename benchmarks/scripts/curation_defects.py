@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 from recording import write_results
-from support.planted_defects import KINDS, faulty, scene, write_clip
+from support.planted_defects import KINDS, scene, with_defect, write_clip
 
 from hummingbird_core.curation.measure import MeasureConfig
 from hummingbird_core.curation.pipeline import curate
@@ -49,7 +49,7 @@ def make_planted(folder: Path, count: int) -> dict[str, str]:
         kind = KINDS[place] if place < len(KINDS) else ""
         path = folder / f"{index:04d}.mp4"
         if not path.exists():
-            write_clip(path, faulty(kind, index) if kind else scene(index), kind=kind)
+            write_clip(path, with_defect(kind, index) if kind else scene(index), kind=kind)
         planted[path.name] = kind
     return planted
 

@@ -30,7 +30,9 @@ COLUMNS = ("overall", "motion", "motion_smoothness", "flicker", "blur", "blockin
 
 RANDOM = "random"  # value of --seed for fragments that differ in each run
 
-ScoreRow = dict[str, Any]  # "file", then either the scores and "faults", or "error"
+# "file", then either the scores and "faults", the names of the defects, or "error". The output key
+# "faults" is a file format that other programs read: it stays.
+ScoreRow = dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +81,7 @@ def _rows(args: argparse.Namespace) -> Iterator[ScoreRow]:
     """Yield a row for each file, with a progress bar on a terminal."""
     from tqdm import tqdm
 
-    from ..vqa import faults, score_file
+    from ..vqa import find_defects, score_file
     from ..vqa.dover.views import DEFAULT_SEED
 
     dover = _load_dover(args) if args.dover else None
@@ -90,7 +92,7 @@ def _rows(args: argparse.Namespace) -> Iterator[ScoreRow]:
         except InputError as error:
             yield {"file": str(path), "error": str(error)}
         else:
-            yield {"file": str(path), "faults": faults(score), **score.to_dict()}
+            yield {"file": str(path), "faults": find_defects(score), **score.to_dict()}
 
 
 def _load_dover(args: argparse.Namespace) -> Any:

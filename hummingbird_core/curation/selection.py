@@ -273,10 +273,11 @@ def _violations(
 def _drop_unmeasured(
     table: pyarrow.Table, settings: SelectionConfig, reasons: list[list[tuple[str, str]]]
 ) -> None:
-    """Only where nothing else is wrong: a black clip has no blur, but blur is not its fault.
+    """Reject clips that lack a column with a rule; skip clips already rejected.
 
-    The default rules are about faults, and as for `vqa.faults` what cannot be told of a clip, such
-    as blocks in a tiny picture, is none; unless nothing was measured of it.
+    A black clip measures as unblurred, for example. The default rules look for defects, and as in
+    `vqa.find_defects` an absent measure (the blockiness of a tiny picture) is no defect, unless
+    nothing at all was measured of the clip.
     """
     is_measured = np.array(table["hash"].is_valid())
     for column, rule in settings.rules.items():

@@ -3,11 +3,11 @@
 score_video(frames)                                  # weight-free measures only
 score_video(frames, dover=load_dover("DOVER.pth"))   # and technical, aesthetic, overall
 measure(frames, fps)                                 # the weight-free ones as a flat dict
-faults(score)                                        # what is wrong, by name
+find_defects(score)                                  # names of the defects
 """
 
 from ..hub.download import DOVER_LICENCE as WEIGHTS_LICENCE
-from .defects import Thresholds, faults
+from .defects import Thresholds, find_defects
 from .dover.model import DOVER, DOVERScore, load_dover
 from .measures import measure
 from .score import Score, score_file, score_video
@@ -18,7 +18,7 @@ __all__ = [
     "DOVERScore",
     "Score",
     "Thresholds",
-    "faults",
+    "find_defects",
     "load_dover",
     "measure",
     "score_file",

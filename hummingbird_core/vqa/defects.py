@@ -1,4 +1,4 @@
-"""From measures to names of faults, by thresholds that the user can move."""
+"""Defects of a video: measures compared with thresholds that the user can change."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .score import Score
 
 @dataclass(frozen=True)
 class Thresholds:
-    """From where on a measure is a fault. See `measure` for the measures.
+    """Limits beyond which a measure counts as a defect; `measure` describes the measures.
 
-    The defaults were set on synthetic videos: clean ones of many kinds stay below them, such with
-    one planted fault go beyond. Real footage may want others.
+    The defaults were set on synthetic videos: clean ones of many kinds stay within them, videos
+    with one planted defect exceed them. Real footage may need others.
     """
 
     nan_fraction: float = 0.0
@@ -27,7 +27,7 @@ class Thresholds:
     overexposed: float = 0.25
     """overexposed: more of the pixels than this clipped at white."""
     blur: float = 0.5
-    """blurred: more than this. H.264 that is starved of bits counts, too: it loses its detail."""
+    """blurred: more than this. H.264 at a very low bit rate counts too: it loses its detail."""
     blockiness: float = 0.2
     """blocky: more than this."""
     freeze_seconds: float = 0.4
@@ -42,11 +42,16 @@ class Thresholds:
     """cut: more than this."""
 
 
-def faults(score: Score | Mapping[str, float], thresholds: Thresholds | None = None) -> list[str]:
-    """Names of what is wrong with a video; [] if nothing is.
+def find_defects(
+    score: Score | Mapping[str, float], thresholds: Thresholds | None = None
+) -> list[str]:
+    """Return the names of a video's defects, [] if it has none.
 
-    Of: nan, black, flat, underexposed, overexposed, blurred, blocky, frozen, static, flicker,
-    jerky, cut. A measure that is absent is no fault.
+    The names are nan, black, flat, underexposed, overexposed, blurred, blocky, frozen, static,
+    flicker, jerky and cut. A measure that is absent counts as no defect.
+
+    The output key "faults" of `hummingbird score` and of the nodes, and the front end's texts
+    `fault_NAME`, are file formats and keep the older word.
     """
     limits = thresholds or Thresholds()
     known = score.to_dict() if isinstance(score, Score) else score

@@ -13,7 +13,7 @@ from comfy_api.input_impl import VideoFromComponents
 from torch import Tensor
 
 from ...hummingbird_core.errors import InputError
-from ...hummingbird_core.vqa import Score, faults
+from ...hummingbird_core.vqa import Score, find_defects
 from .files import NO_DOVER
 from .frames import check_vae, decode, videos_of
 from .page import say
@@ -36,7 +36,7 @@ class Take:
     @property
     def rank(self) -> tuple[int, float]:
         """Higher is better: first fewer faults, then the metric, if it could be measured."""
-        return -len(faults(self.score)), -math.inf if math.isnan(self.value) else self.value
+        return -len(find_defects(self.score)), -math.inf if math.isnan(self.value) else self.value
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Takes:
     def report(self) -> str:
         lines = [
             f"seed {take.seed}: {self.metric} {take.value:.4g}, "
-            f"faults: {', '.join(faults(take.score)) or 'none'}"
+            f"faults: {', '.join(find_defects(take.score)) or 'none'}"
             for take in self.takes
         ]
         return "\n".join(lines)
@@ -97,7 +97,7 @@ def best_of(
         if all(take.rank > earlier.rank for earlier in takes):
             best = images, latent
         takes.append(take)
-        if threshold > 0 and take.value >= threshold and not faults(score):
+        if threshold > 0 and take.value >= threshold and not find_defects(score):
             break
     takes.sort(key=lambda take: take.rank, reverse=True)
     say(f"best: seed {takes[0].seed}")

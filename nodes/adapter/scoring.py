@@ -14,7 +14,7 @@ from comfy_api.latest import ui
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ...hummingbird_core.vqa import Score, faults, load_dover, score_video
+from ...hummingbird_core.vqa import Score, find_defects, load_dover, score_video
 from .errors import naming
 from .files import NO_DOVER, dover_path
 
@@ -56,7 +56,8 @@ def number(score: Score, name: str) -> float:
 def shown_score(score: Score) -> dict[str, Any]:
     """What the front end draws; NaN has no place in JSON."""
     finite = {name: value for name, value in score.to_dict().items() if math.isfinite(value)}
-    return {"measures": finite, "faults": faults(score)}
+    # The front end reads the key "faults" and has a text `fault_NAME` for each defect.
+    return {"measures": finite, "faults": find_defects(score)}
 
 
 def describe_score(score: Score) -> str:

@@ -79,7 +79,7 @@ def _view(world: np.ndarray, offset: np.ndarray, height: int, width: int) -> np.
     return (1 - part_x) * view[:, :-1] + part_x * view[:, 1:]
 
 
-def faulty(kind: str, seed: int, frames: int = 48, height: int = 240, width: int = 320):
+def with_defect(kind: str, seed: int, frames: int = 48, height: int = 240, width: int = 320):
     """A clip with one fault, uint8 [T,H,W,3]; see KINDS."""
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     times = np.arange(frames)

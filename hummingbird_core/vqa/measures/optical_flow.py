@@ -13,7 +13,7 @@ from .frames import LUMA, colour_histogram, thumbnail
 from .motion import BlockMotion, block_means, block_motion
 
 # A frame is frozen while it differs from the first frame of its run by less than this (levels of
-# 255): FROZEN_MEAN limits the mean over the luma, FROZEN_MAX each pixel of the thumbnail. An encoder
+# 255): FROZEN_MEAN limits the mean over the luma, FROZEN_MAX each thumbnail pixel. An encoder
 # changes a still image by more than some slow motions change it from frame to frame, but unlike
 # theirs its changes do not accumulate. It refines small regions, above all their chroma, by up to 8
 # levels a few frames into a freeze: a smaller FROZEN_MAX splits the freeze there. From 12 on, a

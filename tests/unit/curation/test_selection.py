@@ -21,7 +21,7 @@ from hummingbird_core.curation.selection import (
 )
 from hummingbird_core.curation.table import build_table, read_manifest, write_manifest
 from hummingbird_core.errors import InputError
-from hummingbird_core.vqa import faults, measure
+from hummingbird_core.vqa import find_defects, measure
 
 NO_RULES = SelectionConfig(rules={})
 
@@ -120,7 +120,7 @@ def test_a_freeze_at_the_limit_is_the_same_to_scores_and_selection():
     for frames, bad in ((4, False), (5, True)):
         freeze = {"longest_freeze": frames / 10, "frozen_fraction": 0.5}
         rules = SelectionConfig({"longest_freeze": DEFAULT_RULES["longest_freeze"]})
-        assert faults(freeze) == (["frozen"] if bad else [])
+        assert find_defects(freeze) == (["frozen"] if bad else [])
         assert [bool(by) for by, _ in verdicts([row(1, **freeze)], rules)] == [bad]
 
 
@@ -161,7 +161,7 @@ def test_underexposed_clips_are_dropped_and_nights_with_lights_are_not():
         table = build_table([row(1, **measured)])
         rules = SelectionConfig({"contrast": DEFAULT_RULES["contrast"]})
         assert select(table, rules)["dropped_by"].to_pylist() == [dropped]
-        assert ("underexposed" in faults(measured)) == bool(dropped)
+        assert ("underexposed" in find_defects(measured)) == bool(dropped)
 
 
 def test_a_file_changes_the_defaults_and_lifts_them(tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.paths import ROOT
 
-from hummingbird_core.vqa import Score, faults
+from hummingbird_core.vqa import Score, find_defects
 from tools.comfy_install import left_out_of_the_pack
 from tools.pack_texts import HEADINGS, help_page, with_tables
 from tools.workflow_graphs import WORKFLOWS, numbered
@@ -112,7 +112,7 @@ def _fault_texts() -> set[str]:
     """The name of the text of every fault that there is."""
     bad = {field.name: 1.0 for field in fields(Score)} | {"motion_smoothness": 0.0}
     dark = dict.fromkeys(("brightness", "contrast"), 0.0)
-    return {f"fault_{name}" for name in (*faults(bad), *faults(dark))}
+    return {f"fault_{name}" for name in (*find_defects(bad), *find_defects(dark))}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

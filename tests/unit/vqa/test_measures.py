@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from support.planted_defects import faulty, render, scene, write_clip
+from support.planted_defects import render, scene, with_defect, write_clip
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.vqa import Score, faults, measure, score_file, score_video
+from hummingbird_core.vqa import Score, find_defects, measure, score_file, score_video
 from hummingbird_core.vqa.measures.frames import blockiness, blur, luma, thumbnail
 from hummingbird_core.vqa.measures.motion import block_motion
 
@@ -175,19 +175,19 @@ BAD = {
 @pytest.mark.parametrize("name", GOOD)
 def test_good_videos_have_no_fault(name):
     score = score_video(GOOD[name](), FPS)
-    assert faults(score) == [], score
+    assert find_defects(score) == [], score
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_planted_fault_is_found_and_no_other(name):
     score = score_video(BAD[name](), FPS)
-    assert faults(score) == [name.split()[0]], score
+    assert find_defects(score) == [name.split()[0]], score
 
 
 def test_a_still_picture_is_frozen_and_static():
     video = np.repeat(pan()[:1], FRAMES, axis=0)
     score = score_video(video, FPS)
-    assert faults(score) == ["frozen", "static"]
+    assert find_defects(score) == ["frozen", "static"]
     assert score.motion == 0
     assert score.longest_freeze == pytest.approx((FRAMES - 1) / FPS)
 
@@ -195,7 +195,7 @@ def test_a_still_picture_is_frozen_and_static():
 def test_a_still_picture_with_noise_is_static_but_not_frozen():
     noise = np.random.default_rng(0).normal(0, 3, (FRAMES, HEIGHT, WIDTH, 3))
     video = (pan()[:1] + noise).clip(0, 255).astype(np.uint8)
-    assert faults(score_video(video, FPS)) == ["static"]
+    assert find_defects(score_video(video, FPS)) == ["static"]
 
 
 def test_a_faint_fault_scores_less_than_a_strong_one():
@@ -232,9 +232,9 @@ def test_freeze_is_in_seconds():
 @pytest.mark.parametrize("crf", [10, 23, 30, 35])
 def test_a_freeze_is_found_however_it_was_encoded(tmp_path, crf):
     for seed in (52, 182, 292):  # at crf 10 the encoder's changes once hid these three
-        path = write_clip(tmp_path / f"{seed}.mp4", faulty("freeze", seed), crf=crf)
+        path = write_clip(tmp_path / f"{seed}.mp4", with_defect("freeze", seed), crf=crf)
         score = score_file(path)
-        assert faults(score) == ["frozen"], (seed, score)
+        assert find_defects(score) == ["frozen"], (seed, score)
 
 
 def test_slow_motion_is_no_freeze(tmp_path):
@@ -245,7 +245,7 @@ def test_slow_motion_is_no_freeze(tmp_path):
 
 def test_h264_that_is_starved_of_bits_has_lost_its_detail(tmp_path):
     score = score_file(write_clip(tmp_path / "starved.mp4", scene(1), crf=47))
-    assert faults(score) == ["blurred"], score
+    assert find_defects(score) == ["blurred"], score
 
 
 def test_two_cuts_are_two():
@@ -289,7 +289,7 @@ def test_a_single_frame_has_no_motion_measures():
     assert score.flicker is None
     assert "motion" not in score.to_dict()
     assert score.num_frames == 1
-    assert faults(score) == []
+    assert find_defects(score) == []
 
 
 def test_without_weights_learned_scores_are_absent():

@@ -6,7 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
-from support.planted_defects import faulty, scene
+from support.planted_defects import scene, with_defect
 
 from hummingbird_core.curation.stages.clipping import split_into_clips
 
@@ -32,7 +32,7 @@ def test_cuts_are_found_to_the_frame():
 
 @pytest.mark.parametrize("kind", ["blur", "flicker", "freeze", "jerk"])
 def test_other_faults_are_no_cuts(kind):
-    assert outline(faulty(kind, 5, **SMALL)) == [(0, 20, "start")]
+    assert outline(with_defect(kind, 5, **SMALL)) == [(0, 20, "start")]
 
 
 @pytest.mark.parametrize("seed", range(4))
