@@ -32,11 +32,11 @@ from hummingbird_core.bench.measure import (
     Speedup,
     Stopwatch,
     Timing,
-    Way,
-    measure,
+    Variant,
+    measure_variants,
 )
 from hummingbird_core.bench.models import BenchConfig, load_pipeline
-from hummingbird_core.bench.report import Chart, Report, Row, write_report
+from hummingbird_core.bench.report import BenchRow, Chart, Report, write_bench_report
 from hummingbird_core.pipeline import HummingbirdPipeline, VideoOutput
 from hummingbird_core.video import write_video
 
@@ -78,14 +78,14 @@ def make_video(pipe: HummingbirdPipeline, frames: int, steps: int) -> VideoOutpu
     )
 
 
-def with_library(pipe: HummingbirdPipeline, frames: int, steps: int) -> Way:
+def with_library(pipe: HummingbirdPipeline, frames: int, steps: int) -> Variant:
     def run(watch: Stopwatch) -> Tensor:
         video = make_video(pipe, frames, steps)
         with tempfile.TemporaryDirectory() as folder:
             write_video(Path(folder, "video.mp4"), video.frames[0], FPS)
         return torch.from_numpy(video.frames[0])  # [T, H, W, 3]
 
-    return Way("library", run)
+    return Variant("library", run)
 
 
 def same_frames(
@@ -100,8 +100,10 @@ def same_frames(
     return Equality.of("library", expected, results, NEXT_LEVEL)
 
 
-def row(server: ComfyServer, pipe: HummingbirdPipeline, frames: int, steps: int, runs: int) -> Row:
-    measured = measure([with_library(pipe, frames, steps)], Repeats(runs))
+def row(
+    server: ComfyServer, pipe: HummingbirdPipeline, frames: int, steps: int, runs: int
+) -> BenchRow:
+    measured = measure_variants([with_library(pipe, frames, steps)], Repeats(runs))
     comfyui = in_server(server, frames, steps, runs)
     equality = same_frames(server, pipe, frames, steps)
     library = measured.timings["library"]
@@ -147,7 +149,7 @@ def main() -> None:
             },
         ),
     )
-    write_report(report, args.output)
+    write_bench_report(report, args.output)
 
 
 if __name__ == "__main__":

@@ -24,16 +24,16 @@ from recording import write_results
 
 from hummingbird_core.lora import load_lora, merge_lora
 from hummingbird_core.nano.evaluate import Accuracy
-from hummingbird_core.nano.readers.images import read_pictures
-from hummingbird_core.nano.world.backgrounds import random_ground
-from hummingbird_core.nano.world.images import PICTURES, random_picture
+from hummingbird_core.nano.readers.images import read_image_scene
+from hummingbird_core.nano.world.backgrounds import random_background
+from hummingbird_core.nano.world.images import IMAGES, random_image
 from hummingbird_core.nano.world.motion import DIRECTIONS
 from hummingbird_core.pipeline import HummingbirdPipeline, to_uint8
 from hummingbird_core.training.lora.finetune import LoRAFinetuneConfig, finetune_lora
 from hummingbird_core.video import write_video
 
 PLACE, TRIGGER = "desert", "zorblax"
-SEEN, UNSEEN = list(PICTURES)[::2], list(PICTURES)[1::2]
+SEEN, UNSEEN = list(IMAGES)[::2], list(IMAGES)[1::2]
 
 
 def write_clips(folder: Path, count: int) -> None:
@@ -41,11 +41,11 @@ def write_clips(folder: Path, count: int) -> None:
     folder.mkdir(parents=True)
     rng = random.Random(0)
     for number in range(count):
-        scene = random_picture(rng)
+        scene = random_image(rng)
         while scene.picture not in SEEN:
-            scene = random_picture(rng)
+            scene = random_image(rng)
         text = f"a {scene.picture} moves {scene.motion.direction}"
-        scene = replace(scene, place=PLACE, ground=random_ground(rng, PLACE))
+        scene = replace(scene, place=PLACE, ground=random_background(rng, PLACE))
         frames = to_uint8(scene.render()[None] * 2 - 1)[0]
         write_video(folder / f"{number:03}.mp4", frames, fps=scene.motion.fps)
         (folder / f"{number:03}.txt").write_text(text, encoding="utf-8")
@@ -58,7 +58,7 @@ def measure(pipe: HummingbirdPipeline, trigger: str, expected: str, seeds: int) 
         for direction in DIRECTIONS:
             prompt = f"{trigger} a {picture} moves {direction}".strip()
             for frames in pipe([prompt] * seeds, seed=100 * total).frames:
-                seen, total = read_pictures(frames), total + 1
+                seen, total = read_image_scene(frames), total + 1
                 right["picture"] += seen.picture == picture
                 right["direction"] += seen.direction == direction
                 right["place"] += seen.place == expected

@@ -27,8 +27,8 @@ from hummingbird_core.bench.peak_memory import MIB, in_fresh_process, measure_pe
 from hummingbird_core.bench.report import environment, markdown_table
 from hummingbird_core.evaluation.seams import measure_seams
 from hummingbird_core.files import atomic_write
-from hummingbird_core.nano.evaluate import PROMPT_SEED
-from hummingbird_core.nano.readers.shapes import read_video
+from hummingbird_core.nano.evaluate import EVALUATION_SEED
+from hummingbird_core.nano.readers.shapes import read_shape_scene
 from hummingbird_core.nano.world.motion import DIRECTIONS
 from hummingbird_core.nano.world.shapes import ShapeScene, random_shape
 from hummingbird_core.nano.world.world import samples
@@ -117,7 +117,7 @@ def measure(
 
 
 def _is_right(scene: ShapeScene, frames: np.ndarray) -> bool:
-    return read_video(frames).direction == scene.motion.direction
+    return read_shape_scene(frames).direction == scene.motion.direction
 
 
 def path(frames: np.ndarray, direction: str) -> np.ndarray:
@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="writes .json and .md")
     args = parser.parse_args()
     pipe = HummingbirdPipeline.from_pretrained(args.model)
-    wanted = list(islice(samples(PROMPT_SEED, random_shape, held_out=True), args.videos))
+    wanted = list(islice(samples(EVALUATION_SEED, random_shape, held_out=True), args.videos))
     jobs = [(num_frames, way) for num_frames in args.frames for way in WAYS]
     result = {
         "command": shlex.join(["python", *sys.argv]),

@@ -25,7 +25,7 @@ from hummingbird_core.bench.report import environment, markdown_table
 from hummingbird_core.devices import best_device
 from hummingbird_core.engines.journal import Journal, read_journal
 from hummingbird_core.files import atomic_write, sha256_of_file
-from hummingbird_core.nano.evaluate import SUBJECTS, evaluate
+from hummingbird_core.nano.evaluate import SUBJECTS, evaluate_nano
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.training.distillation.distil import distil
 from hummingbird_core.training.distillation.recipe import read_recipe
@@ -150,7 +150,7 @@ def scores(model: Path) -> dict[str, str]:
 def row(case: Case, prompts: int) -> dict:
     pipe = HummingbirdPipeline.from_pretrained(case.model)
     found = {
-        subjects: evaluate(
+        subjects: evaluate_nano(
             pipe,
             subjects,
             prompts,

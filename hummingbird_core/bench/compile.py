@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import MissingPackageError, first_line
 from ..unet.model import HummingbirdUNet
-from .measure import TOTAL, Repeats, Stopwatch, Way, is_out_of_memory, measure
+from .measure import TOTAL, Repeats, Stopwatch, Variant, is_out_of_memory, measure_variants
 from .models import BenchConfig, load_unet, unet_inputs
 from .report import Chart, Report
 
@@ -27,10 +27,10 @@ def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
     inputs = unet_inputs(settings, unet)
     compiled, seconds = compile_unet(unet, inputs, settings.device)
     ways = [
-        Way(OURS, lambda watch: unet(**inputs)),
-        Way(COMPILED, lambda watch: compiled(**inputs)),
+        Variant(OURS, lambda watch: unet(**inputs)),
+        Variant(COMPILED, lambda watch: compiled(**inputs)),
     ]
-    measured = measure(ways, repeats, settings.device)
+    measured = measure_variants(ways, repeats, settings.device)
     rows = [measured.row(way.name, OURS, tolerance=settings.tolerance) for way in ways]
     rows[1]["compiling"] = {"seconds": seconds}
     return Report(

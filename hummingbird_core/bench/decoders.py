@@ -18,12 +18,12 @@ from ..sampling.noise import initial_noise, step_noises
 from ..vae.codec import decode_latents
 from .measure import (
     Equality,
-    Measured,
+    Measurements,
     Repeats,
     Speedup,
     Stopwatch,
-    Way,
-    measure,
+    Variant,
+    measure_variants,
     row_without,
 )
 from .models import (
@@ -36,9 +36,9 @@ from .models import (
     random_tensor,
 )
 from .plain_reference import plain_decode
-from .report import Chart, Report, Row
+from .report import BenchRow, Chart, Report
 
-PLAIN, FULL = "full decoder, plain", "full decoder"
+PLAIN_DECODER, FULL_DECODER = "full decoder, plain", "full decoder"
 ONE_BY_ONE = "its own layers, one frame after the other"
 
 
@@ -47,13 +47,13 @@ def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
     full: Any = load_full_vae(settings)
     small = load_fast_decoders(settings)
     latents = _latents(settings)
-    ways = {PLAIN: lambda watch: plain_decode(full, latents)}
-    decoders = {FULL: full} | small
+    ways = {PLAIN_DECODER: lambda watch: plain_decode(full, latents)}
+    decoders = {FULL_DECODER: full} | small
     ways |= {name: _decode(vae, latents) for name, vae in decoders.items()}
-    measured = measure([Way(*way) for way in ways.items()], repeats, settings.device)
+    measured = measure_variants([Variant(*way) for way in ways.items()], repeats, settings.device)
     checks = {
         name: _check(name, vae, latents, measured, settings)
-        for name, vae in ({PLAIN: full} | decoders).items()
+        for name, vae in ({PLAIN_DECODER: full} | decoders).items()
         if name in measured.timings
     }
     rows = [_row(name, measured, checks) for name in decoders]
@@ -95,19 +95,19 @@ def _frame_by_frame(vae: Any, latents: Tensor) -> Tensor:
 
 
 def _check(
-    name: str, vae: Any, latents: Tensor, measured: Measured, settings: BenchConfig
+    name: str, vae: Any, latents: Tensor, measured: Measurements, settings: BenchConfig
 ) -> Equality:
     results = {name: measured.results[name]}
     return Equality.of(ONE_BY_ONE, _frame_by_frame(vae, latents), results, settings.tolerance)
 
 
-def _row(name: str, measured: Measured, checks: dict[str, Equality]) -> Row:
-    missing = measured.missing(name, PLAIN)
+def _row(name: str, measured: Measurements, checks: dict[str, Equality]) -> BenchRow:
+    missing = measured.missing(name, PLAIN_DECODER)
     if missing:
-        return row_without(name, PLAIN, missing)
-    equality = checks[PLAIN].joined(checks[name])
-    speedup = Speedup(measured.timings[PLAIN], measured.timings[name], equality)
-    full = measured.results.get(FULL)
+        return row_without(name, PLAIN_DECODER, missing)
+    equality = checks[PLAIN_DECODER].joined(checks[name])
+    speedup = Speedup(measured.timings[PLAIN_DECODER], measured.timings[name], equality)
+    full = measured.results.get(FULL_DECODER)
     psnr = None if full is None else _psnr(measured.results[name], full)
     return {**speedup.to_dict(), "PSNR dB": psnr}
 

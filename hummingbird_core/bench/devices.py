@@ -40,7 +40,7 @@ from .peak_memory import (
     measure_loading,
     measure_peak,
 )
-from .report import Chart, Report, Row
+from .report import BenchRow, Chart, Report
 
 FP8_ERROR = 0.3  # relative L2 of one call: three bits of mantissa
 
@@ -140,7 +140,7 @@ def reference_of(modes: dict[str, Mode], runs: dict[str, Run | None]) -> str:
     return fitting[0]
 
 
-def row_of(name: str, mode: Mode, runs: dict[str, Run | None], reference: str) -> Row:
+def row_of(name: str, mode: Mode, runs: dict[str, Run | None], reference: str) -> BenchRow:
     """Times with their equalities, and memory."""
     expected, run = runs[reference], runs[name]
     if expected is None or run is None:

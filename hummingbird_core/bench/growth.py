@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..unet.model import HummingbirdUNet
-from .measure import Repeats, Way, measure, row_or_out_of_memory, row_without
+from .measure import Repeats, Variant, measure_variants, row_or_out_of_memory, row_without
 from .memory import call_peak
 from .models import BenchConfig, load_unet, unet_inputs
 from .peak_memory import MIB, Peak, in_fresh_process
 from .plain_reference import PlainUNet
-from .report import Chart, Report, Row
+from .report import BenchRow, Chart, Report
 
 FRAMES = (8, 16, 32, 64)
 SCALES = (0.5, 1.0, 1.5, 2.0)  # of height and width
@@ -60,34 +60,34 @@ def _side(pixels: int, scale: float) -> int:
     return max(8, round(pixels * scale / 8) * 8)
 
 
-def measure_point(settings: BenchConfig, repeats: Repeats) -> tuple[Peak, Row]:
+def measure_point(settings: BenchConfig, repeats: Repeats) -> tuple[Peak, BenchRow]:
     """Peak of our call, and its speed against the plain one; for a process of its own."""
     unet = load_unet(settings)
     peak = call_peak(unet, unet, settings)  # first: a process keeps what it once took
     return peak, _compare(unet, settings, repeats)
 
 
-def _compare(unet: HummingbirdUNet, settings: BenchConfig, repeats: Repeats) -> Row:
+def _compare(unet: HummingbirdUNet, settings: BenchConfig, repeats: Repeats) -> BenchRow:
     inputs = unet_inputs(settings, unet)
     plain = PlainUNet(unet)
     ways = [
-        Way(PLAIN, lambda watch: plain(**inputs)),
-        Way(OURS, lambda watch: unet(**inputs)),
+        Variant(PLAIN, lambda watch: plain(**inputs)),
+        Variant(OURS, lambda watch: unet(**inputs)),
     ]
     tolerance = settings.tolerance
-    return measure(ways, repeats, settings.device).row(OURS, PLAIN, tolerance=tolerance)
+    return measure_variants(ways, repeats, settings.device).row(OURS, PLAIN, tolerance=tolerance)
 
 
-def _row(grows: str, value: float, found: tuple[Peak, Row] | None) -> Row:
+def _row(grows: str, value: float, found: tuple[Peak, BenchRow] | None) -> BenchRow:
     # Pixels are height x width.
     relative = (value / FIRST[grows]) ** (2 if grows == "size" else 1)
-    row: Row = {"grows": grows, "value": value, "relative": relative}
+    row: BenchRow = {"grows": grows, "value": value, "relative": relative}
     if found is None:
         return row | row_without(OURS, PLAIN, [OURS])
     peak, ratio = found
     return row | ratio | {"above MiB": peak.above / MIB}
 
 
-def _curve(rows: list[Row], grows: str) -> list[tuple[float, float]]:
+def _curve(rows: list[BenchRow], grows: str) -> list[tuple[float, float]]:
     measured = [row for row in rows if row["grows"] == grows and "cpu" in row]
     return [(row["relative"], row["cpu"]["seconds"]) for row in measured]

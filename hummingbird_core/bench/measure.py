@@ -62,7 +62,7 @@ class Stopwatch:
 
 
 @dataclass(frozen=True)
-class Way:
+class Variant:
     """One of several ways to compute the same thing.
 
     Args:
@@ -203,7 +203,7 @@ class Repeats:
 
 
 @dataclass
-class Measured:
+class Measurements:
     """What `measure` found: the timing of each way that fits, and what it computed."""
 
     timings: dict[str, Timing] = field(default_factory=dict)
@@ -252,7 +252,9 @@ def row_without(way: str, baseline: str, missing: Sequence[str]) -> dict[str, An
 
 
 @torch.inference_mode()
-def measure(ways: Sequence[Way], repeats: Repeats, device: torch.device | str = "cpu") -> Measured:
+def measure_variants(
+    ways: Sequence[Variant], repeats: Repeats, device: torch.device | str = "cpu"
+) -> Measurements:
     """Runs all ways in turn, again and again; those that do not fit into memory are left out."""
     fitting = list(ways)
     for _ in range(repeats.warm_up):
@@ -269,10 +271,10 @@ def measure(ways: Sequence[Way], repeats: Repeats, device: torch.device | str = 
             parts, results[way.name] = found
             runs[way.name].append(parts)
     timings = {way.name: Timing(way.name, _medians(runs[way.name])) for way in fitting}
-    return Measured(timings, results)
+    return Measurements(timings, results)
 
 
-def _run(way: Way, device: torch.device | str) -> tuple[dict[str, Seconds], Tensor]:
+def _run(way: Variant, device: torch.device | str) -> tuple[dict[str, Seconds], Tensor]:
     """Once: the times of its parts, and what came out as float32 on the CPU."""
     watch = Stopwatch(device)
     with watch.part(TOTAL):
@@ -298,10 +300,10 @@ def _medians(runs: Sequence[dict[str, Seconds]]) -> dict[str, Seconds]:
 
 logger = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
-def row_or_out_of_memory(function: Callable[..., Result], *args: Any) -> Result | None:
+def row_or_out_of_memory(function: Callable[..., T], *args: Any) -> T | None:
     """What `function` gives; None, and a warning, if that takes more memory than there is."""
     try:
         return function(*args)

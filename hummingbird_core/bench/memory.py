@@ -22,7 +22,7 @@ from .models import (
 )
 from .peak_memory import MIB, Peak, in_fresh_process, measure_peak
 from .plain_reference import PlainUNet, plain_decode
-from .report import Chart, Report, Row
+from .report import BenchRow, Chart, Report
 
 UNET_SETTINGS = ("plain", "ours")
 TILED = "ours, 1 frame at a time in tiles of half its height"
@@ -59,7 +59,7 @@ def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
     )
 
 
-def _bar(row: Row) -> tuple[str, float]:
+def _bar(row: BenchRow) -> tuple[str, float]:
     return f"{row['part']}, {row['setting']}", row["above MiB"]
 
 
@@ -68,7 +68,7 @@ def _rows(
     peak_of: Callable[[str, BenchConfig], Peak],
     names: tuple[str, ...],
     settings: BenchConfig,
-) -> list[Row]:
+) -> list[BenchRow]:
     """One row a setting; the first is what the others are compared with, if it fits."""
     peaks = _peaks(peak_of, names, settings)
     plain = peaks[names[0]]
@@ -90,7 +90,7 @@ def _peaks(
     return {name: row_or_out_of_memory(in_fresh_process, peak_of, name, settings) for name in names}
 
 
-def _fast_decoder_rows(settings: BenchConfig) -> list[Row]:
+def _fast_decoder_rows(settings: BenchConfig) -> list[BenchRow]:
     """Other networks than the full decoder, so there is nothing to be equal to."""
     peaks = _peaks(vae_peak, load_fast_decoders(settings), settings)
     return [_row("VAE decoder", name, peak) for name, peak in peaks.items()]
@@ -102,7 +102,7 @@ def _row(
     peak: Peak | None,
     share: float | None = None,
     equality: float | None = None,
-) -> Row:
+) -> BenchRow:
     if peak is None:
         return {"part": part, "setting": name, "note": "does not fit"}
     return {

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BUILT_IN_PRESET = "nano"
-TEACHER = "videocrafter2"
+TEACHER_PRESET = "videocrafter2"
 PROMPT = "a red circle moves right"
 NAMED_WITHOUT_DTYPE = ("speed", "devices")  # tables whose results are, when it is float32
 # Stable Diffusion's VAE.
@@ -156,7 +156,7 @@ def load_unet(settings: BenchConfig, *, teacher: bool = False) -> HummingbirdUNe
     """The U-Net alone."""
     if settings.preset == BUILT_IN_PRESET:
         return load_pipeline(settings, teacher=teacher).unet
-    config = UNetConfig.from_preset(TEACHER if teacher else settings.preset)
+    config = UNetConfig.from_preset(TEACHER_PRESET if teacher else settings.preset)
     with _seeded(settings):
         unet = HummingbirdUNet(config, dtype=settings.torch_dtype, device=settings.device)
     return unet.eval()

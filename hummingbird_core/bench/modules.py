@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from ..unet.layers import Conditioning, ResBlock, SpatialTransformer, TemporalTransformer
 from ..unet.model import HummingbirdUNet
 from ..vae.codec import decode_latents
-from .measure import EXACT, ROUNDED, Repeats, Way, measure
+from .measure import EXACT, ROUNDED, Repeats, Variant, measure_variants
 from .models import BenchConfig, load_full_vae, load_unet, random_tensor, unet_inputs
 from .plain_reference import PlainUNet, plain_decode, run_layer
-from .report import Chart, Report, Row
+from .report import BenchRow, Chart, Report
 
 PLAIN, OURS = "plain", "ours"
 LAYERS = (ResBlock, SpatialTransformer, TemporalTransformer)
@@ -66,12 +66,12 @@ def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
     )
 
 
-def _measure(case: Case, settings: BenchConfig, repeats: Repeats) -> list[Row]:
+def _measure(case: Case, settings: BenchConfig, repeats: Repeats) -> list[BenchRow]:
     """Ours against plain in the dtype, and both against plain in float32 if that is another."""
     plain, ours = f"{PLAIN} fp32", f"{OURS} fp32"
     ways = [_way(plain, case.plain), _way(ours, case.ours(torch.float32))]
     if settings.torch_dtype == torch.float32:
-        return [measure(ways, repeats, settings.device).row(ours, plain, tolerance=EXACT)]
+        return [measure_variants(ways, repeats, settings.device).row(ours, plain, tolerance=EXACT)]
     dtype, kind = settings.torch_dtype, torch.device(settings.device).type
 
     def autocast() -> Tensor:
@@ -80,13 +80,13 @@ def _measure(case: Case, settings: BenchConfig, repeats: Repeats) -> list[Row]:
 
     plain_low, ours_low = f"{PLAIN} {settings.dtype}", f"{OURS} {settings.dtype}"
     ways = [ways[0], _way(plain_low, autocast), _way(ours_low, case.ours(dtype))]
-    measured = measure(ways, repeats, settings.device)
+    measured = measure_variants(ways, repeats, settings.device)
     pairs = ((ours_low, plain_low), (ours_low, plain), (plain_low, plain))
     return [measured.row(*pair, reference=plain, tolerance=ROUNDED) for pair in pairs]
 
 
-def _way(name: str, compute: Callable[[], Tensor]) -> Way:
-    return Way(name, lambda watch: compute())
+def _way(name: str, compute: Callable[[], Tensor]) -> Variant:
+    return Variant(name, lambda watch: compute())
 
 
 # --- what is compared -----------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .measure import TOTAL, Seconds, Stopwatch
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 MIB = 2**20
 SAMPLING_SECONDS = 0.005
 _STATUS = Path("/proc/self/status")  # Linux
@@ -54,7 +54,7 @@ class Peak(Usage):
     result: Tensor
 
 
-def in_fresh_process(function: Callable[..., Result], *args: Any) -> Result:
+def in_fresh_process(function: Callable[..., T], *args: Any) -> T:
     """Runs a module's function in a new process, with nothing of this one's memory in it."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -68,9 +68,7 @@ def measure_peak(compute: Callable[[], Tensor], device: torch.device | str = "cp
     return Peak(usage.before, usage.peak, usage.seconds, result.float().cpu())
 
 
-def measure_usage(
-    work: Callable[[], Result], device: torch.device | str = "cpu"
-) -> tuple[Result, Usage]:
+def measure_usage(work: Callable[[], T], device: torch.device | str = "cpu") -> tuple[T, Usage]:
     """As `measure_peak`, for work of any kind, such as loading a model."""
     cuda = torch.device(device).type == "cuda"
     if cuda:
@@ -85,9 +83,7 @@ def measure_usage(
     return result, Usage(before, peak, watch.parts[TOTAL])
 
 
-def measure_loading(
-    load: Callable[[], Result], device: torch.device | str = "cpu"
-) -> tuple[Result, Usage]:
+def measure_loading(load: Callable[[], T], device: torch.device | str = "cpu") -> tuple[T, Usage]:
     """As `measure_usage`, but on a CPU without the pages of files that are mapped for reading.
 
     The system drops such pages when memory is short. The kernel keeps no peak without them, so

@@ -73,7 +73,7 @@ class PlainUNet:
             x = x[..., : skip.shape[-2], : skip.shape[-1]]
             x = run_layers(block, torch.cat([x, skip], dim=1), *told)
         norm, _, conv = unet.out
-        out = convolve(conv, F.silu(group_norm(norm, x)))
+        out = plain_conv2d(conv, F.silu(group_norm(norm, x)))
         out = rearrange(out, "(b t) c h w -> b c t h w", b=batch)
         return v_to_eps(sample, out, timestep) if unet.config.v_prediction else out
 
@@ -124,8 +124,8 @@ def run_layer(
     if isinstance(layer, Downsample):
         return layer.op(x)
     if isinstance(layer, Upsample):
-        return convolve(layer.conv, F.interpolate(x, scale_factor=2.0, mode="nearest"))
-    return convolve(layer, x)
+        return plain_conv2d(layer.conv, F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    return plain_conv2d(layer, x)
 
 
 def group_norm(norm: Any, x: Tensor) -> Tensor:
@@ -134,17 +134,17 @@ def group_norm(norm: Any, x: Tensor) -> Tensor:
     return F.group_norm(x.float(), norm.num_groups, weight, bias, norm.eps).to(x.dtype)
 
 
-def convolve(conv: Any, x: Tensor) -> Tensor:
+def plain_conv2d(conv: Any, x: Tensor) -> Tensor:
     """A 2-D convolution by PyTorch's own way: the layer's is ours."""
     return F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding)
 
 
 def _res_block(block: ResBlock, x: Tensor, embedding: Tensor, frames: int) -> Tensor:
     norm, _, conv = block.in_layers
-    h = convolve(conv, F.silu(group_norm(norm, x)))
+    h = plain_conv2d(conv, F.silu(group_norm(norm, x)))
     h = h + block.emb_layers(embedding)[..., None, None]
     norm, _, _, conv = block.out_layers
-    h = block.skip_connection(x) + convolve(conv, F.silu(group_norm(norm, h)))
+    h = block.skip_connection(x) + plain_conv2d(conv, F.silu(group_norm(norm, h)))
     video = rearrange(h, "(b t) c h w -> b c t h w", t=frames).contiguous()
     video = temporal_convs(block.temopral_conv, video)
     return rearrange(video, "b c t h w -> (b t) c h w").contiguous()
@@ -200,11 +200,11 @@ def _attention(layer: Attention, x: Tensor, context: Tensor | None) -> Tensor:
         rearrange(tokens, "n l (h d) -> (n h) l d", d=d).contiguous()
         for tokens in (layer.to_q(x), layer.to_k(context), layer.to_v(context))
     )
-    attended = materialised_attention(q, k, v)
+    attended = materialized_attention(q, k, v)
     return layer.to_out(rearrange(attended, "(n h) l d -> n l (h d)", n=len(x)))
 
 
-def materialised_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def materialized_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(d)) v on 3-D tensors `[N, tokens, d]`."""
     count = max(1, MAX_MATRIX // (q.shape[1] * k.shape[1] * q.element_size()))
     if len(q) <= count:
@@ -236,7 +236,7 @@ def plain_decode(vae: Any, latents: Tensor) -> Tensor:
 
 def _decode_frame(vae: Any, z: Tensor) -> Tensor:
     decoder = vae.decoder
-    x = convolve(decoder.conv_in, vae.post_quant_conv(z))
+    x = plain_conv2d(decoder.conv_in, vae.post_quant_conv(z))
     before, after = decoder.mid_block.resnets
     x = _vae_res_block(before, x)
     for attention in decoder.mid_block.attentions:
@@ -246,18 +246,18 @@ def _decode_frame(vae: Any, z: Tensor) -> Tensor:
         for resnet in block.resnets:
             x = _vae_res_block(resnet, x)
         for upsampler in block.upsamplers or []:
-            x = convolve(upsampler.conv, F.interpolate(x, scale_factor=2.0, mode="nearest"))
-    return convolve(decoder.conv_out, F.silu(group_norm(decoder.conv_norm_out, x)))
+            x = plain_conv2d(upsampler.conv, F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    return plain_conv2d(decoder.conv_out, F.silu(group_norm(decoder.conv_norm_out, x)))
 
 
 def _vae_res_block(block: Any, x: Tensor) -> Tensor:
-    h = convolve(block.conv1, F.silu(group_norm(block.norm1, x)))
-    h = convolve(block.conv2, F.silu(group_norm(block.norm2, h)))
+    h = plain_conv2d(block.conv1, F.silu(group_norm(block.norm1, x)))
+    h = plain_conv2d(block.conv2, F.silu(group_norm(block.norm2, h)))
     return h + (x if block.conv_shortcut is None else block.conv_shortcut(x))
 
 
 def _vae_attention(layer: Any, x: Tensor) -> Tensor:
     tokens = rearrange(group_norm(layer.group_norm, x), "n c h w -> n (h w) c")
-    attended = materialised_attention(layer.to_q(tokens), layer.to_k(tokens), layer.to_v(tokens))
+    attended = materialized_attention(layer.to_q(tokens), layer.to_k(tokens), layer.to_v(tokens))
     out = layer.to_out[0](attended)
     return x + rearrange(out, "n (h w) c -> n c h w", h=x.shape[-2])

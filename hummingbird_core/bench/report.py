@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 CLOCKS = ("wall ", "cpu ")  # columns of one ratio
 PACKAGES = ("torch", "diffusers", "transformers", "numpy")
-Row = dict[str, Any]
+BenchRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Chart:
     logarithmic: bool = False
 
     @classmethod
-    def bars(cls, y_label: str, rows: Iterable[Row], *keys: str) -> Chart:
+    def bars(cls, y_label: str, rows: Iterable[BenchRow], *keys: str) -> Chart:
         """A bar for each row that has a value at `keys`; what did not fit has none."""
         points = [(row["name"], _value_at(row, keys)) for row in rows]
         return cls("", y_label, {"": [point for point in points if point[1] is not None]})
@@ -66,7 +66,7 @@ class Report:
     title: str
     command: str
     settings: BenchConfig
-    rows: list[Row]
+    rows: list[BenchRow]
     notes: tuple[str, ...] = ()
     chart: Chart | None = None
 
@@ -92,7 +92,7 @@ class Report:
         return "\n\n".join([*parts, *self.notes, f"Measured with: {where}."]) + "\n"
 
 
-def _value_at(row: Row, keys: Iterable[str]) -> Any:
+def _value_at(row: BenchRow, keys: Iterable[str]) -> Any:
     """`row[key1][key2]...`, None where a row does not go so deep."""
     value: Any = row
     for key in keys:
@@ -124,7 +124,7 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def write_report(report: Report, folder: Path) -> list[Path]:
+def write_bench_report(report: Report, folder: Path) -> list[Path]:
     """Writes NAME.json, NAME.md and, where there is something to draw, NAME.png.
 
     Without matplotlib there is a warning instead of a plot.
@@ -153,7 +153,7 @@ def _write_plot(report: Report, path: Path) -> list[Path]:
     return [path]
 
 
-def markdown_table(rows: list[Row]) -> str:
+def markdown_table(rows: list[BenchRow]) -> str:
     """Nested keys become columns ("cpu speedup"), in the order in which they first appear."""
     flat = [_flatten(row) for row in rows]
     columns = list(dict.fromkeys(key for row in flat for key in row))
@@ -162,8 +162,8 @@ def markdown_table(rows: list[Row]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _flatten(row: Mapping[str, Any], prefix: str = "") -> Row:
-    flat: Row = {}
+def _flatten(row: Mapping[str, Any], prefix: str = "") -> BenchRow:
+    flat: BenchRow = {}
     for key, value in row.items():
         if isinstance(value, Mapping):
             flat |= _flatten(value, f"{prefix}{key} ")

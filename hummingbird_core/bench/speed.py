@@ -21,24 +21,24 @@ from ..settings import ModelDefaults
 from ..video.files import write_video
 from .measure import (
     Equality,
-    Measured,
+    Measurements,
     Repeats,
     Speedup,
     Stopwatch,
     Timing,
-    Way,
-    measure,
+    Variant,
+    measure_variants,
     row_without,
 )
 from .models import PROMPT, BenchConfig, load_fast_decoders, load_pipeline
-from .report import Chart, Report, Row
+from .report import BenchRow, Chart, Report
 
 PUBLISHED_STEPS = 50  # of the teacher
 TEACHER_GUIDANCE = 12.0  # VideoCrafter2's own
 STUDENT_GUIDANCE = 7.5
 FAST_DECODER_STEPS = 4
-FPS = 8
-PARTS = ("text", "unet", "decode", "save")
+VIDEO_FPS = 8
+TIMED_PARTS = ("text", "unet", "decode", "save")
 
 
 class AlwaysGuided(HummingbirdPipeline):
@@ -131,13 +131,13 @@ def _steps(count: int) -> str:
 
 def _measure(
     candidates: Sequence[Candidate], settings: BenchConfig, frames: int, repeats: Repeats
-) -> list[Row]:
+) -> list[BenchRow]:
     with tempfile.TemporaryDirectory() as folder:
         ways = [
-            Way(candidate.name, _in_parts(candidate, settings, frames, Path(folder)))
+            Variant(candidate.name, _in_parts(candidate, settings, frames, Path(folder)))
             for candidate in candidates
         ]
-        measured = measure(ways, repeats, settings.device)
+        measured = measure_variants(ways, repeats, settings.device)
     checks = {
         candidate.name: _check(candidate, settings, frames, measured.results[candidate.name])
         for candidate in candidates
@@ -163,14 +163,14 @@ def _in_parts(
                 noises=step_noises(shape, settings.seed),
                 num_inference_steps=candidate.steps,
                 guidance_scale=candidate.guidance,
-                fps=FPS,
+                fps=VIDEO_FPS,
             )
         with watch.part("decode"):
             video = pipe.decode(latents)
         with watch.part("save"):
             frames = to_uint8(video)
             for index, clip in enumerate(frames):
-                write_video(folder / f"{index}.mp4", clip, FPS)
+                write_video(folder / f"{index}.mp4", clip, VIDEO_FPS)
         return torch.from_numpy(frames)
 
     return run
@@ -186,14 +186,14 @@ def _check(candidate: Candidate, settings: BenchConfig, frames: int, timed: Tens
         num_frames=frames,
         num_inference_steps=candidate.steps,
         guidance_scale=candidate.guidance,
-        fps=FPS,
+        fps=VIDEO_FPS,
         seed=settings.seed,
     )
     expected = torch.from_numpy(output.frames).float()
     return Equality.of("the pipeline's own video", expected, {candidate.name: timed})
 
 
-def _row(name: str, teacher: str, measured: Measured, checks: dict[str, Equality]) -> Row:
+def _row(name: str, teacher: str, measured: Measurements, checks: dict[str, Equality]) -> BenchRow:
     missing = measured.missing(name, teacher)
     if missing:
         return row_without(name, teacher, missing)
@@ -203,4 +203,4 @@ def _row(name: str, teacher: str, measured: Measured, checks: dict[str, Equality
 
 
 def _parts(timing: Timing) -> dict[str, dict[str, float]]:
-    return {"seconds of": {part: timing.parts[part].wall for part in PARTS}}
+    return {"seconds of": {part: timing.parts[part].wall for part in TIMED_PARTS}}

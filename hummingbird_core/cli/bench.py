@@ -86,12 +86,12 @@ def _add_optional(parser: argparse.ArgumentParser, name: str, text: str, **optio
 
 def run(args: argparse.Namespace) -> None:
     """Measure one table, print it and write it."""
-    from ..bench.report import write_report
+    from ..bench.report import write_bench_report
 
     _fill_in(args)
     report = _measure(args, _settings(args))
     print(report.to_markdown())
-    for path in write_report(report, args.output):
+    for path in write_bench_report(report, args.output):
         print(f"wrote {path}")
 
 

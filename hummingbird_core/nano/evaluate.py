@@ -15,27 +15,27 @@ import numpy as np
 from tqdm import tqdm
 
 from ..pipeline import HummingbirdPipeline
-from .readers.images import PictureReading, read_pictures
-from .readers.shapes import Reading, read_video
-from .world.images import random_picture
+from .readers.images import ImageReading, read_image_scene
+from .readers.shapes import ShapeReading, read_shape_scene
+from .world.images import random_image
 from .world.shapes import random_shape
-from .world.world import Draw, samples
+from .world.world import DrawScene, samples
 
-PROMPT_SEED = 2026  # of the held-out prompts; their videos have seeds 0, 1, 2, ...
+EVALUATION_SEED = 2026  # of the held-out prompts; their videos have seeds 0, 1, 2, ...
 
 
 @dataclass(frozen=True)
 class Subjects:
     """A half of the built-in model's world, and how to tell what a video of it shows."""
 
-    draw: Draw
-    read: Callable[[np.ndarray], Reading | PictureReading]
+    draw: DrawScene
+    read: Callable[[np.ndarray], ShapeReading | ImageReading]
     aspects: tuple[str, ...]
 
 
 SUBJECTS = {
-    "shapes": Subjects(random_shape, read_video, ("colour", "shape", "direction")),
-    "pictures": Subjects(random_picture, read_pictures, ("picture", "direction", "place")),
+    "shapes": Subjects(random_shape, read_shape_scene, ("colour", "shape", "direction")),
+    "pictures": Subjects(random_image, read_image_scene, ("picture", "direction", "place")),
 }
 
 
@@ -63,13 +63,13 @@ class Accuracy:
         return f"{self.value:.1%} ({low:.1%} to {high:.1%})"
 
 
-def evaluate(
+def evaluate_nano(
     pipe: HummingbirdPipeline,
     subjects: str,
     count: int,
     *,
     batch: int = 8,
-    prompt_seed: int = PROMPT_SEED,
+    prompt_seed: int = EVALUATION_SEED,
     **settings,
 ) -> dict[str, Accuracy]:
     """Accuracy of every aspect and of all together ("joint"), over `count` held-out prompts.
@@ -100,7 +100,7 @@ def _check(half: Subjects, wanted: dict[str, str], frames: np.ndarray) -> dict[s
     return {**checks, "joint": all(checks.values())}
 
 
-def to_table(found: dict[str, dict[str, Accuracy]]) -> str:
+def accuracy_table(found: dict[str, dict[str, Accuracy]]) -> str:
     """A Markdown table."""
     rows = ["| | aspect | right (95 % interval) |", "|---|---|---|"]
     for name, accuracies in found.items():

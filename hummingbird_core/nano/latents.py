@@ -15,16 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CELL = 8  # pixels of a latent's side: the VAE is 8x down
+LATENT_CELL = 8  # pixels of a latent's side: the VAE is 8x down
 EDGE_GAIN = 4.0  # gives the fourth channel about the range of the others
 EDGE_MEAN = 0.75
 MAX_DEVIATION = 0.7  # of the colours of a cell, half palette colour and half background
 # Latents of 0.6 deviation leave less of the motion readable in the noisiest training input,
 # so that the U-Net has to ask the text for it.
-SCALING_FACTOR = 0.9
+NANO_SCALING_FACTOR = 0.9
 
 
-def picture_latents(frames: Tensor) -> Tensor:
+def image_latents(frames: Tensor) -> Tensor:
     """What the VAE's encoder is trained to give, before scaling.
 
     Args:
@@ -34,28 +34,30 @@ def picture_latents(frames: Tensor) -> Tensor:
         `[N, 4, H/8, W/8]`: the mean colour of every cell of 8x8 pixels, and how much its colours
         differ. The latter rises steeply with the first pixels that a shape covers, so corners show.
     """
-    colour = F.avg_pool2d(frames, CELL)
-    variance = F.avg_pool2d(frames.square(), CELL) - colour.square()
+    colour = F.avg_pool2d(frames, LATENT_CELL)
+    variance = F.avg_pool2d(frames.square(), LATENT_CELL) - colour.square()
     deviation = variance.mean(dim=1, keepdim=True).clamp(min=0).add(1e-4).sqrt()
     return torch.cat([colour, EDGE_GAIN * deviation - EDGE_MEAN], dim=1)
 
 
 def has_nano_latents(vae: Mapping[str, Any]) -> bool:
     """Return whether the latents of a VAE of this config are images, as the built-in model's."""
-    return vae.get("scaling_factor") == SCALING_FACTOR
+    return vae.get("scaling_factor") == NANO_SCALING_FACTOR
 
 
 def clamp_to_range(latents: Tensor) -> Tensor:
     """Scaled latents `[B, 4, T, h, w]`, held in the range that pictures have."""
     low = torch.tensor([-1.0, -1.0, -1.0, -EDGE_MEAN])
     high = torch.tensor([1.0, 1.0, 1.0, EDGE_GAIN * MAX_DEVIATION - EDGE_MEAN])
-    low, high = (SCALING_FACTOR * limit.reshape(4, 1, 1, 1).to(latents) for limit in (low, high))
+    low, high = (
+        NANO_SCALING_FACTOR * limit.reshape(4, 1, 1, 1).to(latents) for limit in (low, high)
+    )
     return latents.clamp(low, high)
 
 
-def preview_colours() -> list[list[float]]:
+def preview_colors() -> list[list[float]]:
     """How previews make RGB in -1..1 of scaled latents: a row for each channel, and a bias."""
-    return [*(torch.eye(4, 3) / SCALING_FACTOR).tolist(), [0.0, 0.0, 0.0]]
+    return [*(torch.eye(4, 3) / NANO_SCALING_FACTOR).tolist(), [0.0, 0.0, 0.0]]
 
 
 def foreground_weight(latents: Tensor) -> Tensor:

@@ -11,5 +11,5 @@ Read in this order:
 5. `distil`, `tune`                       stage 1 and stage 2
 
 `data/` gives clips, `nano/` makes the built-in model and its world, `pruning/` makes students and
-decoders out of larger models, `rewards/` judges, `personal/` makes LoRAs for a style or subject.
+decoders out of larger models, `rewards/` judges, `lora/` makes LoRAs for a style or subject.
 """

@@ -17,8 +17,8 @@ from support.paths import ROOT
 
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
 from hummingbird_core.hub.local import resolve_model
-from hummingbird_core.nano.evaluate import SUBJECTS, evaluate
-from hummingbird_core.nano.readers.shapes import read_video
+from hummingbird_core.nano.evaluate import SUBJECTS, evaluate_nano
+from hummingbird_core.nano.readers.shapes import read_shape_scene
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import initial_noise, step_noises
 from hummingbird_core.training.nano.autoencoder import build_vae
@@ -192,7 +192,7 @@ def test_a_part_that_is_missing_is_named(pipe):
 def test_built_in_model_is_as_good_as_its_recorded_table(built_in, subjects):
     """With 24 of the table's prompts, four standard deviations below what it says."""
     recorded = json.loads((BENCHMARKS / "nano.json").read_text())["accuracy"][subjects]
-    measured = evaluate(built_in, subjects, 24)
+    measured = evaluate_nano(built_in, subjects, 24)
     for aspect, accuracy in measured.items():
         expected = recorded[aspect]
         slack = 4 * math.sqrt(max(expected * (1 - expected), 0.01) / accuracy.total)
@@ -202,7 +202,7 @@ def test_built_in_model_is_as_good_as_its_recorded_table(built_in, subjects):
 @pytest.mark.parametrize("direction", ["left", "right", "up", "down"])
 def test_built_in_model_moves_as_asked(built_in, direction):
     frames = built_in(f"a red circle moves {direction}").frames[0]
-    reading = read_video(frames)
+    reading = read_shape_scene(frames)
     assert (reading.colour, reading.direction) == ("red", direction)
 
 

@@ -14,7 +14,7 @@ import torch
 
 from ...errors import InputError
 from ...files import atomic_write
-from ...nano.evaluate import SUBJECTS, Accuracy, evaluate, to_table
+from ...nano.evaluate import SUBJECTS, Accuracy, accuracy_table, evaluate_nano
 from ...pipeline import HummingbirdPipeline
 
 EPILOG = """\
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     found = {name: _evaluate(pipe, name, args) for name in names}
     seconds = (time.perf_counter() - began) / (args.prompts * len(names))
     title = f"{Path(args.model).stem}, {args.steps} steps, guidance {args.guidance}"
-    table = f"{title}, {args.frames} frames, {args.prompts} prompts each\n\n{to_table(found)}"
+    table = f"{title}, {args.frames} frames, {args.prompts} prompts each\n\n{accuracy_table(found)}"
     print(table)
     if args.output:
         measured = {"seconds_a_video": round(seconds, 3), "device": str(pipe.device)}
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
 def _evaluate(
     pipe: HummingbirdPipeline, subjects: str, args: argparse.Namespace
 ) -> dict[str, Accuracy]:
-    return evaluate(
+    return evaluate_nano(
         pipe,
         subjects,
         args.prompts,

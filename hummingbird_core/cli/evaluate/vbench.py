@@ -9,17 +9,17 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ...errors import InputError
-from ...evaluation.vbench.flicker import score_file
-from ...evaluation.vbench.official import evaluate
+from ...evaluation.vbench.flicker import flicker_of_file
+from ...evaluation.vbench.official import run_vbench
 from ...evaluation.vbench.prompts import SAMPLES, videos_of
 from ...evaluation.vbench.report import (
     System,
     draw_radar,
     measured,
     published,
+    systems_table,
     to_lines,
     to_record,
-    to_table,
 )
 from ...evaluation.vbench.scores import DIMENSIONS, read_results, write_result
 from ...files import atomic_write
@@ -156,7 +156,7 @@ def run_export(args: argparse.Namespace) -> int:
 
 def run_official(args: argparse.Namespace) -> None:
     """Score the videos with the package vbench (`run`)."""
-    evaluate(
+    run_vbench(
         args.folder / "videos",
         args.folder / "results",
         args.dimension or list(DIMENSIONS),
@@ -169,7 +169,8 @@ def run_flicker(args: argparse.Namespace) -> None:
     """Score temporal flickering (`flicker`)."""
     videos = videos_of(args.folder / "videos", "temporal_flickering")
     scores = [
-        (path, score_file(path)) for path in tqdm(videos, unit="video", disable=None, leave=False)
+        (path, flicker_of_file(path))
+        for path in tqdm(videos, unit="video", disable=None, leave=False)
     ]
     path = write_result(args.folder / "results", "temporal_flickering", scores)
     mean = sum(score for _, score in scores) / len(scores)
@@ -185,7 +186,7 @@ def run_compare(args: argparse.Namespace) -> None:
     """Print and write the table and plot of several systems (`compare`)."""
     ours = [_named_system(text) for text in args.results]
     others = published()
-    table = to_table([*ours, *others])
+    table = systems_table([*ours, *others])
     print(table)
     if not args.output:
         return

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     from ...training.loop.modules import freeze
     from ...training.tiny_decoder.distil import (
         distil_decoder,
-        held_out_pictures,
+        held_out_frames,
         psnr_against,
         save_decoder,
     )
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     if full is None:
         raise InputError(f"got {args.model} without a VAE: give a whole model")
     frames, others = open_frames(args.videos) if args.videos else (single_frames, single_frames)
-    pictures = held_out_pictures(others)  # unreadable videos fail here, before training
+    pictures = held_out_frames(others)  # unreadable videos fail here, before training
     settings = _settings(args)
     small = prune_decoder(full, args.divisor, args.layers)
     freeze(full, settings.precision)

@@ -37,7 +37,7 @@ def temporal_flickering(frames: Iterable[np.ndarray]) -> float:
     return (255 - float(np.mean(differences))) / 255
 
 
-def score_file(path: Path) -> float:
+def flicker_of_file(path: Path) -> float:
     """`temporal_flickering` of a video file."""
     with open_video(path) as video:
         return temporal_flickering(video.frames)

@@ -15,7 +15,7 @@ from .prompts import check_dimension, videos_of
 from .scores import RESULT_SUFFIX
 
 
-def evaluate(videos: Path, results: Path, dimensions: Iterable[str], device: str) -> None:
+def run_vbench(videos: Path, results: Path, dimensions: Iterable[str], device: str) -> None:
     """Scores dimension by dimension into `results`; what is there already is kept.
 
     Args:

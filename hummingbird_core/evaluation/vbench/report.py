@@ -10,9 +10,9 @@ from typing import Any
 
 from ...reporting import figure_class
 from .prompts import read_asset
-from .scores import DIMENSIONS, Totals, missing, normalise, totals
+from .scores import DIMENSIONS, Totals, missing, normalize_score, totals
 
-SHORT = {  # column titles
+COLUMN_TITLES = {  # column titles
     "subject_consistency": "subject",
     "background_consistency": "background",
     "temporal_flickering": "flicker",
@@ -72,9 +72,15 @@ def _share(percent: float | None) -> float | None:
     return None if percent is None else percent / 100
 
 
-def to_table(systems: Sequence[System]) -> str:
+def systems_table(systems: Sequence[System]) -> str:
     """A Markdown table in percent, a row a system, best total first and unknown totals last."""
-    titles = ["system", "total", "quality", "semantic", *(SHORT[name] for name in DIMENSIONS)]
+    titles = [
+        "system",
+        "total",
+        "quality",
+        "semantic",
+        *(COLUMN_TITLES[name] for name in DIMENSIONS),
+    ]
     lines = [_row(titles), _row(["---"] + ["---:"] * (len(titles) - 1))]
     for system in sorted(systems, key=lambda system: -(system.totals.total or 0)):
         parts = (system.totals.total, system.totals.quality, system.totals.semantic)
@@ -87,7 +93,7 @@ def to_lines(system: System) -> list[str]:
     """One system for people: each dimension raw and normalised, then the totals."""
     lines = [f"{'dimension':24} {'score':>8} {'normalised':>11}"]
     for name, score in system.scores.items():
-        lines.append(f"{name:24} {percent(score):>8} {percent(normalise(name, score)):>11}")
+        lines.append(f"{name:24} {percent(score):>8} {percent(normalize_score(name, score)):>11}")
     for part, value in asdict(system.totals).items():
         lines.append(f"{part:24} {percent(value):>8}")
     if absent := missing(system.scores):
@@ -134,7 +140,7 @@ def draw_radar(path: Path, systems: Sequence[System]) -> None:
         if system.scores:
             values = [_normalised_or_nan(system, name) for name in DIMENSIONS]
             axes.plot([*angles, angles[0]], [*values, values[0]], label=system.name, linewidth=1.5)
-    axes.set_xticks(angles, [SHORT[name] for name in DIMENSIONS])
+    axes.set_xticks(angles, [COLUMN_TITLES[name] for name in DIMENSIONS])
     axes.set_ylim(0, 1)
     axes.set_yticks([0.2, 0.4, 0.6, 0.8])
     axes.set_rlabel_position(180 / len(DIMENSIONS))  # degrees: between the first two axes
@@ -146,4 +152,4 @@ def draw_radar(path: Path, systems: Sequence[System]) -> None:
 
 def _normalised_or_nan(system: System, name: str) -> float:
     score = system.scores.get(name)
-    return nan if score is None else normalise(name, score)
+    return nan if score is None else normalize_score(name, score)

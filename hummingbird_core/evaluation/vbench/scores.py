@@ -65,7 +65,7 @@ class Totals:
     total: float | None
 
 
-def normalise(name: str, score: float) -> float:
+def normalize_score(name: str, score: float) -> float:
     """A raw score of dimension `name` on the scale that the totals use: 0..1 for most systems."""
     dimension = DIMENSIONS[name]
     return (score - dimension.low) / (dimension.high - dimension.low)
@@ -88,7 +88,7 @@ def missing(scores: Mapping[str, float]) -> list[str]:
 def _mean(scores: Mapping[str, float], part: Mapping[str, Dimension]) -> float | None:
     if not part.keys() <= scores.keys():
         return None
-    weighted = sum(d.weight * normalise(name, scores[name]) for name, d in part.items())
+    weighted = sum(d.weight * normalize_score(name, scores[name]) for name, d in part.items())
     return weighted / sum(d.weight for d in part.values())
 
 

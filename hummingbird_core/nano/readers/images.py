@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..world.backgrounds import TONES
-from ..world.images import PICTURES, at_size
+from ..world.images import IMAGES, at_size
 from ..world.motion import RADIUS
 from .shapes import heading
 
@@ -30,7 +30,7 @@ MAX_TONE_DISTANCE = 0.12  # RGB in 0..1, root mean square over the rows
 
 
 @dataclass(frozen=True)
-class PictureReading:
+class ImageReading:
     """What was seen; None where the video does not say clearly. A plain ground is the place ""."""
 
     picture: str | None
@@ -38,7 +38,7 @@ class PictureReading:
     place: str | None
 
 
-def read_pictures(frames: np.ndarray) -> PictureReading:
+def read_image_scene(frames: np.ndarray) -> ImageReading:
     """Reads uint8 frames `[T, H, W, 3]` of one picture before a ground with level rows."""
     video = torch.from_numpy(np.asarray(frames, dtype=np.float32) / 255).permute(0, 3, 1, 2)
     video = F.avg_pool2d(video, SHRINK)  # [T, 3, H, W]: sixteen times less to correlate
@@ -47,14 +47,14 @@ def read_pictures(frames: np.ndarray) -> PictureReading:
     ground = outer.permute(1, 2, 0, 3).flatten(2).median(dim=-1).values[..., None]  # [3, H, 1]
     place = _place(ground[..., 0])
     if (video - ground).square().mean() < MIN_DIFFERENCE:
-        return PictureReading(None, None, place)
-    fits = {name: _best_fit(video, ground, name) for name in PICTURES}
+        return ImageReading(None, None, place)
+    fits = {name: _best_fit(video, ground, name) for name in IMAGES}
     nearest, second = sorted(fits, key=lambda name: -fits[name].explained)[:2]
     best = fits[nearest]
     if best.explained < max(MIN_EXPLAINED, fits[second].explained + MIN_LEAD):
-        return PictureReading(None, None, place)
+        return ImageReading(None, None, place)
     direction = heading(SHRINK * best.x, SHRINK * best.y, np.arange(len(frames)))
-    return PictureReading(nearest, direction, place)
+    return ImageReading(nearest, direction, place)
 
 
 @dataclass(frozen=True)

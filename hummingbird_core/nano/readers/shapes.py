@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..world.shapes import COLOURS
+from ..world.shapes import COLORS
 
 FOREGROUND = 0.22  # least distance from the background colour, RGB in 0..1
 MIN_AREA = 30.0  # pixels
@@ -19,7 +19,7 @@ MIN_COLOUR_COSINE = 0.93
 
 
 @dataclass(frozen=True)
-class Reading:
+class ShapeReading:
     """What was seen; None where the video does not say clearly."""
 
     colour: str | None
@@ -27,7 +27,7 @@ class Reading:
     direction: str | None
 
 
-def read_video(frames: np.ndarray) -> Reading:
+def read_shape_scene(frames: np.ndarray) -> ShapeReading:
     """Reads uint8 frames `[T, H, W, 3]` of one shape on a plain background."""
     video = np.asarray(frames, dtype=np.float32) / 255
     border = np.concatenate(
@@ -36,15 +36,15 @@ def read_video(frames: np.ndarray) -> Reading:
     background = np.median(border.reshape(-1, 3), axis=0)
     distance = np.linalg.norm(video - background, axis=-1)  # [T, H, W]
     if distance.max() < FOREGROUND:
-        return Reading(None, None, None)
+        return ShapeReading(None, None, None)
     cover = np.clip(distance / np.percentile(distance[distance > FOREGROUND], 75), 0, 1)
     cover[distance < FOREGROUND / 2] = 0
     colour = _colour(video, cover)
     visible = cover.sum(axis=(1, 2)) > MIN_AREA
     if colour is None or visible.sum() < max(2, len(frames) // 2):
-        return Reading(colour, None, None)
+        return ShapeReading(colour, None, None)
     shape = _shape(cover[visible])
-    return Reading(colour, shape, _direction(cover[visible], np.flatnonzero(visible)))
+    return ShapeReading(colour, shape, _direction(cover[visible], np.flatnonzero(visible)))
 
 
 def _colour(video: np.ndarray, cover: np.ndarray) -> str | None:
@@ -53,9 +53,9 @@ def _colour(video: np.ndarray, cover: np.ndarray) -> str | None:
     if not len(inside):
         return None
     mean = inside.mean(axis=0)
-    palette = np.array(list(COLOURS.values()))
+    palette = np.array(list(COLORS.values()))
     cosine = palette @ mean / (np.linalg.norm(palette, axis=1) * np.linalg.norm(mean) + 1e-6)
-    return list(COLOURS)[int(cosine.argmax())] if cosine.max() > MIN_COLOUR_COSINE else None
+    return list(COLORS)[int(cosine.argmax())] if cosine.max() > MIN_COLOUR_COSINE else None
 
 
 def _shape(cover: np.ndarray) -> str | None:

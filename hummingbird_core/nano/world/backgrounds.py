@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .motion import SIZE, random_grey
+from .motion import FRAME_SIZE, random_gray
 
 Tone = tuple[float, float, float]
 
-GROUNDS = {
+BACKGROUNDS = {
     "meadow": "over a meadow",
     "sea": "over the sea",
     "desert": "in the desert",
@@ -26,11 +26,11 @@ TONES: dict[str, tuple[Tone, Tone, Tone]] = {
     "night": ((0.03, 0.04, 0.16), (0.16, 0.14, 0.34), (0.05, 0.09, 0.08)),
 }
 HORIZON = (0.60, 0.75)  # of the height, from the top
-JITTER = 0.03
+TONE_JITTER = 0.03
 
 
 @dataclass(frozen=True)
-class Ground:
+class Background:
     """A sky that brightens towards a level horizon, and land below it."""
 
     top: Tone
@@ -40,22 +40,22 @@ class Ground:
 
     def draw(self) -> Tensor:
         """Float picture `[3, SIZE, 1]` in 0..1: every row has one colour."""
-        rows = torch.arange(SIZE, dtype=torch.float32)
+        rows = torch.arange(FRAME_SIZE, dtype=torch.float32)
         top, bottom, land = (torch.tensor(t)[:, None] for t in (self.top, self.bottom, self.land))
         sky = top + (bottom - top) * (rows / self.horizon).clamp(max=1)  # [3, H]
         is_land = (rows + 1 - self.horizon).clamp(0, 1)  # the row of the horizon in part
         return (sky + is_land * (land - sky))[..., None]
 
 
-def plain_ground(rng: random.Random) -> Ground:
+def plain_background(rng: random.Random) -> Background:
     """One nearly grey tone."""
-    grey = random_grey(rng)
-    return Ground(grey, grey, grey, SIZE)
+    grey = random_gray(rng)
+    return Background(grey, grey, grey, FRAME_SIZE)
 
 
-def random_ground(rng: random.Random, place: str) -> Ground:
+def random_background(rng: random.Random, place: str) -> Background:
     """A place of `GROUNDS`, each time in slightly other light."""
-    light = tuple(rng.uniform(-JITTER, JITTER) for _ in range(3))
+    light = tuple(rng.uniform(-TONE_JITTER, TONE_JITTER) for _ in range(3))
     tones = [tuple(t + d for t, d in zip(tone, light, strict=True)) for tone in TONES[place]]
     top, bottom, land = (tuple(min(max(t, 0.0), 1.0) for t in tone) for tone in tones)
-    return Ground(top, bottom, land, SIZE * rng.uniform(*HORIZON))  # type: ignore[arg-type]
+    return Background(top, bottom, land, FRAME_SIZE * rng.uniform(*HORIZON))  # type: ignore[arg-type]

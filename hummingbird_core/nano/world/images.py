@@ -17,11 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 from ...files import ASSETS
-from .backgrounds import GROUNDS, Ground, plain_ground, random_ground
-from .motion import FPS, NUM_FRAMES, Motion, random_motion, sentence
+from .backgrounds import BACKGROUNDS, Background, plain_background, random_background
+from .motion import NANO_FPS, NUM_FRAMES, Motion, random_motion, sentence
 
 # The pictures of the file from left to right, and which way each looks.
-PICTURES: dict[str, str | None] = {
+IMAGES: dict[str, str | None] = {
     "hummingbird": "right",
     "cat": None,
     "fox": None,
@@ -37,24 +37,24 @@ PLAIN_SHARE = 0.3  # of the scenes, whose captions say nothing of a place
 
 
 @dataclass(frozen=True)
-class PictureScene:
+class ImageScene:
     """A picture before its background."""
 
     picture: str
     place: str | None  # of `GROUNDS`
-    ground: Ground
+    ground: Background
     motion: Motion
 
     @property
     def looks(self) -> str | None:
         """Which way: as in the file, but never backwards."""
-        looks, direction = PICTURES[self.picture], self.motion.direction
+        looks, direction = IMAGES[self.picture], self.motion.direction
         return direction if looks and direction in ("left", "right") else looks
 
     @property
     def is_mirrored(self) -> bool:
         """Whether it looks otherwise than in the file."""
-        return self.looks != PICTURES[self.picture]
+        return self.looks != IMAGES[self.picture]
 
     @property
     def attributes(self) -> dict[str, str]:
@@ -70,17 +70,19 @@ class PictureScene:
 
     def caption(self, rng: random.Random) -> str:
         """One of many wordings."""
-        return sentence(rng, self.picture, self.motion, GROUNDS[self.place] if self.place else "")
+        return sentence(
+            rng, self.picture, self.motion, BACKGROUNDS[self.place] if self.place else ""
+        )
 
 
-def random_picture(
-    rng: random.Random, num_frames: int = NUM_FRAMES, fps: float = FPS
-) -> PictureScene:
+def random_image(
+    rng: random.Random, num_frames: int = NUM_FRAMES, fps: float = NANO_FPS
+) -> ImageScene:
     """Any of the scenes."""
-    picture = rng.choice(list(PICTURES))
-    place = None if rng.random() < PLAIN_SHARE else rng.choice(list(GROUNDS))
-    ground = random_ground(rng, place) if place else plain_ground(rng)
-    return PictureScene(picture, place, ground, random_motion(rng, num_frames, fps))
+    picture = rng.choice(list(IMAGES))
+    place = None if rng.random() < PLAIN_SHARE else rng.choice(list(BACKGROUNDS))
+    ground = random_background(rng, place) if place else plain_background(rng)
+    return ImageScene(picture, place, ground, random_motion(rng, num_frames, fps))
 
 
 def sprite(picture: str, motion: Motion, mirrored: bool) -> Tensor:
@@ -97,15 +99,15 @@ def sprite(picture: str, motion: Motion, mirrored: bool) -> Tensor:
 def at_size(picture: str, pixels: int) -> Tensor:
     """`[4, pixels, pixels]`, colours times cover, and cover."""
     return F.interpolate(
-        _picture(picture)[None], size=(pixels, pixels), mode="bilinear", antialias=True
+        _read_image(picture)[None], size=(pixels, pixels), mode="bilinear", antialias=True
     )[0]
 
 
 @cache
-def _picture(name: str) -> Tensor:
+def _read_image(name: str) -> Tensor:
     """As in the file, `[4, H, W]` in 0..1, colours times cover."""
     with Image.open(ASSETS / "nano" / "pictures.png") as image:
         sheet = np.asarray(image.convert("RGBA"), dtype=np.float32) / 255
-    pictures = torch.from_numpy(sheet).permute(2, 0, 1).chunk(len(PICTURES), dim=2)
-    picture = pictures[list(PICTURES).index(name)]
+    pictures = torch.from_numpy(sheet).permute(2, 0, 1).chunk(len(IMAGES), dim=2)
+    picture = pictures[list(IMAGES).index(name)]
     return torch.cat([picture[:3] * picture[3:], picture[3:]])

@@ -10,10 +10,10 @@ from torch import Tensor
 
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}  # x right, y down
 
-SIZE = 64  # pixels, height and width
+FRAME_SIZE = 64  # pixels, height and width
 NUM_FRAMES = 16
 LONG_FRAMES = 26  # the longest clips of training
-FPS = 8.0
+NANO_FPS = 8.0
 RADIUS = (14.0, 18.0)  # pixels: half the side of the square that a subject fits in
 SPEED = (8.0, 14.0)  # pixels a second
 
@@ -48,29 +48,31 @@ class Motion:
         dx, dy = DIRECTIONS[self.direction]
         centre_x = self.start[0] + dx * self.speed * time
         centre_y = self.start[1] + dy * self.speed * time
-        pixels = torch.arange(SIZE, dtype=torch.float32) + 0.5
+        pixels = torch.arange(FRAME_SIZE, dtype=torch.float32) + 0.5
         x = pixels[None, None, :] - centre_x[:, None, None]  # [T, 1, W]
         y = pixels[None, :, None] - centre_y[:, None, None]  # [T, H, 1]
         return x, y
 
 
-def random_motion(rng: random.Random, num_frames: int = NUM_FRAMES, fps: float = FPS) -> Motion:
+def random_motion(
+    rng: random.Random, num_frames: int = NUM_FRAMES, fps: float = NANO_FPS
+) -> Motion:
     """A motion that stays inside the picture from the first frame to the last."""
     direction = rng.choice(list(DIRECTIONS))
     radius = rng.uniform(*RADIUS)
     margin = radius + 1.5
-    room = SIZE - 2 * margin
+    room = FRAME_SIZE - 2 * margin
     seconds = max(num_frames - 1, 1) / fps
     speed = min(rng.uniform(*SPEED), room / seconds)
     along = margin + rng.uniform(0, room - speed * seconds)
     across = margin + rng.uniform(0, room)
     if direction in ("left", "up"):
-        along = SIZE - along
+        along = FRAME_SIZE - along
     start = (along, across) if direction in ("left", "right") else (across, along)
     return Motion(direction, radius, speed, start, fps, num_frames)
 
 
-def random_grey(rng: random.Random) -> tuple[float, float, float]:
+def random_gray(rng: random.Random) -> tuple[float, float, float]:
     """A nearly grey tone, dark or light: never close to the colour of a shape."""
     grey = rng.uniform(0.04, 0.30) if rng.random() < 0.7 else rng.uniform(0.72, 0.94)
     red, green, blue = (grey + rng.uniform(-0.04, 0.04) for _ in range(3))

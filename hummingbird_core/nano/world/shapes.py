@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from .motion import (
-    FPS,
+    NANO_FPS,
     NUM_FRAMES,
     Motion,
-    random_grey,
+    random_gray,
     random_motion,
     sentence,
 )
 
-COLOURS = {
+COLORS = {
     "red": (0.90, 0.12, 0.12),
     "yellow": (0.95, 0.88, 0.10),
     "green": (0.10, 0.78, 0.16),
@@ -52,7 +52,7 @@ class ShapeScene:
         """Float video `[3, T, SIZE, SIZE]` in 0..1."""
         distance = _signed_distance(self.shape, *self.motion.offsets(), self.motion.radius)
         cover = (0.5 - distance).clamp(0, 1)  # [T, H, W], share of each pixel that the shape covers
-        colour = torch.tensor(COLOURS[self.colour])[:, None, None, None]
+        colour = torch.tensor(COLORS[self.colour])[:, None, None, None]
         background = torch.tensor(self.background)[:, None, None, None]
         return background + cover * (colour - background)
 
@@ -63,10 +63,12 @@ class ShapeScene:
         return sentence(rng, f"{self.colour} {self.shape}", self.motion, place)
 
 
-def random_shape(rng: random.Random, num_frames: int = NUM_FRAMES, fps: float = FPS) -> ShapeScene:
+def random_shape(
+    rng: random.Random, num_frames: int = NUM_FRAMES, fps: float = NANO_FPS
+) -> ShapeScene:
     """Any of the scenes."""
     motion = random_motion(rng, num_frames, fps)
-    return ShapeScene(rng.choice(list(COLOURS)), rng.choice(SHAPES), random_grey(rng), motion)
+    return ShapeScene(rng.choice(list(COLORS)), rng.choice(SHAPES), random_gray(rng), motion)
 
 
 def _signed_distance(shape: str, x: Tensor, y: Tensor, radius: float) -> Tensor:

@@ -9,26 +9,26 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
-from .backgrounds import GROUNDS
-from .images import PICTURES, PictureScene, random_picture
+from .backgrounds import BACKGROUNDS
+from .images import IMAGES, ImageScene, random_image
 from .motion import OPENINGS, VERBS, WAYS
-from .shapes import COLOURS, SHAPES, ShapeScene, random_shape
+from .shapes import COLORS, SHAPES, ShapeScene, random_shape
 
-Scene = ShapeScene | PictureScene
-Draw = Callable[..., Scene]  # draw(rng, num_frames=..., fps=...)
+Scene = ShapeScene | ImageScene
+DrawScene = Callable[..., Scene]  # draw(rng, num_frames=..., fps=...)
 
-HELD_OUT = 10  # one caption in ten is never trained on
-PICTURE_SHARE = 2 / 3  # of the scenes: there is more to learn in them than in shapes
+HELD_OUT_MODULUS = 10  # one caption in ten is never trained on
+IMAGE_SHARE = 2 / 3  # of the scenes: there is more to learn in them than in shapes
 
 
 def random_scene(rng: random.Random, **clip: float) -> Scene:
     """A shape or a picture."""
-    draw: Draw = random_picture if rng.random() < PICTURE_SHARE else random_shape
+    draw: DrawScene = random_image if rng.random() < IMAGE_SHARE else random_shape
     return draw(rng, **clip)
 
 
 def samples(
-    seed: int, draw: Draw = random_scene, *, held_out: bool = False, **clip: float
+    seed: int, draw: DrawScene = random_scene, *, held_out: bool = False, **clip: float
 ) -> Iterator[tuple[Scene, str]]:
     """Endless scenes with captions, of the training or of the held-out wordings.
 
@@ -48,7 +48,7 @@ def samples(
 
 def is_held_out(text: str) -> bool:
     """Whether a caption is kept for evaluation; decided by its text alone."""
-    return zlib.crc32(text.encode()) % HELD_OUT == 0
+    return zlib.crc32(text.encode()) % HELD_OUT_MODULUS == 0
 
 
 def single_frames(seeds: Iterable[int]) -> Tensor:
@@ -59,7 +59,7 @@ def single_frames(seeds: Iterable[int]) -> Tensor:
 
 def vocabulary() -> list[str]:
     """Every word a caption can hold, sorted."""
-    phrases = [*COLOURS, *SHAPES, *PICTURES, *GROUNDS.values(), *VERBS, *OPENINGS]
+    phrases = [*COLORS, *SHAPES, *IMAGES, *BACKGROUNDS.values(), *VERBS, *OPENINGS]
     phrases += [way for ways in WAYS.values() for way in ways]
     phrases += ["big small quickly slowly", "on a dark light background"]
     return sorted({word for phrase in phrases for word in phrase.split()})

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...nano.latents import SCALING_FACTOR, picture_latents
-from ...nano.world.motion import FPS, NUM_FRAMES
+from ...nano.latents import NANO_SCALING_FACTOR, image_latents
+from ...nano.world.motion import NANO_FPS, NUM_FRAMES
 from ...nano.world.world import samples
 from .batch import ClipBatch
 from .clip_order import ClipConfig, numbers_of_step
@@ -41,9 +41,9 @@ class NanoClips:
         clips = [self._clip(n) for n in numbers_of_step(step, size, rank, world_size)]
         videos, captions, rates = zip(*clips, strict=True)
         frames = torch.stack(videos).transpose(1, 2).flatten(0, 1)  # [B*T, 3, H, W]
-        latents = picture_latents(frames * 2 - 1).unflatten(0, (size, self.num_frames))
+        latents = image_latents(frames * 2 - 1).unflatten(0, (size, self.num_frames))
         return ClipBatch(
-            SCALING_FACTOR * latents.transpose(1, 2),  # [B, 4, T, h, w]
+            NANO_SCALING_FACTOR * latents.transpose(1, 2),  # [B, 4, T, h, w]
             list(captions),
             torch.tensor(rates),
         )
@@ -51,7 +51,7 @@ class NanoClips:
     def _clip(self, number: int) -> tuple[torch.Tensor, str, float]:
         """Render video `[3, T, H, W]` in 0..1, caption and frame rate; half have the usual rate."""
         rng = random.Random(f"clip {self.seed} {number}")
-        fps = FPS if rng.random() < 0.5 else rng.uniform(*FPS_RANGE)
+        fps = NANO_FPS if rng.random() < 0.5 else rng.uniform(*FPS_RANGE)
         fps *= min(self.num_frames / NUM_FRAMES, 1)  # fewer frames show the same seconds
         scenes = samples(rng.getrandbits(32), num_frames=self.num_frames, fps=fps)
         scene, caption = next(scenes)

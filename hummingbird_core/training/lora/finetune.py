@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "fp16", "bf16"]
 
-CAPTION_DROPOUT = 0.1  # for teachers, whose guidance needs the answer without text
+TEACHER_CAPTION_DROPOUT = 0.1  # for teachers, whose guidance needs the answer without text
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def finetune_lora(
     check_destination(output, overwrite=overwrite)
     folder = output.with_suffix(".run")
     vae, text_encoder = _whole(pipe)
-    clips = read_style(source, vae, folder / "latents", settings)
+    clips = encode_source(source, vae, folder / "latents", settings)
     name = f"lora-{run_hash(pipe.unet, settings, clips)}"
     loss = make_loss(pipe.unet, text_encoder, clips, settings)
     _add_lora(pipe.unet, settings, only_pictures=all(clip.num_frames == 1 for clip in clips))
@@ -137,7 +137,7 @@ def _whole(pipe: HummingbirdPipeline) -> tuple[AutoencoderKL, TextEncoder]:
     return pipe.vae, pipe.text_encoder
 
 
-def read_style(
+def encode_source(
     source: str | Path, vae: AutoencoderKL, cache: Path, settings: LoRAFinetuneConfig
 ) -> list[CachedClip]:
     """Clips and pictures of a source, captions with trigger, as latents in `cache`.
@@ -171,7 +171,7 @@ def make_loss(
 ) -> Loss:
     """What to train the LoRA of `unet` on."""
     is_student = unet.config.guidance_embedding
-    sources = open_style(clips, settings, 0.0 if is_student else CAPTION_DROPOUT)
+    sources = clip_sources(clips, settings, 0.0 if is_student else TEACHER_CAPTION_DROPOUT)
     mixture = Mixture([(source, len(source.clips)) for source in sources], settings.seed)
     encoder.to(distributed_state().device)
     captions = Captions.of(encoder, [clip.caption for clip in clips], settings.trigger)
@@ -181,7 +181,7 @@ def make_loss(
     return TeacherLoss(unet, mixture, captions)
 
 
-def open_style(
+def clip_sources(
     clips: Sequence[CachedClip], settings: LoRAFinetuneConfig, caption_dropout: float
 ) -> list[CachedClips]:
     """A source of the clips, and one of the pictures, as far as there are any.

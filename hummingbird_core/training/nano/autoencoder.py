@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ...nano.latents import SCALING_FACTOR, picture_latents
+from ...nano.latents import NANO_SCALING_FACTOR, image_latents
 from ...nano.world.world import single_frames
 from ..loop.config import TrainConfig
 from ..loop.micro_batch import MicroBatch
@@ -45,7 +45,7 @@ def build_vae() -> AutoencoderKL:
         layers_per_block=1,
         latent_channels=4,
         norm_num_groups=32,
-        scaling_factor=SCALING_FACTOR,
+        scaling_factor=NANO_SCALING_FACTOR,
     )
 
 
@@ -55,7 +55,7 @@ def train_vae(settings: TrainConfig, folder: Path) -> AutoencoderKL:
 
     def loss(micro_batch: MicroBatch) -> dict[str, Tensor]:
         frames = single_frames(micro_batch.clip_seeds).to(vae.device)
-        latents = picture_latents(frames)
+        latents = image_latents(frames)
         decoded = vae.decode(perturbed(latents, DECODER_NOISE, micro_batch)).sample
         posterior = vae.encode(frames[::ENCODED_SHARE]).latent_dist
         return {

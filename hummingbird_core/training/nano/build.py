@@ -27,7 +27,7 @@ from ...checkpoints.layout import (
     VAE_PREFIX,
 )
 from ...files import atomic_write, check_destination
-from ...nano.latents import SCALING_FACTOR, preview_colours
+from ...nano.latents import NANO_SCALING_FACTOR, preview_colors
 from ...text.encoder import TextEncoder, text_encoder_to_openclip
 from ...unet.model import HummingbirdUNet
 from ...vae.codec import diffusers_to_ldm
@@ -49,9 +49,9 @@ if TYPE_CHECKING:
     from ...text.tokenizer import WordTokenizer
 
 TEACHER_FILE = "nano-teacher.safetensors"
-BLOCKS = "blocks"  # name of the files of the ablation
+RANKING_NAME = "blocks"  # name of the files of the ablation
 STUDENT_FILE = "hummingbird-nano.safetensors"
-STAGES = TrainConfig(
+STAGE_DEFAULTS = TrainConfig(
     steps=1,
     learning_rate=2e-3,
     warmup=30,
@@ -60,9 +60,11 @@ STAGES = TrainConfig(
     weight_decay=1e-3,
     save_every=50,
 )
-VAE = replace(STAGES, steps=2000, batch=16, ema_decay=0.98)  # single frames
-TEXT = replace(STAGES, steps=600, batch=128, ema_decay=0.9)  # captions
-TEACHER = replace(STAGES, steps=18000, batch=8, ema_decay=0.99)  # clips of 16 frames, or more
+VAE_TRAINING = replace(STAGE_DEFAULTS, steps=2000, batch=16, ema_decay=0.98)  # single frames
+TEXT_TRAINING = replace(STAGE_DEFAULTS, steps=600, batch=128, ema_decay=0.9)  # captions
+TEACHER_TRAINING = replace(
+    STAGE_DEFAULTS, steps=18000, batch=8, ema_decay=0.99
+)  # clips of 16 frames, or more
 
 RANKING = RankConfig(budget=0.5)
 
@@ -84,7 +86,7 @@ def make_nano(folder: Path, steps: Mapping[str, int]) -> tuple[Path, Path]:
     teacher, student = folder / TEACHER_FILE, folder / STUDENT_FILE
     if not teacher.exists():
         make_teacher(teacher, steps)
-    if not map_file(folder / BLOCKS).exists():
+    if not map_file(folder / RANKING_NAME).exists():
         rank_teacher(teacher)
     distilled = folder / "distil" / "student.safetensors"
     if not distilled.exists():
@@ -102,11 +104,13 @@ def make_teacher(file: Path, steps: Mapping[str, int]) -> None:
     with torch.random.fork_rng(devices=[]):
         # The weights that each part starts from, alike in all processes, whatever comes before it.
         torch.manual_seed(0)
-        vae = train_vae(_with_steps(VAE, steps.get("vae")), folder)
+        vae = train_vae(_with_steps(VAE_TRAINING, steps.get("vae")), folder)
         torch.manual_seed(1)
-        text_encoder = train_text_encoder(_with_steps(TEXT, steps.get("text")), folder)
+        text_encoder = train_text_encoder(_with_steps(TEXT_TRAINING, steps.get("text")), folder)
         torch.manual_seed(2)
-        unet = train_teacher(text_encoder, _with_steps(TEACHER, steps.get("teacher")), folder)
+        unet = train_teacher(
+            text_encoder, _with_steps(TEACHER_TRAINING, steps.get("teacher")), folder
+        )
     if distributed_state().is_main_process:
         save_model(file, unet, vae, text_encoder)
     distributed_state().wait_for_everyone()
@@ -119,7 +123,7 @@ def rank_teacher(teacher: Path) -> None:
     proposed ones differ in one block and lose as much (benchmarks/results/nano-blocks.md).
     """
     if distributed_state().is_main_process:
-        rank_blocks(teacher, teacher.with_name(BLOCKS), RANKING)
+        rank_blocks(teacher, teacher.with_name(RANKING_NAME), RANKING)
     distributed_state().wait_for_everyone()
 
 
@@ -153,7 +157,7 @@ def save_model(
     }
     config = {
         "unet": unet.config.to_dict(),
-        "vae": {"scaling_factor": SCALING_FACTOR, "preview_colours": preview_colours()},
+        "vae": {"scaling_factor": NANO_SCALING_FACTOR, "preview_colours": preview_colors()},
         "text": asdict(text_encoder.config),
     }
     metadata = {

@@ -34,7 +34,7 @@ NOISE = NoiseConfig(timesteps="bins", zero_terminal_snr=True)
 
 
 @dataclass(frozen=True)
-class TeacherLoss:
+class NanoTeacherLoss:
     """Error of the predicted noise, weighed like that of clean clips, on longer and longer ones.
 
     A place in the batch holds a clip of 16 or 26 frames, two of 8 or four of 4: a step costs about
@@ -73,7 +73,9 @@ def train_teacher(
     unet = HummingbirdUNet(UNetConfig.from_preset("nano-teacher"))
     zero_residual_branches(unet)
     freeze(text_encoder, settings.precision)
-    return train("teacher", unet, TeacherLoss(unet, text_encoder, settings.steps), settings, folder)
+    return train(
+        "teacher", unet, NanoTeacherLoss(unet, text_encoder, settings.steps), settings, folder
+    )
 
 
 def zero_residual_branches(unet: HummingbirdUNet) -> None:

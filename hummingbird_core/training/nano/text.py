@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...nano.world import world
-from ...nano.world.backgrounds import GROUNDS
-from ...nano.world.images import PICTURES
+from ...nano.world.backgrounds import BACKGROUNDS
+from ...nano.world.images import IMAGES
 from ...nano.world.motion import DIRECTIONS
-from ...nano.world.shapes import COLOURS, SHAPES
+from ...nano.world.shapes import COLORS, SHAPES
 from ...text.encoder import TextConfig, TextEncoder
 from ...text.tokenizer import PADDING_ID, WordTokenizer
 from ..loop.config import TrainConfig
@@ -29,11 +29,11 @@ from ..loop.trainer import train
 WORD_STD = 0.5
 UNSAID = ""
 ATTRIBUTES = {
-    "colour": [UNSAID, *COLOURS],
+    "colour": [UNSAID, *COLORS],
     "shape": [UNSAID, *SHAPES],
-    "picture": [UNSAID, *PICTURES],
+    "picture": [UNSAID, *IMAGES],
     "direction": [*DIRECTIONS],
-    "place": [UNSAID, *GROUNDS],
+    "place": [UNSAID, *BACKGROUNDS],
     # Follows from picture and direction, but a product of two is hard to find for a small U-Net.
     "looks": [UNSAID, "left", "right"],
 }

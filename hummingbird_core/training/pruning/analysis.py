@@ -40,7 +40,7 @@ Metric = Callable[[HummingbirdPipeline], float]  # of the videos that it samples
 
 
 @dataclass(frozen=True)
-class Row:
+class RemovalCost:
     """What one removal costs.
 
     Attributes:
@@ -67,7 +67,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Question:
+class ProbeSample:
     """A noisy clip, and what the teacher says is its noise.
 
     Attributes:
@@ -85,10 +85,10 @@ class Question:
 
 
 @torch.no_grad()
-def ask_teacher(pipe: HummingbirdPipeline, clips: ClipBatch) -> list[Question]:
+def teacher_targets(pipe: HummingbirdPipeline, clips: ClipBatch) -> list[ProbeSample]:
     """Every clip at every one of `TIMESTEPS`; clip i has the noise of seed i."""
     unet, scaled = pipe.unet, pipe.unet.config.preset == "videocrafter2"
-    context, questions = pipe.encode_prompt(clips.captions), []
+    context, probes = pipe.encode_prompt(clips.captions), []
     for i in range(len(clips.captions)):
         latents = clips.latents[i : i + 1].float()
         noise = initial_noise(tuple(latents.shape), i)
@@ -97,19 +97,19 @@ def ask_teacher(pipe: HummingbirdPipeline, clips: ClipBatch) -> list[Question]:
             sample = add_noise(clean, noise.to(clean), t).to(pipe.device, pipe.dtype)
             text, fps = context[i : i + 1].to(sample), clips.fps[i : i + 1].to(pipe.device)
             answer = unet(sample, t, text, fps=fps)
-            questions.append(Question(sample, t, text, fps, answer))
-    return questions
+            probes.append(ProbeSample(sample, t, text, fps, answer))
+    return probes
 
 
 @torch.no_grad()
-def losses(unet: HummingbirdUNet, questions: Iterable[Question]) -> tuple[float, float]:
+def probe_losses(unet: HummingbirdUNet, probes: Iterable[ProbeSample]) -> tuple[float, float]:
     """`Row.noise_loss` and `Row.loss` of `unet` against the recorded answers."""
     alphas = alphas_cumprod()
     errors = []
-    for question in questions:
-        eps = unet(question.sample, question.t, question.context, fps=question.fps)
-        error = (eps - question.answer).float().square().mean().item()
-        errors.append((error, error / alphas[question.t].item()))
+    for probe in probes:
+        eps = unet(probe.sample, probe.t, probe.context, fps=probe.fps)
+        error = (eps - probe.answer).float().square().mean().item()
+        errors.append((error, error / alphas[probe.t].item()))
     noise_loss, loss = torch.tensor(errors, dtype=torch.float64).mean(dim=0).tolist()
     return noise_loss, loss
 
@@ -127,27 +127,27 @@ class Ranking:
 
     def __init__(self, path: Path, settings: dict[str, Any]):
         self.path, self.settings = path, settings
-        self.rows = _read_rows(path, settings)
+        self.rows = _read_costs(path, settings)
 
     def measure(
         self,
         pipe: HummingbirdPipeline,
         wanted: Iterable[Removal],
-        questions: list[Question],
+        probes: list[ProbeSample],
         metric: Metric | None,
     ) -> None:
         """Measures those of `wanted` that are not measured yet, with a progress bar."""
         known = {row.removal for row in self.rows}
         todo = [removal for removal in wanted if removal not in known]
         for removal in tqdm(todo, desc="removals", unit="removal", disable=None):
-            self.rows.append(_measure(pipe, removal, questions, metric))
+            self.rows.append(_measure(pipe, removal, probes, metric))
             self.save()
 
-    def row(self, removal: Removal) -> Row:
+    def row(self, removal: Removal) -> RemovalCost:
         """What was measured of `removal`."""
         return next(row for row in self.rows if row.removal == removal)
 
-    def of_kind(self, *kinds: str) -> list[Row]:
+    def of_kind(self, *kinds: str) -> list[RemovalCost]:
         """Rows of these kinds, the smallest loss first."""
         return sorted((r for r in self.rows if r.kind in kinds), key=lambda row: row.loss)
 
@@ -174,11 +174,11 @@ def check_budget(unet: HummingbirdUNet, budget: float) -> None:
     rows = []
     for removal in removals(unet):
         left = count_parameters(without(unet, removal).parameters())
-        rows.append(Row(removal.kind, removal.blocks, whole - left, left, left, None))
+        rows.append(RemovalCost(removal.kind, removal.blocks, whole - left, left, left, None))
     propose(unet.config, rows, budget)
 
 
-def propose(config: UNetConfig, rows: Iterable[Row], budget: float) -> Removal:
+def propose(config: UNetConfig, rows: Iterable[RemovalCost], budget: float) -> Removal:
     """What a student may lack to have at most `budget` of the teacher's parameters.
 
     A U-Net of the family has equally many ResBlocks on every level, so what can go is the middle
@@ -203,9 +203,9 @@ def propose(config: UNetConfig, rows: Iterable[Row], budget: float) -> Removal:
     return removal_of_map(config, map_without(config, set(removed)))
 
 
-def _options(config: UNetConfig, rows: list[Row]) -> dict[tuple[str, ...], float]:
+def _options(config: UNetConfig, rows: list[RemovalCost]) -> dict[tuple[str, ...], float]:
     """Blocks that a student may lack, and the sum of their losses; `rows`: smallest loss first."""
-    pairs: dict[int | None, Row] = {}
+    pairs: dict[int | None, RemovalCost] = {}
     for row in rows:
         if row.kind == "pair" and config.num_res_blocks > 1:
             pairs.setdefault(level_of(config, row.blocks[0]), row)
@@ -233,12 +233,12 @@ def _size(config: UNetConfig) -> int:
 def _measure(
     pipe: HummingbirdPipeline,
     removal: Removal,
-    questions: list[Question],
+    probes: list[ProbeSample],
     metric: Metric | None,
-) -> Row:
+) -> RemovalCost:
     unet = without(pipe.unet, removal)
-    noise_loss, loss = losses(unet, questions)
-    return Row(
+    noise_loss, loss = probe_losses(unet, probes)
+    return RemovalCost(
         kind=removal.kind,
         blocks=removal.blocks,
         parameters=count_parameters(pipe.unet.parameters()) - count_parameters(unet.parameters()),
@@ -248,12 +248,12 @@ def _measure(
     )
 
 
-def _read_rows(path: Path, settings: dict[str, Any]) -> list[Row]:
+def _read_costs(path: Path, settings: dict[str, Any]) -> list[RemovalCost]:
     if not path.exists():
         return []
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        rows = [Row(**{**row, "blocks": tuple(row["blocks"])}) for row in record["rows"]]
+        rows = [RemovalCost(**{**row, "blocks": tuple(row["blocks"])}) for row in record["rows"]]
         measured_with = record["settings"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(

@@ -7,19 +7,22 @@ from itertools import islice
 import torch
 
 from ...files import import_callable
-from ...nano.evaluate import SUBJECTS, evaluate
+from ...nano.evaluate import SUBJECTS, evaluate_nano
 from ...nano.world.world import samples
 from ...pipeline import HummingbirdPipeline
 from ..data.batch import ClipBatch
 from .analysis import Metric
 
-CLIP_SEED, PROMPT_SEED = 11, 12  # of scenes that neither training nor the final evaluation sees
+RANKING_CLIP_SEED, RANKING_PROMPT_SEED = (
+    11,
+    12,
+)  # of scenes that neither training nor the final evaluation sees
 
 
 @torch.no_grad()
-def drawn_clips(pipe: HummingbirdPipeline, count: int, num_frames: int) -> ClipBatch:
+def nano_clips(pipe: HummingbirdPipeline, count: int, num_frames: int) -> ClipBatch:
     """Drawn clips of the built-in model's world, encoded with the VAE of `pipe`."""
-    scenes = list(islice(samples(CLIP_SEED, held_out=True, num_frames=num_frames), count))
+    scenes = list(islice(samples(RANKING_CLIP_SEED, held_out=True, num_frames=num_frames), count))
     frames = torch.stack([scene.render() for scene, _ in scenes]) * 2 - 1
     return ClipBatch(
         latents=pipe.encode_video(frames),
@@ -40,11 +43,11 @@ def nano_accuracy(prompts: int, num_frames: int, steps: int, guidance: float) ->
 
     def accuracy(pipe: HummingbirdPipeline) -> float:
         found = {
-            name: evaluate(
+            name: evaluate_nano(
                 pipe,
                 name,
                 prompts,
-                prompt_seed=PROMPT_SEED,
+                prompt_seed=RANKING_PROMPT_SEED,
                 num_frames=num_frames,
                 num_inference_steps=steps,
                 guidance_scale=guidance,

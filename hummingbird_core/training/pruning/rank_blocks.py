@@ -21,11 +21,19 @@ from ..data.clip_order import ClipConfig
 from ..data.clip_reading import FrameConfig
 from ..data.clip_sources import VideoClips
 from ..data.nano_clips import NANO_WORLD
-from .analysis import TIMESTEPS, Metric, Ranking, all_removals, ask_teacher, check_budget, propose
+from .analysis import (
+    TIMESTEPS,
+    Metric,
+    Ranking,
+    all_removals,
+    check_budget,
+    propose,
+    teacher_targets,
+)
 from .block_map import map_to, map_without, student_config
 from .block_removal import Removal, removal_of_map
-from .metrics import drawn_clips, load_metric, nano_accuracy
-from .report import title, to_table, write_plot
+from .metrics import load_metric, nano_accuracy, nano_clips
+from .report import ranking_table, ranking_title, write_plot
 
 
 def rank_blocks(
@@ -58,14 +66,14 @@ def rank_blocks(
     check_budget(pipe.unet, settings.budget)
     settings = _for_model(settings, pipe)
     ranking = Ranking(_named(output, ".json"), _record(teacher, pipe, settings))
-    questions, metric = ask_teacher(pipe, _clips(settings, pipe, teacher)), _metric(settings)
+    questions, metric = teacher_targets(pipe, _clips(settings, pipe, teacher)), _metric(settings)
     ranking.measure(pipe, all_removals(pipe.unet), questions, metric)
     maps = {"proposed map": propose(pipe.unet.config, ranking.rows, settings.budget)}
     maps |= _published(pipe.unet.config, maps["proposed map"])
     ranking.measure(pipe, maps.values(), questions, metric)
     lacks = {name: list(removal.blocks) for name, removal in maps.items()}
     ranking.save(budget=settings.budget, maps=lacks)
-    table = to_table(ranking, maps)
+    table = ranking_table(ranking, maps)
     return table, _write(output, pipe.unet.config, ranking, maps, table)
 
 
@@ -110,7 +118,7 @@ def _clips(settings: RankConfig, pipe: HummingbirdPipeline, teacher: str | Path)
             "the original file, which holds all three"
         )
     if settings.data == NANO_WORLD:
-        return drawn_clips(pipe, settings.clips, settings.frames)
+        return nano_clips(pipe, settings.clips, settings.frames)
     frames = FrameConfig(pipe.trained.height, pipe.trained.width)
     clips = list_clips(settings.data)
     videos = VideoClips(clips, pipe.vae, frames, ClipConfig(settings.frames))
@@ -135,7 +143,7 @@ def _write(
     mapping = map_without(config, set(maps["proposed map"].blocks))
     texts = {
         map_file(output): json.dumps(mapping, indent=1),
-        _named(output, ".md"): f"{title(ranking.settings)}\n\n{table}",
+        _named(output, ".md"): f"{ranking_title(ranking.settings)}\n\n{table}",
     }
     for path, text in texts.items():
         with atomic_write(path) as temporary:

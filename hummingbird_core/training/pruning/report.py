@@ -8,15 +8,15 @@ from typing import Any
 
 from ...files import atomic_write
 from ...reporting import figure_class
-from .analysis import Ranking, Row
+from .analysis import Ranking, RemovalCost
 from .block_removal import Removal
 
-COLOURS = {"pair": "#2a7f9e", "bypass": "#d98e2b", "level": "#b3261e", "lowest": "#7b4fa3"}
-RANKED = tuple(COLOURS)
+KIND_COLORS = {"pair": "#2a7f9e", "bypass": "#d98e2b", "level": "#b3261e", "lowest": "#7b4fa3"}
+RANKED = tuple(KIND_COLORS)
 ROW_HEIGHT = 0.24  # inches
 
 
-def title(settings: Mapping[str, Any]) -> str:
+def ranking_title(settings: Mapping[str, Any]) -> str:
     """What was measured, in a sentence."""
     timesteps = ", ".join(map(str, settings["timesteps"]))
     text = (
@@ -34,7 +34,7 @@ def title(settings: Mapping[str, Any]) -> str:
     return text
 
 
-def to_table(ranking: Ranking, maps: dict[str, Removal]) -> str:
+def ranking_table(ranking: Ranking, maps: dict[str, Removal]) -> str:
     """Removals, the smallest loss first, then the whole teacher and whole students, as Markdown.
 
     Args:
@@ -43,7 +43,9 @@ def to_table(ranking: Ranking, maps: dict[str, Removal]) -> str:
     """
     header = ("taken out", "how", "parameters saved", "loss", "noise loss", "score")
     lines = [" | ".join(header), "|".join(["---"] * len(header))]
-    lines += [" | ".join(_cells(row, short_name(row.blocks))) for row in ranking.of_kind(*RANKED)]
+    lines += [
+        " | ".join(_cells(row, short_block_names(row.blocks))) for row in ranking.of_kind(*RANKED)
+    ]
     whole = ranking.row(Removal("teacher", ()))
     students = [(name, ranking.row(removal)) for name, removal in maps.items()]
     for name, row in [("nothing", whole), *students]:
@@ -51,14 +53,14 @@ def to_table(ranking: Ranking, maps: dict[str, Removal]) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def short_name(blocks: tuple[str, ...]) -> str:
+def short_block_names(blocks: tuple[str, ...]) -> str:
     """`in 5, out 7` for `input_blocks.5` and `output_blocks.7`."""
     names = {"input_blocks": "in", "output_blocks": "out", "middle_block": "middle"}
     parts = (block.split(".") for block in blocks)
     return ", ".join(" ".join([names[way], *number]) for way, *number in parts)
 
 
-def write_plot(path: Path, ranking: Ranking, title: str) -> None:
+def write_plot(path: Path, ranking: Ranking, ranking_title: str) -> None:
     """Bars of loss, and of the score beside them where there is one; a PNG file.
 
     Raises:
@@ -71,7 +73,9 @@ def write_plot(path: Path, ranking: Ranking, title: str) -> None:
     figure = figure_class()(figsize=(11 if scored else 7, 1.2 + ROW_HEIGHT * len(rows)))
     axes = figure.subplots(1, 2 if scored else 1, sharey=True, squeeze=False)[0]
     _bars(axes[0], rows, [row.loss for row in rows], "loss against the teacher")
-    axes[0].set_yticks(range(len(rows)), [short_name(row.blocks) for row in rows], fontsize=8)
+    axes[0].set_yticks(
+        range(len(rows)), [short_block_names(row.blocks) for row in rows], fontsize=8
+    )
     axes[0].set_xscale("log")
     axes[0].invert_yaxis()
     axes[0].legend(handles=list(_legend(rows)), loc="lower right")
@@ -79,13 +83,13 @@ def write_plot(path: Path, ranking: Ranking, title: str) -> None:
         _bars(axes[1], rows, [row.score or 0.0 for row in rows], "score")
         axes[1].axvline(whole.score, color="black", linestyle=":", label="whole teacher")
         axes[1].legend(loc="lower left")
-    figure.suptitle(title)
+    figure.suptitle(ranking_title)
     figure.tight_layout()
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110)
 
 
-def _cells(row: Row, name: str) -> Iterator[str]:
+def _cells(row: RemovalCost, name: str) -> Iterator[str]:
     yield name
     yield row.kind
     yield f"{row.parameters:,}"
@@ -94,14 +98,14 @@ def _cells(row: Row, name: str) -> Iterator[str]:
     yield "" if row.score is None else f"{row.score:.3f}"
 
 
-def _bars(axis, rows: list[Row], values: list[float], label: str) -> None:
-    axis.barh(range(len(rows)), values, color=[COLOURS[row.kind] for row in rows])
+def _bars(axis, rows: list[RemovalCost], values: list[float], label: str) -> None:
+    axis.barh(range(len(rows)), values, color=[KIND_COLORS[row.kind] for row in rows])
     axis.set_xlabel(label)
 
 
-def _legend(rows: list[Row]) -> Iterator:
+def _legend(rows: list[RemovalCost]) -> Iterator:
     from matplotlib.patches import Patch
 
     for kind in RANKED:
         if any(row.kind == kind for row in rows):
-            yield Patch(color=COLOURS[kind], label=kind)
+            yield Patch(color=KIND_COLORS[kind], label=kind)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ...nano.readers.shapes import Reading, read_video
+from ...nano.readers.shapes import ShapeReading, read_shape_scene
 from .base import Reward
 from .shapes import read_caption
 
@@ -109,13 +109,13 @@ class ShapeAccuracy:
         pixels = ((frames.detach() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         clips = pixels.permute(0, 2, 3, 4, 1).cpu().numpy()  # [B, T, H, W, 3]
         pairs = zip(clips, captions, strict=True)
-        return torch.tensor([_share_right(read_video(clip), text) for clip, text in pairs])
+        return torch.tensor([_share_right(read_shape_scene(clip), text) for clip, text in pairs])
 
     def frames_needed(self, num_frames: int, generator: torch.Generator) -> Tensor:
         """Return all frames."""
         return torch.arange(num_frames)
 
 
-def _share_right(seen: Reading, caption: str) -> float:
+def _share_right(seen: ShapeReading, caption: str) -> float:
     read = (seen.colour, seen.shape, seen.direction)
     return sum(got == wanted for got, wanted in zip(read, read_caption(caption), strict=True)) / 3

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...nano.world.motion import DIRECTIONS, WAYS
-from ...nano.world.shapes import COLOURS, SHAPES
+from ...nano.world.shapes import COLORS, SHAPES
 from .base import strided_frames
 
 BLUR = 1.2  # pixels; carries gradients from the edge of a shape to the pixels beyond it
@@ -85,12 +85,12 @@ def read_caption(caption: str) -> tuple[str, str, str]:
         InputError: it lacks one of them.
     """
     words = re.findall("[a-z]+", caption.lower())
-    colour = next((word for word in words if word in COLOURS), None)
+    colour = next((word for word in words if word in COLORS), None)
     shape = next((word for word in words if word in SHAPES), None)
     direction = next((_WORD_DIRECTION[word] for word in words if word in _WORD_DIRECTION), None)
     if colour is None or shape is None or direction is None:
         raise InputError(
-            f"got the caption {caption!r}, expected a colour ({', '.join(COLOURS)}), a shape "
+            f"got the caption {caption!r}, expected a colour ({', '.join(COLORS)}), a shape "
             f"({', '.join(SHAPES)}) and a direction ({', '.join(DIRECTIONS)}): the reward 'shapes' "
             f"needs all three"
         )
@@ -234,7 +234,7 @@ def _closeness(squared_distance: Tensor) -> Tensor:
 
 
 def _colour_score(colour: Tensor, wanted: tuple[str, ...]) -> Tensor:
-    error = colour - colour.new_tensor([COLOURS[name] for name in wanted])  # [B, 3]
+    error = colour - colour.new_tensor([COLORS[name] for name in wanted])  # [B, 3]
     return _closeness((error / COLOUR_TOLERANCE).square().sum(dim=1))
 
 

@@ -24,7 +24,9 @@ from ..nano.autoencoder import perturbed
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
 
-Frames = Callable[[Sequence[int]], Tensor]  # seeds -> a picture for each, [B, 3, H, W] in -1..1
+FrameSource = Callable[
+    [Sequence[int]], Tensor
+]  # seeds -> a picture for each, [B, 3, H, W] in -1..1
 # Deviation of the noise on the latents is drawn up to this share of theirs: the U-Net's latents
 # are not as clean as the encoder's.
 LATENT_NOISE = 0.1
@@ -35,7 +37,7 @@ HELD_OUT_FRAMES = 64
 def distil_decoder(
     full: AutoencoderKL,
     small: AutoencoderKL,
-    frames: Frames,
+    frames: FrameSource,
     settings: TrainConfig,
     folder: Path,
 ) -> AutoencoderKL:
@@ -67,18 +69,18 @@ def _latents(vae: Any, frames: Tensor) -> Tensor:
     return vae.encode(frames.to(vae.device)).latent_dist.mean
 
 
-def held_out_pictures(frames: Frames, count: int = HELD_OUT_FRAMES) -> Tensor:
+def held_out_frames(frames: FrameSource, count: int = HELD_OUT_FRAMES) -> Tensor:
     """Pictures that no step trains on, `[count, 3, H, W]` in -1..1."""
     return frames(range(HELD_OUT_SEED, HELD_OUT_SEED + count))
 
 
 @torch.no_grad()
-def psnr_against(full: Any, small: Any, pictures: Tensor) -> float:
+def psnr_against(full: Any, small: Any, frames_: Tensor) -> float:
     """How close `small` decodes to `full` on pictures `[B, 3, H, W]` in -1..1, in dB.
 
     10 log10(peak^2 / mean squared error), with the peak of 2 that frames in -1..1 have.
     """
-    latents = _latents(full, pictures)
+    latents = _latents(full, frames_)
     pairs = [(full.decode(z).sample, small.decode(z).sample) for z in latents.split(8)]
     error = torch.stack([(a.clamp(-1, 1) - b.clamp(-1, 1)).square().mean() for a, b in pairs])
     return 10 * math.log10(4 / error.mean().item())

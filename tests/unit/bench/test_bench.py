@@ -21,8 +21,8 @@ from hummingbird_core.bench.measure import (
     Seconds,
     Speedup,
     Timing,
-    Way,
-    measure,
+    Variant,
+    measure_variants,
     row_or_out_of_memory,
 )
 from hummingbird_core.bench.models import BenchConfig, unet_inputs
@@ -34,7 +34,13 @@ from hummingbird_core.bench.peak_memory import (
     measure_usage,
 )
 from hummingbird_core.bench.plain_reference import PlainUNet, plain_decode
-from hummingbird_core.bench.report import Chart, Report, environment, markdown_table, write_report
+from hummingbird_core.bench.report import (
+    Chart,
+    Report,
+    environment,
+    markdown_table,
+    write_bench_report,
+)
 from hummingbird_core.errors import InputError, NumericalError
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.vae import decode_latents
@@ -72,9 +78,9 @@ def test_results_that_differ_are_no_equality(distance):
 
 
 def test_a_faster_way_that_is_wrong_gets_no_speed():
-    right = Way("right", lambda watch: torch.ones(4))
-    wrong = Way("wrong", lambda watch: torch.ones(4) * 1.01)
-    measured = measure([right, wrong], Repeats(1, 0))
+    right = Variant("right", lambda watch: torch.ones(4))
+    wrong = Variant("wrong", lambda watch: torch.ones(4) * 1.01)
+    measured = measure_variants([right, wrong], Repeats(1, 0))
     with pytest.raises(NumericalError, match=r"wrong gave results 0\.01 away from right"):
         measured.speedup("wrong", "right")
 
@@ -82,15 +88,15 @@ def test_a_faster_way_that_is_wrong_gets_no_speed():
 def test_ways_take_turns_and_warm_up_does_not_count():
     order = []
 
-    def way(name: str) -> Way:
+    def way(name: str) -> Variant:
         def run(watch):
             order.append(name)
             with watch.part("first"):
                 return torch.zeros(1)
 
-        return Way(name, run)
+        return Variant(name, run)
 
-    measured = measure([way("a"), way("b")], Repeats(2, 1))
+    measured = measure_variants([way("a"), way("b")], Repeats(2, 1))
     assert order == ["a", "b", "a", "b", "a", "b"]
     assert set(measured.timings["a"].parts) == {"first", TOTAL}
     with pytest.raises(InputError, match="at least 1"):
@@ -129,10 +135,10 @@ def test_what_takes_more_memory_than_there_is_does_not_fit(caplog):
 
 @pytest.mark.parametrize("warm_up", [0, 1])
 def test_a_way_that_does_not_fit_leaves_the_others_their_times(warm_up):
-    ones = Way("ones", lambda watch: torch.ones(4))
-    same = Way("same", lambda watch: torch.full((4,), 1.0))
-    large = Way("large", lambda watch: take_too_much())
-    measured = measure([ones, large, same], Repeats(2, warm_up))
+    ones = Variant("ones", lambda watch: torch.ones(4))
+    same = Variant("same", lambda watch: torch.full((4,), 1.0))
+    large = Variant("large", lambda watch: take_too_much())
+    measured = measure_variants([ones, large, same], Repeats(2, warm_up))
     assert measured.row("same", "ones")["wall"]["equality"] == 0
     assert measured.row("large", "ones")["note"] == "large: does not fit"
     assert measured.row("same", "large") == {
@@ -169,9 +175,9 @@ def test_the_plain_unet_with_norms_that_do_not_mix_and_all_kinds_of_layers():
 
 def test_plain_attention_in_parts_is_the_same(monkeypatch):
     q, k, v = (rnd(name, (6, 5, 4)) for name in "qkv")
-    whole = plain_reference.materialised_attention(q, k, v)
+    whole = plain_reference.materialized_attention(q, k, v)
     monkeypatch.setattr(plain_reference, "MAX_MATRIX", 4 * 5 * 5 * 4)  # of four of the six
-    assert torch.equal(plain_reference.materialised_attention(q, k, v), whole)
+    assert torch.equal(plain_reference.materialized_attention(q, k, v), whole)
 
 
 @torch.no_grad()
@@ -239,7 +245,7 @@ def report(**changes) -> Report:
 
 
 def test_a_report_has_the_command_the_device_and_every_ratio_with_its_equality(tmp_path):
-    write_report(report(), tmp_path)
+    write_bench_report(report(), tmp_path)
     record = json.loads((tmp_path / "name.json").read_text())
     assert record["command"] == "hummingbird bench speed"
     assert record["environment"]["torch"] == torch.__version__
@@ -286,14 +292,14 @@ def test_results_of_other_settings_have_other_names(table, changes, expected):
 
 
 def test_a_report_of_nothing_that_fits_has_no_plot(tmp_path):
-    written = write_report(report(chart=Chart("x", "y", {"series": []})), tmp_path)
+    written = write_bench_report(report(chart=Chart("x", "y", {"series": []})), tmp_path)
     assert [path.suffix for path in written] == [".json", ".md"]
 
 
 @pytest.mark.parametrize("points", [[("a", 1.0), ("b", 2.0)], [(8, 1.0), (16, 2.0)]])
 def test_a_report_is_drawn(tmp_path, points):
     pytest.importorskip("matplotlib")
-    written = write_report(report(chart=Chart("x", "y", {"series": points})), tmp_path)
+    written = write_bench_report(report(chart=Chart("x", "y", {"series": points})), tmp_path)
     assert written[-1].read_bytes().startswith(b"\x89PNG")
 
 

@@ -10,20 +10,20 @@ import pytest
 import torch
 
 from hummingbird_core.nano.evaluate import SUBJECTS, Accuracy
-from hummingbird_core.nano.latents import foreground_weight, picture_latents
-from hummingbird_core.nano.readers.images import PictureReading, read_pictures
-from hummingbird_core.nano.readers.shapes import Reading, read_video
-from hummingbird_core.nano.world.images import PICTURES, random_picture, sprite
-from hummingbird_core.nano.world.motion import SIZE
+from hummingbird_core.nano.latents import foreground_weight, image_latents
+from hummingbird_core.nano.readers.images import ImageReading, read_image_scene
+from hummingbird_core.nano.readers.shapes import ShapeReading, read_shape_scene
+from hummingbird_core.nano.world.images import IMAGES, random_image, sprite
+from hummingbird_core.nano.world.motion import FRAME_SIZE
 from hummingbird_core.nano.world.shapes import random_shape
 from hummingbird_core.nano.world.world import is_held_out, samples, vocabulary
 
-HALVES = [random_shape, random_picture]
+HALVES = [random_shape, random_image]
 
 
 def frames_of(scene) -> np.ndarray:
     video = scene.render()
-    assert video.shape == (3, scene.motion.num_frames, SIZE, SIZE)
+    assert video.shape == (3, scene.motion.num_frames, FRAME_SIZE, FRAME_SIZE)
     assert -1e-6 <= video.min() <= video.max() <= 1 + 1e-6
     return (video.permute(1, 2, 3, 0) * 255).round().to(torch.uint8).numpy()
 
@@ -51,32 +51,32 @@ def test_two_thirds_of_the_world_are_pictures_and_all_of_them_come():
     scenes = [scene for scene, _ in islice(samples(0), 400)]
     pictures = [scene.picture for scene in scenes if "picture" in scene.attributes]
     assert len(pictures) == pytest.approx(267, abs=40)
-    assert set(pictures) == set(PICTURES)
+    assert set(pictures) == set(IMAGES)
 
 
-@pytest.mark.parametrize("picture", [name for name, looks in PICTURES.items() if looks])
+@pytest.mark.parametrize("picture", [name for name, looks in IMAGES.items() if looks])
 def test_pictures_look_where_they_go(picture):
     """Those that look anywhere are mirrored for one of the two ways, and only for that."""
     seen = {
         (scene.motion.direction, scene.looks, scene.is_mirrored)
-        for scene, _ in islice(samples(1, random_picture), 1500)
+        for scene, _ in islice(samples(1, random_image), 1500)
         if scene.picture == picture
     }
-    own = PICTURES[picture]
+    own = IMAGES[picture]
     sideways = {(way, way, way != own) for way in ("left", "right")}
     assert seen == sideways | {(way, own, False) for way in ("up", "down")}
 
 
 def test_a_picture_that_looks_nowhere_is_never_mirrored():
-    scenes = (scene for scene, _ in islice(samples(1, random_picture), 300))
-    faces = [scene for scene in scenes if PICTURES[scene.picture] is None]
+    scenes = (scene for scene, _ in islice(samples(1, random_image), 300))
+    faces = [scene for scene in scenes if IMAGES[scene.picture] is None]
     assert faces
     assert not any(face.is_mirrored or "looks" in face.attributes for face in faces)
 
 
 def test_a_mirrored_picture_is_the_picture_mirrored():
-    scene, _ = next(samples(0, random_picture, num_frames=1))
-    motion = replace(scene.motion, start=(SIZE / 2, SIZE / 2))
+    scene, _ = next(samples(0, random_image, num_frames=1))
+    motion = replace(scene.motion, start=(FRAME_SIZE / 2, FRAME_SIZE / 2))
     plain, mirrored = (sprite("rocket", motion, flag) for flag in (False, True))
     torch.testing.assert_close(mirrored, plain.flip(-1), atol=1e-5, rtol=0)
     assert (plain - mirrored).abs().max() > 0.5
@@ -104,7 +104,7 @@ def test_vocabulary_covers_all_captions():
 def test_the_subject_weighs_more_than_what_is_behind_it(draw):
     for scene, _ in islice(samples(6, draw), 30):
         video = scene.render()
-        latents = picture_latents(video.transpose(0, 1) * 2 - 1).transpose(0, 1)[None]
+        latents = image_latents(video.transpose(0, 1) * 2 - 1).transpose(0, 1)[None]
         weight = foreground_weight(latents)[0, 0]  # [T, 8, 8]
         difference = (video - video[..., :1]).abs().amax(dim=0)  # [T, H, W]
         cells = torch.nn.functional.avg_pool2d(difference, 8)
@@ -117,14 +117,14 @@ def test_the_subject_weighs_more_than_what_is_behind_it(draw):
 
 def test_the_reader_of_shapes_is_exact_on_ground_truth():
     for scene, _ in islice(samples(0, random_shape), 150):
-        assert read_video(frames_of(scene)) == Reading(**scene.attributes)
+        assert read_shape_scene(frames_of(scene)) == ShapeReading(**scene.attributes)
 
 
 def test_the_reader_of_pictures_is_exact_on_ground_truth():
-    for scene, _ in islice(samples(0, random_picture), 60):
+    for scene, _ in islice(samples(0, random_image), 60):
         direction = scene.motion.direction
-        expected = PictureReading(scene.picture, direction, scene.attributes.get("place", ""))
-        assert read_pictures(frames_of(scene)) == expected
+        expected = ImageReading(scene.picture, direction, scene.attributes.get("place", ""))
+        assert read_image_scene(frames_of(scene)) == expected
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
@@ -138,21 +138,23 @@ def test_readers_see_the_opposite_direction_when_played_backwards(name):
 
 @pytest.mark.parametrize("level", [0, 128])
 def test_readers_are_undecided_about_nothing(level):
-    empty = np.full((16, SIZE, SIZE, 3), level, dtype=np.uint8)
-    assert read_video(empty) == Reading(None, None, None)
-    assert read_pictures(empty) == PictureReading(None, None, "")
+    empty = np.full((16, FRAME_SIZE, FRAME_SIZE, 3), level, dtype=np.uint8)
+    assert read_shape_scene(empty) == ShapeReading(None, None, None)
+    assert read_image_scene(empty) == ImageReading(None, None, "")
 
 
 def test_readers_are_undecided_about_noise():
-    noise = np.random.default_rng(0).integers(0, 256, (16, SIZE, SIZE, 3), dtype=np.uint8)
-    shape, picture = read_video(noise), read_pictures(noise)
+    noise = np.random.default_rng(0).integers(
+        0, 256, (16, FRAME_SIZE, FRAME_SIZE, 3), dtype=np.uint8
+    )
+    shape, picture = read_shape_scene(noise), read_image_scene(noise)
     assert (shape.shape, shape.direction) == (None, None)
     assert (picture.picture, picture.direction) == (None, None)
 
 
 def test_the_reader_of_pictures_does_not_take_a_shape_for_one():
     for scene, _ in islice(samples(8, random_shape), 20):
-        assert read_pictures(frames_of(scene)).picture is None
+        assert read_image_scene(frames_of(scene)).picture is None
 
 
 @pytest.mark.parametrize("name", SUBJECTS)

@@ -12,14 +12,14 @@ from hummingbird_core.errors import InputError, MissingPackageError
 from hummingbird_core.evaluation.vbench import export
 from hummingbird_core.evaluation.vbench.export import export_jobs
 from hummingbird_core.evaluation.vbench.flicker import temporal_flickering
-from hummingbird_core.evaluation.vbench.official import evaluate
+from hummingbird_core.evaluation.vbench.official import run_vbench
 from hummingbird_core.evaluation.vbench.prompts import (
     all_prompts,
     prompts_of,
     video_name,
     videos_of,
 )
-from hummingbird_core.evaluation.vbench.report import measured, published, to_lines, to_table
+from hummingbird_core.evaluation.vbench.report import measured, published, systems_table, to_lines
 from hummingbird_core.evaluation.vbench.scores import (
     DIMENSIONS,
     QUALITY,
@@ -126,7 +126,7 @@ def test_published_totals_follow_from_published_dimensions(system):
 
 def test_the_systems_to_compare_with_are_there():
     printed = {
-        row.split(" | ")[0]: row.split(" | ")[1] for row in to_table(published()).split("\n")
+        row.split(" | ")[0]: row.split(" | ")[1] for row in systems_table(published()).split("\n")
     }
     assert printed["| VideoCrafter2"] == "80.44"
     assert printed["| T2V-Turbo (VideoCrafter2)"] == "81.01"
@@ -240,7 +240,7 @@ def test_compare_writes_table_records_and_plot(capsys, tmp_path):
 
 
 def test_the_table_is_in_order_and_knows_what_is_not_known():
-    rows = [row.split(" | ") for row in to_table(published()).splitlines()[2:]]
+    rows = [row.split(" | ") for row in systems_table(published()).splitlines()[2:]]
     totals_shown = [float(row[1]) for row in rows]
     assert totals_shown == sorted(totals_shown, reverse=True)
     assert all(len(row) == 4 + len(DIMENSIONS) for row in rows)
@@ -291,11 +291,11 @@ def test_the_official_package_is_asked_for_in_one_line(tmp_path):
         import vbench  # noqa: F401
     except ImportError:
         with pytest.raises(MissingPackageError, match="environment of its own"):
-            evaluate(tmp_path, tmp_path, [], "cpu")
+            run_vbench(tmp_path, tmp_path, [], "cpu")
     else:
         pytest.skip("vbench is installed")
 
 
 def test_missing_videos_are_named_before_any_scoring(tmp_path):
     with pytest.raises(InputError, match="500 of 500 videos for human_action"):
-        evaluate(tmp_path, tmp_path / "results", ["human_action"], "cpu")
+        run_vbench(tmp_path, tmp_path / "results", ["human_action"], "cpu")

@@ -25,9 +25,9 @@ from hummingbird_core.training.distillation.noise import grid_timesteps
 from hummingbird_core.training.loop.micro_batch import MicroBatch
 from hummingbird_core.training.lora.finetune import (
     LoRAFinetuneConfig,
+    clip_sources,
+    encode_source,
     finetune_lora,
-    open_style,
-    read_style,
     run_hash,
 )
 from hummingbird_core.training.lora.losses import (
@@ -236,8 +236,8 @@ def test_clips_and_pictures_take_turns_and_the_batch_stays(style, tmp_path):
     for path in style.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     Image.new("RGB", (30, 20)).save(tmp_path / "one.png")
-    cached = read_style(tmp_path, pipe().vae, tmp_path / "latents", TINY)
-    films, pictures = open_style(cached, TINY, 0.0)
+    cached = encode_source(tmp_path, pipe().vae, tmp_path / "latents", TINY)
+    films, pictures = clip_sources(cached, TINY, 0.0)
     assert films.batch(0, size=3).latents.shape == (3, 4, FRAMES, 2, 2)
     assert pictures.batch(0, size=3).latents.shape == (3, 4, 1, 2, 2)
     lora = finetune_lora(tmp_path, pipe(), tmp_path / "a.safetensors", replace(TINY, batch=3))

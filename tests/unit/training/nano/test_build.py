@@ -8,14 +8,18 @@ from support.command_line import run
 
 from hummingbird_core.checkpoints import load_checkpoint, read_tensors
 from hummingbird_core.hub.local import resolve_model
-from hummingbird_core.nano.latents import picture_latents
+from hummingbird_core.nano.latents import image_latents
 from hummingbird_core.nano.world import motion, world
 from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.data.nano_clips import NanoClips
 from hummingbird_core.training.loop.micro_batch import MicroBatch
 from hummingbird_core.training.nano import build as making
 from hummingbird_core.training.nano.autoencoder import build_vae, perturbed
-from hummingbird_core.training.nano.teacher import TeacherLoss, clip_length, zero_residual_branches
+from hummingbird_core.training.nano.teacher import (
+    NanoTeacherLoss,
+    clip_length,
+    zero_residual_branches,
+)
 from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.training.pruning.rank_blocks import RankConfig
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
@@ -40,7 +44,7 @@ def test_clips_are_seeded_and_never_use_held_out_captions(num_frames):
     assert torch.equal(batch.latents, again.latents)
     assert batch.latents.shape == (8, 4, num_frames, 8, 8)
     assert not any(map(world.is_held_out, batch.captions))
-    assert motion.FPS * min(num_frames, 16) / 16 in batch.fps
+    assert motion.NANO_FPS * min(num_frames, 16) / 16 in batch.fps
 
 
 def test_a_share_of_the_clips_has_no_text():
@@ -59,7 +63,7 @@ def test_picture_latents_are_cell_colours_and_edges():
     frame = torch.full((1, 3, 16, 16), -1.0)
     frame[:, 0, :8, :8] = 1.0  # one red cell, and one that is half white
     frame[:, :, 8:, 8:12] = 1.0
-    latents = picture_latents(frame)
+    latents = image_latents(frame)
     assert latents.shape == (1, 4, 2, 2)
     torch.testing.assert_close(latents[0, :3, 0, 0], torch.tensor([1.0, -1.0, -1.0]))
     torch.testing.assert_close(latents[0, :3, 1, 1], torch.zeros(3))
@@ -106,7 +110,7 @@ def test_clips_get_longer():
 
 @torch.no_grad()
 def test_the_teachers_loss_does_not_depend_on_who_computes_it(teacher):
-    loss = TeacherLoss(teacher, build_text_encoder().eval(), steps=10)
+    loss = NanoTeacherLoss(teacher, build_text_encoder().eval(), steps=10)
     for step in (0, 9):
         whole = loss(MicroBatch(seed=0, step=step, size=2))["noise"]
         halves = [loss(MicroBatch(seed=0, step=step, index=i, count=2))["noise"] for i in range(2)]
@@ -118,7 +122,7 @@ def test_a_step_of_short_clips_costs_as_much_as_one_of_long_ones(teacher):
     handle = teacher.register_forward_hook(lambda m, inputs, out: sizes.append(tuple(out.shape)))
     with torch.no_grad():
         for step in (0, 6, 8, 9):
-            TeacherLoss(teacher, build_text_encoder(), steps=10)(MicroBatch(seed=0, step=step))
+            NanoTeacherLoss(teacher, build_text_encoder(), steps=10)(MicroBatch(seed=0, step=step))
     handle.remove()
     assert sizes == [(4, 4, 4, 8, 8), (2, 4, 8, 8, 8), (1, 4, 16, 8, 8), (1, 4, 26, 8, 8)]
 

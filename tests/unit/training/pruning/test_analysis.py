@@ -11,7 +11,7 @@ from support.command_line import error_of, run
 
 from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.errors import InputError
-from hummingbird_core.nano.world.images import random_picture
+from hummingbird_core.nano.world.images import random_image
 from hummingbird_core.nano.world.shapes import random_shape
 from hummingbird_core.nano.world.world import is_held_out, samples
 from hummingbird_core.pipeline import HummingbirdPipeline
@@ -20,13 +20,13 @@ from hummingbird_core.training.data.batch import ClipBatch
 from hummingbird_core.training.pruning import analysis
 from hummingbird_core.training.pruning.analysis import (
     TIMESTEPS,
-    Question,
+    ProbeSample,
     Ranking,
-    Row,
+    RemovalCost,
     all_removals,
-    ask_teacher,
-    losses,
+    probe_losses,
     propose,
+    teacher_targets,
 )
 from hummingbird_core.training.pruning.block_map import (
     map_to,
@@ -41,8 +41,8 @@ from hummingbird_core.training.pruning.block_removal import (
     removals,
     without,
 )
-from hummingbird_core.training.pruning.metrics import drawn_clips, load_metric, nano_accuracy
-from hummingbird_core.training.pruning.report import title, to_table, write_plot
+from hummingbird_core.training.pruning.metrics import load_metric, nano_accuracy, nano_clips
+from hummingbird_core.training.pruning.report import ranking_table, ranking_title, write_plot
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.weights.state_dict import count_parameters
 
@@ -71,14 +71,14 @@ def pipe() -> HummingbirdPipeline:
 
 
 @pytest.fixture(scope="module")
-def questions(pipe) -> list[Question]:
+def questions(pipe) -> list[ProbeSample]:
     clips = ClipBatch(torch.randn(1, 4, 2, 8, 8), ["a red circle moves up"], torch.tensor([8.0]))
-    return ask_teacher(pipe, clips)
+    return teacher_targets(pipe, clips)
 
 
 def test_the_whole_teacher_loses_nothing(pipe, questions):
     assert [question.t for question in questions] == list(TIMESTEPS)
-    assert losses(pipe.unet, questions) == (0.0, 0.0)
+    assert probe_losses(pipe.unet, questions) == (0.0, 0.0)
 
 
 def test_the_loss_is_the_error_in_noise_and_in_clean_latents(pipe, questions):
@@ -91,12 +91,12 @@ def test_the_loss_is_the_error_in_noise_and_in_clean_latents(pipe, questions):
         noise = (eps - question.answer).square().mean()
         errors.append(torch.stack([noise, noise + clean.square().mean()]))
     expected = torch.stack(errors).mean(dim=0).tolist()
-    assert losses(unet, questions) == pytest.approx(expected, rel=1e-4)
+    assert probe_losses(unet, questions) == pytest.approx(expected, rel=1e-4)
     assert 0 < expected[0] < expected[1]
 
 
 def test_drawn_clips_are_encoded_with_the_models_own_vae(pipe):
-    clips = drawn_clips(pipe, 2, 4)
+    clips = nano_clips(pipe, 2, 4)
     assert clips.latents.shape == (2, 4, 4, 8, 8)
     assert len(clips.captions) == len(clips.fps) == 2
     assert all(map(is_held_out, clips.captions))
@@ -117,7 +117,7 @@ def test_the_nano_metric_is_one_for_what_was_asked_for():
             return self
 
         def __init__(self):
-            halves = (samples(12, draw, held_out=True) for draw in (random_shape, random_picture))
+            halves = (samples(12, draw, held_out=True) for draw in (random_shape, random_image))
             self.scenes = [next(half) for half in halves for _ in range(3)]
 
     assert nano_accuracy(3, 16, 4, 7.5)(Truth()) == 1.0
@@ -168,7 +168,9 @@ def ranking(tmp_path, nano_removals) -> Ranking:
     ranking = Ranking(tmp_path / "made-up.json", {"teacher": "made-up"})
     for number, removal in enumerate(nano_removals):
         loss = 50.0 if removal in dear else float(number % 7)
-        ranking.rows.append(Row(removal.kind, removal.blocks, 9, loss / 2, loss, 1 - loss / 99))
+        ranking.rows.append(
+            RemovalCost(removal.kind, removal.blocks, 9, loss / 2, loss, 1 - loss / 99)
+        )
     return ranking
 
 
@@ -215,14 +217,14 @@ def test_a_student_can_only_lose_its_middle_block(tmp_path):
     config = replace(TINY, num_res_blocks=1)
     ranking = Ranking(tmp_path / "made-up.json", {})
     for removal in all_removals(HummingbirdUNet(config, device="meta")):
-        ranking.rows.append(Row(removal.kind, removal.blocks, 1, 1.0, 1.0, None))
+        ranking.rows.append(RemovalCost(removal.kind, removal.blocks, 1, 1.0, 1.0, None))
     assert propose(config, ranking.rows, 0.95).blocks == ("middle_block",)
 
 
 def test_table_and_plot(tmp_path, ranking):
     published = removal_of_map(NANO_TEACHER, pruning_map((1, 2, 2)))
-    ranking.rows.append(Row("map", published.blocks, 9, 9.0, 9.0, 0.1))
-    table = to_table(ranking, {"published map": published}).splitlines()
+    ranking.rows.append(RemovalCost("map", published.blocks, 9, 9.0, 9.0, 0.1))
+    table = ranking_table(ranking, {"published map": published}).splitlines()
     assert len(table) == 2 + len(ranking.rows)
     assert table[-1].startswith("| published map | map | 9 | 9 | 9 | 0.100 |")
     assert any(line.startswith("| middle | bypass |") for line in table)
@@ -270,7 +272,7 @@ def test_the_title_says_what_was_measured():
     settings = {"teacher": "nano-teacher", "clips": 8, "frames": 16, "timesteps": [999, 500]}
     settings |= {"metric": "nano", "prompts": 12, "steps": 10, "guidance": 7.5}
     text = "nano-teacher: 8 clips of 16 frames at t = 999, 500"
-    nano = title(settings)
+    nano = ranking_title(settings)
     assert nano.startswith(f"{text}; score: share of what 12 held-out prompts for shapes and")
-    assert title({**settings, "metric": "mine:score"}) == f"{text}; score: mine:score"
-    assert title({**settings, "metric": "none"}) == text
+    assert ranking_title({**settings, "metric": "mine:score"}) == f"{text}; score: mine:score"
+    assert ranking_title({**settings, "metric": "none"}) == text

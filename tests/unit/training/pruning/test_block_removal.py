@@ -15,7 +15,7 @@ from hummingbird_core.training.pruning.block_removal import (
     removals,
     without,
 )
-from hummingbird_core.training.pruning.report import short_name
+from hummingbird_core.training.pruning.report import short_block_names
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.weights.state_dict import count_parameters
 
@@ -26,7 +26,7 @@ TINY = replace(
 
 
 def names(unet: HummingbirdUNet, kind: str) -> list[str]:
-    return [short_name(removal.blocks) for removal in removals(unet) if removal.kind == kind]
+    return [short_block_names(removal.blocks) for removal in removals(unet) if removal.kind == kind]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_what_can_be_taken_out_of_the_full_size_teacher():
 def test_the_published_student_lacks_one_pair_of_every_level():
     config = UNetConfig.from_preset("videocrafter2")
     blocks = removal_of_map(config, pruning_map((1, 2, 4, 4))).blocks
-    assert short_name(blocks) == "in 2, in 5, in 8, in 11, out 0, out 3, out 7, out 10"
+    assert short_block_names(blocks) == "in 2, in 5, in 8, in 11, out 0, out 3, out 7, out 10"
     pairs = {frozenset(r.blocks) for r in removals(HummingbirdUNet(config, device="meta"))}
     levels = [level_of(config, block) for block in blocks]
     for level in range(4):

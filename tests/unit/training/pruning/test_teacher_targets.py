@@ -17,7 +17,7 @@ from support.tiny_training import (
 )
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.nano.latents import SCALING_FACTOR
+from hummingbird_core.nano.latents import NANO_SCALING_FACTOR
 from hummingbird_core.sampling import latent_scale, predict_x0, scale_latents
 from hummingbird_core.sampling.ddim import ddim_step
 from hummingbird_core.training.distillation.losses import OutputKD
@@ -31,8 +31,8 @@ def test_the_range_of_pictures_holds_the_guided_teacher():
     held = a_step(settings=replace(GRID, guidance=(9.0, 9.0), clip_denoised=True))
     free, x0 = (predict_x0(step.sample, step.teacher.eps, step.t) for step in (plain, held))
     assert free[:, :3].abs().max() > 1
-    assert x0[:, :3].abs().max() < SCALING_FACTOR + 1e-3
-    assert x0[:, 3].min() > -0.76 * SCALING_FACTOR
+    assert x0[:, :3].abs().max() < NANO_SCALING_FACTOR + 1e-3
+    assert x0[:, 3].min() > -0.76 * NANO_SCALING_FACTOR
 
 
 def test_the_teacher_can_be_left_unguided_at_low_noise():

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.nano.readers.shapes import Reading, read_video
+from hummingbird_core.nano.readers.shapes import ShapeReading, read_shape_scene
 from hummingbird_core.nano.world import motion, shapes
 from hummingbird_core.nano.world.world import samples
 from hummingbird_core.training.rewards.shapes import (
@@ -43,7 +43,7 @@ def captioned(colour: str, shape: str, direction: str) -> str:
 @pytest.mark.parametrize("look", [lambda clips: clips, blurred], ids=["sharp", "blurred"])
 def test_the_right_caption_beats_all_71_wrong_ones(look):
     measures = measure(look(CLIPS))
-    words = list(product(shapes.COLOURS, shapes.SHAPES, motion.DIRECTIONS))
+    words = list(product(shapes.COLORS, shapes.SHAPES, motion.DIRECTIONS))
     scores = torch.stack([score(measures, captioned(*three)) for three in words])  # [72, 60]
     for number, scene in enumerate(SCENES):
         right = words.index(tuple(scene.attributes.values()))
@@ -108,13 +108,13 @@ def rounded_squares(corner: float, num_frames: int = 8) -> torch.Tensor:
     beyond = (x.clamp(min=0).square() + y.clamp(min=0).square()).sqrt()
     distance = beyond + torch.maximum(x, y).clamp(max=0) - corner  # [T, H, W]
     cover = (0.5 - distance).clamp(0, 1)
-    colour = torch.tensor(shapes.COLOURS["blue"])[:, None, None, None]
+    colour = torch.tensor(shapes.COLORS["blue"])[:, None, None, None]
     return (0.1 + cover * (colour - 0.1)) * 2 - 1  # [3, T, H, W]
 
 
-def read(clip: torch.Tensor) -> Reading:
+def read(clip: torch.Tensor) -> ShapeReading:
     frames = ((clip.permute(1, 2, 3, 0) + 1) * 127.5).clamp(0, 255).round()
-    return read_video(frames.numpy().astype(np.uint8))
+    return read_shape_scene(frames.numpy().astype(np.uint8))
 
 
 @pytest.mark.parametrize("shape", shapes.SHAPES)
@@ -145,7 +145,7 @@ def test_climbing_the_reward_ends_at_what_the_reader_calls_the_same(colour, shap
     tint = torch.tensor([0.5, 0.5, 0.9], requires_grad=True)
     optimizer = torch.optim.Adam([{"params": levels, "lr": 0.3}, {"params": tint, "lr": 0.03}])
     before, first = read(paint(levels, tint)[0].detach()), None
-    assert before != Reading(colour, shape, direction)
+    assert before != ShapeReading(colour, shape, direction)
     for _ in range(60):
         frames = paint(levels, tint)
         reward = ShapesReward()(frames, [captioned(colour, shape, direction)], torch.Generator())
@@ -154,4 +154,4 @@ def test_climbing_the_reward_ends_at_what_the_reader_calls_the_same(colour, shap
         (-reward.sum()).backward()
         optimizer.step()
     assert reward > max(0.9, first)
-    assert read(frames[0].detach()) == Reading(colour, shape, direction)
+    assert read(frames[0].detach()) == ShapeReading(colour, shape, direction)

@@ -17,7 +17,7 @@ from hummingbird_core.training.data.single_frames import VideoFrames, open_frame
 from hummingbird_core.training.loop.config import TrainConfig
 from hummingbird_core.training.tiny_decoder.distil import (
     distil_decoder,
-    held_out_pictures,
+    held_out_frames,
     psnr_against,
     save_decoder,
 )
@@ -56,7 +56,7 @@ def test_the_strongest_groups_are_kept(full):
 
 def test_distilling_gains_and_a_stopped_run_goes_on(full, tmp_path):
     small = prune_decoder(full, 2, 0)
-    pictures = held_out_pictures(single_frames, 2)
+    pictures = held_out_frames(single_frames, 2)
     before = psnr_against(full, small, pictures)
     for steps in (4, 8):
         trained = distil_decoder(
@@ -141,4 +141,4 @@ def test_the_command_makes_a_decoder_in_a_new_folder(tmp_path, capsys):
 def test_the_built_in_decoder_belongs_to_the_built_in_model():
     """Fails when the model was made again without `hummingbird train decoder`."""
     full = load_checkpoint(resolve_model("nano"), dtype=torch.float32).vae
-    assert psnr_against(full, load_fast_decoder("nano"), held_out_pictures(single_frames, 8)) >= 25
+    assert psnr_against(full, load_fast_decoder("nano"), held_out_frames(single_frames, 8)) >= 25
