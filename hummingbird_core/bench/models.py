@@ -27,7 +27,8 @@ from ..sampling.consistency import guidance_scale_embedding
 from ..settings import FULL_SIZE, NANO, SIZE_MULTIPLE
 from ..text.encoder import text_encoder_to_openclip
 from ..unet.model import HummingbirdUNet, UNetConfig
-from ..vae.codec import SCALING_FACTOR, diffusers_to_ldm
+from ..vae.codec import SCALING_FACTOR
+from ..vae.names import diffusers_to_ldm
 from ..vae.tiny import PrunedDecoderConfig, build_pruned_decoder, load_fast_decoder
 from .measure import EXACT, ROUNDED
 

@@ -8,7 +8,6 @@ token, as in training. Neither the pooled vector nor the projection is used.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, InputError
 from ..weights.state_dict import validate_state_dict
+from .names import OPENCLIP_BLOCK, openclip_to_transformers, transformers_to_openclip
 from .tokenizer import (
     MAX_TOKENS,
     PADDING_ID,
@@ -34,24 +34,6 @@ logger = logging.getLogger(__name__)
 
 HEAD_WIDTH = 64
 
-# Names inside one transformer block and around the blocks: OpenCLIP, transformers.
-_BLOCK_NAMES = (
-    ("ln_1.", "layer_norm1."),
-    ("ln_2.", "layer_norm2."),
-    ("attn.out_proj.", "self_attn.out_proj."),
-    ("mlp.c_fc.", "mlp.fc1."),
-    ("mlp.c_proj.", "mlp.fc2."),
-)
-_OUTER_NAMES = (
-    ("token_embedding.weight", "embeddings.token_embedding.weight"),
-    ("positional_embedding", "embeddings.position_embedding.weight"),
-    ("ln_final.weight", "final_layer_norm.weight"),
-    ("ln_final.bias", "final_layer_norm.bias"),
-)
-_OPENCLIP_BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)")
-_TRANSFORMERS_BLOCK = re.compile(r"encoder\.layers\.(\d+)\.(.+)")
-_JOINT_PROJECTION = re.compile(r"attn\.in_proj_(weight|bias)")
-_SINGLE_PROJECTION = re.compile(r"self_attn\.([qkv])_proj\.(weight|bias)")
 _UNUSED = ("visual.", "attn_mask", "logit_scale", "text_projection")
 
 
@@ -87,7 +69,7 @@ class TextConfig:
                 f"got text encoder weights without {error}, expected OpenCLIP's key names: "
                 f"use a checkpoint that holds the whole text tower"
             ) from error
-        blocks = (_OPENCLIP_BLOCK.match(key) for key in state_dict)
+        blocks = (OPENCLIP_BLOCK.match(key) for key in state_dict)
         layers = 1 + max(int(block[1]) for block in blocks if block)
         heads = heads or max(width // HEAD_WIDTH, 1)
         return cls(
@@ -234,7 +216,7 @@ def load_text_encoder(
 
 
 def _is_skipped(key: str, config: TextConfig) -> bool:
-    block = _OPENCLIP_BLOCK.match(key)
+    block = OPENCLIP_BLOCK.match(key)
     return block is not None and int(block[1]) >= config.layers_used
 
 
@@ -265,44 +247,3 @@ def text_encoder_to_openclip(encoder: TextEncoder) -> dict[str, Tensor]:
 def _transformers_prefix(model: CLIPTextModel) -> str:
     """transformers 4 keeps the tower in an attribute `text_model`, transformers 5 does not."""
     return "text_model." if any(name == "text_model" for name, _ in model.named_children()) else ""
-
-
-def openclip_to_transformers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """OpenCLIP's key names to those of transformers' `CLIPTextModel`, q, k and v apart."""
-    outer = dict(_OUTER_NAMES)
-    converted: dict[str, Tensor] = {}
-    for key, value in state_dict.items():
-        block = _OPENCLIP_BLOCK.match(key)
-        if block is None:
-            converted[outer.get(key, key)] = value
-            continue
-        layer, name = f"encoder.layers.{block[1]}.", block[2]
-        for openclip, transformers in _BLOCK_NAMES:
-            name = name.replace(openclip, transformers)
-        if (joint := _JOINT_PROJECTION.match(name)) is None:
-            converted[layer + name] = value
-            continue
-        # [3 * width, ...] -> three times [width, ...]
-        for letter, part in zip("qkv", value.chunk(3), strict=True):
-            converted[f"{layer}self_attn.{letter}_proj.{joint[1]}"] = part
-    return converted
-
-
-def transformers_to_openclip(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The exact reverse of `openclip_to_transformers`."""
-    outer = {transformers: openclip for openclip, transformers in _OUTER_NAMES}
-    converted: dict[str, Tensor] = {}
-    for key, value in state_dict.items():
-        block = _TRANSFORMERS_BLOCK.match(key)
-        if block is None:
-            converted[outer.get(key, key)] = value
-            continue
-        layer, name = f"transformer.resblocks.{block[1]}.", block[2]
-        for openclip, transformers in _BLOCK_NAMES:
-            name = name.replace(transformers, openclip)
-        if (single := _SINGLE_PROJECTION.match(name)) is None:
-            converted[layer + name] = value
-        elif single[1] == "q":
-            parts = [state_dict[key.replace("q_proj", f"{letter}_proj")] for letter in "qkv"]
-            converted[f"{layer}attn.in_proj_{single[2]}"] = torch.cat(parts)
-    return converted

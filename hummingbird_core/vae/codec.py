@@ -1,18 +1,19 @@
 """The image autoencoder (KL-f8 of latent diffusion, arXiv 2112.10752), applied frame by frame.
 
-The network is diffusers' `AutoencoderKL`. Checkpoints use the names of the original latent
-diffusion code, so this module translates between the two, then decodes and encodes videos in
-pieces that fit into memory.
+The network is diffusers' `AutoencoderKL`; checkpoints use the key names of the original latent
+diffusion code. Videos are decoded and encoded in chunks that fit into memory.
 
 Precision: decoding runs in the VAE's own dtype. The activations of Stable Diffusion's VAE can
 exceed what float16 holds and then turn into NaN (black frames): use bfloat16 or float32.
+
+Shapes: B videos, T frames, N frames of a chunk, C latent channels, H x W pixels, h x w latent
+pixels (H = 8h, W = 8w for KL-f8).
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -23,35 +24,16 @@ from ..cpu import accelerate_for_cpu
 from ..cpu.vae_decoder import decode_images
 from ..errors import CheckpointError, InputError, NumericalError
 from ..weights.state_dict import validate_state_dict
+from .names import count_indices, diffusers_to_ldm, ldm_to_diffusers
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny
 
 SCALING_FACTOR = 0.18215
 """One over the standard deviation of Stable Diffusion's latents."""
-# Go through the VAE at a time: four frames of 320x512, on a CPU one: it gains nothing by more.
+# Pixels decoded per batch: four frames of 320x512; on a CPU one, where batches gain nothing.
 CHUNK_PIXELS, CHUNK_PIXELS_CPU = 4 * 320 * 512, 2**18
 
-# Fragments of key names: latent diffusion, diffusers. The middle goes first, because its
-# `resnets` have another name in latent diffusion than those of the levels.
-_RENAMES = (
-    (".mid.block_1.", ".mid_block.resnets.0."),
-    (".mid.block_2.", ".mid_block.resnets.1."),
-    (".mid.attn_1.norm.", ".mid_block.attentions.0.group_norm."),
-    (".mid.attn_1.q.", ".mid_block.attentions.0.to_q."),
-    (".mid.attn_1.k.", ".mid_block.attentions.0.to_k."),
-    (".mid.attn_1.v.", ".mid_block.attentions.0.to_v."),
-    (".mid.attn_1.proj_out.", ".mid_block.attentions.0.to_out.0."),
-    (".down.", ".down_blocks."),
-    (".up.", ".up_blocks."),
-    (".block.", ".resnets."),
-    (".downsample.", ".downsamplers.0."),
-    (".upsample.", ".upsamplers.0."),
-    (".nin_shortcut.", ".conv_shortcut."),
-    (".norm_out.", ".conv_norm_out."),
-)
-_ATTENTION_WEIGHT = re.compile(r"\.attentions\.0\.to_(q|k|v|out\.0)\.weight$")
-_DECODER_LEVEL = re.compile(r"(?<=^decoder\.up\.)\d+|(?<=^decoder\.up_blocks\.)\d+")
 _TRAINING_ONLY = ("loss.", "model_ema.")
 
 
@@ -67,9 +49,18 @@ def load_vae(
 ) -> AutoencoderKL:
     """Build the VAE that fits `state_dict` and give it these weights, without copying them.
 
-    Keys are those of latent diffusion without a prefix (`encoder.down.0.block.0.conv1.weight`).
-    Sizes are read from the shapes; the latents' scale and the number of normalisation groups
-    leave no trace there. `dtype=None` keeps the stored dtype. Raises CheckpointError.
+    Args:
+        state_dict: weights in latent diffusion's names, without a prefix
+            (`encoder.down.0.block.0.conv1.weight`). Their shapes give the sizes of the VAE.
+        scaling_factor: scale of the latents, which shapes do not show.
+        norm_num_groups: groups of every GroupNorm, which shapes do not show.
+        dtype: of the VAE; None keeps the stored dtype.
+
+    Returns:
+        The VAE in eval mode.
+
+    Raises:
+        CheckpointError: keys or shapes do not fit.
     """
     from diffusers.models import AutoencoderKL
 
@@ -95,8 +86,15 @@ def load_vae(
 
 
 def vae_config_from_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The arguments of `AutoencoderKL` that the shapes tell, from latent diffusion's key names."""
-    levels = _count(state_dict, r"encoder\.down\.(\d+)\.")
+    """Infer the arguments of `AutoencoderKL` from the shapes of weights.
+
+    Args:
+        state_dict: weights in latent diffusion's names.
+
+    Raises:
+        CheckpointError: the names are not latent diffusion's.
+    """
+    levels = count_indices(state_dict, r"encoder\.down\.(\d+)\.")
     try:
         channels = [
             state_dict[f"encoder.down.{level}.block.0.conv1.weight"].shape[0]
@@ -114,55 +112,18 @@ def vae_config_from_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, An
         "out_channels": image_channels,
         "latent_channels": latent_channels,
         "block_out_channels": channels,
-        "layers_per_block": _count(state_dict, r"encoder\.down\.0\.block\.(\d+)\."),
+        "layers_per_block": count_indices(state_dict, r"encoder\.down\.0\.block\.(\d+)\."),
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
         "mid_block_add_attention": "encoder.mid.attn_1.norm.weight" in state_dict,
     }
 
 
-def ldm_to_diffusers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Latent diffusion's names to diffusers'; 1x1 convolutions of the attention become linear."""
-    levels = _count(state_dict, r"decoder\.up\.(\d+)\.")
-    converted = {}
-    for key, value in state_dict.items():
-        name = _flip_decoder_level(key, levels)
-        for ldm, diffusers in _RENAMES:
-            name = name.replace(ldm, diffusers)
-        # [out, in, 1, 1] -> [out, in]
-        converted[name] = value.flatten(1) if _ATTENTION_WEIGHT.search(name) else value
-    return converted
-
-
-def diffusers_to_ldm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The exact reverse of `ldm_to_diffusers`: how a VAE trained here is saved."""
-    levels = _count(state_dict, r"decoder\.up_blocks\.(\d+)\.")
-    converted = {}
-    for key, value in state_dict.items():
-        name = _flip_decoder_level(key, levels)
-        for ldm, diffusers in _RENAMES:
-            name = name.replace(diffusers, ldm)
-        # [out, in] -> [out, in, 1, 1]
-        converted[name] = value[:, :, None, None] if _ATTENTION_WEIGHT.search(key) else value
-    return converted
-
-
-def _flip_decoder_level(key: str, levels: int) -> str:
-    """Latent diffusion counts the decoder's levels from the finest, diffusers from the coarsest."""
-    return _DECODER_LEVEL.sub(lambda match: str(levels - 1 - int(match.group())), key)
-
-
-def _count(keys: Iterable[str], pattern: str) -> int:
-    """One more than the largest number that `pattern` captures at the start of a key."""
-    matches = (re.match(pattern, key) for key in keys)
-    return max((int(match[1]) + 1 for match in matches if match), default=0)
-
-
 # --- decoding and encoding -----------------------------------------------------------------------
 
 
 def vae_scale_factor(vae: AutoencoderKL | AutoencoderTiny) -> int:
-    """Pixels per latent pixel along one side: 8 for KL-f8."""
+    """Return the pixels per latent pixel along one side: 8 for KL-f8."""
     return 2 ** (len(vae.config["block_out_channels"]) - 1)
 
 
@@ -174,19 +135,30 @@ def decode_latents(
     tile: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Latents `[B, C, T, h, w]` to frames, float32 `[B, 3, T, 8h, 8w]` in about -1..1.
+    """Decode latents to frames; differentiable.
 
-    `decode_chunk_size` frames go through the decoder at a time (default: as many as make
-    `CHUNK_PIXELS`); it bounds the memory and does not change the result. `tile` (latent pixels, at
-    least 4) also cuts each frame into overlapping squares of this size: less memory, but group
-    normalisation and attention then see only the tile, so colours may shift a little.
-    `progress(done, total)` is told of frames. Differentiable.
+    Args:
+        vae: the full VAE or a tiny one.
+        latents: scaled as the U-Net predicts them, `[B, C, T, h, w]`.
+        decode_chunk_size: frames decoded at a time (default: as many as make `CHUNK_PIXELS`). It
+            bounds the memory and does not change the result.
+        tile: cuts each frame into overlapping squares of this many latent pixels, at least 4.
+            That takes less memory, but normalization and attention then see only the tile, so
+            that colors may shift a little.
+        progress: called with the numbers of decoded and of all frames.
+
+    Returns:
+        Frames, float32 `[B, 3, T, 8h, 8w]` in about -1..1.
+
+    Raises:
+        InputError: a shape or a setting does not fit.
     """
     _check_input(latents, "latents", vae.config["latent_channels"], decode_chunk_size)
     if tile is not None and tile < 4:
         raise InputError(f"got a tile of {tile} latent pixels, expected at least 4")
     batch, _, _, height, width = latents.shape
     factor = vae_scale_factor(vae)
+    # [B, C, T, h, w] -> [B*T, C, h, w]
     frames = rearrange(latents / vae.config["scaling_factor"], "b c t h w -> (b t) c h w")
     frames = frames.to(vae.device, vae.dtype)
     shape = (len(frames), vae.config["out_channels"], height * factor, width * factor)
@@ -198,11 +170,12 @@ def decode_latents(
         video[start : start + decode_chunk_size] = decoded
         if progress:
             progress(start + len(chunk), len(frames))
+    # [B*T, 3, H, W] -> [B, 3, T, H, W]
     return rearrange(video, "(b t) c h w -> b c t h w", b=batch)
 
 
 def _decode(vae: AutoencoderKL | AutoencoderTiny, latents: Tensor) -> Tensor:
-    """Unscaled latents `[N, C, h, w]` to images; TAESD has layers of its own kind."""
+    """Decode unscaled latents `[N, C, h, w]`; TAESD's layers differ and keep diffusers' forward."""
     is_kl = hasattr(vae.decoder, "up_blocks")
     return decode_images(vae, latents) if is_kl else vae.decode(latents).sample
 
@@ -210,9 +183,9 @@ def _decode(vae: AutoencoderKL | AutoencoderTiny, latents: Tensor) -> Tensor:
 def _decode_tiled(vae: AutoencoderKL | AutoencoderTiny, latents: Tensor, tile: int) -> Tensor:
     """Decode `[N, C, h, w]` in overlapping tiles, blended with weights that fade at their edges.
 
-    diffusers' own tiling leaves slivers at the right and lower border, whose normalisation is
-    off, and works differently for each VAE class. Here all tiles are of full size; with random
-    weights the result is nearer to the untiled one (relative error 0.07 against 0.12).
+    diffusers' own tiling leaves slivers at the right and lower border, with wrong statistics in
+    their normalization, and differs between VAE classes. Here all tiles are of full size; with
+    random weights the result is closer to the untiled one (relative error 0.07 against 0.12).
     """
     count, _, height, width = latents.shape
     factor = vae_scale_factor(vae)
@@ -231,7 +204,7 @@ def _decode_tiled(vae: AutoencoderKL | AutoencoderTiny, latents: Tensor, tile: i
 
 
 def _tile_starts(size: int, tile: int) -> list[int]:
-    """Evenly spread starts of tiles that cover 0..size and overlap by at least a quarter."""
+    """Return evenly spread starts of tiles that cover 0..size and overlap by at least a quarter."""
     if size <= tile:
         return [0]
     steps = math.ceil((size - tile) / (tile - tile // 4))
@@ -239,13 +212,13 @@ def _tile_starts(size: int, tile: int) -> list[int]:
 
 
 def _fade(decoded: Tensor, side: int) -> Tensor:
-    """Weights `[H, W]`: 1 inside, falling linearly over the outer quarter of the tile."""
+    """Return weights `[H, W]`: 1 inside, falling linearly over the outer quarter of the tile."""
 
     def ramp(length: int) -> Tensor:
         position = torch.arange(length, device=decoded.device, dtype=torch.float32) + 0.5
         return (torch.minimum(position, length - position) / (side / 4)).clamp(max=1)
 
-    return ramp(decoded.shape[2])[:, None] * ramp(decoded.shape[3])
+    return ramp(decoded.shape[2])[:, None] * ramp(decoded.shape[3])  # [H, 1] * [W] -> [H, W]
 
 
 def encode_video(
@@ -256,17 +229,29 @@ def encode_video(
     sample: bool = True,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Frames `[B, 3, T, H, W]` in -1..1 to scaled latents, float32 `[B, C, T, H/8, W/8]`.
+    """Encode frames to scaled latents; differentiable.
 
-    `sample=True` draws from the posterior, all noise at once from `generator`, so the result
-    does not depend on `encode_chunk_size`; `False` takes its mean. Differentiable.
+    Args:
+        vae: the full VAE.
+        video: frames `[B, 3, T, H, W]` in -1..1.
+        encode_chunk_size: frames encoded at a time; it does not change the result.
+        sample: whether to draw from the posterior, mean + std * noise; otherwise its mean.
+        generator: draws the noise, for all frames at once.
+
+    Returns:
+        Latents, float32 `[B, C, T, H/8, W/8]`.
+
+    Raises:
+        InputError: a shape or a setting does not fit.
     """
     from diffusers.utils.torch_utils import randn_tensor
 
     latents, spread = encode_posterior(vae, video, encode_chunk_size=encode_chunk_size)
     if sample:
-        shape = latents.transpose(1, 2).flatten(0, 1).shape  # [B*T, C, h, w], as it is encoded
+        # [B, C, T, h, w] -> [B, T, C, h, w] -> [B*T, C, h, w]: the order in which noise is drawn
+        shape = latents.transpose(1, 2).flatten(0, 1).shape
         noise = randn_tensor(shape, generator=generator, device=latents.device)
+        # [B*T, C, h, w] -> [B, C, T, h, w]
         latents += spread * rearrange(noise, "(b t) c h w -> b c t h w", b=len(video))
     return latents
 
@@ -274,7 +259,19 @@ def encode_video(
 def encode_posterior(
     vae: AutoencoderKL, video: Tensor, *, encode_chunk_size: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of what `encode_video` draws from, both in its shape and scale."""
+    """Return mean and standard deviation of the posterior that `encode_video` draws from.
+
+    Args:
+        vae: the full VAE.
+        video: frames `[B, 3, T, H, W]` in -1..1.
+        encode_chunk_size: frames encoded at a time.
+
+    Returns:
+        Both scaled, float32 `[B, C, T, H/8, W/8]`.
+
+    Raises:
+        InputError: a shape or a setting does not fit.
+    """
     _check_input(video, "a video", vae.config["in_channels"], encode_chunk_size)
     factor = vae_scale_factor(vae)
     if video.shape[3] % factor or video.shape[4] % factor:
@@ -282,18 +279,20 @@ def encode_posterior(
             f"got frames of {video.shape[4]}x{video.shape[3]} pixels, expected multiples of "
             f"{factor}: resize or crop them"
         )
+    # [B, 3, T, H, W] -> [B*T, 3, H, W]
     frames = rearrange(video, "b c t h w -> (b t) c h w").to(vae.device, vae.dtype)
     height, width = video.shape[3:]
     encode_chunk_size = encode_chunk_size or default_chunk_size(height, width, frames.device)
     posteriors = (vae.encode(chunk).latent_dist for chunk in frames.split(encode_chunk_size))
     moments = torch.cat([torch.stack([p.mean, p.std]) for p in posteriors], dim=1).float()
+    # [2, B*T, C, h, w] -> [2, B, C, T, h, w]
     mean, std = rearrange(moments, "m (b t) c h w -> m b c t h w", b=len(video))
     scale = vae.config["scaling_factor"]
     return scale * mean, scale * std
 
 
 def default_chunk_size(height: int, width: int, device: torch.device) -> int:
-    """How many frames of this size in pixels go through a VAE at a time."""
+    """Return how many frames of this size in pixels are decoded or encoded at a time."""
     pixels = CHUNK_PIXELS_CPU if device.type == "cpu" else CHUNK_PIXELS
     return max(1, pixels // (height * width))
 
@@ -309,7 +308,15 @@ def _check_input(values: Tensor, name: str, channels: int, chunk_size: int | Non
 
 
 def check_finite(values: Tensor, what: Literal["latents", "frames"]) -> None:
-    """Raise NumericalError, with the likely cause, if `values` hold NaN or infinity."""
+    """Check that `values` hold neither NaN nor infinity.
+
+    Args:
+        values: of any shape.
+        what: `values` are, which tells the likely cause.
+
+    Raises:
+        NumericalError: they do; the message names the cause.
+    """
     if bool(torch.isfinite(values).all()):
         return
     if what == "latents":

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from ...hummingbird_core.errors import InputError
-from ...hummingbird_core.text.encoder import TextConfig, openclip_to_transformers
+from ...hummingbird_core.text.encoder import TextConfig
+from ...hummingbird_core.text.names import openclip_to_transformers
 from ...hummingbird_core.text.tokenizer import (
     PADDING_ID,
     ClipTokenizer,

@@ -30,7 +30,7 @@ from ...files import atomic_write, check_destination
 from ...nano.latents import NANO_SCALING_FACTOR, preview_colors
 from ...text.encoder import TextEncoder, text_encoder_to_openclip
 from ...unet.model import HummingbirdUNet
-from ...vae.codec import diffusers_to_ldm
+from ...vae.names import diffusers_to_ldm
 from ..data.nano_clips import NANO_WORLD
 from ..distillation.distil import distil
 from ..distillation.recipe import Recipe, read_recipe

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...errors import CheckpointError
+from ...text.names import CLIP_NAMES, openclip_to_transformers
 from ...weights.state_dict import validate_state_dict
 
 if TYPE_CHECKING:
@@ -24,26 +25,7 @@ if TYPE_CHECKING:
 HEAD_WIDTH = 64
 MAX_HEADS = 16
 
-# Beginnings and fragments of names: OpenCLIP, transformers.
-_RENAMES = (
-    (r"^visual\.transformer\.resblocks\.", "vision_model.encoder.layers."),
-    (r"^visual\.ln_pre\.", "vision_model.pre_layrnorm."),  # transformers' spelling
-    (r"^visual\.ln_post\.", "vision_model.post_layernorm."),
-    (r"^visual\.class_embedding$", "vision_model.embeddings.class_embedding"),
-    (r"^visual\.conv1\.weight$", "vision_model.embeddings.patch_embedding.weight"),
-    (r"^visual\.positional_embedding$", "vision_model.embeddings.position_embedding.weight"),
-    (r"^visual\.proj$", "visual_projection.weight"),
-    (r"^transformer\.resblocks\.", "text_model.encoder.layers."),
-    (r"^ln_final\.", "text_model.final_layer_norm."),
-    (r"^token_embedding\.", "text_model.embeddings.token_embedding."),
-    (r"^positional_embedding$", "text_model.embeddings.position_embedding.weight"),
-    (r"^text_projection$", "text_projection.weight"),
-    (r"\.ln_([12])\.", r".layer_norm\1."),
-    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
-    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
-    (r"\.attn\.", ".self_attn."),
-)
-_TRANSPOSED = ("visual.proj", "text_projection")
+_TRANSPOSED = ("visual_projection.weight", "text_projection.weight")
 
 
 def clip_from_open_clip(weights: Mapping[str, Tensor]) -> CLIPModel:
@@ -103,15 +85,8 @@ def _tower(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
 
 
 def _to_transformers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    converted = {}
-    for key, value in weights.items():
-        name = key
-        for old, new in _RENAMES:
-            name = re.sub(old, new, name)
-        if ".in_proj_" in name:
-            for part, third in zip("qkv", value.chunk(3), strict=True):
-                converted[name.replace("in_proj_", f"{part}_proj.")] = third
-        else:
-            # A file keeps the memory's layout; a transposed view would not fit.
-            converted[name] = value.T.contiguous() if key in _TRANSPOSED else value
+    converted = openclip_to_transformers(weights, CLIP_NAMES)
+    for name in _TRANSPOSED:
+        # [in, out] -> [out, in]; contiguous, because a file keeps the memory's layout.
+        converted[name] = converted[name].T.contiguous()
     return converted
