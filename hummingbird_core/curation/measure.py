@@ -29,7 +29,7 @@ from .stages.frames import fit_height
 from .stages.overlays import Detector, load_detector, overlay_share
 from .table import NUMBER_COLUMNS, TEXT_COLUMNS, VERDICT_COLUMNS
 
-Row = dict[str, Any]
+ManifestRow = dict[str, Any]
 
 VERSION = 4  # of the measures; raised when one changes, so that old results are not mixed with new
 THUMBNAIL_HEIGHT = 72  # pixels
@@ -78,7 +78,9 @@ class MeasureConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def measure_source(source: SourceVideo, settings: MeasureConfig, clip_folder: Path) -> list[Row]:
+def measure_source(
+    source: SourceVideo, settings: MeasureConfig, clip_folder: Path
+) -> list[ManifestRow]:
     """All clips of a video, measured and written to `clip_folder`; never raises.
 
     Returns:
@@ -101,7 +103,7 @@ def measure_source(source: SourceVideo, settings: MeasureConfig, clip_folder: Pa
         return [{**failed_row(source, source_id, reason_of(error)), "again": True}]
 
 
-def failed_row(source: SourceVideo, source_id: str, reason: str) -> Row:
+def failed_row(source: SourceVideo, source_id: str, reason: str) -> ManifestRow:
     """The row of a video that could not be used."""
     return {"id": source_id, "source": source.name, "source_id": source_id, "error": reason}
 
@@ -123,7 +125,7 @@ def clip_path(folder: Path, clip_id: str) -> Path:
 
 def _measure_clips(
     path: Path, source_id: str, settings: MeasureConfig, folder: Path
-) -> Iterator[Row]:
+) -> Iterator[ManifestRow]:
     with open_video(path) as video:
         frames = (fit_height(frame, settings.max_height) for frame in _limited(video.frames))
         clips = split_into_clips(frames, video.fps, max_frames(video, settings))
@@ -157,7 +159,7 @@ def max_frames(video: VideoStream, settings: MeasureConfig) -> int:
     return max(1, min(by_time, MAX_CLIP_BYTES // max(1, frame_bytes)))
 
 
-def _describe(clip: Clip) -> Row:
+def _describe(clip: Clip) -> ManifestRow:
     count, height, width = clip.frames.shape[:3]
     return {
         "boundary": clip.boundary,
@@ -170,10 +172,10 @@ def _describe(clip: Clip) -> Row:
     }
 
 
-def _score(clip: Clip, settings: MeasureConfig) -> Row:
+def _score(clip: Clip, settings: MeasureConfig) -> ManifestRow:
     if len(clip.frames) < MIN_FRAMES:
         return {}
-    columns: Row = {}
+    columns: ManifestRow = {}
     for stage in score_stages(settings.dover, settings.detectors):
         columns |= stage(clip.frames, clip.fps)
     return columns

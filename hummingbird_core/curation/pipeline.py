@@ -32,7 +32,14 @@ from ..engines.local import Engine
 from ..errors import InputError, OutputError
 from ..files import atomic_write, remove
 from .captions import CaptionConfig, open_enhancer, rewrite_captions
-from .measure import MeasureConfig, Row, content_id, failed_row, measure_source, number_columns
+from .measure import (
+    ManifestRow,
+    MeasureConfig,
+    content_id,
+    failed_row,
+    measure_source,
+    number_columns,
+)
 from .report import write_report
 from .selection import SelectionConfig, check_rules, select
 from .shards import CLIPS_PER_SHARD, write_shards
@@ -143,12 +150,12 @@ def _measure_missing(
     engine: Engine,
     settings: MeasureConfig,
     clip_folder: Path,
-) -> list[tuple[str, list[Row]]]:
+) -> list[tuple[str, list[ManifestRow]]]:
     """Puts into the journal what is done; returns the failures that are not the video's fault.
 
     They are not in the journal, so that the next run tries them again.
     """
-    failed: list[tuple[str, list[Row]]] = []
+    failed: list[tuple[str, list[ManifestRow]]] = []
     done = {key for key, _ in read_journal(journal)}
     todo = [source for source in sources if source.cache_key() not in done]
     stage = partial(measure_source, settings=settings, clip_folder=clip_folder.resolve())
@@ -174,7 +181,7 @@ def _measure_missing(
     return failed
 
 
-def _lost(source: SourceVideo) -> list[Row]:
+def _lost(source: SourceVideo) -> list[ManifestRow]:
     try:
         with source.on_disk() as path:
             source_id = content_id(path)
@@ -199,9 +206,9 @@ def _rewrite(
 
 def _all_rows(
     sources: list[SourceVideo],
-    measured: Iterable[tuple[str, list[Row]]],
+    measured: Iterable[tuple[str, list[ManifestRow]]],
     wording: dict[str, str],
-) -> Iterator[Row]:
+) -> Iterator[ManifestRow]:
     """What is known about `sources`, with their captions as they are now."""
     by_key = {source.cache_key(): source for source in sources}
     for key, rows in measured:

@@ -159,7 +159,7 @@ def _kept(table: pyarrow.Table) -> np.ndarray:
     return np.array(table["kept"].to_pylist(), dtype=bool)
 
 
-BINS = 40
+HISTOGRAM_BINS = 40
 WIDTH, HEIGHT = 360, 110  # pixels of the bars
 MARGIN = 18  # below, for the numbers
 KEPT, DROPPED, LIMIT = "#2a7f9e", "#d9a5a0", "#b3261e"
@@ -175,7 +175,7 @@ def histogram(name: str, values: np.ndarray, kept: np.ndarray, limits: Iterable[
         limits: where lines go; those outside of the values are left out.
     """
     low, high = float(values.min()), float(values.max())
-    edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+    edges = np.linspace(low, high if high > low else low + 1, HISTOGRAM_BINS + 1)
     all_counts = np.histogram(values, edges)[0]
     kept_counts = np.histogram(values[kept], edges)[0]
     tallest = all_counts.max()
@@ -203,7 +203,7 @@ def histogram(name: str, values: np.ndarray, kept: np.ndarray, limits: Iterable[
 def _bar(index: int, bottom: float, top: float, colour: str) -> str:
     if top <= bottom:
         return ""
-    step = WIDTH / BINS
+    step = WIDTH / HISTOGRAM_BINS
     return (
         f'<rect x="{index * step:.1f}" y="{HEIGHT * (1 - top):.1f}" width="{step - 1:.1f}" '
         f'height="{HEIGHT * (top - bottom):.1f}" fill="{colour}"/>'

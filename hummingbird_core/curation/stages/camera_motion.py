@@ -16,12 +16,14 @@ from .frames import gray_frames
 
 CAMERA_COLUMNS = ("camera_speed", "camera_shake", "camera_zoom", "dolly_zoom")
 LONG_SIDE = 128  # pixels that are looked at
-BLOCK, STRIDE = 32, 16
-TEXTURE = 3.0  # standard deviation of a block's pixels, of 255; below it nothing can be followed
+BLOCK_SIZE, BLOCK_STRIDE = 32, 16
+MIN_TEXTURE = (
+    3.0  # standard deviation of a block's pixels, of 255; below it nothing can be followed
+)
 MIN_PEAK = 0.1  # of the phase correlation; below it the block has changed rather than moved
 MIN_BLOCKS = 6  # that can be followed; with fewer there is no telling
 FIT_ROUNDS = 4
-RESIDUAL = 0.5  # pixels; a block that misses the fit by more loses its weight
+RESIDUAL_SCALE = 0.5  # pixels; a block that misses the fit by more loses its weight
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def camera_motion(frames: np.ndarray, fps: float) -> dict[str, float]:
             Only frames in which both parts can be followed count.
     """
     gray = gray_frames(frames, LONG_SIDE)
-    if min(gray.shape[1:]) < BLOCK:  # a strip or an icon
+    if min(gray.shape[1:]) < BLOCK_SIZE:  # a strip or an icon
         return {}
     blocks = _follow_blocks(gray)
     extent = np.abs(blocks.centres).max(axis=0).clip(min=1)
@@ -95,19 +97,19 @@ def _dolly_zoom(inner: np.ndarray, outer: np.ndarray, fps: float) -> dict[str, f
 def _follow_blocks(gray: np.ndarray) -> _Blocks:
     """Displacements of the blocks of `gray`, float32 [T,h,w], by phase correlation."""
     height, width = gray.shape[1:]
-    windows = np.lib.stride_tricks.sliding_window_view(gray, (BLOCK, BLOCK), axis=(1, 2))
-    windows = windows[:, ::STRIDE, ::STRIDE]
+    windows = np.lib.stride_tricks.sliding_window_view(gray, (BLOCK_SIZE, BLOCK_SIZE), axis=(1, 2))
+    windows = windows[:, ::BLOCK_STRIDE, ::BLOCK_STRIDE]
     rows, columns = windows.shape[1:3]
     tiles = rearrange(windows, "t r c h w -> t (r c) h w")
     tiles = tiles - tiles.mean(axis=(2, 3), keepdims=True)
-    textured = tiles.std(axis=(2, 3)) > TEXTURE  # [T,N]
-    hann = np.hanning(BLOCK).astype(np.float32)
+    textured = tiles.std(axis=(2, 3)) > MIN_TEXTURE  # [T,N]
+    hann = np.hanning(BLOCK_SIZE).astype(np.float32)
     spectra = np.fft.rfft2(tiles * np.outer(hann, hann))
     cross = spectra[1:] * spectra[:-1].conj()
-    surface = np.fft.irfft2(cross / (np.abs(cross) + 1e-3), s=(BLOCK, BLOCK))
+    surface = np.fft.irfft2(cross / (np.abs(cross) + 1e-3), s=(BLOCK_SIZE, BLOCK_SIZE))
     moved, peaks = _peaks(surface)
     followed = textured[1:] & textured[:-1] & (peaks > MIN_PEAK)
-    y, x = np.mgrid[:rows, :columns] * STRIDE + BLOCK / 2
+    y, x = np.mgrid[:rows, :columns] * BLOCK_STRIDE + BLOCK_SIZE / 2
     centres = np.stack([x.ravel() - width / 2, y.ravel() - height / 2], axis=1)
     return _Blocks(centres, moved, followed * peaks, float(np.hypot(height, width)))
 
@@ -117,10 +119,10 @@ def _peaks(surface: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     flat = rearrange(surface, "t n h w -> t n (h w)")
     best = flat.argmax(axis=2)
     heights = np.take_along_axis(flat, best[..., None], axis=2)[..., 0]
-    y, x = np.divmod(best, BLOCK)
+    y, x = np.divmod(best, BLOCK_SIZE)
     t, n = np.indices(best.shape)
-    left, right = surface[t, n, y, (x - 1) % BLOCK], surface[t, n, y, (x + 1) % BLOCK]
-    above, below = surface[t, n, (y - 1) % BLOCK, x], surface[t, n, (y + 1) % BLOCK, x]
+    left, right = surface[t, n, y, (x - 1) % BLOCK_SIZE], surface[t, n, y, (x + 1) % BLOCK_SIZE]
+    above, below = surface[t, n, (y - 1) % BLOCK_SIZE, x], surface[t, n, (y + 1) % BLOCK_SIZE, x]
     return np.stack(
         [_refine(x, left, heights, right), _refine(y, above, heights, below)], 2
     ), heights
@@ -132,7 +134,7 @@ def _refine(place: np.ndarray, low: np.ndarray, peak: np.ndarray, high: np.ndarr
     side = np.maximum(np.maximum(low, high), 0)
     fraction = side / (side + peak).clip(min=1e-9)
     exact = place + np.where(high > low, fraction, -fraction)
-    return np.where(exact > BLOCK / 2, exact - BLOCK, exact)
+    return np.where(exact > BLOCK_SIZE / 2, exact - BLOCK_SIZE, exact)
 
 
 def _fit_similarity(blocks: _Blocks, chosen: np.ndarray | None = None) -> np.ndarray:
@@ -152,7 +154,7 @@ def _fit_similarity(blocks: _Blocks, chosen: np.ndarray | None = None) -> np.nda
     followed = np.where(weights[..., None] > 0, moved, np.nan)
     error = moved - np.nanmedian(followed, axis=1, keepdims=True)
     for _ in range(FIT_ROUNDS):
-        trust = weights / (1 + (np.linalg.norm(error, axis=2) / RESIDUAL) ** 2)
+        trust = weights / (1 + (np.linalg.norm(error, axis=2) / RESIDUAL_SCALE) ** 2)
         trust = np.concatenate([trust, trust], axis=1)
         normal = (system.T * trust[:, None]) @ system + 1e-9 * np.eye(4)  # [T-1, 4, 4]
         fit = np.linalg.solve(normal, ((trust * target) @ system)[..., None])[..., 0]

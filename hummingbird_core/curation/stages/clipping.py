@@ -14,11 +14,11 @@ import numpy as np
 from einops import rearrange
 
 SMALL_SIDE = 64  # pixels of the longer side that are looked at
-BINS = 16  # brightness levels of a histogram ...
-RANGE = 2.5  # ... from this many standard deviations below the mean to as many above it
-CUT_DISTANCE = 0.05  # between planted scenes it is 0.1 and more, elsewhere at most 0.02
+HISTOGRAM_LEVELS = 16  # brightness levels of a histogram ...
+LEVEL_RANGE = 2.5  # ... from this many standard deviations below the mean to as many above it
+MIN_CUT_DISTANCE = 0.05  # between planted scenes it is 0.1 and more, elsewhere at most 0.02
 CUT_CONTRAST = 3.0  # a cut stands out this much from the changes just before and after it
-BLANK_DEVIATION = 4.0  # standard deviation of the pixels of a blank frame, at most; of 255
+MAX_BLANK_DEVIATION = 4.0  # standard deviation of the pixels of a blank frame, at most; of 255
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class _Look:
-    """A frame, whether it is blank, and cumulative histograms [4 quarters x 3 colours, BINS]."""
+    """A frame, whether it is blank, and cumulative histograms [4 quarters x 3 colours, HISTOGRAM_LEVELS]."""
 
     frame: np.ndarray
     blank: bool
@@ -97,13 +97,15 @@ def mark_boundaries(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, 
 def _look(frame: np.ndarray) -> _Look:
     step = max(1, max(frame.shape[:2]) // SMALL_SIDE)
     small = frame[::step, ::step].astype(np.float32)
-    blank = bool(small.std(axis=(0, 1)).max() <= BLANK_DEVIATION)
+    blank = bool(small.std(axis=(0, 1)).max() <= MAX_BLANK_DEVIATION)
     # Standardised, because a change of exposure alone is no cut.
-    levels = (small - small.mean()) / max(float(small.std()), 1.0) * (BINS / 2 / RANGE) + BINS / 2
-    levels = levels.clip(0, BINS - 1).astype(np.int64)
+    levels = (small - small.mean()) / max(float(small.std()), 1.0) * (
+        HISTOGRAM_LEVELS / 2 / LEVEL_RANGE
+    ) + HISTOGRAM_LEVELS / 2
+    levels = levels.clip(0, HISTOGRAM_LEVELS - 1).astype(np.int64)
     height, width = (side // 2 * 2 for side in levels.shape[:2])
     quarters = rearrange(levels[:height, :width], "(a h) (b w) c -> (a b c) (h w)", a=2, b=2)
-    counts = np.stack([np.bincount(quarter, minlength=BINS) for quarter in quarters])
+    counts = np.stack([np.bincount(quarter, minlength=HISTOGRAM_LEVELS) for quarter in quarters])
     return _Look(frame, blank, counts.cumsum(axis=1) / max(1, quarters.shape[1]))
 
 
@@ -114,7 +116,7 @@ def _boundary(earlier: _Look, before: _Look, here: _Look, after: _Look) -> str:
     # has to differ from every frame before it.
     across = min(_distance(a, b) for a in (earlier, before) for b in (here, after))
     within = max(_distance(earlier, before), _distance(here, after))
-    return "cut" if across > CUT_DISTANCE and across > CUT_CONTRAST * within else ""
+    return "cut" if across > MIN_CUT_DISTANCE and across > CUT_CONTRAST * within else ""
 
 
 def _distance(a: _Look, b: _Look) -> float:

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-PATCH = (2, 4, 4)  # pixels of a token: frames, rows, columns
-EPS = 1e-6  # of all norms
+CONVNEXT_PATCH = (2, 4, 4)  # pixels of a token: frames, rows, columns
+NORM_EPS = 1e-6  # of all norms
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,20 @@ class ConvNeXt3D(nn.Module):
     def __init__(self, config: ConvNeXtConfig):
         super().__init__()
         widths = config.widths
-        stem = nn.Sequential(nn.Conv3d(3, widths[0], PATCH, PATCH), ChannelNorm(widths[0]))
+        stem = nn.Sequential(
+            nn.Conv3d(3, widths[0], CONVNEXT_PATCH, CONVNEXT_PATCH), ChannelNorm(widths[0])
+        )
         self.downsample_layers = nn.ModuleList([stem])
         for before, after in pairwise(widths):
             halve = nn.Conv3d(before, after, (1, 2, 2), (1, 2, 2))
             self.downsample_layers.append(nn.Sequential(ChannelNorm(before), halve))
         self.stages = nn.ModuleList(
-            nn.Sequential(*(Block(width, 3 if i % 3 == 1 else 1, config.is_v2) for i in range(n)))
+            nn.Sequential(
+                *(ConvNeXtBlock(width, 3 if i % 3 == 1 else 1, config.is_v2) for i in range(n))
+            )
             for n, width in zip(config.depths, widths, strict=True)
         )
-        self.norm = nn.LayerNorm(widths[-1], eps=EPS)
+        self.norm = nn.LayerNorm(widths[-1], eps=NORM_EPS)
         if config.num_classes:
             self.head = nn.Linear(widths[-1], config.num_classes)
 
@@ -61,7 +65,7 @@ class ConvNeXt3D(nn.Module):
         return rearrange(x, "b t h w c -> b c t h w")
 
 
-class Block(nn.Module):
+class ConvNeXtBlock(nn.Module):
     """A depthwise convolution, then an MLP on each place: `[B, C, T, H, W]`, shape kept."""
 
     def __init__(self, width: int, kernel_frames: int, is_v2: bool):
@@ -69,7 +73,7 @@ class Block(nn.Module):
         kernel = (kernel_frames, 7, 7)
         padding = (kernel_frames // 2, 3, 3)
         self.dwconv = nn.Conv3d(width, width, kernel, padding=padding, groups=width)
-        self.norm = nn.LayerNorm(width, eps=EPS)
+        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.pwconv1 = nn.Linear(width, 4 * width)
         self.grn = ResponseNorm(4 * width) if is_v2 else nn.Identity()
         self.pwconv2 = nn.Linear(4 * width, width)
@@ -87,7 +91,7 @@ class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels of `[B, C, T, H, W]`."""
 
     def __init__(self, width: int):
-        super().__init__(width, eps=EPS)
+        super().__init__(width, eps=NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
         return rearrange(super().forward(rearrange(x, "b c ... -> b ... c")), "b ... c -> b c ...")
@@ -104,5 +108,5 @@ class ResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # Over frames and rows, not over the picture: the released weights were trained so.
         response = x.norm(dim=(1, 2), keepdim=True)
-        relative = response / (response.mean(dim=-1, keepdim=True) + EPS)
+        relative = response / (response.mean(dim=-1, keepdim=True) + NORM_EPS)
         return self.gamma * (x * relative) + self.beta + x

@@ -66,7 +66,7 @@ class DOVERConfig:
 _MOBILE = ConvNeXtConfig(
     depths=(2, 2, 6, 2), widths=(48, 96, 192, 384), is_v2=True, num_classes=1000
 )
-PRESETS = {
+DOVER_PRESETS = {
     "dover": DOVERConfig(SwinConfig(), ConvNeXtConfig(), features=768, hidden=64),
     "dover-mobile": DOVERConfig(_MOBILE, _MOBILE, features=384, hidden=32),
 }
@@ -79,8 +79,8 @@ class DOVER(nn.Module):
         super().__init__()
         self.technical_backbone = _backbone(config.technical)
         self.aesthetic_backbone = _backbone(config.aesthetic)
-        self.technical_head = Head(config.features, config.hidden)
-        self.aesthetic_head = Head(config.features, config.hidden)
+        self.technical_head = ScoreHead(config.features, config.hidden)
+        self.aesthetic_head = ScoreHead(config.features, config.hidden)
 
     @classmethod
     def from_preset(cls, name: str) -> DOVER:
@@ -89,15 +89,17 @@ class DOVER(nn.Module):
         Raises:
             InputError: there is no such preset.
         """
-        if name not in PRESETS:
-            raise InputError(f"got {name!r}, expected one of {', '.join(PRESETS)}: choose one")
-        return cls(PRESETS[name]).eval()
+        if name not in DOVER_PRESETS:
+            raise InputError(
+                f"got {name!r}, expected one of {', '.join(DOVER_PRESETS)}: choose one"
+            )
+        return cls(DOVER_PRESETS[name]).eval()
 
     def forward(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Raw scores.
 
         Args:
-            views: "technical" and "aesthetic", or one of them: normalised pixels
+            views: "technical" and "aesthetic", or one of them: normalized pixels
                 `[B, 3, T, H, W]`.
 
         Returns:
@@ -139,7 +141,7 @@ def _backbone(config: SwinConfig | ConvNeXtConfig) -> nn.Module:
     return Swin3D(config) if isinstance(config, SwinConfig) else ConvNeXt3D(config)
 
 
-class Head(nn.Module):
+class ScoreHead(nn.Module):
     """Features `[B, C, T, H, W]` to scores `[B, 1, T, H, W]`, each place by itself."""
 
     def __init__(self, features: int, hidden: int):

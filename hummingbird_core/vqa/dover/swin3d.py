@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 Size = tuple[int, int, int]  # (frames, rows, columns), counted in tokens
 
-PATCH: Size = (2, 4, 4)  # pixels of a token
-WINDOW: Size = (8, 7, 7)  # tokens that attend to each other
+SWIN_PATCH: Size = (2, 4, 4)  # pixels of a token
+SWIN_WINDOW: Size = (8, 7, 7)  # tokens that attend to each other
 MLP_RATIO = 4
 WINDOWS_AT_ONCE = 16  # their position biases take 30 MB a head triple; those of a clip, 0.25 GB
 
@@ -46,7 +46,7 @@ class Swin3D(nn.Module):
         self.patch_embed = PatchEmbed(config.width)
         last = len(config.depths) - 1
         self.layers = nn.ModuleList(
-            Stage(
+            SwinStage(
                 width=config.width << index,
                 depth=config.depths[index],
                 heads=config.heads[index],
@@ -69,16 +69,16 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.proj = nn.Conv3d(3, width, kernel_size=PATCH, stride=PATCH)
+        self.proj = nn.Conv3d(3, width, kernel_size=SWIN_PATCH, stride=SWIN_PATCH)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, video: Tensor) -> Tensor:
-        t, h, w = (-size % patch for size, patch in zip(video.shape[2:], PATCH, strict=True))
+        t, h, w = (-size % patch for size, patch in zip(video.shape[2:], SWIN_PATCH, strict=True))
         x = self.proj(F.pad(video, (0, w, 0, h, 0, t)))
         return self.norm(rearrange(x, "b c t h w -> b t h w c"))
 
 
-class Stage(nn.Module):
+class SwinStage(nn.Module):
     """Blocks with plain and shifted windows in turn, then half the resolution."""
 
     def __init__(
@@ -86,7 +86,7 @@ class Stage(nn.Module):
     ):
         super().__init__()
         self.blocks = nn.ModuleList(
-            Block(width, heads, fragments, is_shifted=index % 2 == 1) for index in range(depth)
+            SwinBlock(width, heads, fragments, is_shifted=index % 2 == 1) for index in range(depth)
         )
         self.downsample = PatchMerging(width) if has_downsample else nn.Identity()
 
@@ -111,7 +111,7 @@ class PatchMerging(nn.Module):
         return self.reduction(self.norm(x))
 
 
-class Block(nn.Module):
+class SwinBlock(nn.Module):
     """Window attention and an MLP, each with its norm before and its input added after."""
 
     def __init__(self, width: int, heads: int, fragments: int | None, is_shifted: bool):
@@ -172,7 +172,7 @@ class WindowAttention(nn.Module):
     def __init__(self, width: int, heads: int, is_gated: bool):
         super().__init__()
         self.heads = heads
-        offsets = prod(2 * length - 1 for length in WINDOW)
+        offsets = prod(2 * length - 1 for length in SWIN_WINDOW)
         self.relative_position_bias_table = nn.Parameter(torch.zeros(offsets, heads))
         if is_gated:
             self.fragment_position_bias_table = nn.Parameter(torch.zeros(offsets, heads))
@@ -225,10 +225,10 @@ class WindowAttention(nn.Module):
 
 def fit_window(size: Size, is_shifted: bool) -> tuple[Size, Size]:
     """Window and shift for a video of `size` tokens: no window is larger than the video."""
-    window = tuple(min(length, full) for length, full in zip(size, WINDOW, strict=True))
+    window = tuple(min(length, full) for length, full in zip(size, SWIN_WINDOW, strict=True))
     shift = tuple(
         full // 2 if is_shifted and length > full else 0
-        for length, full in zip(size, WINDOW, strict=True)
+        for length, full in zip(size, SWIN_WINDOW, strict=True)
     )
     return window, shift  # type: ignore[return-value]
 
@@ -250,11 +250,11 @@ def join_windows(x: Tensor, window: Size, size: Size) -> Tensor:
 
 def relative_position_index() -> Tensor:
     """Row of the bias table for each pair of tokens of a full window, `[392, 392]`."""
-    axes = torch.meshgrid(*(torch.arange(length) for length in WINDOW), indexing="ij")
+    axes = torch.meshgrid(*(torch.arange(length) for length in SWIN_WINDOW), indexing="ij")
     places = torch.stack(axes).flatten(1)  # [3, tokens]
     t, h, w = (places[:, :, None] - places[:, None, :]).unbind()
-    rows, columns = 2 * WINDOW[1] - 1, 2 * WINDOW[2] - 1
-    t, h, w = t + WINDOW[0] - 1, h + WINDOW[1] - 1, w + WINDOW[2] - 1
+    rows, columns = 2 * SWIN_WINDOW[1] - 1, 2 * SWIN_WINDOW[2] - 1
+    t, h, w = t + SWIN_WINDOW[0] - 1, h + SWIN_WINDOW[1] - 1, w + SWIN_WINDOW[2] - 1
     return (t * rows + h) * columns + w
 
 

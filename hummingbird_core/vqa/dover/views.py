@@ -48,7 +48,7 @@ def aesthetic_indices(num_frames: int) -> list[int]:
 def dover_views(
     frames: Iterable[np.ndarray], num_frames: int, seed: int | None = DEFAULT_SEED
 ) -> dict[str, Tensor]:
-    """Both views of a video, normalised, in one pass and in the memory of one frame.
+    """Both views of a video, normalized, in one pass and in the memory of one frame.
 
     Args:
         frames: uint8 `[H, W, 3]` each, in order; all of one size.
@@ -82,7 +82,7 @@ def dover_views(
             aesthetic[0, _places(number, whole)] = resize(pixels)
     if number + 1 < num_frames:
         raise InputError(f"got {number + 1} frames, expected {num_frames}: the video is damaged")
-    return {"technical": normalise(technical), "aesthetic": normalise(aesthetic)}
+    return {"technical": normalize(technical), "aesthetic": normalize(aesthetic)}
 
 
 def _by_clip(indices: list[int]) -> list[list[int]]:
@@ -154,7 +154,7 @@ def resize(frame: Tensor) -> Tensor:
     return rearrange(image, "1 c h w -> h w c")
 
 
-def normalise(view: Tensor) -> Tensor:
+def normalize(view: Tensor) -> Tensor:
     """Pixels of 0..255 `[clips, T, H, W, 3]` to network input `[clips, 3, T, H, W]`."""
     view = (view - torch.tensor(MEAN)) / torch.tensor(STD)
     return rearrange(view, "clip t h w c -> clip c t h w")

@@ -15,7 +15,7 @@ BLACK_LEVEL = 25.5  # of 255: darker pixels are black, as in ffmpeg's blackdetec
 BLACK_SHARE = 0.98  # of the pixels of a black frame, as in ffmpeg's blackdetect
 FLAT_DEVIATION = 2.0  # of 255, in every colour: below, a frame has a single colour
 CLIPPED = (5.0, 250.0)  # of 255: luma beyond shows no detail
-BLOCK = 8  # pixels of a coding block of JPEG, MPEG and H.264
+CODING_BLOCK = 8  # pixels of a coding block of JPEG, MPEG and H.264
 THUMBNAIL = 64  # pixels of the longer side
 MIN_THUMBNAIL = 8  # pixels of the shorter side: a block of the motion search
 HISTOGRAM_SIDE = 128  # pixels that are looked at along the shorter side of a frame
@@ -76,15 +76,15 @@ def blockiness(y: np.ndarray) -> float | None:
     `(largest - second largest) / (median + 0.1)` of the 8; the smaller of both axes. None for a
     picture of less than 8 blocks along an axis.
     """
-    if min(y.shape) <= MIN_BLOCKS * BLOCK:
+    if min(y.shape) <= MIN_BLOCKS * CODING_BLOCK:
         return None
     return min(_blockiness_along(y, axis) for axis in (0, 1))
 
 
 def _blockiness_along(y: np.ndarray, axis: int) -> float:
     steps = np.abs(np.diff(y, axis=axis)).mean(axis=1 - axis)
-    count = len(steps) // BLOCK
-    places = np.sort(np.median(steps[: count * BLOCK].reshape(count, BLOCK), axis=0))
+    count = len(steps) // CODING_BLOCK
+    places = np.sort(np.median(steps[: count * CODING_BLOCK].reshape(count, CODING_BLOCK), axis=0))
     return float((places[-1] - places[-2]) / (np.median(places) + BLOCK_FLOOR))
 
 
@@ -97,7 +97,7 @@ def thumbnail(frame: np.ndarray) -> torch.Tensor:
     return F.adaptive_avg_pool2d(torch.from_numpy(channels), (rows, columns))
 
 
-def colour_histogram(frame: np.ndarray) -> np.ndarray:
+def color_histogram(frame: np.ndarray) -> np.ndarray:
     """Shares of 4 x 4 x 4 colours in a frame `[H, W, 3]` of 0..255: `[64]`, sum 1."""
     step = max(1, min(frame.shape[:2]) // HISTOGRAM_SIDE)
     bins = frame[::step, ::step].astype(np.int64) // 64

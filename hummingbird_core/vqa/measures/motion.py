@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-REACH = 5  # pixels of a thumbnail that a block may move
-WINDOW = 8  # pixels of a block
-STRIDE = 4  # pixels from block to block: they overlap by half
-TEXTURE = 4.0  # standard deviation in 0..255: blocks with less show no motion
+SEARCH_RANGE = 5  # pixels of a thumbnail that a block may move
+MATCH_BLOCK = 8  # pixels of a block
+MATCH_STRIDE = 4  # pixels from block to block: they overlap by half
+MIN_TEXTURE_LEVELS = 4.0  # standard deviation in 0..255: blocks with less show no motion
 EXPLAINED = 0.25  # share of a block's variance that may remain after the best match
 STILLNESS = 0.02  # relative error that a pixel of motion must win: of equal matches the nearest
 
@@ -27,7 +27,7 @@ class BlockMotion:
         vectors: `[B, 2]`, pixels of the thumbnail, down and right positive.
         is_textured: `[B]`; the vectors of the others mean nothing.
         is_explained: `[B]`; whether the block was found again, or had no texture to look for.
-        brightening: `[B]`, change of the mean luma of 0..255 along the motion.
+        brightness_change: `[B]`, change of the mean luma of 0..255 along the motion.
         residual: what motion does not explain, as a share of the contrast: 0 for a picture that
             only moves or changes its brightness, towards 1 for unrelated pictures.
     """
@@ -35,7 +35,7 @@ class BlockMotion:
     vectors: Tensor
     is_textured: Tensor
     is_explained: Tensor
-    brightening: Tensor
+    brightness_change: Tensor
     residual: float
 
 
@@ -50,13 +50,13 @@ def block_motion(before: Tensor, after: Tensor) -> BlockMotion:
     contrast = _block_statistics(before)[1][0]
     best = (error + STILLNESS * _distances() * (1 + contrast)).argmin(0)
     rest = _pick(error, best)
-    is_textured = contrast > TEXTURE**2
+    is_textured = contrast > MIN_TEXTURE_LEVELS**2
     overall = torch.maximum(before.var(correction=0), after.var(correction=0)) + 1
     return BlockMotion(
         vectors=_refined_vectors(before, difference, best),
         is_textured=is_textured,
         is_explained=(rest < EXPLAINED * contrast) | ~is_textured,
-        brightening=_pick(mean, best),
+        brightness_change=_pick(mean, best),
         residual=float((rest.mean() / overall).sqrt().clamp(max=1)),
     )
 
@@ -64,14 +64,14 @@ def block_motion(before: Tensor, after: Tensor) -> BlockMotion:
 def _shifted(image: Tensor) -> Tensor:
     """`image` `[1, h, w]` moved by every shift, `[shifts, h, w]`; edges are repeated."""
     height, width = image.shape[1:]
-    padded = F.pad(image[None], (REACH,) * 4, mode="replicate")[0, 0]
+    padded = F.pad(image[None], (SEARCH_RANGE,) * 4, mode="replicate")[0, 0]
     windows = padded.unfold(0, height, 1).unfold(1, width, 1)  # [11, 11, h, w]
     return windows.reshape(-1, height, width)
 
 
 def _distances() -> Tensor:
     """Length of each shift, `[shifts, 1]`."""
-    axis = torch.arange(-REACH, REACH + 1.0)
+    axis = torch.arange(-SEARCH_RANGE, SEARCH_RANGE + 1.0)
     return torch.hypot(axis[:, None], axis[None, :]).reshape(-1, 1)
 
 
@@ -83,8 +83,8 @@ def _block_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
 
 def block_means(images: Tensor) -> Tensor:
     """`[N, h, w] -> [N, B]`, in two steps because blocks share their quarters."""
-    quarters = F.avg_pool2d(images[:, None], STRIDE)
-    return F.avg_pool2d(quarters, WINDOW // STRIDE, 1).flatten(1)
+    quarters = F.avg_pool2d(images[:, None], MATCH_STRIDE)
+    return F.avg_pool2d(quarters, MATCH_BLOCK // MATCH_STRIDE, 1).flatten(1)
 
 
 def _pick(values: Tensor, best: Tensor) -> Tensor:
@@ -94,8 +94,8 @@ def _pick(values: Tensor, best: Tensor) -> Tensor:
 
 def _refined_vectors(before: Tensor, difference: Tensor, best: Tensor) -> Tensor:
     """Best shifts as vectors `[B, 2]`, with the fraction that one step of Lucas-Kanade adds."""
-    side = 2 * REACH + 1
-    whole = torch.stack([best // side, best % side], dim=1) - REACH
+    side = 2 * SEARCH_RANGE + 1
+    whole = torch.stack([best // side, best % side], dim=1) - SEARCH_RANGE
     rows, columns = _block_pixels(before.shape[1], before.shape[2])  # [B, 8, 1], [B, 1, 8]
     d = difference[best[:, None, None], rows, columns].flatten(1)  # [B, pixels]
     d = d - d.mean(1, keepdim=True)
@@ -116,7 +116,7 @@ def _slopes(image: Tensor) -> tuple[Tensor, Tensor]:
 def _block_pixels(height: int, width: int) -> tuple[Tensor, Tensor]:
     """Rows `[B, 8, 1]` and columns `[B, 1, 8]` of the pixels of each block."""
     rows, columns = (
-        torch.arange(0, length - WINDOW + 1, STRIDE)[:, None] + torch.arange(WINDOW)
+        torch.arange(0, length - MATCH_BLOCK + 1, MATCH_STRIDE)[:, None] + torch.arange(MATCH_BLOCK)
         for length in (height, width)
     )
     return (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .frames import LUMA, colour_histogram, thumbnail
+from .frames import LUMA, color_histogram, thumbnail
 from .motion import BlockMotion, block_means, block_motion
 
 # A frame is frozen while it differs from the first frame of its run by less than this (levels of
@@ -21,10 +21,10 @@ from .motion import BlockMotion, block_means, block_motion
 FROZEN_MEAN = 0.75
 FROZEN_MAX = 9.0
 STILL = 0.3  # pixels of the thumbnail in half a second: less is no motion
-RECOLOURED = 8.0  # of 255: a block whose colour changes by more in half a second is not still
+RECOLORED = 8.0  # of 255: a block whose colour changes by more in half a second is not still
 JITTER = 0.15  # pixels of the thumbnail: what block matching cannot tell from rest
 CUT_RESIDUAL = 0.3  # see `BlockMotion`; a cut has more
-CUT_COLOURS = 0.2  # share of the pixels that change their colour; at a cut more do
+CUT_COLORS = 0.2  # share of the pixels that change their colour; at a cut more do
 CUT_RATIO = 1.5  # times the neighbours' values
 
 
@@ -40,7 +40,7 @@ class MotionSeries:
         self._held: _Frame | None = None  # the first of those that repeat it
         self._motion: BlockMotion | None = None  # to the last frame
         self._residuals: list[float] = []  # one for each pair of frames, as the next two
-        self._colours: list[float] = []
+        self._colors: list[float] = []
         self._frozen: list[bool] = []
         self._speeds: list[float | None] = []
         self._turns: list[tuple[float, float]] = []  # change of velocity, and room for it
@@ -49,7 +49,7 @@ class MotionSeries:
 
     def add(self, frame: np.ndarray, y: np.ndarray, is_visible: bool) -> None:
         """Takes a frame `[H, W, 3]` of 0..255 and its luma `[H, W]`."""
-        new = _Frame(y, thumbnail(frame), colour_histogram(frame), is_visible)
+        new = _Frame(y, thumbnail(frame), color_histogram(frame), is_visible)
         if self._last is None:
             self._held = new
         else:
@@ -62,7 +62,7 @@ class MotionSeries:
         motion = block_motion(_luma(last.small), _luma(new.small))
         comparable = last.is_visible and new.is_visible
         self._residuals.append(motion.residual if comparable else 0.0)
-        self._colours.append(0.5 * float(np.abs(new.colours - last.colours).sum()))
+        self._colors.append(0.5 * float(np.abs(new.colors - last.colors).sum()))
         self._add_frozen(comparable, new)
         self._speeds.append(_speed(motion))
         if self._motion is not None:
@@ -109,10 +109,10 @@ class MotionSeries:
         return found
 
     def _is_cut(self, pair: int) -> bool:
-        """Other content, other colours, and both suddenly: far more than before and after."""
+        """Other content, other colors, and both suddenly: far more than before and after."""
         return all(
             series[pair] > max(least, CUT_RATIO * _neighbours(series, pair))
-            for series, least in ((self._residuals, CUT_RESIDUAL), (self._colours, CUT_COLOURS))
+            for series, least in ((self._residuals, CUT_RESIDUAL), (self._colors, CUT_COLORS))
         )
 
 
@@ -122,7 +122,7 @@ class _Frame:
 
     y: np.ndarray
     small: torch.Tensor  # thumbnail `[3, h, w]`
-    colours: np.ndarray
+    colors: np.ndarray
     is_visible: bool
 
 
@@ -158,7 +158,7 @@ def _turn(first: BlockMotion, second: BlockMotion) -> tuple[float, float]:
 def _reversal(first: BlockMotion, second: BlockMotion) -> float | None:
     """How much brightness comes and goes, as a share of white: mean of the smaller change."""
     seen = first.is_explained & second.is_explained
-    one, two = first.brightening[seen], second.brightening[seen]
+    one, two = first.brightness_change[seen], second.brightness_change[seen]
     swing = torch.minimum(one.abs(), two.abs()) * (one * two < 0)
     return float(swing.mean()) / 255 if seen.any() else None
 
@@ -173,10 +173,10 @@ def _still_share(before: _Frame, after: _Frame) -> list[float]:
     one, two = before.small, after.small
     motion = block_motion(_luma(one), _luma(two))
     change = (two - one) - _luma(two - one)  # what is left is colour
-    is_recoloured = block_means(change.abs()).amax(0) > RECOLOURED
+    is_recolored = block_means(change.abs()).amax(0) > RECOLORED
     is_moved = ~motion.is_explained | (motion.vectors.norm(dim=1) >= STILL)
-    is_moved = (motion.is_textured & is_moved) | is_recoloured
-    seen = motion.is_textured | is_recoloured
+    is_moved = (motion.is_textured & is_moved) | is_recolored
+    seen = motion.is_textured | is_recolored
     return [1 - float(is_moved[seen].float().mean()) if seen.any() else 1.0]
 
 
