@@ -1,15 +1,17 @@
-"""From a pile of videos to training shards: measure everything once, then select.
+"""Build a training dataset from raw videos: measure everything once, then select.
 
-Read in this order:
+Reading order:
 
-1. `sources`     what goes in: a folder, a CSV, a parquet file, WebDataset shards
-2. `measuring`   one video -> its clips, each with measured columns (`stages`, `segments`, `camera`,
-                 `overlays`, `duplicates` hold the single stages)
+1. `sources`     input: a folder, a CSV, a parquet file or WebDataset shards
+2. `measure`     one video -> its clips, each with measured columns; `stages` holds the stages:
+                 `clipping`, `camera_motion`, `overlays`, `duplicates`, over area-averaged `frames`
 3. `captions`    caption -> rewritten caption
-4. `selection`   the only place that says what is kept, from the columns and a small config
-5. `shards`, `report`   what goes out
-6. `pipeline`    all of it in order, resumable through `hummingbird_core.engines.journal`, on one of
-                 `hummingbird_core.engines.local`
+4. `selection`   rules over the columns: the only place that decides which clips are kept
+5. `table`, `shards`, `report`   output: the manifest, WebDataset shards and an HTML report
+6. `pipeline`    all steps in order, resumable through `hummingbird_core.engines.journal`, on an
+                 engine such as `hummingbird_core.engines.local`
 
-Stages are plain functions of plain data. None of them knows which engine runs it.
+Stages are pure functions of arrays and numbers, independent of the engine that runs them. The
+public names are those of the modules: `pipeline.curate`, `pipeline.reselect`,
+`measure.MeasureConfig`, `selection.SelectionConfig`, `captions.CaptionConfig`, `sources.list_sources`.
 """

@@ -1,8 +1,10 @@
-"""How the camera moves: shake, zoom and dolly-zoom, without weights.
+"""Camera motion: speed, shake, zoom and dolly zoom, without weights.
 
-Between neighbouring frames the displacement of overlapping blocks is found by phase correlation
-(Kuglin and Hines, 1975); a similarity transform fitted to them is the camera's motion. Blocks on
-moving objects, which do not follow it, are weighted down.
+Phase correlation (Kuglin and Hines, 1975) gives the displacement of overlapping blocks between
+neighboring frames; a similarity transform fitted to the displacements is the camera's motion.
+Blocks on moving objects, which do not follow it, get a low weight.
+
+Shapes: T frames, h x w pixels, N = rows x columns blocks of b x b pixels.
 """
 
 from __future__ import annotations
@@ -15,58 +17,59 @@ from einops import rearrange
 from .frames import gray_frames
 
 CAMERA_COLUMNS = ("camera_speed", "camera_shake", "camera_zoom", "dolly_zoom")
-LONG_SIDE = 128  # pixels that are looked at
+LONG_SIDE = 128  # pixels of the shrunk frames
 BLOCK_SIZE, BLOCK_STRIDE = 32, 16
 MIN_TEXTURE = (
-    3.0  # standard deviation of a block's pixels, of 255; below it nothing can be followed
+    3.0  # standard deviation of a block's pixels, of 255; below it no block can be tracked
 )
-MIN_PEAK = 0.1  # of the phase correlation; below it the block has changed rather than moved
-MIN_BLOCKS = 6  # that can be followed; with fewer there is no telling
+MIN_PEAK = 0.1  # of the phase correlation; below it the block changed rather than moved
+MIN_BLOCKS = 6  # tracked blocks; with fewer the fit is not reliable
 FIT_ROUNDS = 4
-RESIDUAL_SCALE = 0.5  # pixels; a block that misses the fit by more loses its weight
+RESIDUAL_SCALE = 0.5  # pixels; larger residuals lose their weight
 
 
 @dataclass(frozen=True)
 class _Blocks:
-    """Displaced blocks between neighbouring frames, for T-1 pairs and N blocks.
+    """Displacements of N blocks in T-1 pairs of neighboring frames.
 
-    Args:
-        centres: [N, 2], x and y from the middle of the frame, pixels.
+    Attributes:
+        centers: [N, 2], x and y from the middle of the frame, pixels.
         moved: [T-1, N, 2], pixels.
-        weights: [T-1, N], 0 where a block could not be followed.
+        weights: [T-1, N], peak heights; 0 where a block could not be tracked.
         diagonal: of the frame, pixels.
     """
 
-    centres: np.ndarray
+    centers: np.ndarray
     moved: np.ndarray
     weights: np.ndarray
     diagonal: float
 
 
 def camera_motion(frames: np.ndarray, fps: float) -> dict[str, float]:
-    """Columns of a clip; what cannot be told is left out: all of them for too small a picture.
+    """Measure the camera's motion in a clip; columns that cannot be measured are absent.
 
-    Between two frames that cannot be followed the camera counts as standing still.
+    Frames smaller than a block give no column. Between two frames that cannot be tracked the camera
+    counts as standing still.
 
     Args:
         frames: uint8 [T,H,W,3], T >= 2.
         fps: frames per second.
 
     Returns:
-        camera_speed: mean length of the translation, in % of the diagonal a second.
+        camera_speed: mean length of the translation, in % of the diagonal per second.
         camera_shake: mean change of the translation from frame to frame, in % of the diagonal.
-            A smooth pan has 0, however fast it is.
-        camera_zoom: absolute mean growth of the picture, in % a second.
+            A smooth pan of any speed has 0.
+        camera_zoom: absolute mean growth of the image, in % per second.
         dolly_zoom: absolute difference of that growth between the outer and the inner part, in %
-            a second: a dolly zoom keeps the subject's size while its surroundings grow or shrink.
-            Only frames in which both parts can be followed count.
+            per second: a dolly zoom keeps the subject's size while its surroundings grow or shrink.
+            Only frames in which both parts can be tracked count.
     """
     gray = gray_frames(frames, LONG_SIDE)
     if min(gray.shape[1:]) < BLOCK_SIZE:  # a strip or an icon
         return {}
-    blocks = _follow_blocks(gray)
-    extent = np.abs(blocks.centres).max(axis=0).clip(min=1)
-    outside = np.abs(blocks.centres / extent).max(axis=1) > 0.6
+    blocks = _track_blocks(gray)
+    extent = np.abs(blocks.centers).max(axis=0).clip(min=1)
+    outside = np.abs(blocks.centers / extent).max(axis=1) > 0.6
     return {
         **_whole_motion(_fit_similarity(blocks), blocks.diagonal, fps),
         **_dolly_zoom(_fit_similarity(blocks, ~outside), _fit_similarity(blocks, outside), fps),
@@ -74,7 +77,7 @@ def camera_motion(frames: np.ndarray, fps: float) -> dict[str, float]:
 
 
 def _whole_motion(fit: np.ndarray, diagonal: float, fps: float) -> dict[str, float]:
-    """Columns of the camera as a whole, from [T-1, 3] as `_fit_similarity` gives it."""
+    """Return speed, shake and zoom from a fit [T-1, 3] of `_fit_similarity`."""
     if np.isnan(fit).all():
         return {}
     motion = np.nan_to_num(fit)
@@ -88,19 +91,24 @@ def _whole_motion(fit: np.ndarray, diagonal: float, fps: float) -> dict[str, flo
 
 
 def _dolly_zoom(inner: np.ndarray, outer: np.ndarray, fps: float) -> dict[str, float]:
-    """From the fits of both parts, [T-1, 3] each."""
+    """Return the dolly zoom from the fits of the inner and the outer part, [T-1, 3] each."""
     differences = outer[:, 2] - inner[:, 2]
     known = differences[~np.isnan(differences)]
     return {"dolly_zoom": float(abs(100 * fps * known.mean()))} if len(known) else {}
 
 
-def _follow_blocks(gray: np.ndarray) -> _Blocks:
-    """Displacements of the blocks of `gray`, float32 [T,h,w], by phase correlation."""
+def _track_blocks(gray: np.ndarray) -> _Blocks:
+    """Return the displacements of the blocks of `gray`, float32 [T, h, w], by phase correlation.
+
+    With the spectra F and G of a block in two frames, the surface is the inverse transform of
+    G conj(F) / |G conj(F)|; its peak lies at the displacement.
+    """
     height, width = gray.shape[1:]
     windows = np.lib.stride_tricks.sliding_window_view(gray, (BLOCK_SIZE, BLOCK_SIZE), axis=(1, 2))
+    # [T, h-b+1, w-b+1, b, b] -> [T, rows, columns, b, b]
     windows = windows[:, ::BLOCK_STRIDE, ::BLOCK_STRIDE]
     rows, columns = windows.shape[1:3]
-    tiles = rearrange(windows, "t r c h w -> t (r c) h w")
+    tiles = rearrange(windows, "t r c h w -> t (r c) h w")  # [T, N, b, b]
     tiles = tiles - tiles.mean(axis=(2, 3), keepdims=True)
     textured = tiles.std(axis=(2, 3)) > MIN_TEXTURE  # [T,N]
     hann = np.hanning(BLOCK_SIZE).astype(np.float32)
@@ -110,13 +118,17 @@ def _follow_blocks(gray: np.ndarray) -> _Blocks:
     moved, peaks = _peaks(surface)
     followed = textured[1:] & textured[:-1] & (peaks > MIN_PEAK)
     y, x = np.mgrid[:rows, :columns] * BLOCK_STRIDE + BLOCK_SIZE / 2
-    centres = np.stack([x.ravel() - width / 2, y.ravel() - height / 2], axis=1)
-    return _Blocks(centres, moved, followed * peaks, float(np.hypot(height, width)))
+    centers = np.stack([x.ravel() - width / 2, y.ravel() - height / 2], axis=1)
+    return _Blocks(centers, moved, followed * peaks, float(np.hypot(height, width)))
 
 
 def _peaks(surface: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Place [.., 2] (x, y; pixels, with fractions) and height [..] of the highest points."""
-    flat = rearrange(surface, "t n h w -> t n (h w)")
+    """Locate the highest point of each surface [T-1, N, b, b].
+
+    Returns:
+        x and y, [T-1, N, 2], pixels with fractions; and the heights, [T-1, N].
+    """
+    flat = rearrange(surface, "t n h w -> t n (h w)")  # [T-1, N, b b]
     best = flat.argmax(axis=2)
     heights = np.take_along_axis(flat, best[..., None], axis=2)[..., 0]
     y, x = np.divmod(best, BLOCK_SIZE)
@@ -129,8 +141,11 @@ def _peaks(surface: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _refine(place: np.ndarray, low: np.ndarray, peak: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """A peak's place with its fraction, side / (side + peak), as a shift of a fraction of a pixel
-    spreads it (Foroosh, Zerubia and Berthod, 2002, eq. 14); the surface wraps around."""
+    """Refine a peak's position by the fraction side / (side + peak); the surface wraps around.
+
+    A shift by a fraction of a pixel spreads the peak so (Foroosh, Zerubia and Berthod, 2002,
+    eq. 14).
+    """
     side = np.maximum(np.maximum(low, high), 0)
     fraction = side / (side + peak).clip(min=1e-9)
     exact = place + np.where(high > low, fraction, -fraction)
@@ -138,19 +153,23 @@ def _refine(place: np.ndarray, low: np.ndarray, peak: np.ndarray, high: np.ndarr
 
 
 def _fit_similarity(blocks: _Blocks, chosen: np.ndarray | None = None) -> np.ndarray:
-    """[T-1, 3]: translation in x and y (pixels) and relative growth between neighbouring frames.
+    """Fit the camera's motion between neighboring frames, all pairs at once.
 
-    Iteratively reweighted least squares of moved = (tx, ty) + s (x, y) + r (-y, x), all pairs of
-    frames at once; NaN where too few blocks could be followed.
+    Iteratively reweighted least squares of moved = (tx, ty) + s (x, y) + r (-y, x), with Cauchy
+    weights 1 / (1 + (|error| / RESIDUAL_SCALE)^2).
+
+    Returns:
+        [T-1, 3]: tx and ty in pixels, and the relative growth s; NaN where too few blocks could be
+        tracked.
     """
     part = slice(None) if chosen is None else chosen
     known = np.count_nonzero(blocks.weights[:, part], axis=1) >= MIN_BLOCKS
     moved, weights = blocks.moved[known][:, part], blocks.weights[known][:, part]
-    x, y = blocks.centres[part].T
+    x, y = blocks.centers[part].T
     one, zero = np.ones_like(x), np.zeros_like(x)
     rows = [np.stack([one, zero, x, -y], axis=1), np.stack([zero, one, y, x], axis=1)]
     system = np.concatenate(rows)  # [2 N, 4]
-    target = rearrange(moved, "t n k -> t (k n)")
+    target = rearrange(moved, "t n k -> t (k n)")  # [T-1, 2 N], x of all blocks, then y
     followed = np.where(weights[..., None] > 0, moved, np.nan)
     error = moved - np.nanmedian(followed, axis=1, keepdims=True)
     for _ in range(FIT_ROUNDS):
@@ -158,7 +177,7 @@ def _fit_similarity(blocks: _Blocks, chosen: np.ndarray | None = None) -> np.nda
         trust = np.concatenate([trust, trust], axis=1)
         normal = (system.T * trust[:, None]) @ system + 1e-9 * np.eye(4)  # [T-1, 4, 4]
         fit = np.linalg.solve(normal, ((trust * target) @ system)[..., None])[..., 0]
-        error = rearrange(target - fit @ system.T, "t (k n) -> t n k", k=2)
+        error = rearrange(target - fit @ system.T, "t (k n) -> t n k", k=2)  # [T-1, N, 2]
     motion = np.full((len(known), 3), np.nan)
     motion[known] = fit[:, :3]
     return motion

@@ -1,7 +1,7 @@
-"""Where one shot ends and the next begins: one pass over a video of any length.
+"""Split a video of any length into clips at shot boundaries, in one pass.
 
-Hard cuts and blank frames (black, white, any flat colour) end a clip, and so does its greatest
-length. Dissolves and fades are not found: they stay inside a clip.
+Hard cuts, blank frames (black, white, any flat color) and the maximum length end a clip. Dissolves
+and fades are not detected: they stay inside a clip.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import chain
 import numpy as np
 from einops import rearrange
 
-SMALL_SIDE = 64  # pixels of the longer side that are looked at
+SMALL_SIDE = 64  # pixels of the longer side of the subsampled frame
 HISTOGRAM_LEVELS = 16  # brightness levels of a histogram ...
 LEVEL_RANGE = 2.5  # ... from this many standard deviations below the mean to as many above it
 MIN_CUT_DISTANCE = 0.05  # between planted scenes it is 0.1 and more, elsewhere at most 0.02
@@ -23,14 +23,14 @@ MAX_BLANK_DEVIATION = 4.0  # standard deviation of the pixels of a blank frame, 
 
 @dataclass(frozen=True)
 class Clip:
-    """A piece of a video without a cut.
+    """A section of a video without a cut.
 
-    Args:
+    Attributes:
         frames: uint8 [T,H,W,3].
         fps: frames per second.
         start: index of its first frame in the video.
         boundary: why it begins there: "start", "cut", "blank" (blank frames begin or end) or
-            "length" (the clip before had the greatest length).
+            "length" (the clip before had the maximum length).
     """
 
     frames: np.ndarray
@@ -41,7 +41,11 @@ class Clip:
 
 @dataclass(frozen=True)
 class _Look:
-    """A frame, whether it is blank, and cumulative histograms [4 quarters x 3 colours, HISTOGRAM_LEVELS]."""
+    """A frame, whether it is blank, and its 12 cumulative histograms.
+
+    Attributes:
+        histograms: [4 quarters x 3 channels, HISTOGRAM_LEVELS], float, the last entry of each is 1.
+    """
 
     frame: np.ndarray
     blank: bool
@@ -49,12 +53,12 @@ class _Look:
 
 
 def split_into_clips(frames: Iterable[np.ndarray], fps: float, max_frames: int) -> Iterator[Clip]:
-    """All clips of a video, in order; every frame is in exactly one of them.
+    """Yield the clips of a video in order; every frame is in exactly one of them.
 
     Args:
         frames: uint8 [H,W,3] each.
         fps: frames per second.
-        max_frames: greatest length of a clip.
+        max_frames: maximum length of a clip.
     """
     gathered: list[np.ndarray] = []
     start, boundary = 0, "start"
@@ -70,7 +74,7 @@ def split_into_clips(frames: Iterable[np.ndarray], fps: float, max_frames: int) 
 
 
 def _stacked(frames: list[np.ndarray]) -> np.ndarray:
-    """Empties `frames` while it copies them, so that the clip is never there twice."""
+    """Stack `frames` and empty the list on the way, so that memory never holds the clip twice."""
     clip = np.empty((len(frames), *frames[0].shape), frames[0].dtype)
     while frames:
         frame = frames.pop()
@@ -79,15 +83,15 @@ def _stacked(frames: list[np.ndarray]) -> np.ndarray:
 
 
 def mark_boundaries(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, str]]:
-    """Each frame with what lies between it and the one before it: "cut", "blank" or ""."""
+    """Yield each frame with the boundary before it: "cut", "blank" or ""."""
     looks = map(_look, frames)
     first = next(looks, None)
     if first is None:
         return
     yield first.frame, ""
-    earlier = before = here = first  # the video is taken to stand still before it begins ...
+    earlier = before = here = first  # assume a still image before the start ...
     for after in chain(looks, [None]):
-        if after is None:  # ... and after it has ended
+        if after is None:  # ... and after the end
             after = here
         if here is not first:
             yield here.frame, _boundary(earlier, before, here, after)
@@ -98,12 +102,13 @@ def _look(frame: np.ndarray) -> _Look:
     step = max(1, max(frame.shape[:2]) // SMALL_SIDE)
     small = frame[::step, ::step].astype(np.float32)
     blank = bool(small.std(axis=(0, 1)).max() <= MAX_BLANK_DEVIATION)
-    # Standardised, because a change of exposure alone is no cut.
+    # Standardize: a change of exposure alone is no cut.
     levels = (small - small.mean()) / max(float(small.std()), 1.0) * (
         HISTOGRAM_LEVELS / 2 / LEVEL_RANGE
     ) + HISTOGRAM_LEVELS / 2
     levels = levels.clip(0, HISTOGRAM_LEVELS - 1).astype(np.int64)
     height, width = (side // 2 * 2 for side in levels.shape[:2])
+    # [2 h, 2 w, 3] -> [12, h w]: 4 quarters x 3 channels
     quarters = rearrange(levels[:height, :width], "(a h) (b w) c -> (a b c) (h w)", a=2, b=2)
     counts = np.stack([np.bincount(quarter, minlength=HISTOGRAM_LEVELS) for quarter in quarters])
     return _Look(frame, blank, counts.cumsum(axis=1) / max(1, quarters.shape[1]))
@@ -112,17 +117,18 @@ def _look(frame: np.ndarray) -> _Look:
 def _boundary(earlier: _Look, before: _Look, here: _Look, after: _Look) -> str:
     if before.blank != here.blank:
         return "blank"
-    # A flash or flicker returns to what was there before, a cut does not: so every frame after it
-    # has to differ from every frame before it.
+    # A flash or flicker returns to the earlier image, a cut does not: every frame after a cut has
+    # to differ from every frame before it.
     across = min(_distance(a, b) for a in (earlier, before) for b in (here, after))
     within = max(_distance(earlier, before), _distance(here, after))
     return "cut" if across > MIN_CUT_DISTANCE and across > CUT_CONTRAST * within else ""
 
 
 def _distance(a: _Look, b: _Look) -> float:
-    """Mean earth mover's distance of the histograms, 0 to 1: |difference of cumulative ones|.
+    """Return the mean earth mover's distance of the histograms, 0 to 1.
 
-    Unlike the plain difference of histograms it grows with how far the brightness moved, so that
-    noise at the border of two levels counts for little.
+    In one dimension it is the mean of |P - Q| over the levels, P and Q being the cumulative
+    histograms. Unlike the plain difference of histograms it grows with the distance the brightness
+    moved, so that noise at the border of two levels counts for little.
     """
     return float(np.abs(a.histograms - b.histograms).mean())

@@ -1,8 +1,8 @@
-"""Clips that show the same: a perceptual hash of each, and who is a copy of whom.
+"""Near-duplicate clips: a perceptual hash of each clip and a search for close hashes.
 
 The hash is pHash (Zauner, 2010, "Implementation and Benchmarking of Perceptual Image Hash
 Functions", section 3.2): signs of the 8x8 lowest cosine coefficients against their median. It
-survives another size, codec, brightness or bit rate, but not cropping or mirroring.
+survives a change of size, codec, brightness or bit rate, but not cropping or mirroring.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import numpy as np
 from .frames import square_gray
 
 SIDE, LOW = 32, 8
-MOMENTS = (1 / 6, 3 / 6, 5 / 6)  # of a clip: one frame each
+MOMENTS = (1 / 6, 3 / 6, 5 / 6)  # relative times of the hashed frames
 HASH_BITS = len(MOMENTS) * LOW * LOW
-MAX_DISTANCE = 24  # bits; above, different clips are called copies and the search gets slow
+MAX_DISTANCE = 24  # bits; above, different clips count as copies and the search gets slow
 
 
 def perceptual_hash(frames: np.ndarray, fps: float) -> dict[str, str]:
-    """`hash`: 192 bits in hexadecimal, 64 for each of three moments of the clip.
+    """Return `hash`: 192 bits in hexadecimal, 64 for each of three frames of the clip.
 
     Args:
         frames: uint8 [T,H,W,3].
-        fps: frames per second; not used, every stage is called alike.
+        fps: frames per second; unused, all stages share one signature.
     """
     chosen = (frames[int(moment * len(frames))] for moment in MOMENTS)
     return {"hash": "".join(f"{_frame_hash(frame):016x}" for frame in chosen)}
@@ -35,31 +35,34 @@ def perceptual_hash(frames: np.ndarray, fps: float) -> dict[str, str]:
 def _frame_hash(frame: np.ndarray) -> int:
     basis = _cosines()
     low = basis @ square_gray(frame, SIDE) @ basis.T  # [LOW,LOW]
-    # Whole levels: two machines that add in another order must not differ in a bit.
+    # Round: a different order of summation on another machine must not change a bit.
     levels = np.round(low).astype(np.int64).ravel()
-    levels[0] = 0  # the mean brightness says nothing about what is shown
+    levels[0] = 0  # the DC coefficient holds the mean brightness, not the content
     bits = levels > np.median(levels)
     return int("".join("1" if bit else "0" for bit in bits), 2)
 
 
 def _cosines() -> np.ndarray:
-    """The first LOW rows of the DCT-II of SIDE samples."""
+    """Return the first LOW rows of the DCT-II of SIDE samples, [LOW, SIDE].
+
+    C[k, n] = sqrt(2 / N) cos(pi k (2 n + 1) / (2 N)), N = SIDE.
+    """
     k, n = np.arange(LOW)[:, None], np.arange(SIDE)
     return np.cos(np.pi * k * (2 * n + 1) / (2 * SIDE)) * np.sqrt(2 / SIDE)
 
 
 def near_duplicates(items: Iterable[tuple[int, str]], max_distance: int) -> dict[int, int]:
-    """Which clips are copies of a better one.
+    """Find clips that are copies of a better one.
 
     Args:
-        items: (row, hash) of each clip, the best first: of a group the best one stays.
-        max_distance: bits in which copies differ at most.
+        items: (row, hash) of each clip, best first: the best clip of a group is kept.
+        max_distance: maximum Hamming distance of copies, in bits.
 
     Returns:
-        row of a copy -> row of the one that stays.
+        row of a copy -> row of the clip that is kept.
     """
-    # Pigeonhole: of hashes that differ in at most d bits, cut into d // 2 + 1 bands, one band
-    # differs in a bit at most. So only clips are compared that share a band up to one bit.
+    # Pigeonhole: when hashes that differ in at most d bits are cut into d // 2 + 1 bands, one band
+    # differs in at most one bit. So only clips that share a band up to one bit are compared.
     count = max_distance // 2 + 1
     edges = [HASH_BITS * i // count for i in range(count + 1)]
     bands = [_Band(low, high) for low, high in itertools.pairwise(edges)]
@@ -77,7 +80,7 @@ def near_duplicates(items: Iterable[tuple[int, str]], max_distance: int) -> dict
 
 
 class _Band:
-    """Some bits of all hashes, `low` to `high`, and which hashes have them."""
+    """An index of all hashes by their bits `low` to `high`."""
 
     def __init__(self, low: int, high: int) -> None:
         self.low, self.mask = low, (1 << (high - low)) - 1
@@ -88,7 +91,7 @@ class _Band:
         self.groups[value >> self.low & self.mask].append((row, value))
 
     def near(self, value: int) -> Iterator[list[tuple[int, int]]]:
-        """Groups of (row, hash) whose bits here differ from those of `value` in one at most."""
+        """Return the groups of (row, hash) whose band is at most one bit away from `value`."""
         own = value >> self.low & self.mask
         return (self.groups[own ^ flip] for flip in self.flips if own ^ flip in self.groups)
 

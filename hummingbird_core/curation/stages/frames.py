@@ -1,4 +1,4 @@
-"""Small pictures of large frames: what most stages look at."""
+"""Area-averaged small frames, the input of most stages."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ from ...vqa.measures.frames import LUMA
 
 
 def gray_frames(frames: np.ndarray, long_side: int) -> np.ndarray:
-    """Brightness of `frames` (uint8 [T,H,W,3]) with at most `long_side` pixels: float32 [T,h,w].
+    """Return the luma of frames, area-averaged to at most `long_side` pixels.
 
-    Shrunk by area; frames smaller than that keep their size.
+    Args:
+        frames: uint8 [T, H, W, 3]; frames smaller than `long_side` keep their size.
+        long_side: maximum length of the longer side, pixels.
+
+    Returns:
+        float32 [T, h, w] of 0..255.
     """
     height, width = frames.shape[1:3]
     factor = min(1.0, long_side / max(height, width))
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
-    # One by one: as floats a clip is four times as large, and the workers are many.
+    # Frame by frame: as floats a clip takes four times the memory, in every worker.
     return np.stack([_small_gray(frame, size) for frame in frames])
 
 
 def fit_height(frame: np.ndarray, max_height: int) -> np.ndarray:
-    """A frame (uint8 [H,W,3]) shrunk by the least whole number to at most `max_height` rows."""
+    """Shrink a frame, uint8 [H, W, 3], by an integer factor to at most `max_height` rows."""
     factor = -(-frame.shape[0] // max_height)
     if factor <= 1:
         return frame
@@ -37,7 +42,10 @@ def fit_height(frame: np.ndarray, max_height: int) -> np.ndarray:
 
 
 def square_gray(frame: np.ndarray, side: int) -> np.ndarray:
-    """One frame (uint8 [H,W,3]) as float32 [side,side], shrunk by area without its proportions."""
+    """Return the luma of a frame (uint8 [H, W, 3]) area-averaged to float32 [side, side].
+
+    The aspect ratio is not preserved.
+    """
     return _small_gray(frame, (side, side))
 
 

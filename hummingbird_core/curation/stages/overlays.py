@@ -1,8 +1,8 @@
-"""Text, logos and watermarks laid over a video, without weights; and the hook for better ones.
+"""Detect text, logos and watermarks over a video without weights; load users' own detectors.
 
-Whatever stands still to the pixel, has sharp edges, and has a moving picture around it, was put
-there afterwards. A camera on a tripod is no false alarm: there the surroundings stand still, too.
-What is half-transparent, animated, or over a still picture is missed: use a detector of your own.
+Sharp edges that stand still to the pixel inside a moving image were added afterwards. A camera on a
+tripod is no false alarm: its surroundings stand still too. Overlays that are half-transparent,
+animated or over a still image are missed: use your own detector for them.
 """
 
 from __future__ import annotations
@@ -16,31 +16,33 @@ from ...files import import_callable
 from .frames import gray_frames
 
 LONG_SIDE = 320  # pixels; small text is lost below
-LOOKS = 8  # frames that are compared
+MAX_LOOKS = 8  # frames compared, spread over the clip
 CELL = 16  # pixels
-EDGE = 24.0  # least brightness step between neighbouring pixels, of 255
-STILL = 5.0  # standard deviation over time of what was laid over, of 255, at most
-MOVING = 4.0  # median change from look to look of a moving picture: a passing object changes few
+EDGE = 24.0  # minimum luma step between neighboring pixels, of 255
+MAX_OVERLAY_DEVIATION = 5.0  # standard deviation of an overlay's luma over time, of 255
+MOVING = (
+    4.0  # median luma change between looks in a moving image; a passing object changes few looks
+)
 MIN_EDGES, MIN_MOVING = 0.05, 0.3  # shares of a cell's pixels
 
 Detector = Callable[[np.ndarray, float], dict[str, float]]
 
 
 def overlay_share(frames: np.ndarray, fps: float) -> dict[str, float]:
-    """`overlay`: share (0 to 1) of 16x16 cells with still edges in moving surroundings.
+    """Return `overlay`: share (0 to 1) of 16x16 cells with still edges in moving surroundings.
 
-    Nothing for a picture that is smaller than a cell.
+    Frames smaller than a cell give no column.
 
     Args:
         frames: uint8 [T,H,W,3], T >= 2.
-        fps: frames per second; not used, every stage is called alike.
+        fps: frames per second; unused, all stages share one signature.
     """
-    chosen = np.linspace(0, len(frames) - 1, min(LOOKS, len(frames))).round().astype(int)
+    chosen = np.linspace(0, len(frames) - 1, min(MAX_LOOKS, len(frames))).round().astype(int)
     gray = gray_frames(frames[chosen], LONG_SIDE)
     height, width = (side // CELL * CELL for side in gray.shape[1:])
     if not height or not width:
         return {}
-    edges = (_steps(gray).min(axis=0) > EDGE) & (gray.std(axis=0) < STILL)
+    edges = (_steps(gray).min(axis=0) > EDGE) & (gray.std(axis=0) < MAX_OVERLAY_DEVIATION)
     moving = np.median(np.abs(np.diff(gray, axis=0)), axis=0) > MOVING
     has_edges = _per_cell(edges[:height, :width]) > MIN_EDGES
     has_motion = _per_cell(moving[:height, :width]) > MIN_MOVING
@@ -48,10 +50,10 @@ def overlay_share(frames: np.ndarray, fps: float) -> dict[str, float]:
 
 
 def load_detector(name: str) -> Detector:
-    """A function of the user's: (frames uint8 [T,H,W,3], fps) -> columns of numbers.
+    """Import a user's detector: (frames uint8 [T, H, W, 3], fps) -> columns of numbers.
 
     Args:
-        name: `module:function`, importable where the work is done.
+        name: `module:function`, importable in the worker processes.
 
     Raises:
         InputError: there is no such function.
@@ -60,7 +62,7 @@ def load_detector(name: str) -> Detector:
 
 
 def _steps(gray: np.ndarray) -> np.ndarray:
-    """Largest step from a pixel to its right or lower neighbour, [T,h,w]."""
+    """Return the larger step from each pixel to its right or lower neighbor, [T, h, w]."""
     right = np.abs(np.diff(gray, axis=2, append=gray[:, :, -1:]))
     down = np.abs(np.diff(gray, axis=1, append=gray[:, -1:]))
     return np.maximum(right, down)
