@@ -13,39 +13,40 @@ from .optical_flow import MotionSeries
 
 
 def measure(frames: Iterable[np.ndarray], fps: float = 8.0) -> dict[str, float]:
-    """Measures a video in the memory of a few frames, however long it is.
+    """Measure a video of any length in one pass, in the memory of a few frames.
 
     num_frames: number of frames.
     nan_fraction, 0..1: share of values that are NaN or infinite (frames of floats).
     black_fraction, 0..1: share of frames with 98 % of the luma below 10 % of white.
-    flat_fraction, 0..1: share of frames of a single colour that is not black.
+    flat_fraction, 0..1: share of frames of a single color other than black.
     brightness, 0..1: mean luma.
     contrast, 0..0.5: standard deviation of the luma, mean over frames.
     dark_clipped, 0..1: share of pixels with luma of 5 of 255 or less.
     bright_clipped, 0..1: share of pixels with luma of 250 of 255 or more.
-    blur, 0..1: `frame_measures.blur`, median of 4 looks a second; 1 is blurred.
-    blockiness, from 0: `frame_measures.blockiness`, likewise; 0 is none.
-    frozen_fraction, 0..1: share of frames that repeat one before them (blank ones don't count).
-    longest_freeze: longest run of such frames, in seconds.
-    motion, from 0: mean speed of textured blocks, in lengths of the longer side a second.
-    static_fraction, 0..1: share of blocks that neither move nor change colour in half a second.
+    blur, 0..1: `frames.blur`, median of 4 frames a second; 1 is blurred.
+    blockiness, from 0: `frames.blockiness`, median of 4 frames a second; 0 is none.
+    frozen_fraction, 0..1: share of frames that repeat an earlier one; blank frames do not count.
+    longest_freeze: longest run of repeated frames, in seconds.
+    motion, from 0: mean speed of textured blocks, in longer sides per second.
+    static_fraction, 0..1: share of blocks that neither move nor change color in half a second.
     motion_smoothness, 0..1: 1 - sum of |v' - v| / sum of (|v| + |v'|), with v and v' the motion
         of a block to the next frame and to the one after it; 1 is an even motion.
     flicker, 0..1: mean of min(|b|, |b'|) where b and b' have opposite signs, b and b' being the
         changes of a block's luma, along its motion, to the next frame and to the one after it.
-    cuts: number of pairs of frames that share neither content nor colours.
+    cuts: number of pairs of frames that share neither content nor colors.
 
-    Motion is that of the luma: what has only another colour than its ground is not seen moving.
-    What cannot be told is left out: everything from `frozen_fraction` on for a single frame; blur,
-    blockiness, static_fraction, motion and motion_smoothness for a video that is black or flat
-    throughout; blockiness for less than 65 rows or columns, and blur for less than 10 of both.
+    Motion is measured on the luma: an object that differs from its background in color alone does
+    not count as moving. Measures that cannot be computed are absent: all from `frozen_fraction` on
+    for a single frame; blur, blockiness, static_fraction, motion and motion_smoothness for a video
+    that is black or flat throughout; blockiness for less than 65 rows or columns, and blur for less
+    than 10 of both.
 
     Args:
         frames: `[H, W, 3]` each, uint8, or floats of 0..1.
-        fps: frames a second.
+        fps: frames per second.
 
     Raises:
-        InputError: no frames, or something that is not a frame.
+        InputError: `frames` is empty or holds an array that is not a frame, or fps is not above 0.
     """
     if not (math.isfinite(fps) and fps > 0):
         raise InputError(f"got {fps} frames a second, expected more than 0")
@@ -63,7 +64,7 @@ def measure(frames: Iterable[np.ndarray], fps: float = 8.0) -> dict[str, float]:
 
 
 def _check_frame(frame: np.ndarray, shape: tuple[int, ...] | None) -> tuple[np.ndarray, float]:
-    """The frame in 0..255 with zeros for what is not finite, and the share of that."""
+    """Return the frame in 0..255, non-finite values set to 0, and the share of those values."""
     is_float = np.issubdtype(frame.dtype, np.floating)
     is_frame = frame.ndim == 3 and frame.shape[-1] == 3 and frame.size > 0
     if not is_frame or not (is_float or frame.dtype == np.uint8):

@@ -1,7 +1,7 @@
-"""What can be said of one frame without any weights.
+"""Measures of single frames, without weights.
 
-Luma is that of BT.601, `0.299 R + 0.587 G + 0.114 B`, in 0..255. Published measures are given with
-their source; the others are plain shares of pixels.
+Luma Y is that of BT.601, `0.299 R + 0.587 G + 0.114 B`, in 0..255. Published measures name their
+source; the others are shares of pixels. Shapes: H x W pixels of a frame, h x w of its thumbnail.
 """
 
 from __future__ import annotations
@@ -13,41 +13,46 @@ import torch.nn.functional as F
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 BLACK_LEVEL = 25.5  # of 255: darker pixels are black, as in ffmpeg's blackdetect
 BLACK_SHARE = 0.98  # of the pixels of a black frame, as in ffmpeg's blackdetect
-FLAT_DEVIATION = 2.0  # of 255, in every colour: below, a frame has a single colour
-CLIPPED = (5.0, 250.0)  # of 255: luma beyond shows no detail
+FLAT_DEVIATION = 2.0  # of 255, in every channel: below, a frame has a single color
+CLIPPED = (5.0, 250.0)  # of 255: luma beyond these shows no detail
 CODING_BLOCK = 8  # pixels of a coding block of JPEG, MPEG and H.264
 THUMBNAIL = 64  # pixels of the longer side
-MIN_THUMBNAIL = 8  # pixels of the shorter side: a block of the motion search
-HISTOGRAM_SIDE = 128  # pixels that are looked at along the shorter side of a frame
-MIN_BLOCKS = 8  # along an axis; with less, edges of the scene look like those of blocks
-BLOCK_FLOOR = 0.1  # of 255: weaker differences than this are not seen
+MIN_THUMBNAIL = 8  # pixels of the shorter side: one block of the motion search
+HISTOGRAM_SIDE = 128  # subsampled pixels along the shorter side of a frame
+MIN_BLOCKS = 8  # along an axis; with fewer, edges of the scene resemble block edges
+BLOCK_FLOOR = 0.1  # of 255: weaker differences are invisible
 BLUR_FILTER = 9  # pixels of the averaging filter (Crete et al., section 2)
 
 
 def luma(frame: np.ndarray) -> np.ndarray:
-    """Brightness of each pixel: `[H, W, 3]` of 0..255 to float32 `[H, W]`."""
+    """Convert `[H, W, 3]` of 0..255 to luma, float32 `[H, W]`."""
     return frame.astype(np.float32) @ LUMA
 
 
 def is_black(y: np.ndarray) -> bool:
-    """Whether 98 % of the luma `[H, W]` is below 10 % of white (ffmpeg's blackdetect)."""
+    """Return whether 98 % of the luma `[H, W]` is below 10 % of white (ffmpeg's blackdetect)."""
     return bool((y < BLACK_LEVEL).mean() >= BLACK_SHARE)
 
 
 def is_flat(frame: np.ndarray, y: np.ndarray) -> bool:
-    """Whether a frame `[H, W, 3]` is of a single colour: standard deviations all below 2 of 255."""
-    if y.std() >= FLAT_DEVIATION:  # its luma `[H, W]` varies, so some colour does: nothing to add
+    """Return whether a frame `[H, W, 3]` has one color: every standard deviation below 2 of 255.
+
+    Args:
+        frame: `[H, W, 3]` of 0..255.
+        y: its luma `[H, W]`.
+    """
+    if y.std() >= FLAT_DEVIATION:  # the luma varies, so some channel does
         return False
     return bool(frame.std(axis=(0, 1), dtype=np.float32).max() < FLAT_DEVIATION)
 
 
 def blur(y: np.ndarray) -> float | None:
-    """How blurred luma `[H, W]` is: 0 sharp, 1 blurred (Crete et al., "The blur effect", 2007).
+    """Return the blur of luma `[H, W]`: 0 sharp, 1 blurred (Crete et al., "The blur effect", 2007).
 
-    A blurred picture loses little when it is blurred again. With D the absolute difference of
-    neighbours and D' the same after a 9-pixel average, the blur along one axis is
-    `1 - sum max(0, D - D') / sum D`; the worse axis counts. None for a picture without any detail,
-    or smaller than the filter.
+    A blurred image changes little when it is blurred again. With D the absolute difference of
+    neighboring pixels and D' the same after a 9-pixel average, the blur along one axis is
+    `1 - sum max(0, D - D') / sum D`; the worse axis counts. None for an image without detail or
+    smaller than the filter.
     """
     found = [_blur_along(y, axis) for axis in (0, 1)]
     return max((value for value in found if value is not None), default=None)
@@ -68,13 +73,18 @@ def _blur_along(y: np.ndarray, axis: int) -> float | None:
 
 
 def blockiness(y: np.ndarray) -> float | None:
-    """How much luma `[H, W]` shows the edges of 8 x 8 coding blocks: 0 not at all, no upper end.
+    """Return how visible the edges of 8 x 8 coding blocks are: 0 invisible, no upper limit.
 
-    After Wang, Sheikh & Bovik 2002: the mean absolute difference of neighbours is taken for each
-    of the 8 places in a block, so that a crop does not hide the grid, as the median over the
-    blocks, so that single edges of the scene do not count. A grid makes one place stand out:
-    `(largest - second largest) / (median + 0.1)` of the 8; the smaller of both axes. None for a
-    picture of less than 8 blocks along an axis.
+    After Wang, Sheikh & Bovik 2002: the mean absolute difference of neighbors is computed for each
+    of the 8 offsets in a block, so that a crop does not hide the grid, as the median over the
+    blocks, so that single edges of the scene do not count. A grid makes one offset stand out:
+    `(largest - second largest) / (median + 0.1)` of the 8; the smaller of both axes.
+
+    Args:
+        y: luma `[H, W]`.
+
+    Returns:
+        None for an image of at most 8 blocks along an axis.
     """
     if min(y.shape) <= MIN_BLOCKS * CODING_BLOCK:
         return None
@@ -84,12 +94,13 @@ def blockiness(y: np.ndarray) -> float | None:
 def _blockiness_along(y: np.ndarray, axis: int) -> float:
     steps = np.abs(np.diff(y, axis=axis)).mean(axis=1 - axis)
     count = len(steps) // CODING_BLOCK
+    # [count 8] -> [count, 8] -> [8], one value for each offset in a block
     places = np.sort(np.median(steps[: count * CODING_BLOCK].reshape(count, CODING_BLOCK), axis=0))
     return float((places[-1] - places[-2]) / (np.median(places) + BLOCK_FLOOR))
 
 
 def thumbnail(frame: np.ndarray) -> torch.Tensor:
-    """Area average of `[H, W, 3]`: `[3, h, w]`, 64 pixels long unless it was shorter."""
+    """Area-average a frame `[H, W, 3]` to `[3, h, w]`, at most 64 pixels along the longer side."""
     height, width = frame.shape[:2]
     scale = min(1.0, THUMBNAIL / max(height, width))
     rows, columns = (max(MIN_THUMBNAIL, round(length * scale)) for length in (height, width))
@@ -98,18 +109,18 @@ def thumbnail(frame: np.ndarray) -> torch.Tensor:
 
 
 def color_histogram(frame: np.ndarray) -> np.ndarray:
-    """Shares of 4 x 4 x 4 colours in a frame `[H, W, 3]` of 0..255: `[64]`, sum 1."""
+    """Return the shares of 4 x 4 x 4 colors in a frame `[H, W, 3]` of 0..255: `[64]`, sum 1."""
     step = max(1, min(frame.shape[:2]) // HISTOGRAM_SIDE)
     bins = frame[::step, ::step].astype(np.int64) // 64
     codes = (bins[..., 0] * 4 + bins[..., 1]) * 4 + bins[..., 2]
     return np.bincount(codes.ravel(), minlength=64) / codes.size
 
 
-LOOKS_PER_SECOND = 4  # for blur and blockiness, which cost most and change slowly
+LOOKS_PER_SECOND = 4  # of blur and blockiness, which cost most and change slowly
 
 
 class FrameSeries:
-    """Takes frames one by one; `results` are means over them."""
+    """Accumulates measures frame by frame; `results` returns their means and medians."""
 
     def __init__(self, fps: float):
         self._every = max(1, round(fps / LOOKS_PER_SECOND))
@@ -118,7 +129,13 @@ class FrameSeries:
         self._looks: dict[str, list[float]] = {"blur": [], "blockiness": []}
 
     def add(self, frame: np.ndarray, y: np.ndarray, not_finite: float) -> bool:
-        """Takes a frame `[H, W, 3]` and its luma `[H, W]`; returns whether it shows anything."""
+        """Add a frame and return whether it shows anything, being neither black nor flat.
+
+        Args:
+            frame: `[H, W, 3]` of 0..255.
+            y: its luma `[H, W]`.
+            not_finite: share of its values that were NaN or infinite.
+        """
         black = is_black(y)
         flat = not black and is_flat(frame, y)
         self._add("nan_fraction", not_finite)
@@ -140,7 +157,7 @@ class FrameSeries:
         self._sums[name] = self._sums.get(name, 0.0) + float(value)
 
     def results(self) -> dict[str, float]:
-        """`num_frames`, means, and medians of what was looked at; nothing for what never was."""
+        """Return `num_frames`, the means, and the medians of the sampled measures if known."""
         means = {name: total / self._count for name, total in self._sums.items()}
         medians = {name: float(np.median(found)) for name, found in self._looks.items() if found}
         return {"num_frames": float(self._count), **means, **medians}

@@ -1,6 +1,7 @@
-"""Motion from one frame to the next, by block matching on thumbnails, without any weights.
+"""Block matching between two thumbnails, without weights.
 
-Thumbnails of the luma (`frame_measures.thumbnail`) make it fast and blind to noise and grain.
+Thumbnails of the luma (`frames.thumbnail`) make the search fast and insensitive to noise and grain.
+Shapes: h x w pixels of a thumbnail, S = 11 x 11 shifts, B overlapping blocks of 8 x 8 pixels.
 """
 
 from __future__ import annotations
@@ -11,25 +12,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SEARCH_RANGE = 5  # pixels of a thumbnail that a block may move
-MATCH_BLOCK = 8  # pixels of a block
+SEARCH_RANGE = 5  # largest shift of a block along an axis, pixels of the thumbnail
+MATCH_BLOCK = 8  # side of a block, pixels
 MATCH_STRIDE = 4  # pixels from block to block: they overlap by half
-MIN_TEXTURE_LEVELS = 4.0  # standard deviation in 0..255: blocks with less show no motion
+MIN_TEXTURE_LEVELS = 4.0  # standard deviation, of 255: blocks with less show no motion
 EXPLAINED = 0.25  # share of a block's variance that may remain after the best match
-STILLNESS = 0.02  # relative error that a pixel of motion must win: of equal matches the nearest
+STILLNESS = 0.02  # penalty per pixel of motion, relative: prefers the nearest of equal matches
 
 
 @dataclass(frozen=True)
 class BlockMotion:
-    """Motion from one thumbnail to another; B overlapping blocks.
+    """Motion of B overlapping blocks from one thumbnail to another.
 
     Attributes:
-        vectors: `[B, 2]`, pixels of the thumbnail, down and right positive.
-        is_textured: `[B]`; the vectors of the others mean nothing.
-        is_explained: `[B]`; whether the block was found again, or had no texture to look for.
+        vectors: `[B, 2]`, (down, right) in pixels of the thumbnail.
+        is_textured: `[B]`; vectors of blocks without texture are meaningless.
+        is_explained: `[B]`; whether the block was found again, or has no texture to search for.
         brightness_change: `[B]`, change of the mean luma of 0..255 along the motion.
-        residual: what motion does not explain, as a share of the contrast: 0 for a picture that
-            only moves or changes its brightness, towards 1 for unrelated pictures.
+        residual: difference that motion does not explain, as a share of the contrast: 0 for an
+            image that only moves or changes its brightness, close to 1 for unrelated images.
     """
 
     vectors: Tensor
@@ -40,13 +41,13 @@ class BlockMotion:
 
 
 def block_motion(before: Tensor, after: Tensor) -> BlockMotion:
-    """Finds the blocks of `before` in `after`, both luma `[1, h, w]` of 0..255, 8 x 8 or larger.
+    """Find the blocks of `before` in `after`, both luma `[1, h, w]` of 0..255, 8 x 8 or larger.
 
-    All whole-pixel shifts are tried and the best one is refined to a fraction. The error of
-    a match is the variance of the difference, to which a change of brightness does not count.
+    Full search over all whole-pixel shifts s, then one Lucas-Kanade step to a fraction. The error
+    of a match is var(after[x + s] - before[x]) over the block, which ignores changes of brightness.
     """
-    difference = _shifted(after) - before  # [shifts, h, w]
-    mean, error = _block_statistics(difference)  # [shifts, B]
+    difference = _shifted(after) - before  # [S, h, w]
+    mean, error = _block_statistics(difference)  # [S, B]
     contrast = _block_statistics(before)[1][0]
     best = (error + STILLNESS * _distances() * (1 + contrast)).argmin(0)
     rest = _pick(error, best)
@@ -62,44 +63,49 @@ def block_motion(before: Tensor, after: Tensor) -> BlockMotion:
 
 
 def _shifted(image: Tensor) -> Tensor:
-    """`image` `[1, h, w]` moved by every shift, `[shifts, h, w]`; edges are repeated."""
+    """Return `image` `[1, h, w]` moved by every shift, `[S, h, w]`, edges repeated."""
     height, width = image.shape[1:]
     padded = F.pad(image[None], (SEARCH_RANGE,) * 4, mode="replicate")[0, 0]
     windows = padded.unfold(0, height, 1).unfold(1, width, 1)  # [11, 11, h, w]
-    return windows.reshape(-1, height, width)
+    return windows.reshape(-1, height, width)  # [S, h, w]
 
 
 def _distances() -> Tensor:
-    """Length of each shift, `[shifts, 1]`."""
+    """Return the length of each shift, `[S, 1]`."""
     axis = torch.arange(-SEARCH_RANGE, SEARCH_RANGE + 1.0)
     return torch.hypot(axis[:, None], axis[None, :]).reshape(-1, 1)
 
 
 def _block_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of the blocks: `[N, h, w]` to twice `[N, B]`."""
+    """Return mean and variance of the blocks of `[N, h, w]`, `[N, B]` each: E[x^2] - E[x]^2."""
     mean, square = block_means(images), block_means(images * images)
     return mean, (square - mean * mean).clamp(min=0)
 
 
 def block_means(images: Tensor) -> Tensor:
-    """`[N, h, w] -> [N, B]`, in two steps because blocks share their quarters."""
+    """Average the blocks: `[N, h, w] -> [N, B]`, in two steps because blocks share quarters."""
     quarters = F.avg_pool2d(images[:, None], MATCH_STRIDE)
     return F.avg_pool2d(quarters, MATCH_BLOCK // MATCH_STRIDE, 1).flatten(1)
 
 
 def _pick(values: Tensor, best: Tensor) -> Tensor:
-    """`[shifts, B]` at the best shift of each block, `[B]`."""
+    """Select from `[S, B]` the value at the best shift of each block, `[B]`."""
     return values.gather(0, best[None])[0]
 
 
 def _refined_vectors(before: Tensor, difference: Tensor, best: Tensor) -> Tensor:
-    """Best shifts as vectors `[B, 2]`, with the fraction that one step of Lucas-Kanade adds."""
+    """Return the best shifts as vectors `[B, 2]`, refined by one Lucas-Kanade step.
+
+    With the gradient g and the difference d of a block, the fraction is -(G + I n)^-1 sum g d,
+    G = sum g g^T over its n pixels.
+    """
     side = 2 * SEARCH_RANGE + 1
     whole = torch.stack([best // side, best % side], dim=1) - SEARCH_RANGE
     rows, columns = _block_pixels(before.shape[1], before.shape[2])  # [B, 8, 1], [B, 1, 8]
-    d = difference[best[:, None, None], rows, columns].flatten(1)  # [B, pixels]
+    d = difference[best[:, None, None], rows, columns].flatten(1)  # [B, 64]
     d = d - d.mean(1, keepdim=True)
     slopes = torch.stack([s[rows, columns].flatten(1) for s in _slopes(before[0])], dim=1)
+    # slopes: [B, 2, 64]
     matrix = slopes @ slopes.transpose(1, 2)  # [B, 2, 2]
     matrix = matrix + torch.eye(2) * slopes.shape[2]  # keeps blocks without texture solvable
     fraction = torch.linalg.solve(matrix, -(slopes @ d[:, :, None]))[:, :, 0]
@@ -107,14 +113,14 @@ def _refined_vectors(before: Tensor, difference: Tensor, best: Tensor) -> Tensor
 
 
 def _slopes(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Central differences of `[h, w]`, down and right."""
+    """Return the central differences of `[h, w]`, down and right."""
     padded = F.pad(image[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
     down = (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2
     return down, (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2
 
 
 def _block_pixels(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Rows `[B, 8, 1]` and columns `[B, 1, 8]` of the pixels of each block."""
+    """Return rows `[B, 8, 1]` and columns `[B, 1, 8]` of the pixels of each block."""
     rows, columns = (
         torch.arange(0, length - MATCH_BLOCK + 1, MATCH_STRIDE)[:, None] + torch.arange(MATCH_BLOCK)
         for length in (height, width)

@@ -1,6 +1,7 @@
-"""The measures of neighbouring frames, gathered over a video.
+"""Measures of neighboring frames, accumulated over a video.
 
-Of each frame only a few numbers are kept."""
+Of each pair of frames only a few numbers are kept.
+"""
 
 from __future__ import annotations
 
@@ -20,35 +21,41 @@ from .motion import BlockMotion, block_means, block_motion
 # small object that moves 0.1 pixels a frame counts as frozen for more than 0.4 s.
 FROZEN_MEAN = 0.75
 FROZEN_MAX = 9.0
-STILL = 0.3  # pixels of the thumbnail in half a second: less is no motion
-RECOLORED = 8.0  # of 255: a block whose colour changes by more in half a second is not still
-JITTER = 0.15  # pixels of the thumbnail: what block matching cannot tell from rest
-CUT_RESIDUAL = 0.3  # see `BlockMotion`; a cut has more
-CUT_COLORS = 0.2  # share of the pixels that change their colour; at a cut more do
-CUT_RATIO = 1.5  # times the neighbours' values
+STILL = 0.3  # pixels of the thumbnail in half a second: less counts as no motion
+RECOLORED = 8.0  # of 255: a block whose color changes by more in half a second is not still
+JITTER = 0.15  # pixels of the thumbnail: precision of block matching
+CUT_RESIDUAL = 0.3  # minimum `BlockMotion.residual` of a cut
+CUT_COLORS = 0.2  # minimum share of pixels that change color at a cut
+CUT_RATIO = 1.5  # minimum ratio to the values of the pairs before and after
 
 
 class MotionSeries:
-    """Takes frames one by one."""
+    """Accumulates measures of motion frame by frame."""
 
     def __init__(self, fps: float):
         self._fps = fps
         self._half_second = max(1, round(fps / 2))
         self._count = 0
         self._last: _Frame | None = None
-        self._anchor: _Frame | None = None  # of half a second ago
-        self._held: _Frame | None = None  # the first of those that repeat it
-        self._motion: BlockMotion | None = None  # to the last frame
-        self._residuals: list[float] = []  # one for each pair of frames, as the next two
+        self._anchor: _Frame | None = None  # the frame half a second ago
+        self._held: _Frame | None = None  # first frame of the current freeze
+        self._motion: BlockMotion | None = None  # between the last two frames
+        self._residuals: list[float] = []  # one for each pair of frames, like the next two
         self._colors: list[float] = []
         self._frozen: list[bool] = []
         self._speeds: list[float | None] = []
-        self._turns: list[tuple[float, float]] = []  # change of velocity, and room for it
+        self._turns: list[tuple[float, float]] = []  # change of velocity, and its upper bound
         self._reversals: list[float | None] = []
         self._still: list[float] = []
 
     def add(self, frame: np.ndarray, y: np.ndarray, is_visible: bool) -> None:
-        """Takes a frame `[H, W, 3]` of 0..255 and its luma `[H, W]`."""
+        """Add a frame.
+
+        Args:
+            frame: `[H, W, 3]` of 0..255.
+            y: its luma `[H, W]`.
+            is_visible: whether it is neither black nor flat.
+        """
         new = _Frame(y, thumbnail(frame), color_histogram(frame), is_visible)
         if self._last is None:
             self._held = new
@@ -84,9 +91,9 @@ class MotionSeries:
             self._anchor = new
 
     def results(self) -> dict[str, float]:
-        """Nothing for a video of one frame; see `measure` for the formulas.
+        """Return the measures, {} for a video of one frame; `measure` documents the formulas.
 
-        What no pair of frames shows is left out; a pair that does not show it counts as 0.
+        A measure that no pair of frames shows is absent; a single pair without it counts as 0.
         """
         if self._last is None or self._anchor is None or not self._residuals:
             return {}
@@ -109,7 +116,7 @@ class MotionSeries:
         return found
 
     def _is_cut(self, pair: int) -> bool:
-        """Other content, other colors, and both suddenly: far more than before and after."""
+        """Return whether content and colors both change far more than before and after."""
         return all(
             series[pair] > max(least, CUT_RATIO * _neighbours(series, pair))
             for series, least in ((self._residuals, CUT_RESIDUAL), (self._colors, CUT_COLORS))
@@ -118,7 +125,7 @@ class MotionSeries:
 
 @dataclass(frozen=True)
 class _Frame:
-    """What the next frame is compared with."""
+    """A frame reduced to the values that the next frames are compared with."""
 
     y: np.ndarray
     small: torch.Tensor  # thumbnail `[3, h, w]`
@@ -134,20 +141,20 @@ def _is_frozen(held: _Frame, new: _Frame) -> bool:
 
 
 def _mean(values: list[float | None]) -> float | None:
-    """The mean, None counting as 0; None where nothing is known."""
+    """Return the mean with None counting as 0, or None if all values are None."""
     if all(value is None for value in values):
         return None
     return float(np.mean([value or 0.0 for value in values]))
 
 
 def _speed(motion: BlockMotion) -> float | None:
-    """Mean length of the vectors that mean something, pixels of the thumbnail a frame."""
+    """Return the mean length of the valid vectors, pixels of the thumbnail per frame."""
     seen = motion.is_textured & motion.is_explained
     return float(motion.vectors[seen].norm(dim=1).mean()) if seen.any() else None
 
 
 def _turn(first: BlockMotion, second: BlockMotion) -> tuple[float, float]:
-    """Sum of |v2 - v1| over the blocks, and the most that it could be."""
+    """Return the sum of |v2 - v1| over the blocks and its upper bound, the sum of |v1| + |v2|."""
     seen = first.is_textured & first.is_explained & second.is_textured & second.is_explained
     one, two = first.vectors[seen], second.vectors[seen]
     change = ((two - one).norm(dim=1) - JITTER).clamp(min=0)
@@ -156,7 +163,10 @@ def _turn(first: BlockMotion, second: BlockMotion) -> tuple[float, float]:
 
 
 def _reversal(first: BlockMotion, second: BlockMotion) -> float | None:
-    """How much brightness comes and goes, as a share of white: mean of the smaller change."""
+    """Return the mean of min(|b1|, |b2|) over blocks where b1 and b2 differ in sign, of white = 1.
+
+    b1 and b2 are the changes of a block's brightness along its motion.
+    """
     seen = first.is_explained & second.is_explained
     one, two = first.brightness_change[seen], second.brightness_change[seen]
     swing = torch.minimum(one.abs(), two.abs()) * (one * two < 0)
@@ -164,15 +174,16 @@ def _reversal(first: BlockMotion, second: BlockMotion) -> float | None:
 
 
 def _still_share(before: _Frame, after: _Frame) -> list[float]:
-    """Share of the blocks with something to see that stay as they are; [] if a frame is blank.
+    """Return the share of visible blocks that neither move nor change color.
 
-    The search for motion is blind to colour, so a change of colour counts as well.
+    Block matching ignores color, so a change of color is tested separately. [] if a frame is
+    blank.
     """
     if not (before.is_visible and after.is_visible):
         return []
     one, two = before.small, after.small
     motion = block_motion(_luma(one), _luma(two))
-    change = (two - one) - _luma(two - one)  # what is left is colour
+    change = (two - one) - _luma(two - one)  # the remainder is color
     is_recolored = block_means(change.abs()).amax(0) > RECOLORED
     is_moved = ~motion.is_explained | (motion.vectors.norm(dim=1) >= STILL)
     is_moved = (motion.is_textured & is_moved) | is_recolored
@@ -181,7 +192,7 @@ def _still_share(before: _Frame, after: _Frame) -> list[float]:
 
 
 def _luma(small: torch.Tensor) -> torch.Tensor:
-    """`[3, h, w] -> [1, h, w]`."""
+    """Convert a thumbnail to luma: `[3, h, w] -> [1, h, w]`."""
     return (small * torch.from_numpy(LUMA)[:, None, None]).sum(0, keepdim=True)
 
 
@@ -194,5 +205,5 @@ def _longest_run(flags: list[bool]) -> int:
 
 
 def _neighbours(series: list[float], pair: int) -> float:
-    """The larger of the values before and after."""
+    """Return the larger of the values before and after `pair`."""
     return max((series[i] for i in (pair - 1, pair + 1) if 0 <= i < len(series)), default=0.0)
