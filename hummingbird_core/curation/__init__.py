@@ -13,5 +13,6 @@ Reading order:
 
 Stages are pure functions of arrays and numbers, independent of the engine that runs them. The
 public names are those of the modules: `pipeline.curate`, `pipeline.reselect`,
-`measure.MeasureConfig`, `selection.SelectionConfig`, `captions.CaptionConfig`, `sources.list_sources`.
+`measure.MeasureConfig`, `selection.SelectionConfig`, `captions.CaptionConfig` and
+`sources.list_sources`.
 """

@@ -1,7 +1,9 @@
-"""ConvNeXt (arXiv 2201.03545) and ConvNeXt V2 (arXiv 2301.00808) over video.
+"""ConvNeXt (arXiv 2201.03545) and ConvNeXt V2 (arXiv 2301.00808) for video.
 
-DOVER's aesthetic branch, and both branches of DOVER-Mobile. Time is halved once, at the entrance;
-of every three blocks the second looks at three frames, the others at one.
+DOVER's aesthetic branch, and both branches of DOVER-Mobile. Time is halved once, in the stem; of
+every three blocks the second has a kernel of three frames, the others of one.
+
+Shapes: B videos, C channels, T x H x W frames, rows and columns.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-CONVNEXT_PATCH = (2, 4, 4)  # pixels of a token: frames, rows, columns
-NORM_EPS = 1e-6  # of all norms
+CONVNEXT_PATCH = (2, 4, 4)  # frames, rows and columns of a token
+NORM_EPS = 1e-6  # of all normalization layers
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,8 @@ class ConvNeXtConfig:
     """Size of a ConvNeXt; the defaults are ConvNeXt-T.
 
     Attributes:
-        is_v2: global response normalisation instead of the layer scale.
-        num_classes: of an image classifier that is in the checkpoint and never run; 0: there is
-            none.
+        is_v2: global response normalization instead of the layer scale.
+        num_classes: width of an image classifier that is in the checkpoint but unused; 0: none.
     """
 
     depths: tuple[int, ...] = (3, 3, 9, 3)
@@ -35,7 +36,7 @@ class ConvNeXtConfig:
 
 
 class ConvNeXt3D(nn.Module):
-    """Features of a video: `[B, 3, T, H, W] -> [B, widths[-1], T/2, H/32, W/32]`."""
+    """A ConvNeXt that maps `[B, 3, T, H, W]` to features `[B, widths[-1], T/2, H/32, W/32]`."""
 
     def __init__(self, config: ConvNeXtConfig):
         super().__init__()
@@ -58,6 +59,7 @@ class ConvNeXt3D(nn.Module):
             self.head = nn.Linear(widths[-1], config.num_classes)
 
     def forward(self, video: Tensor) -> Tensor:
+        """Return the features of `video`, `[B, 3, T, H, W] -> [B, C, T/2, H/32, W/32]`."""
         x = video
         for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
             x = stage(downsample(x))
@@ -66,7 +68,7 @@ class ConvNeXt3D(nn.Module):
 
 
 class ConvNeXtBlock(nn.Module):
-    """A depthwise convolution, then an MLP on each place: `[B, C, T, H, W]`, shape kept."""
+    """A depthwise convolution and a pointwise MLP with a residual; keeps `[B, C, T, H, W]`."""
 
     def __init__(self, width: int, kernel_frames: int, is_v2: bool):
         super().__init__()
@@ -80,6 +82,7 @@ class ConvNeXtBlock(nn.Module):
         self.gamma = None if is_v2 else nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block to `[B, C, T, H, W]`."""
         y = rearrange(self.dwconv(x), "b c t h w -> b t h w c")
         y = self.pwconv2(self.grn(F.gelu(self.pwconv1(self.norm(y)))))
         if self.gamma is not None:
@@ -94,11 +97,15 @@ class ChannelNorm(nn.LayerNorm):
         super().__init__(width, eps=NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalize `[B, C, T, H, W]`."""
         return rearrange(super().forward(rearrange(x, "b c ... -> b ... c")), "b ... c -> b c ...")
 
 
 class ResponseNorm(nn.Module):
-    """Global response normalisation (ConvNeXt V2, section 3.2): `[B, T, H, W, C]`, shape kept."""
+    """Global response normalization (ConvNeXt V2, section 3.2) of `[B, T, H, W, C]`.
+
+    With G(x) = ||x|| of each channel, y = gamma x G(x) / mean_C G(x) + beta + x.
+    """
 
     def __init__(self, width: int):
         super().__init__()
@@ -106,7 +113,8 @@ class ResponseNorm(nn.Module):
         self.beta = nn.Parameter(torch.zeros(1, 1, 1, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        # Over frames and rows, not over the picture: the released weights were trained so.
-        response = x.norm(dim=(1, 2), keepdim=True)
+        """Normalize `[B, T, H, W, C]`."""
+        # Over frames and rows, not over the image: the released weights were trained this way.
+        response = x.norm(dim=(1, 2), keepdim=True)  # [B, 1, 1, W, C]
         relative = response / (response.mean(dim=-1, keepdim=True) + NORM_EPS)
         return self.gamma * (x * relative) + self.beta + x

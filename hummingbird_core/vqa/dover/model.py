@@ -1,7 +1,7 @@
 """DOVER (arXiv 2211.04894): technical and aesthetic quality of a video, and DOVER-Mobile.
 
-Two networks look at two views of the same video (see `views`): fragments at full resolution show
-how it was recorded and encoded, a resized version shows what is in it.
+Two networks see two views of the same video (see `views`): fragments at full resolution show how it
+was recorded and encoded, a resized version shows its content.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from .convnext3d import ConvNeXt3D, ConvNeXtConfig
 from .swin3d import Swin3D, SwinConfig
 from .views import DEFAULT_SEED, dover_views
 
-# How the authors bring raw scores to one scale, (score - mean) / deviation, and weigh them.
+# The authors' (mean, deviation) to standardize raw scores, z = (score - mean) / deviation, and the
+# weights of their sum.
 TECHNICAL_SCALE = (0.1107, 0.07355)
 AESTHETIC_SCALE = (-0.08285, 0.03774)
 TECHNICAL_WEIGHT = 0.6104
 AESTHETIC_WEIGHT = 0.3896
-_SWIN_KEY = "technical_backbone.patch_embed.proj.weight"  # DOVER has it, DOVER-Mobile has not
+_SWIN_KEY = "technical_backbone.patch_embed.proj.weight"  # in DOVER, absent in DOVER-Mobile
 
 
 class DOVERScore(NamedTuple):
@@ -41,7 +42,7 @@ class DOVERScore(NamedTuple):
 
 
 def fuse(technical: float, aesthetic: float) -> DOVERScore:
-    """Raw scores to 0..100, each `100 sigmoid(z)`; the overall z is a weighted sum."""
+    """Map raw scores to 0..100, each `100 sigmoid(z)`; the overall z is a weighted sum."""
     technical = (technical - TECHNICAL_SCALE[0]) / TECHNICAL_SCALE[1]
     aesthetic = (aesthetic - AESTHETIC_SCALE[0]) / AESTHETIC_SCALE[1]
     overall = TECHNICAL_WEIGHT * technical + AESTHETIC_WEIGHT * aesthetic
@@ -49,13 +50,18 @@ def fuse(technical: float, aesthetic: float) -> DOVERScore:
 
 
 def _percent(z: float) -> float:
-    """`100 sigmoid(z)`, for z of any size."""
+    """Return `100 sigmoid(z)` without overflow for any z."""
     return 100 / (1 + exp(-z)) if z >= 0 else 100 * exp(z) / (1 + exp(z))
 
 
 @dataclass(frozen=True)
 class DOVERConfig:
-    """The two networks, and the width of the hidden layer of their heads."""
+    """Sizes of the two backbones and of their heads.
+
+    Attributes:
+        features: channels of the backbones' output.
+        hidden: channels of the heads' hidden layer.
+    """
 
     technical: SwinConfig | ConvNeXtConfig
     aesthetic: ConvNeXtConfig
@@ -73,7 +79,7 @@ DOVER_PRESETS = {
 
 
 class DOVER(nn.Module):
-    """Scores views of a video. State-dict keys are those of the released checkpoints."""
+    """A network that scores views of a video; its state dict has the released checkpoints' keys."""
 
     def __init__(self, config: DOVERConfig):
         super().__init__()
@@ -84,7 +90,10 @@ class DOVER(nn.Module):
 
     @classmethod
     def from_preset(cls, name: str) -> DOVER:
-        """ "dover" or "dover-mobile", with random weights, in eval mode; nothing is downloaded.
+        """Create a model with random weights in eval mode; nothing is downloaded.
+
+        Args:
+            name: "dover" or "dover-mobile".
 
         Raises:
             InputError: there is no such preset.
@@ -96,20 +105,19 @@ class DOVER(nn.Module):
         return cls(DOVER_PRESETS[name]).eval()
 
     def forward(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Raw scores.
+        """Return the raw scores of each view.
 
         Args:
-            views: "technical" and "aesthetic", or one of them: normalized pixels
-                `[B, 3, T, H, W]`.
+            views: "technical", "aesthetic" or both: normalized pixels `[B, 3, T, H, W]`.
 
         Returns:
-            for each view `[B]`: higher is better, on a scale of its own; see `fuse`.
+            for each view `[B]`: higher is better; each view has a different scale, see `fuse`.
         """
         maps = self.score_maps(views)
         return {name: score.flatten(1).mean(1) for name, score in maps.items()}
 
     def score_maps(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """For each view the scores of its places, `[B, 1, T/2, H/32, W/32]`."""
+        """Return the score map of each view, `[B, 1, T/2, H/32, W/32]`."""
         unknown = views.keys() - {"technical", "aesthetic"}
         if unknown or not views:
             raise InputError(f"got views {sorted(views)}, expected 'technical' and 'aesthetic'")
@@ -122,14 +130,19 @@ class DOVER(nn.Module):
     def score(
         self, frames: Iterable[np.ndarray], num_frames: int, seed: int | None = DEFAULT_SEED
     ) -> DOVERScore:
-        """Scores a whole video; see `dover_views` for the arguments.
+        """Score a whole video.
+
+        Args:
+            frames: uint8 `[H, W, 3]` each, in order.
+            num_frames: number of frames.
+            seed: seed of the fragments' positions, see `dover_views`.
 
         Raises:
             InputError: there are fewer frames than `num_frames`.
         """
         device = next(self.parameters()).device
         views = dover_views(frames, num_frames, seed)
-        # Clip by clip: three at once would take three times the memory.
+        # Clip by clip: a batch of three would take three times the memory.
         raw = {
             name: torch.cat([self({name: clip[None].to(device)})[name] for clip in view])
             for name, view in views.items()
@@ -142,7 +155,7 @@ def _backbone(config: SwinConfig | ConvNeXtConfig) -> nn.Module:
 
 
 class ScoreHead(nn.Module):
-    """Features `[B, C, T, H, W]` to scores `[B, 1, T, H, W]`, each place by itself."""
+    """A pointwise MLP from features `[B, C, T, H, W]` to scores `[B, 1, T, H, W]`."""
 
     def __init__(self, features: int, hidden: int):
         super().__init__()
@@ -150,23 +163,25 @@ class ScoreHead(nn.Module):
         self.fc_last = nn.Conv3d(hidden, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the scores of features `[B, C, T, H, W]`."""
         return self.fc_last(F.gelu(self.fc_hid(x)))
 
 
 def load_dover(path: str | Path, *, device: torch.device | str = "cpu") -> DOVER:
-    """DOVER or DOVER-Mobile from a file of weights that the user got from `download.DOVER_PAGE`.
+    """Load DOVER or DOVER-Mobile; the keys in the file tell which of the two.
 
-    Which of the two it is, is read from the file. See `download.DOVER_LICENCE`.
+    Users download the weights from `download.DOVER_PAGE`, under `download.DOVER_LICENCE`.
 
     Args:
         path: the released `.pth`, or safetensors with the same keys. Nothing in it is executed.
+        device: where the model goes.
 
     Raises:
         CheckpointError: the file is missing, damaged, or not one of these models.
     """
     stored = open_tensors(path).tensors
     weights = {key: tensor.read().to(device) for key, tensor in stored.items()}
-    with torch.device("meta"):  # no random weights are made only to be thrown away
+    with torch.device("meta"):  # skips initializing weights that are replaced
         model = DOVER.from_preset("dover" if _SWIN_KEY in weights else "dover-mobile")
     validate_state_dict("DOVER", model.state_dict(), weights)
     model.load_state_dict(weights, strict=True, assign=True)

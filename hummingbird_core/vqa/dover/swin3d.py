@@ -1,8 +1,10 @@
 """Video Swin Transformer (arXiv 2106.13230) with the gated position biases of FAST-VQA.
 
-DOVER's technical branch. Its input is a mosaic of fragments, so that neighbouring tokens may come
-from distant places of the video: pairs within one fragment and pairs across fragments have
-position biases of their own (gated relative position biases, arXiv 2207.02595, section 3.2).
+DOVER's technical branch. Its input is a mosaic of fragments, so that neighboring tokens may come
+from distant regions of the video: pairs within one fragment and pairs across fragments have
+separate position biases (gated relative position biases, arXiv 2207.02595, section 3.2).
+
+Shapes: B videos, T x H x W tokens, C channels, N windows of L tokens, h heads of d channels.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-Size = tuple[int, int, int]  # (frames, rows, columns), counted in tokens
+Size = tuple[int, int, int]  # (frames, rows, columns) in tokens
 
-SWIN_PATCH: Size = (2, 4, 4)  # pixels of a token
-SWIN_WINDOW: Size = (8, 7, 7)  # tokens that attend to each other
+SWIN_PATCH: Size = (2, 4, 4)  # frames, rows and columns of a token
+SWIN_WINDOW: Size = (8, 7, 7)  # tokens of a window, which attend to each other
 MLP_RATIO = 4
-WINDOWS_AT_ONCE = 16  # their position biases take 30 MB a head triple; those of a clip, 0.25 GB
+WINDOWS_AT_ONCE = 16  # biases of 16 windows take 30 MB for 3 heads, those of a clip 0.25 GB
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,11 @@ class SwinConfig:
     heads: tuple[int, ...] = (3, 6, 12, 24)
     gated_stages: tuple[int, ...] = (0, 1, 2)
     fragments: int = 7
-    """Fragments in a row, and in a column, of the input."""
+    """Fragments along each side of the mosaic."""
 
 
 class Swin3D(nn.Module):
-    """Features of a video.
+    """A Swin transformer that maps a video to features.
 
     `[B, 3, T, H, W] -> [B, 8 * width, T/2, H/32, W/32]`, each size rounded up.
     """
@@ -58,6 +60,7 @@ class Swin3D(nn.Module):
         self.norm = nn.LayerNorm(config.width << last)
 
     def forward(self, video: Tensor) -> Tensor:
+        """Return the features of pixels `[B, 3, T, H, W]`."""
         x = self.patch_embed(video)
         for layer in self.layers:
             x = layer(x)
@@ -65,7 +68,7 @@ class Swin3D(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Pixels to tokens: `[B, 3, T, H, W] -> [B, T/2, H/4, W/4, C]`, sizes rounded up."""
+    """Patch embedding, `[B, 3, T, H, W] -> [B, T/2, H/4, W/4, C]`, sizes rounded up."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -73,13 +76,14 @@ class PatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, video: Tensor) -> Tensor:
+        """Embed pixels `[B, 3, T, H, W]`, zero-padded to whole patches."""
         t, h, w = (-size % patch for size, patch in zip(video.shape[2:], SWIN_PATCH, strict=True))
         x = self.proj(F.pad(video, (0, w, 0, h, 0, t)))
         return self.norm(rearrange(x, "b c t h w -> b t h w c"))
 
 
 class SwinStage(nn.Module):
-    """Blocks with plain and shifted windows in turn, then half the resolution."""
+    """Blocks with alternating plain and shifted windows, then half the resolution."""
 
     def __init__(
         self, width: int, depth: int, heads: int, fragments: int | None, has_downsample: bool
@@ -91,13 +95,14 @@ class SwinStage(nn.Module):
         self.downsample = PatchMerging(width) if has_downsample else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the stage to `[B, T, H, W, C]`; all but the last give `[B, T, H/2, W/2, 2 C]`."""
         for block in self.blocks:
             x = block(x)
         return self.downsample(x)
 
 
 class PatchMerging(nn.Module):
-    """Joins 2 x 2 tokens: `[B, T, H, W, C] -> [B, T, H/2, W/2, 2 C]`, sizes rounded up."""
+    """Merging of 2 x 2 tokens, `[B, T, H, W, C] -> [B, T, H/2, W/2, 2 C]`, sizes rounded up."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -105,14 +110,15 @@ class PatchMerging(nn.Module):
         self.norm = nn.LayerNorm(4 * width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Merge the tokens of `[B, T, H, W, C]`."""
         x = F.pad(x, (0, 0, 0, x.shape[3] % 2, 0, x.shape[2] % 2))
-        # The checkpoint's order of the four: columns outside, rows inside.
+        # The checkpoint's order of the four tokens: columns outside, rows inside.
         x = rearrange(x, "b t (h i) (w j) c -> b t h w (j i c)", i=2, j=2)
         return self.reduction(self.norm(x))
 
 
 class SwinBlock(nn.Module):
-    """Window attention and an MLP, each with its norm before and its input added after."""
+    """Window attention and an MLP, each with a pre-norm and a residual; keeps `[B, T, H, W, C]`."""
 
     def __init__(self, width: int, heads: int, fragments: int | None, is_shifted: bool):
         super().__init__()
@@ -123,10 +129,12 @@ class SwinBlock(nn.Module):
         self.mlp = MLP(width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block to `[B, T, H, W, C]`."""
         x = x + self._attend(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
     def _attend(self, x: Tensor) -> Tensor:
+        """Pad to whole windows, shift, attend within windows and undo both: `[B, T, H, W, C]`."""
         size: Size = (x.shape[1], x.shape[2], x.shape[3])
         window, shift = fit_window(size, self.is_shifted)
         t, h, w = (-length % cut for length, cut in zip(size, window, strict=True))
@@ -140,7 +148,7 @@ class SwinBlock(nn.Module):
     def _labels(
         self, size: Size, window: Size, shift: Size, device: torch.device
     ) -> tuple[Tensor | None, Tensor | None]:
-        """For `WindowAttention`: fragments and regions of the tokens, None where all are alike."""
+        """Return fragment `[N, L, 2]` and region `[N, L]` of each token; None if unused."""
         fragments = regions = None
         if self.fragments:
             places = fragment_places(size, self.fragments)
@@ -153,7 +161,7 @@ class SwinBlock(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two layers on each token by itself."""
+    """A two-layer MLP on each token."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -161,6 +169,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(MLP_RATIO * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the MLP to `[..., C]`."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 
@@ -181,15 +190,18 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, fragments: Tensor | None, regions: Tensor | None) -> Tensor:
-        """Attends.
+        """Attend within windows.
 
         Args:
-            x: `[B, windows, tokens, C]`.
-            fragments: row and column of each token's fragment, `[windows, tokens, 2]`; None: the
-                biases are not gated.
-            regions: `[windows, tokens]`, only tokens of one region see each other; None: all do.
+            x: `[B, N, L, C]`.
+            fragments: row and column of each token's fragment, `[N, L, 2]`; None: the biases are
+                not gated.
+            regions: `[N, L]`; only tokens of one region attend to each other. None: all do.
+
+        Returns:
+            `[B, N, L, C]`.
         """
-        qkv = self.qkv(x)
+        qkv = self.qkv(x)  # [B, N, L, 3 C] -> 3 x [B, N, h, L, d]
         q, k, v = rearrange(qkv, "b n l (three h d) -> three b n h l d", three=3, h=self.heads)
         out = torch.empty_like(q)
         for start in range(0, x.shape[1], WINDOWS_AT_ONCE):
@@ -206,15 +218,16 @@ class WindowAttention(nn.Module):
         return self.proj(rearrange(out, "b n h l d -> b n l (h d)"))
 
     def _bias(self, tokens: int, fragments: Tensor | None, regions: Tensor | None) -> Tensor:
-        """To be added to the attention scores, `[windows or 1, heads, tokens, tokens]`."""
-        # Small videos have smaller windows. The first rows of the full window's index are not the
-        # relative positions there, but the released weights were trained with them.
+        """Return the bias of the attention scores, `[N or 1, h, L, L]`."""
+        # Small videos have smaller windows. The first rows of the full window's index are not their
+        # relative positions, but the released weights were trained with them.
         index = self.relative_position_index[:tokens, :tokens]
         bias = rearrange(self.relative_position_bias_table[index], "i j h -> 1 h i j")
         if fragments is not None:
             within = rearrange(self.fragment_position_bias_table[index], "i j h -> 1 h i j")
-            # The paper's gate is 0 within a fragment and 1 across. The released weights belong to
-            # this distance instead: it is 2 for fragments that touch at a corner.
+            # The paper's gate g is 0 within a fragment and 1 across. The released weights use this
+            # Manhattan distance instead, 2 for fragments that touch at a corner: [N, 1, L, L].
+            # bias = (1 - g) within + g across
             gate = (fragments[:, :, None] - fragments[:, None]).abs().sum(-1)[:, None]
             bias = within + gate * (bias - within)
         if regions is not None:
@@ -224,7 +237,7 @@ class WindowAttention(nn.Module):
 
 
 def fit_window(size: Size, is_shifted: bool) -> tuple[Size, Size]:
-    """Window and shift for a video of `size` tokens: no window is larger than the video."""
+    """Return window and shift for a video of `size` tokens; no window exceeds the video."""
     window = tuple(min(length, full) for length, full in zip(size, SWIN_WINDOW, strict=True))
     shift = tuple(
         full // 2 if is_shifted and length > full else 0
@@ -234,13 +247,13 @@ def fit_window(size: Size, is_shifted: bool) -> tuple[Size, Size]:
 
 
 def split_windows(x: Tensor, window: Size) -> Tensor:
-    """`[B, T, H, W, C] -> [B, windows, tokens, C]`."""
+    """Split into windows: `[B, T, H, W, C] -> [B, N, L, C]`."""
     t, h, w = window
     return rearrange(x, "b (nt t) (nh h) (nw w) c -> b (nt nh nw) (t h w) c", t=t, h=h, w=w)
 
 
 def join_windows(x: Tensor, window: Size, size: Size) -> Tensor:
-    """`[B, windows, tokens, C] -> [B, T, H, W, C]`."""
+    """Join windows, the inverse of `split_windows`: `[B, N, L, C] -> [B, T, H, W, C]`."""
     counts = {f"n{axis}": n // w for axis, n, w in zip("thw", size, window, strict=True)}
     t, h, w = window
     return rearrange(
@@ -249,9 +262,9 @@ def join_windows(x: Tensor, window: Size, size: Size) -> Tensor:
 
 
 def relative_position_index() -> Tensor:
-    """Row of the bias table for each pair of tokens of a full window, `[392, 392]`."""
+    """Return the row of the bias table for each pair of tokens of a full window, `[392, 392]`."""
     axes = torch.meshgrid(*(torch.arange(length) for length in SWIN_WINDOW), indexing="ij")
-    places = torch.stack(axes).flatten(1)  # [3, tokens]
+    places = torch.stack(axes).flatten(1)  # [3, L]
     t, h, w = (places[:, :, None] - places[:, None, :]).unbind()
     rows, columns = 2 * SWIN_WINDOW[1] - 1, 2 * SWIN_WINDOW[2] - 1
     t, h, w = t + SWIN_WINDOW[0] - 1, h + SWIN_WINDOW[1] - 1, w + SWIN_WINDOW[2] - 1
@@ -259,14 +272,18 @@ def relative_position_index() -> Tensor:
 
 
 def fragment_places(size: Size, fragments: int) -> Tensor:
-    """Row and column of the fragment that each token comes from, `[T, H, W, 2]`."""
+    """Return the row and column of each token's fragment, `[T, H, W, 2]`."""
     rows, columns = (torch.arange(length) * fragments // length for length in size[1:])
     places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1)
     return places.expand(*size, 2)
 
 
 def region_labels(size: Size, window: Size, shift: Size) -> Tensor:
-    """Which tokens are neighbours in truth once a shift has rolled them round, `[T, H, W]`."""
+    """Label regions of tokens that are contiguous before the cyclic shift, `[T, H, W]`.
+
+    Along each axis there are up to three: the windows before the last, and the two parts of the
+    last window that the roll brings together from both ends.
+    """
     labels = torch.zeros(size, dtype=torch.long)
     for axis, (length, cut, moved) in enumerate(zip(size, window, shift, strict=True)):
         place = torch.arange(length)

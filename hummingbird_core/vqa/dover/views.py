@@ -1,8 +1,8 @@
-"""The two views of a video that DOVER looks at (arXiv 2211.04894, section 3.2; 2207.02595, 3.1).
+"""The two views of a video for DOVER (arXiv 2211.04894, section 3.2; 2207.02595, 3.1).
 
-Technical: three clips of 32 frames, each a mosaic of 7 x 7 fragments of 32 x 32 pixels that are cut
-out at full resolution, one from each cell of a grid; a fragment stays in its place through a clip.
-Aesthetic: 32 frames from all over the video, resized.
+Technical: three clips of 32 frames, each a mosaic of 7 x 7 fragments of 32 x 32 pixels cropped at
+full resolution, one from each cell of a grid; a fragment keeps its position through a clip.
+Aesthetic: 32 frames spread over the video, resized.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from ...errors import InputError
 
 CLIP_FRAMES = 32
 TECHNICAL_CLIPS = 3
-TECHNICAL_INTERVAL = 2  # frames from one of a clip to the next
-FRAGMENTS = 7  # in a row, and in a column
+TECHNICAL_INTERVAL = 2  # stride between the frames of a clip
+FRAGMENTS = 7  # along each side of the mosaic
 FRAGMENT_SIZE = 32  # pixels
-VIEW_SIZE = FRAGMENTS * FRAGMENT_SIZE  # 224 pixels, of both views
+VIEW_SIZE = FRAGMENTS * FRAGMENT_SIZE  # 224 pixels, in both views
 VIEW_SHAPE = (VIEW_SIZE, VIEW_SIZE, 3)
 
-DEFAULT_SEED = 42  # the authors'
-MEAN = (123.675, 116.28, 103.53)  # of ImageNet, for pixels of 0..255
+DEFAULT_SEED = 42  # the authors' seed
+MEAN = (123.675, 116.28, 103.53)  # ImageNet, for pixels of 0..255
 STD = (58.395, 57.12, 57.375)
 
 
 def technical_indices(num_frames: int) -> list[int]:
-    """Frames of the technical view, clip after clip; a video that ends too soon begins again."""
+    """Return the frames of the technical view, clip by clip; short videos wrap around."""
     starts = (clip * (num_frames // TECHNICAL_CLIPS) for clip in range(TECHNICAL_CLIPS))
     steps = range(0, CLIP_FRAMES * TECHNICAL_INTERVAL, TECHNICAL_INTERVAL)
     return [(start + step) % num_frames for start in starts for step in steps]
 
 
 def aesthetic_indices(num_frames: int) -> list[int]:
-    """Frames of the aesthetic view: the first of each 32nd of the video.
+    """Return the frames of the aesthetic view: the first of each 32nd of the video.
 
-    Of a video of less than 32 frames that is the first frame only, as in the original.
+    For a video of less than 32 frames this is the first frame only, as in the original.
     """
     return [index * (num_frames // CLIP_FRAMES) for index in range(CLIP_FRAMES)]
 
@@ -48,12 +48,12 @@ def aesthetic_indices(num_frames: int) -> list[int]:
 def dover_views(
     frames: Iterable[np.ndarray], num_frames: int, seed: int | None = DEFAULT_SEED
 ) -> dict[str, Tensor]:
-    """Both views of a video, normalized, in one pass and in the memory of one frame.
+    """Build both normalized views of a video in one pass, in the memory of one frame.
 
     Args:
         frames: uint8 `[H, W, 3]` each, in order; all of one size.
-        num_frames: how many there are.
-        seed: decides where fragments are cut; the same seed gives the same score. None draws from
+        num_frames: number of frames.
+        seed: seed of the fragments' positions; equal seeds give equal scores. None draws from
             torch's global generator, as the original does.
 
     Returns:
@@ -90,17 +90,21 @@ def _by_clip(indices: list[int]) -> list[list[int]]:
 
 
 def _places(number: int, indices: list[int]) -> list[int]:
-    """Where in a clip a frame is shown: more than once if the video is short."""
+    """Return the positions of a frame in a clip; a short video repeats frames."""
     return [place for place, index in enumerate(indices) if index == number]
 
 
 def fragment_corners(height: int, width: int, generator: torch.Generator | None) -> Tensor:
-    """Upper left corner of each fragment, `[clips, 2, FRAGMENTS, FRAGMENTS]`, rows then columns.
+    """Draw the upper left corner of each fragment.
 
-    Each fragment lies in its own cell of the grid, at a random place if the cell has room.
+    Each fragment lies in one cell of the grid, at a random position if the cell is larger.
+
+    Returns:
+        `[clips, 2, FRAGMENTS, FRAGMENTS]`, rows then columns.
     """
     rows = _offsets(height, generator) + _cell_starts(height)[:, None, None]
     columns = _offsets(width, generator) + _cell_starts(width)[None, :, None]
+    # [2, 7, 7, clips] -> [clips, 2, 7, 7]
     return rearrange(torch.stack([rows, columns]), "k i j clip -> clip k i j")
 
 
@@ -118,11 +122,11 @@ def _cell_starts(length: int) -> Tensor:
 
 
 def cut_fragments(frame: Tensor, corners: Tensor) -> Tensor:
-    """Mosaic of the fragments of one frame.
+    """Return the mosaic of the fragments of one frame.
 
     Args:
-        frame: uint8 `[H, W, 3]`. One that is smaller than the mosaic is enlarged; the corners
-            stay as they are, so that its lower right is not seen. The original does so too.
+        frame: uint8 `[H, W, 3]`. A frame smaller than the mosaic is enlarged; the corners do not
+            follow, so that its lower right is not seen, as in the original.
         corners: `[2, FRAGMENTS, FRAGMENTS]`.
 
     Returns:
@@ -132,22 +136,23 @@ def cut_fragments(frame: Tensor, corners: Tensor) -> Tensor:
     steps = torch.arange(FRAGMENT_SIZE)
     rows = corners[0][:, :, None, None] + steps[:, None]  # [i, j, y, 1]
     columns = corners[1][:, :, None, None] + steps  # [i, j, 1, x]
+    # [7, 7, 32, 32, 3] -> [224, 224, 3]
     return rearrange(frame[rows, columns], "i j y x c -> (i y) (j x) c")
 
 
 def _enlarge(frame: Tensor) -> Tensor:
-    """So that the shorter side has 224 pixels at least."""
+    """Enlarge a frame `[H, W, 3]` so that its shorter side has at least 224 pixels."""
     scale = VIEW_SIZE / min(frame.shape[:2])
     if scale <= 1:
         return frame
     image = rearrange(frame, "h w c -> 1 c h w") / 255
     image = F.interpolate(image, scale_factor=scale, mode="bilinear")
-    # Cut off, not rounded: some pixels are one less than they should be, as in the original.
+    # Truncated, not rounded: some pixels are one level too low, as in the original.
     return rearrange((image * 255).byte(), "1 c h w -> h w c")
 
 
 def resize(frame: Tensor) -> Tensor:
-    """A frame uint8 `[H, W, 3]` made `[224, 224, 3]`, whatever its proportions; whole numbers."""
+    """Resize a frame uint8 `[H, W, 3]` to `[224, 224, 3]`, any aspect ratio, rounded floats."""
     image = rearrange(frame, "h w c -> 1 c h w").float()
     size = (VIEW_SIZE, VIEW_SIZE)
     image = F.interpolate(image, size, mode="bilinear", antialias=True).round().clamp(0, 255)
@@ -155,6 +160,6 @@ def resize(frame: Tensor) -> Tensor:
 
 
 def normalize(view: Tensor) -> Tensor:
-    """Pixels of 0..255 `[clips, T, H, W, 3]` to network input `[clips, 3, T, H, W]`."""
+    """Normalize pixels of 0..255: `[clips, T, H, W, 3] -> [clips, 3, T, H, W]`."""
     view = (view - torch.tensor(MEAN)) / torch.tensor(STD)
     return rearrange(view, "clip t h w c -> clip c t h w")
