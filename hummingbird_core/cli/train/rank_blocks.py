@@ -89,11 +89,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure, print the table and write the files."""
     from ...devices import DTYPES
+    from ...pipeline import HummingbirdPipeline
     from ...training.pruning.rank_blocks import rank_blocks
 
     settings = RankConfig(**{field.name: vars(args)[field.name] for field in fields(RankConfig)})
     dtype = DTYPES[args.dtype] if args.dtype else None
-    table, files = rank_blocks(args.teacher, args.output, settings, args.device, dtype)
+    teacher = HummingbirdPipeline.from_pretrained(args.teacher, device=args.device, dtype=dtype)
+    table, files = rank_blocks(teacher, args.teacher, args.output, settings)
     print(table)
     for path in files:
         print(f"wrote {path}")

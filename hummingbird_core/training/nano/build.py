@@ -28,6 +28,7 @@ from ...checkpoints.layout import (
 )
 from ...files import atomic_write, check_destination
 from ...nano.latents import NANO_SCALING_FACTOR, preview_colors
+from ...pipeline import HummingbirdPipeline
 from ...text.encoder import TextEncoder, text_encoder_to_openclip
 from ...unet.model import HummingbirdUNet
 from ...vae.names import diffusers_to_ldm
@@ -123,7 +124,8 @@ def rank_teacher(teacher: Path) -> None:
     proposed ones differ in one block and lose as much (benchmarks/results/nano-blocks.md).
     """
     if distributed_state().is_main_process:
-        rank_blocks(teacher, teacher.with_name(RANKING_NAME), RANKING)
+        pipe = HummingbirdPipeline.from_pretrained(teacher)
+        rank_blocks(pipe, teacher, teacher.with_name(RANKING_NAME), RANKING)
     distributed_state().wait_for_everyone()
 
 

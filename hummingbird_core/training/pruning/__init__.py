@@ -1,1 +1,1 @@
-"""Smaller models out of larger ones: which blocks go, what that costs; smaller decoders too."""
+"""Pruning of a U-Net: which blocks to remove, what that costs, and the smaller student."""

@@ -1,8 +1,9 @@
-"""Which blocks of a teacher matter least: take one out at a time, and measure what is lost.
+"""Ablation of a teacher's blocks: remove one at a time and measure the loss.
 
-Two measures. The loss is the distance between what is left and the whole teacher, on the same noisy
-clips: cheap, and there for every model. The score is any validation metric of sampled videos. No
-weights are trained in between, as in the paper's ablation (arXiv 2503.18559, section 3.1).
+Two measures. The loss is the distance between the rest of the U-Net and the whole teacher on the
+same noisy clips: cheap, and defined for every model. The score is any validation metric of sampled
+videos. No weights are trained in between, as in the paper's ablation (arXiv 2503.18559, section
+3.1).
 """
 
 from __future__ import annotations
@@ -36,22 +37,21 @@ from .block_removal import (
 
 TIMESTEPS = (99, 299, 499, 699, 899)
 
-Metric = Callable[[HummingbirdPipeline], float]  # of the videos that it samples; higher is better
+Metric = Callable[[HummingbirdPipeline], float]  # higher is better
 
 
 @dataclass(frozen=True)
 class RemovalCost:
-    """What one removal costs.
+    """Measured cost of one removal.
 
     Attributes:
         kind, blocks: the removal; no blocks: the whole teacher.
-        parameters: how many it saves.
-        noise_loss: mean squared difference to the teacher's noise prediction, as distillation has
-            it.
-        loss: that, plus the mean squared difference in the clean latents that follow from it, which
-            counts what happens at high noise: |d eps|^2 + |d x0|^2 = |d eps|^2 / a_t, the loss of
-            velocity prediction (arXiv 2202.00512, section 4).
-        score: the validation metric, if there is one; higher is better.
+        parameters: number of parameters removed.
+        noise_loss: mean squared difference to the teacher's noise prediction, as in distillation.
+        loss: noise_loss plus the mean squared difference of the predicted clean latents, which
+            weights high noise: |d eps|^2 + |d x0|^2 = |d eps|^2 / a_t, the loss of velocity
+            prediction (arXiv 2202.00512, section 4).
+        score: the validation metric, or None without one; higher is better.
     """
 
     kind: str
@@ -63,30 +63,35 @@ class RemovalCost:
 
     @property
     def removal(self) -> Removal:
+        """Return the removal that was measured."""
         return Removal(self.kind, self.blocks)
 
 
 @dataclass(frozen=True)
 class ProbeSample:
-    """A noisy clip, and what the teacher says is its noise.
+    """A noised clip with the teacher's prediction for it.
 
     Attributes:
-        sample, answer: `[1, 4, T, h, w]`.
-        t: its timestep.
+        sample: noised latents `[1, 4, T, h, w]`.
+        t: timestep of the noise.
         context: text embedding `[1, 77, C]`.
-        fps: `[1]`.
+        fps: frame rate `[1]`.
+        target: noise predicted by the teacher, `[1, 4, T, h, w]`.
     """
 
     sample: Tensor
     t: int
     context: Tensor
     fps: Tensor
-    answer: Tensor
+    target: Tensor
 
 
 @torch.no_grad()
 def teacher_targets(pipe: HummingbirdPipeline, clips: ClipBatch) -> list[ProbeSample]:
-    """Every clip at every one of `TIMESTEPS`; clip i has the noise of seed i."""
+    """Return the teacher's predictions for every clip at every one of `TIMESTEPS`.
+
+    Clip i is noised with seed i.
+    """
     unet, scaled = pipe.unet, pipe.unet.config.preset == "videocrafter2"
     context, probes = pipe.encode_prompt(clips.captions), []
     for i in range(len(clips.captions)):
@@ -96,33 +101,33 @@ def teacher_targets(pipe: HummingbirdPipeline, clips: ClipBatch) -> list[ProbeSa
             clean = scale_latents(latents, t) if scaled else latents
             sample = add_noise(clean, noise.to(clean), t).to(pipe.device, pipe.dtype)
             text, fps = context[i : i + 1].to(sample), clips.fps[i : i + 1].to(pipe.device)
-            answer = unet(sample, t, text, fps=fps)
-            probes.append(ProbeSample(sample, t, text, fps, answer))
+            target = unet(sample, t, text, fps=fps)
+            probes.append(ProbeSample(sample, t, text, fps, target))
     return probes
 
 
 @torch.no_grad()
 def probe_losses(unet: HummingbirdUNet, probes: Iterable[ProbeSample]) -> tuple[float, float]:
-    """`Row.noise_loss` and `Row.loss` of `unet` against the recorded answers."""
+    """Return `RemovalCost.noise_loss` and `.loss` of `unet` against the recorded targets."""
     alphas = alphas_cumprod()
     errors = []
     for probe in probes:
         eps = unet(probe.sample, probe.t, probe.context, fps=probe.fps)
-        error = (eps - probe.answer).float().square().mean().item()
+        error = (eps - probe.target).float().square().mean().item()
         errors.append((error, error / alphas[probe.t].item()))
     noise_loss, loss = torch.tensor(errors, dtype=torch.float64).mean(dim=0).tolist()
     return noise_loss, loss
 
 
 class Ranking:
-    """Measured removals, kept in a file as they come, so that a stop costs one of them at most.
+    """Measured removals, saved one by one: an interrupted run repeats at most one measurement.
 
     Args:
-        path: the JSON file; rows that are in it already are not measured again.
-        settings: all that the measures depend on.
+        path: the JSON file; its rows are not measured again.
+        settings: everything that the measurements depend on.
 
     Raises:
-        InputError: the file is there, but its rows were measured with other settings.
+        InputError: the file exists, but was measured with other settings.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]):
@@ -136,7 +141,7 @@ class Ranking:
         probes: list[ProbeSample],
         metric: Metric | None,
     ) -> None:
-        """Measures those of `wanted` that are not measured yet, with a progress bar."""
+        """Measure the `wanted` removals that are not in the file yet, with a progress bar."""
         known = {row.removal for row in self.rows}
         todo = [removal for removal in wanted if removal not in known]
         for removal in tqdm(todo, desc="removals", unit="removal", disable=None):
@@ -144,15 +149,15 @@ class Ranking:
             self.save()
 
     def row(self, removal: Removal) -> RemovalCost:
-        """What was measured of `removal`."""
+        """Return the measured cost of `removal`."""
         return next(row for row in self.rows if row.removal == removal)
 
     def of_kind(self, *kinds: str) -> list[RemovalCost]:
-        """Rows of these kinds, the smallest loss first."""
+        """Return the rows of these kinds, smallest loss first."""
         return sorted((r for r in self.rows if r.kind in kinds), key=lambda row: row.loss)
 
     def save(self, **more: Any) -> None:
-        """Writes the file anew, with what else it should say."""
+        """Write the file; `more` adds top-level entries."""
         rows = [asdict(row) for row in self.rows]
         with atomic_write(self.path) as temporary:
             text = json.dumps({"settings": self.settings, **more, "rows": rows}, indent=1)
@@ -160,15 +165,17 @@ class Ranking:
 
 
 def all_removals(unet: HummingbirdUNet) -> list[Removal]:
-    """The whole teacher, to compare with, and whatever can be taken out of it."""
+    """Return the removal of nothing, as the reference, and every possible removal."""
     return [Removal("teacher", ()), *removals(unet)]
 
 
 def check_budget(unet: HummingbirdUNet, budget: float) -> None:
-    """Refuses a budget that no student is within, before anything is measured.
+    """Refuse an unreachable budget before anything is measured.
+
+    Runs `propose` with the number of remaining parameters as the loss of a removal.
 
     Raises:
-        InputError: as of `propose`, where the loss of a removal is what it leaves in place.
+        InputError: no student is that small.
     """
     whole = count_parameters(unet.parameters())
     rows = []
@@ -179,12 +186,12 @@ def check_budget(unet: HummingbirdUNet, budget: float) -> None:
 
 
 def propose(config: UNetConfig, rows: Iterable[RemovalCost], budget: float) -> Removal:
-    """What a student may lack to have at most `budget` of the teacher's parameters.
+    """Return the cheapest removal that leaves at most `budget` of the teacher's parameters.
 
-    A U-Net of the family has equally many ResBlocks on every level, so what can go is the middle
-    block, one pair of every level, the lowest levels, or several of these. Of each level the pair
-    with the smallest loss goes; of the shapes within the budget the one is taken whose losses add
-    up to least. That sum is a guess: measure the proposal as a whole.
+    A U-Net of the family has equally many ResBlocks on every level, so candidates are the middle
+    block, one pair of every level, the lowest levels, and combinations of them. Each level loses
+    its pair with the smallest loss; among the shapes within the budget, the one with the smallest
+    sum of losses wins. That sum is an estimate: measure the proposal as a whole.
 
     Raises:
         InputError: no student is that small.
@@ -204,7 +211,7 @@ def propose(config: UNetConfig, rows: Iterable[RemovalCost], budget: float) -> R
 
 
 def _options(config: UNetConfig, rows: list[RemovalCost]) -> dict[tuple[str, ...], float]:
-    """Blocks that a student may lack, and the sum of their losses; `rows`: smallest loss first."""
+    """Return sets of removable blocks with the sum of their losses; `rows`: smallest loss first."""
     pairs: dict[int | None, RemovalCost] = {}
     for row in rows:
         if row.kind == "pair" and config.num_res_blocks > 1:

@@ -1,9 +1,9 @@
-"""Takes blocks out of a teacher U-Net: a smaller student that starts from the teacher's weights.
+"""Block maps: a smaller student U-Net that starts from a teacher's weights.
 
-A block map names, for every block of the student, the block of the teacher that it is a copy of.
-What is no block (embeddings, first attention, output layers) is copied as it is. The guidance input
-`time_cond_proj` is the one thing that a teacher lacks: it starts at zero, so that the guidance
-scale changes nothing until it is trained.
+A block map names, for every block of the student, the teacher block that it copies. Other layers
+(embeddings, first attention, output layers) are copied unchanged. Only the guidance input
+`time_cond_proj` is new: it starts at zero, so that the guidance scale has no effect until it is
+trained.
 """
 
 from __future__ import annotations
@@ -28,12 +28,11 @@ Stored = TypeVar("Stored", bound=HasShape)
 
 
 def pruning_map(channel_mult: Sequence[int], *, middle_block: bool = True) -> BlockMap:
-    """The published map from a teacher of two ResBlocks a level to a student of one.
+    """Return the published map from a teacher of two ResBlocks per level to a student of one.
 
-    Published for levels of width 1, 2, 4, 4 (arXiv 2503.18559, section 3.1). On the way down the
-    second ResBlock of every level goes. On the way up, with three blocks a level, the first goes
-    where the level below is as wide. Where it is not, the first changes the width and has to stay:
-    there the second goes.
+    Published for levels of width 1, 2, 4, 4 (arXiv 2503.18559, section 3.1). Every input level
+    loses its second ResBlock. Every output level has three blocks and loses the first if the level
+    below has the same width; otherwise the first changes the width, and the second is removed.
     """
     mapping = {MIDDLE: MIDDLE} if middle_block else {}
     upwards = channel_mult[::-1]
@@ -47,10 +46,10 @@ def pruning_map(channel_mult: Sequence[int], *, middle_block: bool = True) -> Bl
 
 
 def map_to(teacher: UNetConfig, student: UNetConfig) -> BlockMap:
-    """The map that makes a U-Net of the family out of another one.
+    """Return the map from one U-Net of the family to another.
 
-    It is the published one, or, where both have as many ResBlocks a level, all blocks as they are.
-    The lowest levels go where the student has fewer.
+    It is the published map, or the identity where both have as many ResBlocks per level. A student
+    with fewer levels lacks the lowest ones.
 
     Raises:
         InputError: `student` is not a pruned `teacher`, or no map between them is published.
@@ -78,14 +77,14 @@ def map_to(teacher: UNetConfig, student: UNetConfig) -> BlockMap:
 
 
 def unpruned_map(config: UNetConfig) -> BlockMap:
-    """Every block of a U-Net mapped to itself."""
+    """Return the map of every block to itself."""
     count = len(config.channel_mult) * (config.num_res_blocks + 1)
     names = [f"{way}_blocks.{i}" for way in ("input", "output") for i in range(count)]
     return {name: name for name in [*names, *([MIDDLE] if config.middle_block else [])]}
 
 
 def lowest_levels(config: UNetConfig, count: int) -> list[str]:
-    """Blocks of the `count` levels with the smallest pictures; the middle block is not of them."""
+    """Return the blocks of the `count` levels of lowest resolution, without the middle block."""
     stride = config.num_res_blocks + 1
     blocks, gone = len(config.channel_mult) * stride, count * stride
     inputs = [f"input_blocks.{i}" for i in range(blocks - gone, blocks)]
@@ -93,7 +92,7 @@ def lowest_levels(config: UNetConfig, count: int) -> list[str]:
 
 
 def map_without(config: UNetConfig, removed: set[str]) -> BlockMap:
-    """The map that leaves out `removed` blocks and numbers the others anew."""
+    """Return the map that leaves out `removed` blocks and renumbers the others."""
     mapping: BlockMap = {}
     counts = {"input_blocks": 0, "output_blocks": 0}
     for block in unpruned_map(config):
@@ -109,10 +108,10 @@ def map_without(config: UNetConfig, removed: set[str]) -> BlockMap:
 
 
 def read_map(path: Path) -> BlockMap:
-    """Reads a block map from a JSON file, `{"input_blocks.0": "input_blocks.0", ...}`.
+    """Read a block map from a JSON file, `{"input_blocks.0": "input_blocks.0", ...}`.
 
     Raises:
-        InputError: there is no such file, or it holds something else.
+        InputError: the file does not exist, or holds something else.
     """
     try:
         mapping = json.loads(path.read_text(encoding="utf-8"))
@@ -127,9 +126,9 @@ def read_map(path: Path) -> BlockMap:
 
 
 def student_config(teacher: UNetConfig, mapping: BlockMap) -> UNetConfig:
-    """The shape of the student that `mapping` describes: the teacher's, with fewer blocks.
+    """Return the config of the student that `mapping` describes: the teacher's, with fewer blocks.
 
-    A level of the teacher is in the student if its first block is, which makes it smaller.
+    The student has a level of the teacher if it has its first block, the downsampling one.
 
     Raises:
         InputError: the student's blocks are not those of a U-Net.
@@ -158,16 +157,15 @@ def student_config(teacher: UNetConfig, mapping: BlockMap) -> UNetConfig:
 def pruned_tensors(
     teacher: Mapping[str, Stored], student: UNetConfig, mapping: BlockMap
 ) -> dict[str, Stored]:
-    """The teacher's tensors by the names that they have in the student; without what is new there.
+    """Return the teacher's tensors by their names in the student, without the student's new ones.
 
     Args:
-        teacher: its tensors, in memory or in a file, by their names without prefix.
-        student: shape of the student.
+        teacher: tensors by name without prefix, in memory or in a file.
+        student: config of the student.
         mapping: student block -> teacher block.
 
     Raises:
-        InputError: a block has other layers than the one it is mapped to, or layers of other
-            shapes.
+        InputError: a block differs in layers or shapes from the one that it is mapped to.
     """
     expected = HummingbirdUNet(student, device="meta").state_dict()
     for block, source in mapping.items():
@@ -185,7 +183,7 @@ def pruned_tensors(
 def prune(
     teacher: HummingbirdUNet, student: HummingbirdUNet, mapping: BlockMap | None = None
 ) -> None:
-    """Copies into `student` the blocks of `teacher` that `mapping` keeps (default: `map_to`)."""
+    """Copy the blocks of `teacher` that `mapping` keeps (default: `map_to`) into `student`."""
     mapping = map_to(teacher.config, student.config) if mapping is None else mapping
     tensors = pruned_tensors(teacher.state_dict(), student.config, mapping)
     for key, value in student.state_dict().items():
@@ -198,7 +196,7 @@ def _teacher_key(key: str, mapping: BlockMap) -> str:
 
 
 def _part(tensors: Mapping[str, HasShape], block: str) -> dict[str, tuple[int, ...]]:
-    """Shapes of a block's tensors, by their names inside it."""
+    """Return the shapes of a block's tensors by their names inside the block."""
     prefix = f"{block}."
     return {
         key.removeprefix(prefix): tuple(tensor.shape)

@@ -1,20 +1,20 @@
-"""Which blocks of a U-Net can be taken out, and the U-Net without them.
+"""Removable blocks of a U-Net, and the U-Net without them.
 
-A skip connection joins every block on the way down with one on the way up, and every layer was made
-for a number of channels. Two ways of taking blocks out need no new weights:
+A skip connection joins every input block with one output block, and every layer has a fixed number
+of channels. Two kinds of removal need no new weights:
 
-- A *pair*, one block on each way: both leave, with one skip connection, and what remains is joined
-  in order. That is what a pruned student lacks. Which pairs fit is found by trying all of them on
-  the channels and sizes (`_fits`): both must be of one level, and neither may resize the picture or
-  be the one that changes the level's width.
-- A *bypass*: a single block hands on what it gets. On the way down its skip connection then holds
-  the same; on the way up the skip connection goes unread, and an upsampling in the block stays.
-  This works where a block gives as many channels as the block before it gave. The middle block,
-  with no skip connection of its own, always can be bypassed, and students are pruned of it so.
+- A *pair*, one input and one output block: both are removed with their skip connection, and the
+  remaining blocks are joined in order, as in a pruned student. All pairs are tried on channels and
+  sizes (`_fits`): both blocks must be of one level, and neither may resize the features or change
+  the level's width.
+- A *bypass*: a single block becomes the identity. An input block's skip connection then holds the
+  same features; an output block ignores its skip connection and keeps its upsampling. The block
+  must have as many output channels as the block before it. The middle block has no skip connection
+  and can always be bypassed; students lack it in this way.
 
-A whole *level* is the bypass of all its blocks that allow it; a block that changes the width stays.
-The *lowest* levels can leave as pairs do, with all their blocks, their resizing and the middle
-block: what is left is a U-Net of fewer levels.
+A *level* is the bypass of all its blocks that allow it; a block that changes the width stays. The
+*lowest* levels are removed as pairs are, with all their blocks, their resizing and the middle
+block: the rest is a U-Net of fewer levels.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from ...unet.layers import Downsample, ResBlock, UNetBlock, Upsample
 from ...unet.model import HummingbirdUNet, UNetConfig
 from .block_map import MIDDLE, BlockMap, lowest_levels, unpruned_map
 
-# Kinds of removal whose blocks leave with their skip connections.
+# Kinds of removal that remove the blocks with their skip connections.
 REJOINED = ("pair", "lowest", "map")
 
 
 @dataclass(frozen=True)
 class Removal:
-    """Blocks that are taken out together.
+    """Blocks that are removed together.
 
     Attributes:
-        kind: "pair", "bypass", "level", "lowest", or "map": all that a student lacks.
+        kind: "pair", "bypass", "level", "lowest", or "map": every block that a student lacks.
         blocks: their names, such as `input_blocks.2`.
     """
 
@@ -50,15 +50,15 @@ class Removal:
 
 @dataclass(frozen=True)
 class _Shape:
-    """Channels in (with the skip connection's) and out, and by how many levels it goes down."""
+    """Channels in (with the skip connection's) and out; levels downwards, -1 for up."""
 
-    takes: int
-    gives: int
-    down: int
+    in_channels: int
+    out_channels: int
+    downsample: int
 
 
 def removals(unet: HummingbirdUNet) -> list[Removal]:
-    """Whatever can be taken out of `unet`, which may be on "meta"."""
+    """Return every possible removal from `unet`, which may be on the meta device."""
     bypasses = list(_bypasses(unet))
     levels = [
         tuple(block for block in bypasses if level_of(unet.config, block) == level)
@@ -73,13 +73,13 @@ def removals(unet: HummingbirdUNet) -> list[Removal]:
 
 
 def removal_of_map(config: UNetConfig, mapping: BlockMap) -> Removal:
-    """All blocks that a student made by `mapping` lacks."""
+    """Return the removal of every block that a student made by `mapping` lacks."""
     gone = [block for block in unpruned_map(config) if block not in mapping.values()]
     return Removal("map", tuple(gone))
 
 
 def level_of(config: UNetConfig, block: str) -> int | None:
-    """The level a block is on, 0 for the largest pictures; None for the middle block."""
+    """Return the level of a block, 0 for the highest resolution; None for the middle block."""
     if block == MIDDLE:
         return None
     way, number = block.split(".")
@@ -88,13 +88,13 @@ def level_of(config: UNetConfig, block: str) -> int | None:
 
 
 def without(unet: HummingbirdUNet, removal: Removal) -> HummingbirdUNet:
-    """A U-Net that shares the weights of `unet`, but lacks what `removal` names."""
+    """Return a U-Net that shares the weights of `unet` but lacks the blocks of `removal`."""
     view = copy.copy(unet)
     view._modules = dict(unet._modules)  # a copy of a module shares this with it
     view.input_blocks = _remaining(unet, "input_blocks", removal)
     view.output_blocks = _remaining(unet, "output_blocks", removal)
     if MIDDLE in removal.blocks:
-        view.middle_block = UNetBlock([])  # hands on what it gets
+        view.middle_block = UNetBlock([])  # the identity
     return view.train(unet.training)
 
 
@@ -108,9 +108,9 @@ def _remaining(unet: HummingbirdUNet, way: str, removal: Removal) -> nn.ModuleLi
 
 
 def _bypass(block: Any) -> UNetBlock:
-    """On the way up, what comes from the block before precedes the skip connection's channels."""
+    """Return the identity; an output block's input is [previous block, skip connection]."""
     upsampling = [layer for layer in block if isinstance(layer, Upsample)]
-    return UNetBlock([_FirstChannels(_shape(block).gives), *upsampling])
+    return UNetBlock([_FirstChannels(_shape(block).out_channels), *upsampling])
 
 
 class _FirstChannels(nn.Module):
@@ -125,19 +125,19 @@ class _FirstChannels(nn.Module):
 def _bypasses(unet: HummingbirdUNet) -> Iterator[str]:
     inputs, outputs = _shapes(unet.input_blocks), _shapes(unet.output_blocks)
     for i, shape in enumerate(inputs):
-        if shape.takes == shape.gives and not shape.down:
+        if shape.in_channels == shape.out_channels and not shape.downsample:
             yield f"input_blocks.{i}"
     if unet.config.middle_block:
         yield MIDDLE
     for i, (shape, skip) in enumerate(zip(outputs, reversed(inputs), strict=True)):
-        if shape.takes - skip.gives == shape.gives:
+        if shape.in_channels - skip.out_channels == shape.out_channels:
             yield f"output_blocks.{i}"
 
 
 def _pairs(unet: HummingbirdUNet) -> Iterator[tuple[str, str]]:
     inputs, outputs = _shapes(unet.input_blocks), _shapes(unet.output_blocks)
     for i, j in product(range(len(inputs)), range(len(outputs))):
-        if inputs[i].down or outputs[j].down:
+        if inputs[i].downsample or outputs[j].downsample:
             continue
         if _fits(unet.config, inputs[:i] + inputs[i + 1 :], outputs[:j] + outputs[j + 1 :]):
             yield f"input_blocks.{i}", f"output_blocks.{j}"
@@ -154,19 +154,19 @@ def _lowest(unet: HummingbirdUNet) -> Iterator[tuple[str, ...]]:
 
 
 def _fits(config: UNetConfig, inputs: list[_Shape], outputs: list[_Shape]) -> bool:
-    """Whether every block gets the channels, and skip connections of the size, it was made for."""
+    """Return whether every block gets the channels and skip sizes that it was built for."""
     channels, level = config.in_channels, 0
     skips = []
     for block in inputs:
-        if block.takes != channels:
+        if block.in_channels != channels:
             return False
-        channels, level = block.gives, level + block.down
+        channels, level = block.out_channels, level + block.downsample
         skips.append((channels, level))
     for block in outputs:
         skip_channels, skip_level = skips.pop()
-        if block.takes != channels + skip_channels or level != skip_level:
+        if block.in_channels != channels + skip_channels or level != skip_level:
             return False
-        channels, level = block.gives, level + block.down
+        channels, level = block.out_channels, level + block.downsample
     return channels == config.model_channels
 
 
@@ -178,7 +178,7 @@ def _shape(block: Any) -> _Shape:
     layer = block[0]
     if isinstance(layer, ResBlock):
         conv: Any = layer.in_layers[2]
-        down = -1 if isinstance(block[-1], Upsample) else 0
-        return _Shape(conv.in_channels, conv.out_channels, down)
+        downsample = -1 if isinstance(block[-1], Upsample) else 0
+        return _Shape(conv.in_channels, conv.out_channels, downsample)
     conv = layer.op if isinstance(layer, Downsample) else layer
     return _Shape(conv.in_channels, conv.out_channels, int(isinstance(layer, Downsample)))

@@ -1,4 +1,4 @@
-"""Prunes a checkpoint file into another one, tensor by tensor, without loading either."""
+"""Pruning of a checkpoint file into another one, tensor by tensor, without loading either."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ChooseMap = Callable[[UNetConfig], BlockMap]  # from the teacher's shape
 
 @dataclass(frozen=True)
 class _Zeros:
-    """A new tensor, as if it were in a file."""
+    """A new tensor of zeros with the interface of a tensor in a file."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype = torch.float32
@@ -48,22 +48,23 @@ def prune_checkpoint(
     overwrite: bool = False,
     progress: ByteProgress | None = None,
 ) -> dict[str, Any]:
-    """Writes the student that a teacher starts as, in the layout of a converted checkpoint.
+    """Write the initial student of a teacher, in the layout of a converted checkpoint.
 
-    VAE and text encoder are copied where the teacher's file has them. Tensors stream through memory
+    VAE and text encoder are copied if the teacher's file has them. Tensors stream through memory
     one at a time, and the file appears only when it is complete.
 
     Args:
         source: the teacher: any checkpoint that `load_checkpoint` takes.
         destination: name of the new file, ending in .safetensors.
-        choose_map: from the teacher's shape to the block map.
+        choose_map: maps the teacher's config to the block map.
         dtype: of floating-point tensors.
-        overwrite: whether an older file of that name may be replaced.
-        progress: called with (bytes done, bytes in all) after each tensor.
+        overwrite: whether to replace an existing file.
+        progress: called with (bytes done, total bytes) after each tensor.
 
     Returns:
-        what was written: file, preset, parameters (of the U-Net), teacher, teacher_parameters,
-        removed (the teacher's blocks that are gone), new (names of tensors that start at zero).
+        A record of the result: file, preset, parameters (of the U-Net), teacher,
+        teacher_parameters, removed (the teacher's blocks that the student lacks), new (names of
+        tensors that start at zero).
 
     Raises:
         CheckpointError: the source is damaged, unsafe or does not fit any model.

@@ -1,4 +1,4 @@
-"""What `hummingbird train rank-blocks` measures on: clips, and a validation metric."""
+"""Clips and validation metrics for `hummingbird train rank-blocks`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RANKING_CLIP_SEED, RANKING_PROMPT_SEED = (
 
 @torch.no_grad()
 def nano_clips(pipe: HummingbirdPipeline, count: int, num_frames: int) -> ClipBatch:
-    """Drawn clips of the built-in model's world, encoded with the VAE of `pipe`."""
+    """Draw clips of the built-in model's world and encode them with the VAE of `pipe`."""
     scenes = list(islice(samples(RANKING_CLIP_SEED, held_out=True, num_frames=num_frames), count))
     frames = torch.stack([scene.render() for scene, _ in scenes]) * 2 - 1
     return ClipBatch(
@@ -32,13 +32,13 @@ def nano_clips(pipe: HummingbirdPipeline, count: int, num_frames: int) -> ClipBa
 
 
 def nano_accuracy(prompts: int, num_frames: int, steps: int, guidance: float) -> Metric:
-    """The share of what captions ask for that a model of the nano family shows, as a metric.
+    """Return a metric: the share of caption attributes that a nano model's videos show.
 
     Args:
-        prompts: held-out prompts, of shapes and of pictures each.
-        num_frames: of the videos.
-        steps: sampling steps, with DDIM for a teacher.
-        guidance: the guidance scale.
+        prompts: number of held-out prompts for each subject.
+        num_frames: length of the videos.
+        steps: sampling steps; teachers use DDIM.
+        guidance: guidance scale.
     """
 
     def accuracy(pipe: HummingbirdPipeline) -> float:
@@ -61,12 +61,12 @@ def nano_accuracy(prompts: int, num_frames: int, steps: int, guidance: float) ->
 
 
 def load_metric(name: str) -> Metric:
-    """A function of the user's that takes a `HummingbirdPipeline` and returns a number.
+    """Import a user's metric, a function of a `HummingbirdPipeline` that returns a number.
 
     Args:
         name: `module:function`.
 
     Raises:
-        InputError: there is no such function.
+        InputError: the function cannot be imported.
     """
     return import_callable(name, "metric")

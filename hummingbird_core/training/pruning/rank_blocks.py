@@ -1,4 +1,4 @@
-"""The ablation before pruning, as one call: ranks a teacher's blocks and proposes a student."""
+"""The ablation before pruning in one call: rank a teacher's blocks and propose a student."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from ...errors import InputError
 from ...files import atomic_write, sha256_of_file
@@ -37,48 +35,45 @@ from .report import ranking_table, ranking_title, write_plot
 
 
 def rank_blocks(
-    teacher: str | Path,
+    teacher: HummingbirdPipeline,
+    source: str | Path,
     output: Path,
     settings: RankConfig,
-    device: str | None = None,
-    dtype: torch.dtype | None = None,
 ) -> tuple[str, list[Path]]:
-    """Measures what each block is worth; what an earlier call measured is not measured again.
+    """Measure the importance of each block; continues an interrupted call.
 
     Args:
-        teacher: a checkpoint with VAE and text encoder, or "nano-teacher".
+        teacher: a pipeline with VAE and text encoder.
+        source: checkpoint or built-in name of the teacher, recorded with its hash.
         output: name of the files, without a suffix.
-        settings: what is measured.
-        device: "cpu", "cuda" ...; default: the best there is.
-        dtype: of the teacher; default: by device.
+        settings: clips, metric and budget.
 
     Returns:
-        the table, in Markdown, and the files: measures (JSON), map of the proposed student (JSON),
-        table and plot.
+        The table in Markdown, and the paths of the written files: measurements (JSON), map of the
+        proposed student (JSON), table and plot.
 
     Raises:
-        InputError: no student is within the budget, or there is nothing to measure on.
+        InputError: no student is within the budget, or there are no clips to measure on.
         MissingPackageError: matplotlib is not installed.
         OutputError: a file cannot be written.
     """
     figure_class()  # before anything is measured
-    pipe = HummingbirdPipeline.from_pretrained(teacher, device=device, dtype=dtype)
-    check_budget(pipe.unet, settings.budget)
-    settings = _for_model(settings, pipe)
-    ranking = Ranking(_named(output, ".json"), _record(teacher, pipe, settings))
-    questions, metric = teacher_targets(pipe, _clips(settings, pipe, teacher)), _metric(settings)
-    ranking.measure(pipe, all_removals(pipe.unet), questions, metric)
-    maps = {"proposed map": propose(pipe.unet.config, ranking.rows, settings.budget)}
-    maps |= _published(pipe.unet.config, maps["proposed map"])
-    ranking.measure(pipe, maps.values(), questions, metric)
+    check_budget(teacher.unet, settings.budget)
+    settings = _for_model(settings, teacher)
+    ranking = Ranking(_named(output, ".json"), _record(source, teacher, settings))
+    probes, metric = teacher_targets(teacher, _clips(settings, teacher, source)), _metric(settings)
+    ranking.measure(teacher, all_removals(teacher.unet), probes, metric)
+    maps = {"proposed map": propose(teacher.unet.config, ranking.rows, settings.budget)}
+    maps |= _published(teacher.unet.config, maps["proposed map"])
+    ranking.measure(teacher, maps.values(), probes, metric)
     lacks = {name: list(removal.blocks) for name, removal in maps.items()}
     ranking.save(budget=settings.budget, maps=lacks)
     table = ranking_table(ranking, maps)
-    return table, _write(output, pipe.unet.config, ranking, maps, table)
+    return table, _write(output, teacher.unet.config, ranking, maps, table)
 
 
 def _for_model(settings: RankConfig, pipe: HummingbirdPipeline) -> RankConfig:
-    """With what is left open decided by the kind of teacher."""
+    """Return `settings` with the defaults for the kind of teacher filled in."""
     is_nano = "nano" in (pipe.unet.config.preset or "")
     return replace(
         settings,
@@ -87,11 +82,11 @@ def _for_model(settings: RankConfig, pipe: HummingbirdPipeline) -> RankConfig:
     )
 
 
-def _record(teacher: str | Path, pipe: HummingbirdPipeline, settings: RankConfig) -> dict[str, Any]:
-    """All that the measures depend on."""
-    path = resolve_model(teacher)
+def _record(source: str | Path, pipe: HummingbirdPipeline, settings: RankConfig) -> dict[str, Any]:
+    """Return everything that the measurements depend on."""
+    path = resolve_model(source)
     measured = asdict(settings)
-    del measured["budget"]  # chooses among what was measured
+    del measured["budget"]  # only chooses among the measurements
     return {
         "teacher": path.stem,
         "sha256": sha256_of_file(path) if path.is_file() else "",
@@ -109,12 +104,12 @@ def _metric(settings: RankConfig) -> Metric | None:
     return load_metric(settings.metric)
 
 
-def _clips(settings: RankConfig, pipe: HummingbirdPipeline, teacher: str | Path) -> ClipBatch:
+def _clips(settings: RankConfig, pipe: HummingbirdPipeline, source: str | Path) -> ClipBatch:
     if settings.data is None:
         raise InputError("got no clips to measure on, expected captioned videos: give --data")
     if pipe.vae is None or pipe.text_encoder is None:
         raise InputError(
-            f"got {teacher} without VAE or text encoder, expected a whole checkpoint: convert "
+            f"got {source} without VAE or text encoder, expected a whole checkpoint: convert "
             "the original file, which holds all three"
         )
     if settings.data == NANO_WORLD:
@@ -126,7 +121,7 @@ def _clips(settings: RankConfig, pipe: HummingbirdPipeline, teacher: str | Path)
 
 
 def _published(config: UNetConfig, proposed: Removal) -> dict[str, Removal]:
-    """What the published student with as many blocks as the proposed one lacks."""
+    """Return the removal of the published student with as many blocks as the proposed one."""
     if config.num_res_blocks > 2:
         return {}  # no student of such a teacher is published
     student = student_config(config, map_without(config, set(proposed.blocks)))
@@ -154,26 +149,26 @@ def _write(
 
 
 def map_file(output: Path) -> Path:
-    """Where `rank_blocks` writes the map of the student that it proposes."""
+    """Return the file to which `rank_blocks` writes the map of its proposed student."""
     return _named(output, "-map.json")
 
 
 def _named(output: Path, suffix: str) -> Path:
-    """A dot in the name is no suffix to be replaced."""
+    """Append a suffix; a dot in the name is kept."""
     return output.with_name(output.name + suffix)
 
 
 @dataclass(frozen=True)
 class RankConfig:
-    """What is measured.
+    """Settings of the ablation.
 
     Attributes:
-        budget: of the teacher's parameters that the proposed student may have.
-        clips, frames: how many clips the loss is measured on, and how long they and samples are.
-        data: where clips come from; None is the built-in world, for a nano teacher only.
-        metric: of sampled videos: "nano", "none", or "module:function"; None is "nano" for a nano
-            teacher and "none" for others.
-        prompts, steps, guidance: of the metric "nano": held-out prompts of each kind, sampling.
+        budget: largest share of the teacher's parameters that the proposed student may have.
+        clips, frames: number of clips for the loss, and length of the clips and samples.
+        data: source of the clips; None is the built-in world, for a nano teacher only.
+        metric: "nano", "none", or "module:function"; None is "nano" for a nano teacher and "none"
+            for others.
+        prompts, steps, guidance: for the metric "nano": held-out prompts per subject, sampling.
     """
 
     budget: float = 0.6

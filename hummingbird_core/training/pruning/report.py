@@ -1,4 +1,4 @@
-"""A ranking of blocks as a Markdown table and as a plot."""
+"""Markdown table and plot of a ranking of blocks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROW_HEIGHT = 0.24  # inches
 
 
 def ranking_title(settings: Mapping[str, Any]) -> str:
-    """What was measured, in a sentence."""
+    """Return a sentence that describes the measurement."""
     timesteps = ", ".join(map(str, settings["timesteps"]))
     text = (
         f"{settings['teacher']}: {settings['clips']} clips of {settings['frames']} frames at "
@@ -35,11 +35,11 @@ def ranking_title(settings: Mapping[str, Any]) -> str:
 
 
 def ranking_table(ranking: Ranking, maps: dict[str, Removal]) -> str:
-    """Removals, the smallest loss first, then the whole teacher and whole students, as Markdown.
+    """Return a Markdown table: removals by loss, then the whole teacher and whole students.
 
     Args:
-        ranking: all measured.
-        maps: what students of these names lack.
+        ranking: the measurements.
+        maps: removals by the name of the student.
     """
     header = ("taken out", "how", "parameters saved", "loss", "noise loss", "score")
     lines = [" | ".join(header), "|".join(["---"] * len(header))]
@@ -54,14 +54,14 @@ def ranking_table(ranking: Ranking, maps: dict[str, Removal]) -> str:
 
 
 def short_block_names(blocks: tuple[str, ...]) -> str:
-    """`in 5, out 7` for `input_blocks.5` and `output_blocks.7`."""
+    """Return `in 5, out 7` for `input_blocks.5` and `output_blocks.7`."""
     names = {"input_blocks": "in", "output_blocks": "out", "middle_block": "middle"}
     parts = (block.split(".") for block in blocks)
     return ", ".join(" ".join([names[way], *number]) for way, *number in parts)
 
 
 def write_plot(path: Path, ranking: Ranking, ranking_title: str) -> None:
-    """Bars of loss, and of the score beside them where there is one; a PNG file.
+    """Write a PNG with bars of the loss and, if measured, of the score.
 
     Raises:
         MissingPackageError: matplotlib is not installed.

@@ -87,8 +87,8 @@ def test_the_loss_is_the_error_in_noise_and_in_clean_latents(pipe, questions):
     for question in questions:
         sample, t = question.sample, question.t
         eps = unet(sample, t, question.context, fps=question.fps)
-        clean = predict_x0(sample, eps, t) - predict_x0(sample, question.answer, t)
-        noise = (eps - question.answer).square().mean()
+        clean = predict_x0(sample, eps, t) - predict_x0(sample, question.target, t)
+        noise = (eps - question.target).square().mean()
         errors.append(torch.stack([noise, noise + clean.square().mean()]))
     expected = torch.stack(errors).mean(dim=0).tolist()
     assert probe_losses(unet, questions) == pytest.approx(expected, rel=1e-4)
