@@ -75,7 +75,9 @@ def main() -> None:
     args = parser.parse_args()
     write_clips(args.folder / "clips", args.clips)
     pipe = HummingbirdPipeline.from_pretrained("nano", device="cpu", dtype=torch.float32)
-    settings = replace(LoRAFinetuneConfig.usual(pipe.trained), trigger=TRIGGER, steps=args.steps)
+    settings = replace(
+        LoRAFinetuneConfig.for_model(pipe.trained), trigger=TRIGGER, steps=args.steps
+    )
     file = args.folder / "style.safetensors"
     began = time.perf_counter()
     finetune_lora(args.folder / "clips", pipe, file, settings)

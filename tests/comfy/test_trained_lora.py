@@ -27,7 +27,9 @@ def trained(tmp_path_factory):
         frame[20 : 30 + t, 20 : 30 + t] = 255
     write_video(folder / "clips" / "square.mp4", frames, 8)
     pipe = HummingbirdPipeline.from_pretrained("nano", device="cpu", dtype=torch.float32)
-    settings = replace(LoRAFinetuneConfig.usual(pipe.trained), trigger="zorblax", steps=2, rank=4)
+    settings = replace(
+        LoRAFinetuneConfig.for_model(pipe.trained), trigger="zorblax", steps=2, rank=4
+    )
     finetune_lora(folder / "clips", pipe, folder / "style.safetensors", settings)
     return folder / "style.safetensors"
 

@@ -1,11 +1,10 @@
-"""Teaches a model a style or a subject from a folder of clips or pictures, as a LoRA.
+"""Fine-tuning of a LoRA on a style or subject, from a folder of clips or images.
 
-A trigger word stands for it: with the word in the prompt the model shows what the folder shows,
-without it the model stays close to what it was (prior preservation, as in DreamBooth, arXiv
-2208.12242, but what is preserved are the model's own answers).
+A trigger word in the prompt calls for the style or subject; without it the model stays close to the
+original (prior preservation as in DreamBooth, arXiv 2208.12242, here on the model's predictions).
 
-Pictures are clips of one frame. They say nothing about motion, so a folder of pictures alone trains
-only the layers that look at single frames (as in AnimateDiff, arXiv 2307.04725).
+Images are clips of one frame. They have no motion, so a folder of images alone trains only the
+layers that see single frames (as in AnimateDiff, arXiv 2307.04725).
 """
 
 from __future__ import annotations
@@ -46,22 +45,22 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "fp16", "bf16"]
 
-TEACHER_CAPTION_DROPOUT = 0.1  # for teachers, whose guidance needs the answer without text
+TEACHER_CAPTION_DROPOUT = 0.1  # classifier-free guidance of teachers needs predictions without text
 
 
 @dataclass(frozen=True)
 class LoRAFinetuneConfig:
-    """What to learn, and how thoroughly.
+    """Settings of a fine-tuning run.
 
     Args:
-        trigger: word that stands for it, put before every caption; "" learns it for all prompts.
-        rank: of the LoRA.
+        trigger: word put before every caption; "" applies the style to all prompts.
+        rank: rank of the LoRA.
         steps: optimizer steps.
         learning_rate: constant after a short warm-up.
-        batch: clips of a step; where there are fewer, each comes several times, with other noise.
-        num_frames: of a clip.
+        batch: clips per step; fewer clips are repeated with different noise.
+        num_frames: frames of a clip.
         height, width: pixels, multiples of 8.
-        seed: of everything random.
+        seed: seed of all random numbers.
     """
 
     trigger: str = ""
@@ -80,8 +79,8 @@ class LoRAFinetuneConfig:
                 raise InputError(f"got {name} {getattr(self, name)}, expected at least 1")
 
     @classmethod
-    def usual(cls, trained: ModelDefaults) -> LoRAFinetuneConfig:
-        """What suits a model that was trained on such videos."""
+    def for_model(cls, trained: ModelDefaults) -> LoRAFinetuneConfig:
+        """Return the defaults for a model that was trained on such videos."""
         # A small network takes larger steps.
         rate = 2e-3 if trained == NANO else cls.learning_rate
         return cls(learning_rate=rate, height=trained.height, width=trained.width)
@@ -95,17 +94,17 @@ def finetune_lora(
     *,
     overwrite: bool = False,
 ) -> LoRA:
-    """Trains a LoRA and writes it for ComfyUI's stock loader; goes on where a stopped call was.
+    """Train a LoRA and write it for ComfyUI's stock loader; continues an interrupted call.
 
-    Latents and the state of the run are kept in the folder `NAME.run` beside the output.
+    Latents and the state of the run are kept in the folder `NAME.run` next to the output.
 
     Args:
-        source: folder of clips and pictures, with captions in `.txt` files beside them; or any
-            other source that `clip_index.list_clips` knows.
-        pipe: a teacher or student, in fp32 on the CPU; its U-Net gets the LoRA too.
+        source: folder of clips and images with captions in `.txt` files of the same names, or any
+            other source that `clip_index.list_clips` supports.
+        pipe: a teacher or student in fp32 on the CPU; the LoRA is injected into its U-Net.
         output: the .safetensors file to write.
-        settings: what to learn.
-        overwrite: whether an older output may be replaced.
+        settings: settings of the run.
+        overwrite: whether to replace an existing output.
 
     Raises:
         InputError: the source or a setting can't be used.
@@ -117,18 +116,18 @@ def finetune_lora(
         raise InputError(f"got output {output.name}, expected a name that ends in .safetensors")
     check_destination(output, overwrite=overwrite)
     folder = output.with_suffix(".run")
-    vae, text_encoder = _whole(pipe)
+    vae, text_encoder = _require_parts(pipe)
     clips = encode_source(source, vae, folder / "latents", settings)
     name = f"lora-{run_hash(pipe.unet, settings, clips)}"
     loss = make_loss(pipe.unet, text_encoder, clips, settings)
-    _add_lora(pipe.unet, settings, only_pictures=all(clip.num_frames == 1 for clip in clips))
+    _add_lora(pipe.unet, settings, only_images=all(clip.num_frames == 1 for clip in clips))
     lora = lora_from_peft(train(name, pipe.unet, loss, _train_settings(settings), folder))
     if distributed_state().is_main_process:
         save_lora(lora, output, overwrite=overwrite)
     return lora
 
 
-def _whole(pipe: HummingbirdPipeline) -> tuple[AutoencoderKL, TextEncoder]:
+def _require_parts(pipe: HummingbirdPipeline) -> tuple[AutoencoderKL, TextEncoder]:
     if pipe.vae is None or pipe.text_encoder is None:
         raise CheckpointError(
             "got a model without VAE or text encoder, expected a whole one: convert the original "
@@ -140,10 +139,10 @@ def _whole(pipe: HummingbirdPipeline) -> tuple[AutoencoderKL, TextEncoder]:
 def encode_source(
     source: str | Path, vae: AutoencoderKL, cache: Path, settings: LoRAFinetuneConfig
 ) -> list[CachedClip]:
-    """Clips and pictures of a source, captions with trigger, as latents in `cache`.
+    """Encode the clips and images of a source into `cache`, with the trigger in their captions.
 
     Raises:
-        InputError: there is none that can be used, or nothing to call it in a prompt.
+        InputError: the source has no usable clip, or neither captions nor a trigger word.
     """
     videos = [
         replace(video, caption=f"{settings.trigger} {video.caption}".strip())
@@ -169,12 +168,12 @@ def make_loss(
     clips: Sequence[CachedClip],
     settings: LoRAFinetuneConfig,
 ) -> Loss:
-    """What to train the LoRA of `unet` on."""
+    """Return the loss for the LoRA of `unet`: a student's or a teacher's."""
     is_student = unet.config.guidance_embedding
     sources = clip_sources(clips, settings, 0.0 if is_student else TEACHER_CAPTION_DROPOUT)
     mixture = Mixture([(source, len(source.clips)) for source in sources], settings.seed)
     encoder.to(distributed_state().device)
-    captions = Captions.of(encoder, [clip.caption for clip in clips], settings.trigger)
+    captions = Captions.encode(encoder, [clip.caption for clip in clips], settings.trigger)
     encoder.to("cpu")
     if is_student:
         return StudentLoss(unet, mixture, captions, settings.num_frames)
@@ -184,14 +183,14 @@ def make_loss(
 def clip_sources(
     clips: Sequence[CachedClip], settings: LoRAFinetuneConfig, caption_dropout: float
 ) -> list[CachedClips]:
-    """A source of the clips, and one of the pictures, as far as there are any.
+    """Return one source of the videos and one of the images, each if there are any.
 
     Raises:
-        InputError: there is neither, because all clips are too short.
+        InputError: all clips are too short.
     """
-    films = [clip for clip in clips if clip.num_frames > 1]
-    pictures = [clip for clip in clips if clip.num_frames == 1]
-    lengths = ((films, settings.num_frames), (pictures, 1))
+    videos = [clip for clip in clips if clip.num_frames > 1]
+    images = [clip for clip in clips if clip.num_frames == 1]
+    lengths = ((videos, settings.num_frames), (images, 1))
     sources = [
         CachedClips.of(
             some, ClipConfig(length, caption_dropout=caption_dropout, seed=settings.seed)
@@ -208,14 +207,14 @@ def clip_sources(
     return usable
 
 
-def _add_lora(unet: HummingbirdUNet, settings: LoRAFinetuneConfig, *, only_pictures: bool) -> None:
-    """Freezes the U-Net and puts a new LoRA beside its layers."""
+def _add_lora(unet: HummingbirdUNet, settings: LoRAFinetuneConfig, *, only_images: bool) -> None:
+    """Freeze the U-Net and inject a new LoRA."""
     unet.requires_grad_(False)
     unet.gradient_checkpointing = distributed_state().device.type != "cpu"
     set_dropout(unet, 0.0)
     generator = torch.Generator().manual_seed(settings.seed)
     lora = new_lora(unet, settings.rank, settings.rank, generator)
-    if only_pictures:
+    if only_images:
         lora.weights = {
             name: weight for name, weight in lora.weights.items() if not _is_temporal(name, unet)
         }
@@ -223,7 +222,7 @@ def _add_lora(unet: HummingbirdUNet, settings: LoRAFinetuneConfig, *, only_pictu
 
 
 def _is_temporal(layer: str, unet: HummingbirdUNet) -> bool:
-    """Whether a layer looks across frames, or belongs to a block that does."""
+    """Return whether a layer is part of a temporal block."""
     names = layer.split(".")
     parents = (unet.get_submodule(".".join(names[:length])) for length in range(len(names)))
     return any(isinstance(parent, (TemporalConvBlock, TemporalTransformer)) for parent in parents)
@@ -232,10 +231,10 @@ def _is_temporal(layer: str, unet: HummingbirdUNet) -> bool:
 def run_hash(
     unet: HummingbirdUNet, settings: LoRAFinetuneConfig, clips: Sequence[CachedClip]
 ) -> str:
-    """Differs whenever another run is asked for; more steps only prolong one."""
+    """Return a hash of all that defines a run, except for the number of steps."""
     digest = hashlib.sha256(json.dumps(asdict(replace(settings, steps=1))).encode())
     digest.update(unet.get_parameter("out.2.weight").detach().numpy().tobytes())  # which model
-    # The latents' file is called after the pixels.
+    # The latents' file is named by a hash of the pixels.
     digest.update(json.dumps([(c.name, c.caption, c.path.stem) for c in clips]).encode())
     return digest.hexdigest()[:8]
 

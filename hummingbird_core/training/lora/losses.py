@@ -1,15 +1,16 @@
-"""What a LoRA for a style or subject is trained on, step by step: learn, refine, keep.
+"""Losses of a LoRA for a style or subject: denoise, self-consistency, prior preservation.
 
-A teacher learns by plain noise prediction. A few-step student no longer predicts noise but jumps to
-the end of its trajectory, so it learns in three kinds of steps, always told a guidance scale:
+A teacher learns by plain noise prediction. A few-step student predicts the end of its trajectory
+instead of noise, so it learns in three kinds of steps, each conditioned on a guidance scale:
 
-- learn: the clean clip from a noisy one, at the timesteps that it samples with, pure noise at the
-  last one. There only the caption tells what to show, so that is where a style is decided; but
-  there the best answer is a blurred mean of all clips, too.
-- refine: at the last timestep its answer should be what it makes of that answer itself one sampling
-  step further down, where answers are sharp. This is consistency along its own sampling path; each
-  noise keeps leading to a video of its own.
-- keep: without the trigger word it answers like the model without the LoRA, also along the way.
+- denoise (logged as "learn"): predict the clean clip from a noisy one at the sampling timesteps,
+  from pure noise at the last one. There the caption is the only information, so that step decides
+  the style; but its optimum is a blurred mean of all clips.
+- self-consistency (logged as "refine"): the prediction at the last timestep should equal the
+  prediction one sampling step further, made from it, where predictions are sharp. This is
+  consistency along the sampling path of the model; every noise keeps leading to a different video.
+- prior preservation (logged as "keep"): without the trigger word, predict what the model without
+  the LoRA predicts, at all timesteps.
 """
 
 from __future__ import annotations
@@ -36,11 +37,17 @@ from ..distillation.noise import (
 from ..distillation.step import Conditions, student_eps
 from ..loop.micro_batch import MicroBatch
 
-GUIDANCE_RANGE = (5.0, 9.0)  # of w: all students know it (5 to 15 at full size, 1 to 9 nano)
-NEXT = (24, 44)  # of the grid, t = 499 to 879: where 2 to 8 sampling steps go from the last one
-KEEP_FPS = 8.0  # of videos that the model makes up itself
+GUIDANCE_RANGE = (
+    5.0,
+    9.0,
+)  # of w; students are trained on 5 to 15 (full size) and 1 to 9 (nano)
+NEXT_TIMESTEPS = (
+    24,
+    44,
+)  # grid indices, t = 499 to 879: the second timestep of 2 to 8 sampling steps
+GENERATED_FPS = 8.0  # frame rate of generated videos
 
-Lesson = Callable[[MicroBatch, ClipBatch], dict[str, Tensor]]
+StepLoss = Callable[[MicroBatch, ClipBatch], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Captions:
 
     Attributes:
         embeddings: `[77, C]` by caption.
-        trigger: word before the captions; "" if there is none.
+        trigger: word before the captions; "" for none.
     """
 
     embeddings: dict[str, Tensor]
@@ -57,14 +64,14 @@ class Captions:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, encoder: TextEncoder, captions: Sequence[str], trigger: str) -> Captions:
-        """Encodes `captions`, what they are without the trigger, and the empty one."""
+    def encode(cls, encoder: TextEncoder, captions: Sequence[str], trigger: str) -> Captions:
+        """Encode `captions`, with and without the trigger, and the empty caption."""
         plain = {caption.removeprefix(trigger).strip() for caption in captions}
         texts = sorted({"", *captions, *plain})
         return cls({text: encoder.encode(text).embeddings[0] for text in texts}, trigger)
 
     def embed(self, captions: Sequence[str], *, with_trigger: bool = True) -> Tensor:
-        """Embeddings `[B, 77, C]`."""
+        """Return embeddings `[B, 77, C]`."""
         if not with_trigger:
             captions = [caption.removeprefix(self.trigger).strip() for caption in captions]
         return torch.stack([self.embeddings[caption] for caption in captions])
@@ -72,12 +79,12 @@ class Captions:
 
 @dataclass(frozen=True)
 class TeacherLoss:
-    """Noise prediction on the clips; without the trigger, what the model without LoRA predicts.
+    """Noise prediction on the clips; every third step preserves the prior without the trigger.
 
     Attributes:
-        unet: with a LoRA injected.
-        clips: what to learn.
-        captions: of the clips.
+        unet: U-Net with a LoRA injected.
+        clips: training clips.
+        captions: embeddings of the captions.
     """
 
     unet: HummingbirdUNet
@@ -103,20 +110,20 @@ class TeacherLoss:
         self, sample: Tensor, t: Tensor, context: Tensor, fps: Tensor, target: Tensor
     ) -> Tensor:
         error = self.unet(sample, t, context, fps=fps).float() - target
-        if self.unet.config.v_prediction:  # counted as errors in v, which is what it predicts
+        if self.unet.config.v_prediction:  # the error in v, which the model predicts
             error = error / extract(alphas_cumprod().sqrt(), t, error)
         return error.square().mean()
 
 
 @dataclass(frozen=True)
 class StudentLoss:
-    """The three kinds of steps of a few-step student; the module says why.
+    """The three kinds of steps of a few-step student; see the module docstring.
 
     Attributes:
-        unet: with a guidance input, and a LoRA injected.
-        clips: what to learn.
-        captions: of the clips.
-        num_frames: of the videos that it makes up itself.
+        unet: U-Net with a guidance input and a LoRA injected.
+        clips: training clips.
+        captions: embeddings of the captions.
+        num_frames: length of the generated videos.
     """
 
     unet: HummingbirdUNet
@@ -125,57 +132,59 @@ class StudentLoss:
     num_frames: int
 
     def __call__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
-        lessons: list[Lesson] = [self._learn, self._refine, self._learn]
+        losses: list[StepLoss] = [self._denoise, self._self_consistency, self._denoise]
         if self.captions.trigger:
-            lessons.append(self._keep)
+            losses.append(self._prior_preservation)
         batch = read_batch(self.clips, micro_batch, self.captions)
-        return lessons[micro_batch.step % len(lessons)](micro_batch, batch)
+        return losses[micro_batch.step % len(losses)](micro_batch, batch)
 
-    def _learn(self, micro_batch: MicroBatch, batch: ClipBatch) -> dict[str, Tensor]:
+    def _denoise(self, micro_batch: MicroBatch, batch: ClipBatch) -> dict[str, Tensor]:
         noise, draws = micro_batch.draw(batch.latents.shape[1:], 2, batch.latents.device)
         conditions = self._conditions(self.captions.embed(batch.captions), batch.fps, draws[0])
         t = grid_timesteps(draws[1])
-        value = self._value(add_noise_zero_snr(batch.latents, noise, t), t, conditions)
+        value = self._predict_x0(add_noise_zero_snr(batch.latents, noise, t), t, conditions)
         return {"learn": pseudo_huber(value, batch.latents)}
 
-    def _refine(self, micro_batch: MicroBatch, batch: ClipBatch) -> dict[str, Tensor]:
-        start, noise, draws = self._draw_own(micro_batch, batch)
-        conditions = self._own_conditions(self.captions.embed(batch.captions), draws[0])
+    def _self_consistency(self, micro_batch: MicroBatch, batch: ClipBatch) -> dict[str, Tensor]:
+        start, noise, draws = self._draw_noise(micro_batch, batch)
+        conditions = self._generated_conditions(self.captions.embed(batch.captions), draws[0])
         last = torch.full((len(start),), LAST_TIMESTEP, device=start.device)
-        value = self._value(start, last, conditions)
-        t = grid_timesteps(draws[1], *NEXT)
+        value = self._predict_x0(start, last, conditions)
+        t = grid_timesteps(draws[1], *NEXT_TIMESTEPS)
         with torch.no_grad():
-            target = self._value(add_noise(value.detach(), noise, t), t, conditions)
+            target = self._predict_x0(add_noise(value.detach(), noise, t), t, conditions)
         return {"refine": pseudo_huber(value, target)}
 
-    def _keep(self, micro_batch: MicroBatch, batch: ClipBatch) -> dict[str, Tensor]:
-        start, noise, draws = self._draw_own(micro_batch, batch)
+    def _prior_preservation(self, micro_batch: MicroBatch, batch: ClipBatch) -> dict[str, Tensor]:
+        start, noise, draws = self._draw_noise(micro_batch, batch)
         plain = self.captions.embed(batch.captions, with_trigger=False)
-        conditions = self._own_conditions(plain, draws[0])
+        conditions = self._generated_conditions(plain, draws[0])
         last = torch.full((len(start),), LAST_TIMESTEP, device=start.device)
         with torch.no_grad(), without_lora(self.unet):
-            first = self._value(start, last, conditions)
+            first = self._predict_x0(start, last, conditions)
             t = torch.where(draws[2] < 0.5, last, grid_timesteps(draws[1]))
             is_last = (t == LAST_TIMESTEP).reshape(-1, 1, 1, 1, 1)
             sample = torch.where(is_last, start, add_noise(first, noise, t))
-            target = self._value(sample, t, conditions)
-        return {"keep": pseudo_huber(self._value(sample, t, conditions), target)}
+            target = self._predict_x0(sample, t, conditions)
+        return {"keep": pseudo_huber(self._predict_x0(sample, t, conditions), target)}
 
-    def _value(self, sample: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
+    def _predict_x0(self, sample: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
         return consistency_function(
             sample, student_eps(self.unet, sample, t, conditions).float(), t
         )
 
-    def _draw_own(self, micro_batch: MicroBatch, batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Noise to start from, noise for the way down, three numbers in 0..1 a clip."""
+    def _draw_noise(
+        self, micro_batch: MicroBatch, batch: ClipBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw initial noise, step noise, and three uniform numbers per clip."""
         channels, _, height, width = batch.latents.shape[1:]
         shape = (channels, 2 * self.num_frames, height, width)
         noise, draws = micro_batch.draw(shape, 3, batch.latents.device)
         start, other = noise.chunk(2, dim=2)
         return start, other, draws
 
-    def _own_conditions(self, context: Tensor, u: Tensor) -> Conditions:
-        return self._conditions(context, torch.full_like(u, KEEP_FPS), u)
+    def _generated_conditions(self, context: Tensor, u: Tensor) -> Conditions:
+        return self._conditions(context, torch.full_like(u, GENERATED_FPS), u)
 
     def _conditions(self, context: Tensor, fps: Tensor, u: Tensor) -> Conditions:
         low, high = GUIDANCE_RANGE
@@ -184,13 +193,13 @@ class StudentLoss:
 
 
 def read_batch(clips: ClipSource, micro_batch: MicroBatch, captions: Captions) -> ClipBatch:
-    """The clips of a part, on the device of the captions' embeddings."""
+    """Return the clips of a micro-batch on the device of the captions' embeddings."""
     return batch_of(clips, micro_batch).to(captions.embeddings[""].device)
 
 
 @contextmanager
 def without_lora(unet: nn.Module) -> Iterator[None]:
-    """The model answers meanwhile as if it had no LoRA."""
+    """Disable the LoRA of `unet` inside the `with` block."""
     from peft.tuners.lora import LoraLayer
 
     layers = [layer for layer in unet.modules() if isinstance(layer, LoraLayer)]
@@ -201,5 +210,5 @@ def without_lora(unet: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.unscale_layer()
-        # It holds weights that were cast without gradient, and would use them again with it.
+        # The cache holds weights that were cast without gradient and must not be reused with it.
         torch.clear_autocast_cache()

@@ -1,7 +1,7 @@
-"""Trains the tiny KL-f8 VAE of the built-in model on single frames of its world.
+"""Training of the built-in model's tiny KL-f8 VAE on single frames of the synthetic dataset.
 
-Its latents are not its own choice: the encoder learns to give `picture_latents`, by a KL term
-towards a normal distribution around them, and the decoder learns to paint frames from them.
+The latents are fixed in advance: the encoder learns to predict `image_latents`, by a KL term
+towards a normal distribution around them, and the decoder learns to reconstruct frames from them.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
     from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
-POSTERIOR_STD = 0.03  # of the encoder, around the picture latents
+POSTERIOR_STD = 0.03  # std of the encoder's posterior around the image latents
 KL_WEIGHT = 2e-4
-# Deviation of the noise on what the decoder reads is drawn up to this: the U-Net's latents are not
-# perfect either. Shapes can still be told apart at 0.1.
+# Largest std of the noise on the decoder's input, since the U-Net's latents are not perfect. Shapes
+# are still recognizable at 0.1.
 DECODER_NOISE = 0.12
-ENCODED_SHARE = 4  # one frame in so many: averaging cells is learned long before painting pictures
+ENCODED_STRIDE = 4  # encodes every 4th frame: averaging cells is learned long before decoding
 
 
 def build_vae() -> AutoencoderKL:
-    """An untrained VAE of Stable Diffusion's layout (KL, 8x down, 4 channels), 3.2 M parameters.
+    """Build an untrained VAE of Stable Diffusion's layout (KL, 8x down, 4 channels; 3.2 M).
 
-    That layout has 32 groups in every norm. With a single channel in each, norms would take away
-    how bright it is on average, so no level is narrower than 64.
+    The layout has 32 groups in every norm. With one channel per group, the norm would remove the
+    mean brightness, so no level is narrower than 64.
     """
     from diffusers.models import AutoencoderKL
 
@@ -50,31 +50,31 @@ def build_vae() -> AutoencoderKL:
 
 
 def train_vae(settings: TrainConfig, folder: Path) -> AutoencoderKL:
-    """Trains encoder and decoder; neither waits for the other, since the latents are given."""
+    """Train encoder and decoder independently, since the latents are fixed."""
     vae = build_vae()
 
     def loss(micro_batch: MicroBatch) -> dict[str, Tensor]:
         frames = single_frames(micro_batch.clip_seeds).to(vae.device)
         latents = image_latents(frames)
         decoded = vae.decode(perturbed(latents, DECODER_NOISE, micro_batch)).sample
-        posterior = vae.encode(frames[::ENCODED_SHARE]).latent_dist
+        posterior = vae.encode(frames[::ENCODED_STRIDE]).latent_dist
         return {
             "reconstruction": _reconstruction_loss(decoded, frames),
-            "kl": KL_WEIGHT * _kl_to(latents[::ENCODED_SHARE], posterior),
+            "kl": KL_WEIGHT * _kl_to(latents[::ENCODED_STRIDE], posterior),
         }
 
     return train("vae", vae, loss, settings, folder)
 
 
-def perturbed(latents: Tensor, most: Tensor | float, micro_batch: MicroBatch) -> Tensor:
-    """Latents `[B, 4, h, w]` with noise, whose deviation is drawn up to `most` for each of them."""
+def perturbed(latents: Tensor, max_std: Tensor | float, micro_batch: MicroBatch) -> Tensor:
+    """Return latents `[B, 4, h, w]` with noise; each std is drawn from 0..`max_std`."""
     noise, (shares,) = micro_batch.draw(latents.shape[1:], 1, latents.device)
-    std = most * shares.reshape(-1, 1, 1, 1)  # [B] -> [B, 1, 1, 1]
+    std = max_std * shares.reshape(-1, 1, 1, 1)  # [B] -> [B, 1, 1, 1]
     return latents + std * noise
 
 
 def _kl_to(latents: Tensor, posterior: DiagonalGaussianDistribution) -> Tensor:
-    """Divergence of the posterior from N(latents, POSTERIOR_STD^2), mean over all numbers."""
+    """Return KL(posterior || N(latents, POSTERIOR_STD^2)), the mean over all elements."""
     scale = POSTERIOR_STD**2
     distance = (posterior.mean - latents).square() / scale
     spread = posterior.var / scale - 1 - posterior.logvar + math.log(scale)
@@ -82,8 +82,8 @@ def _kl_to(latents: Tensor, posterior: DiagonalGaussianDistribution) -> Tensor:
 
 
 def _reconstruction_loss(decoded: Tensor, frames: Tensor) -> Tensor:
-    """Squared and absolute error; the subject, a tenth of the picture, counts five times."""
-    background = frames[..., :1]  # of each row: subjects never touch the left edge
+    """Return e^2 + 0.1 |e|; the subject, a tenth of the image, counts five times."""
+    background = frames[..., :1]  # color of each row: subjects never touch the left edge
     weight = 1 + 4 * ((frames - background).abs().amax(1, keepdim=True) > 0.05)
     error = decoded - frames
     return (weight * (error.square() + 0.1 * error.abs())).mean()

@@ -1,9 +1,9 @@
-"""Makes the built-in model from nothing: VAE, text encoder, teacher, and in the end the student.
+"""Training of the built-in model from scratch: VAE, text encoder, teacher, ablation, student.
 
-Between teacher and student stands the ablation that says which blocks the student can do without.
+The ablation finds the blocks that the student does not need.
 
-Every stage keeps its state in the run folder: stopped at any time, the same call goes on. Between
-the stages are files, which can be used like any model; what is there already is not made again.
+Every stage keeps its state in the run folder, so the same call continues an interrupted run. The
+stages exchange files that work like any model; existing files are not made again.
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ RANKING = RankConfig(budget=0.5)
 
 
 def make_nano(folder: Path, steps: Mapping[str, int]) -> tuple[Path, Path]:
-    """Runs what is not done yet of all stages.
+    """Run the stages that are not done yet.
 
     Args:
-        folder: of the run.
-        steps: other numbers of steps, for "vae", "text", "teacher", "student" and "tuning".
+        folder: folder of the run.
+        steps: overrides of the number of steps, for "vae", "text", "teacher", "student", "tuning".
 
     Returns:
-        the files of the teacher and of the student.
+        The files of the teacher and of the student.
 
     Raises:
         InputError: the number of processes does not fit the batches.
@@ -100,10 +100,10 @@ def make_nano(folder: Path, steps: Mapping[str, int]) -> tuple[Path, Path]:
 
 
 def make_teacher(file: Path, steps: Mapping[str, int]) -> None:
-    """Trains the parts of a teacher, each with its state beside `file`, and writes them into it."""
+    """Train the models of a teacher, keeping their states next to `file`, and write `file`."""
     folder = file.parent
     with torch.random.fork_rng(devices=[]):
-        # The weights that each part starts from, alike in all processes, whatever comes before it.
+        # Initial weights: equal in all processes, and independent of the earlier stages.
         torch.manual_seed(0)
         vae = train_vae(_with_steps(VAE_TRAINING, steps.get("vae")), folder)
         torch.manual_seed(1)
@@ -118,10 +118,10 @@ def make_teacher(file: Path, steps: Mapping[str, int]) -> None:
 
 
 def rank_teacher(teacher: Path) -> None:
-    """Measures what every block is worth, and writes that beside the teacher.
+    """Rank the teacher's blocks and write the result next to the teacher.
 
-    The student has the levels that this proposes, and on them the blocks of the published map: the
-    proposed ones differ in one block and lose as much (benchmarks/results/nano-blocks.md).
+    The student has the proposed levels, with the blocks of the published map: the proposed map
+    differs in one block and has the same loss (benchmarks/results/nano-blocks.md).
     """
     if distributed_state().is_main_process:
         pipe = HummingbirdPipeline.from_pretrained(teacher)
@@ -130,11 +130,11 @@ def rank_teacher(teacher: Path) -> None:
 
 
 def make_student(file: Path, teacher: Path, distilled: Path, steps: int | None) -> None:
-    """Tunes a distilled student to few steps, and writes it with its VAE and text encoder."""
+    """Tune a distilled student to few steps and write it with its VAE and text encoder."""
     recipe = _recipe("nano-tune", steps)
     tuned = tune(teacher, distilled, NANO_WORLD, recipe, file.parent / "tune").model
     if distributed_state().is_main_process and tuned:
-        model = load_teacher(tuned)  # whole, as this file has to be too
+        model = load_teacher(tuned)  # with VAE and text encoder, which the file needs too
         save_model(file, model.unet, model.vae, model.text_encoder)
     distributed_state().wait_for_everyone()
 
@@ -150,7 +150,7 @@ def _recipe(name: str, steps: int | None) -> Recipe:
 def save_model(
     path: Path, unet: HummingbirdUNet, vae: AutoencoderKL, text_encoder: TextEncoder
 ) -> None:
-    """Writes one fp16 safetensors in the layout of the released checkpoints."""
+    """Write one fp16 safetensors file in the layout of the released checkpoints."""
     tokenizer = cast("WordTokenizer", text_encoder.tokenizer)
     parts = {
         UNET_PREFIX: unet.state_dict(),

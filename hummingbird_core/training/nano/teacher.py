@@ -1,11 +1,11 @@
-"""Trains the nano teacher, a noise-predicting diffusion model.
+"""Training of the nano teacher, a noise-predicting diffusion model.
 
 Plain noise prediction never learns the direction of motion here. At t = 999 the noisy latents still
-hold 0.5 % of the signal, and the sign of the motion can be read from that, so in training the text
-is not needed for it; in sampling there is only noise to read. So the last step is trained on what
-sampling starts from, pure noise, and steps are drawn towards high noise, with a loss weighted like
-an error in x0, which is large there. (A schedule that ends at zero signal, arXiv 2305.08891, would
-do the same, but the schedule is that of the released models.)
+hold 0.5 % of the signal, which reveals the direction, so training does not need the text for it;
+sampling starts from pure noise. Therefore the last timestep is trained on pure noise, and timesteps
+are drawn towards high noise, with a loss weighted like an error in x0, which is large there. (A
+schedule of zero terminal SNR, arXiv 2305.08891, would do the same, but the schedule is that of the
+released models.)
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ NOISE = NoiseConfig(timesteps="bins", zero_terminal_snr=True)
 
 @dataclass(frozen=True)
 class NanoTeacherLoss:
-    """Error of the predicted noise, weighed like that of clean clips, on longer and longer ones.
+    """Noise prediction error, weighted like an error in x0, on clips of growing length.
 
-    A place in the batch holds a clip of 16 or 26 frames, two of 8 or four of 4: a step costs about
+    A batch entry is one clip of 16 or 26 frames, two of 8 or four of 4, so that a step costs about
     the same.
 
     Attributes:
-        unet: to be trained.
-        text_encoder: frozen.
-        steps: of the whole training.
+        unet: U-Net to train.
+        text_encoder: frozen text encoder.
+        steps: total number of steps.
     """
 
     unet: HummingbirdUNet
@@ -69,7 +69,7 @@ class NanoTeacherLoss:
 def train_teacher(
     text_encoder: TextEncoder, settings: TrainConfig, folder: Path
 ) -> HummingbirdUNet:
-    """A teacher trained from scratch, with a text encoder that stays as it is."""
+    """Train a teacher from scratch with a frozen text encoder."""
     unet = HummingbirdUNet(UNetConfig.from_preset("nano-teacher"))
     zero_residual_branches(unet)
     freeze(text_encoder, settings.precision)
@@ -79,7 +79,7 @@ def train_teacher(
 
 
 def zero_residual_branches(unet: HummingbirdUNet) -> None:
-    """Makes every residual branch and the prediction start at zero: stable from the first step."""
+    """Zero the last layer of every residual branch and of the U-Net, for a stable start."""
     last_layers = ("out_layers.3", "conv4.3", "proj_out", "out.2")
     for name, module in unet.named_modules():
         if name.endswith(last_layers):
@@ -88,9 +88,9 @@ def zero_residual_branches(unet: HummingbirdUNet) -> None:
 
 
 def clip_length(step: int, steps: int) -> int:
-    """Frames of the clips of a step: 4, then 8, at last 16, and every third time 26.
+    """Return the clip length of a step: 4, then 8, finally 16 and at every third step 26.
 
-    Short ones first, since more clips a step teach more of what words mean.
+    Short clips come first, since more clips per step teach the meaning of words faster.
     """
     progress = step / steps
     if progress < 0.8:

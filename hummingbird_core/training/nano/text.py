@@ -1,9 +1,10 @@
-"""Trains the text encoder of the nano family before any U-Net: it must tell what a caption says.
+"""Training of the nano family's text encoder by caption classification, before any U-Net.
 
-Trained along with the U-Net, the tower collapsed within 200 steps: all captions came out alike,
-before the U-Net had learned to look. Random and frozen, it keeps words apart, but the telling words
-drown in the others: the U-Net learned colours in 400 steps, and directions never. Asked what a
-caption says of colour, subject, direction and place, it gives their many wordings clear vectors.
+Trained jointly with the U-Net, the encoder collapsed within 200 steps: all captions had the same
+embedding before the U-Net attended to it. Random and frozen, it separates words, but the relevant
+ones are lost among the others: the U-Net learned colors in 400 steps and directions never. Trained
+to classify color, subject, direction and place of a caption, it gives the many wordings of each
+attribute distinct vectors.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ from ..loop.micro_batch import MicroBatch
 from ..loop.trainer import train
 
 WORD_STD = 0.5
-UNSAID = ""
+UNSTATED = ""
 ATTRIBUTES = {
-    "colour": [UNSAID, *COLORS],
-    "shape": [UNSAID, *SHAPES],
-    "picture": [UNSAID, *IMAGES],
+    "colour": [UNSTATED, *COLORS],
+    "shape": [UNSTATED, *SHAPES],
+    "picture": [UNSTATED, *IMAGES],
     "direction": [*DIRECTIONS],
-    "place": [UNSAID, *BACKGROUNDS],
-    # Follows from picture and direction, but a product of two is hard to find for a small U-Net.
-    "looks": [UNSAID, "left", "right"],
+    "place": [UNSTATED, *BACKGROUNDS],
+    # Follows from picture and direction, but a small U-Net hardly learns a product of two.
+    "looks": [UNSTATED, "left", "right"],
 }
 
 
 class CaptionReader(nn.Module):
-    """Tells what a caption says from the mean of its 77 vectors."""
+    """Classifier of a caption's attributes from the mean of its 77 embeddings."""
 
     def __init__(self, text_encoder: TextEncoder):
         super().__init__()
@@ -51,13 +52,13 @@ class CaptionReader(nn.Module):
         )
 
     def forward(self, captions: list[str]) -> dict[str, Tensor]:
-        """Logits `[B, values]` of each attribute."""
+        """Return logits `[B, values]` of each attribute."""
         text = self.text_encoder.encode(captions).embeddings.mean(dim=1)
         return {name: head(text) for name, head in self.heads.items()}
 
 
 def train_text_encoder(settings: TrainConfig, folder: Path) -> TextEncoder:
-    """A CLIP text tower of two small blocks that tells captions apart by what they mean."""
+    """Train a CLIP text encoder of two small blocks to separate captions by meaning."""
     model = CaptionReader(build_text_encoder())
 
     def loss(micro_batch: MicroBatch) -> dict[str, Tensor]:
@@ -73,12 +74,12 @@ def train_text_encoder(settings: TrainConfig, folder: Path) -> TextEncoder:
 
 def _labels(scenes: Sequence[world.Scene], attribute: str) -> Tensor:
     return torch.tensor(
-        [ATTRIBUTES[attribute].index(scene.attributes.get(attribute, UNSAID)) for scene in scenes]
+        [ATTRIBUTES[attribute].index(scene.attributes.get(attribute, UNSTATED)) for scene in scenes]
     )
 
 
 def build_text_encoder() -> TextEncoder:
-    """An untrained tower that knows the words of the captions."""
+    """Build an untrained encoder with the vocabulary of the captions."""
     tokenizer = WordTokenizer.from_words(world.vocabulary())
     config = TextConfig(
         width=64, layers=2, heads=4, vocab_size=tokenizer.vocab_size, mlp_width=256, skip_last=0
@@ -86,8 +87,8 @@ def build_text_encoder() -> TextEncoder:
     encoder = TextEncoder(config, tokenizer)
     words, positions = (encoder.get_parameter(name) for name in _embedding_names(encoder))
     nn.init.normal_(words, std=WORD_STD)
-    # Without a vector and a place of its own, padding starts as the mean of all words: most of the
-    # 77 tokens then tell the whole caption, and attention finds it before it has learned to look.
+    # With zero token and position embeddings, padding starts as the mean of all words: most of the
+    # 77 tokens then carry the whole caption, so even untrained attention receives it.
     nn.init.zeros_(words[PADDING_ID])
     nn.init.zeros_(positions)
     return encoder

@@ -1,4 +1,4 @@
-"""A pruned decoder learns to decode as the full one does."""
+"""Distillation of the full VAE decoder into a pruned one."""
 
 from __future__ import annotations
 
@@ -24,11 +24,9 @@ from ..nano.autoencoder import perturbed
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
 
-FrameSource = Callable[
-    [Sequence[int]], Tensor
-]  # seeds -> a picture for each, [B, 3, H, W] in -1..1
-# Deviation of the noise on the latents is drawn up to this share of theirs: the U-Net's latents
-# are not as clean as the encoder's.
+FrameSource = Callable[[Sequence[int]], Tensor]  # seeds -> frames [B, 3, H, W] in -1..1
+# Largest std of the noise on the latents, as a share of their own std: the U-Net's latents are not
+# as clean as the encoder's.
 LATENT_NOISE = 0.1
 HELD_OUT_SEED = 2**40  # beyond the seeds of any training step
 HELD_OUT_FRAMES = 64
@@ -41,17 +39,16 @@ def distil_decoder(
     settings: TrainConfig,
     folder: Path,
 ) -> AutoencoderKL:
-    """Trains `small` in place and returns it, with its averaged weights.
+    """Train `small` in place and return it, with its averaged weights.
 
-    Absolute and squared error alone leave natural textures a little blurred.
+    The loss is |e| + e^2 of the decoded frames; it leaves natural textures slightly blurred.
 
     Args:
-        full: frozen, on the training device; encodes the frames, and decodes them into what is to
-            be learned.
-        small: to be trained.
-        frames: gives training pictures.
-        settings: of the training; a batch is one of frames.
-        folder: keeps the state, so that a stopped run goes on.
+        full: frozen VAE on the training device; encodes the frames and decodes the targets.
+        small: decoder to train.
+        frames: source of training frames.
+        settings: settings of the training loop; a batch counts frames.
+        folder: folder of the training state, from which an interrupted run continues.
     """
 
     def loss(micro_batch: MicroBatch) -> dict[str, Tensor]:
@@ -70,13 +67,13 @@ def _latents(vae: Any, frames: Tensor) -> Tensor:
 
 
 def held_out_frames(frames: FrameSource, count: int = HELD_OUT_FRAMES) -> Tensor:
-    """Pictures that no step trains on, `[count, 3, H, W]` in -1..1."""
+    """Return frames `[count, 3, H, W]` in -1..1 that no training step uses."""
     return frames(range(HELD_OUT_SEED, HELD_OUT_SEED + count))
 
 
 @torch.no_grad()
 def psnr_against(full: Any, small: Any, frames_: Tensor) -> float:
-    """How close `small` decodes to `full` on pictures `[B, 3, H, W]` in -1..1, in dB.
+    """Return the PSNR in dB of `small` against `full` on frames `[B, 3, H, W]` in -1..1.
 
     10 log10(peak^2 / mean squared error), with the peak of 2 that frames in -1..1 have.
     """
@@ -87,7 +84,7 @@ def psnr_against(full: Any, small: Any, frames_: Tensor) -> float:
 
 
 def save_decoder(path: Path, small: Any, *, psnr: float, licence: str) -> None:
-    """Writes a file that `load_fast_decoder` reads, in fp16; an older one is replaced."""
+    """Write an fp16 file that `load_fast_decoder` reads; an existing one is replaced."""
     config: Any = small.config
     names = PrunedDecoderConfig.__dataclass_fields__
     shape = PrunedDecoderConfig(**{name: config[name] for name in names})

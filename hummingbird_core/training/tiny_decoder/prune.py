@@ -1,4 +1,4 @@
-"""Makes a smaller decoder of a VAE's own: its strongest filters, in fewer blocks.
+"""Pruning of a VAE decoder: its strongest filters, in fewer blocks.
 
 With four sampling steps, the full decoder is 44 % of all work. Keeping one norm group in `divisor`
 leaves 1 / divisor^2 of the arithmetic of its convolutions.
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 def prune_decoder(full: AutoencoderKL, divisor: int, layers_per_block: int) -> AutoencoderKL:
-    """A decoder with every `divisor`-th norm group of the full one, and fewer blocks.
+    """Return a decoder with 1 / `divisor` of the norm groups of the full one, and fewer blocks.
 
     Filters are ranked by their L1 norm (arXiv 1608.08710), whole norm groups at a time, so that
-    the statistics of a kept group stay what they were. Attention is left out.
+    the statistics of a kept group do not change. Attention is left out.
 
     Args:
-        full: not changed.
-        divisor: of the widths and of the number of norm groups.
-        layers_per_block: residual blocks of each level, less one; at most those of `full`.
+        full: the VAE; stays unchanged.
+        divisor: divides the widths and the number of norm groups.
+        layers_per_block: residual blocks of each level, minus one; at most those of `full`.
 
     Raises:
-        InputError: the number of norm groups is not a multiple of `divisor`, or there are not so
-            many blocks.
+        InputError: the number of norm groups is not a multiple of `divisor`, or `full`
+            has fewer blocks.
     """
     config: Any = full.config
     groups, layers = config["norm_num_groups"], config["layers_per_block"]
@@ -56,8 +56,8 @@ def prune_decoder(full: AutoencoderKL, divisor: int, layers_per_block: int) -> A
 class _Pruner:
     """Copies the kept filters of one decoder into a smaller one.
 
-    Features run through the decoder as one stream, to which residual blocks add: `stream` holds
-    the channels of it that are kept, and changes only where the width does.
+    Residual blocks add to one stream of features: `stream` holds the indices of its kept channels
+    and changes only where the width does.
     """
 
     def __init__(self, groups: int, divisor: int):
@@ -82,7 +82,7 @@ class _Pruner:
         _copy(here.conv_out, there.conv_out, None, stream)
 
     def res_block(self, full: Any, small: Any, stream: Tensor) -> Tensor:
-        """Returns the channels kept of what comes out."""
+        """Copy a residual block and return the kept channels of its output."""
         inner = self.strongest(full.conv1)
         out = stream if full.conv_shortcut is None else self.strongest(full.conv_shortcut)
         _copy(full.norm1, small.norm1, stream)
@@ -94,7 +94,7 @@ class _Pruner:
         return out
 
     def strongest(self, conv: nn.Conv2d) -> Tensor:
-        """Output channels `[kept]` of the groups with the largest L1 norm, in their order."""
+        """Return the output channels of the groups with the largest L1 norm, in order."""
         norms = conv.weight.abs().sum(dim=(1, 2, 3)).unflatten(0, (self.groups, -1))  # [G, C/G]
         best = norms.sum(dim=1).topk(self.kept).indices.sort().values
         size = norms.shape[1]
@@ -102,7 +102,7 @@ class _Pruner:
 
 
 def _copy(full: Any, small: Any, out: Tensor | None, inputs: Tensor | None = None) -> None:
-    """The chosen output and input channels of a convolution or norm; None keeps all."""
+    """Copy the chosen output and input channels of a convolution or norm; None keeps all."""
     weight, bias = full.weight, full.bias
     if out is not None:
         weight, bias = weight[out], bias[out]

@@ -31,7 +31,7 @@ from hummingbird_core.training.lora.finetune import (
     run_hash,
 )
 from hummingbird_core.training.lora.losses import (
-    NEXT,
+    NEXT_TIMESTEPS,
     Captions,
     StudentLoss,
     TeacherLoss,
@@ -143,7 +143,7 @@ def test_gradients_reach_the_whole_lora_and_nothing_else(kind, step):
 def test_timesteps_are_those_that_students_sample_with():
     u = torch.linspace(0, 1 - 1e-6, 1000)
     assert grid_timesteps(u).unique().tolist() == [*range(19, 1000, 20)]
-    assert grid_timesteps(u, *NEXT).unique().tolist() == [*range(499, 880, 20)]
+    assert grid_timesteps(u, *NEXT_TIMESTEPS).unique().tolist() == [*range(499, 880, 20)]
 
 
 def test_captions_lose_the_trigger_only_at_the_front():
