@@ -2,7 +2,6 @@
 
 from .formats import LoRA
 from .merge import (
-    READ_ERRORS,
     TEACHER_PRESETS,
     LoRAStack,
     MergedLoRA,
@@ -14,7 +13,6 @@ from .merge import (
 )
 
 __all__ = [
-    "READ_ERRORS",
     "TEACHER_PRESETS",
     "LoRA",
     "LoRAStack",

@@ -13,8 +13,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import pickle
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +26,7 @@ from torch import Tensor
 from ..errors import CheckpointError, InputError
 from ..files import atomic_write, check_destination
 from ..unet.model import HummingbirdUNet
+from ..weights.tensor_files import TORCH_LOAD_ERRORS
 from .formats import (
     GUIDANCE_LAYER,
     LoRA,
@@ -45,16 +44,6 @@ __all__ = ["LoRA", "LoRAWeight", "convert_lora", "load_lora", "merge_lora", "sav
 logger = logging.getLogger(__name__)
 
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
-READ_ERRORS = (  # torch.load raises a different one for each place where a file can be damaged
-    SafetensorError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    OSError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-)
 TEACHER_PRESETS = ("videocrafter2", "nano-teacher")
 
 
@@ -248,7 +237,7 @@ def _read(file: Path) -> dict[str, Tensor] | list[Any]:
         content = _load(file)
     except FileNotFoundError as error:
         raise CheckpointError(f"got no file {file}, expected a LoRA: check the path") from error
-    except READ_ERRORS as error:
+    except (*TORCH_LOAD_ERRORS, SafetensorError, OSError) as error:
         raise _damaged(file) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]

@@ -7,8 +7,6 @@ Whole tensors are stored, however many processes shared them: a run may go on wi
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -25,19 +23,12 @@ from torch.distributed.checkpoint.state_dict import (
 
 from ...errors import CheckpointError
 from ...files import atomic_write, check_destination
+from ...weights.tensor_files import TORCH_LOAD_ERRORS
 from .ema import EMA
 
 GATHERED = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
 TRAINED = StateDictOptions(ignore_frozen_params=True)
 SCATTERED = StateDictOptions(full_state_dict=True, strict=False)  # frozen weights are not in it
-READ_ERRORS = (
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-)
 
 
 @dataclass(frozen=True)
@@ -111,7 +102,7 @@ class TrainingState:
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
             got = {key: tuple(value.shape) for key, value in state["model"].items()}
-        except READ_ERRORS as error:
+        except TORCH_LOAD_ERRORS as error:
             raise CheckpointError(
                 f"got {self.path}, which is damaged, expected the state of a run: delete it to "
                 "start again"
