@@ -3,12 +3,12 @@
 from ..weights.tensor_files import read_tensors
 from .convert import convert_checkpoint
 from .info import checkpoint_info
-from .layout import CUSTOM_PRESET, LICENCE_KEY, PRESET_KEY, TOKENIZER_KEY
+from .layout import CUSTOM_PRESET, LICENSE_KEY, PRESET_KEY, TOKENIZER_KEY
 from .load import Checkpoint, OnLoaded, load_checkpoint, submodule_names
 
 __all__ = [
     "CUSTOM_PRESET",
-    "LICENCE_KEY",
+    "LICENSE_KEY",
     "PRESET_KEY",
     "TOKENIZER_KEY",
     "Checkpoint",

@@ -29,7 +29,7 @@ from ..weights.state_dict import count_parameters
 from ..weights.tensor_files import TensorFile, open_tensors, write_safetensors
 from .layout import (
     CONFIG_KEY,
-    LICENCE_KEY,
+    LICENSE_KEY,
     PRESET_KEY,
     ComponentConfigs,
     checkpoint_file,
@@ -98,9 +98,9 @@ def _check_arguments(source: Path, destination: Path, dtype: torch.dtype) -> Non
 
 def _metadata(file: TensorFile, configs: ComponentConfigs, dtype: torch.dtype) -> dict[str, str]:
     preset = preset_name(file, configs)
-    licence = CATALOG[preset].licence if preset in CATALOG else "that of the source file"
+    license = CATALOG[preset].license if preset in CATALOG else "that of the source file"
     return {
-        LICENCE_KEY: licence,
+        LICENSE_KEY: license,
         **file.metadata,  # of an already converted source, such as its tokenizer
         "format": "pt",
         PRESET_KEY: preset,

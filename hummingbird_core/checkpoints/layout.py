@@ -27,7 +27,7 @@ from ..weights.tensor_files import StoredTensor, TensorFile
 CONFIG_KEY = "hummingbird.config"
 PRESET_KEY = "hummingbird.preset"
 TOKENIZER_KEY = "hummingbird.tokenizer"
-LICENCE_KEY = "hummingbird.licence"
+LICENSE_KEY = "hummingbird.licence"
 
 CUSTOM_PRESET = "custom"  # name of a U-Net whose shapes match no preset
 

@@ -97,10 +97,10 @@ def _rows(args: argparse.Namespace) -> Iterator[ScoreRow]:
 
 def _load_dover(args: argparse.Namespace) -> Any:
     from ..devices import check_device
-    from ..vqa import WEIGHTS_LICENCE, load_dover
+    from ..vqa import WEIGHTS_LICENSE, load_dover
 
     model = load_dover(args.dover, device=check_device(args.device))
-    print(WEIGHTS_LICENCE, file=sys.stderr)
+    print(WEIGHTS_LICENSE, file=sys.stderr)
     return model
 
 

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HUMMINGBIRD_LICENCE = (
+HUMMINGBIRD_LICENSE = (
     "research RAIL-MS: research use only, no redistribution, no derivatives; "
     "download from the authors and convert for yourself"
 )
-VIDEOCRAFTER_LICENCE = "set by its authors: read the terms on the model's page first"
+VIDEOCRAFTER_LICENSE = "set by its authors: read the terms on the model's page first"
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class CatalogEntry:
         repo_id: hub id of the repository.
         file_name: path of the file in it.
         size_bytes: approximate size; a download asks the hub for the exact one.
-        licence: summary of the terms.
+        license: summary of the terms.
     """
 
     name: str
     repo_id: str
     file_name: str
     size_bytes: int
-    licence: str
+    license: str
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class DownloadPlan:
         repo_id: hub id of the repository.
         url: address of the file.
         size_bytes: approximate size.
-        licence: summary of the terms.
+        license: summary of the terms.
         destination: path of the file after the download.
     """
 
@@ -66,13 +66,13 @@ class DownloadPlan:
     repo_id: str
     url: str
     size_bytes: int
-    licence: str
+    license: str
     destination: Path
 
     def describe(self) -> str:
         """Return one line with size, source and licence, for the user to accept."""
         size = f"about {self.size_bytes / 1e9:.1f} GB"
-        return f"{self.name}: {size} from {self.repo_id}; licence: {self.licence}"
+        return f"{self.name}: {size} from {self.repo_id}; licence: {self.license}"
 
 
 _ENTRIES = (
@@ -81,31 +81,31 @@ _ENTRIES = (
         "amd/AMD-Hummingbird-T2V",
         "07B_merged_all.pt",
         4_800_000_000,
-        HUMMINGBIRD_LICENCE,
+        HUMMINGBIRD_LICENSE,
     ),
     CatalogEntry(
         "hummingbird-0.9b",
         "amd/AMD-Hummingbird-T2V",
         "09B_merged_all.pt",
         5_500_000_000,
-        HUMMINGBIRD_LICENCE,
+        HUMMINGBIRD_LICENSE,
     ),
     CatalogEntry(
         "videocrafter2",
         "VideoCrafter/VideoCrafter2",
         "model.ckpt",
         7_400_000_000,
-        VIDEOCRAFTER_LICENCE,
+        VIDEOCRAFTER_LICENSE,
     ),
 )
 CATALOG = {entry.name: entry for entry in _ENTRIES}
 
-DOVER_LICENCE = "CC BY-NC: DOVER's weights are for non-commercial use only"
+DOVER_LICENSE = "CC BY-NC: DOVER's weights are for non-commercial use only"
 DOVER_PAGE = "https://github.com/VQAssessment/DOVER"
 # Weights that cannot be verified: their page publishes no SHA-256.
 BY_HAND = {
     "dover": "DOVER.pth or DOVER-Mobile.pth, for the learned scores: get it by hand from "
-    f"{DOVER_PAGE}; licence: {DOVER_LICENCE}"
+    f"{DOVER_PAGE}; licence: {DOVER_LICENSE}"
 }
 
 
@@ -131,7 +131,7 @@ def plan_download(name: str, folder: str | Path = ".") -> DownloadPlan:
         repo_id=entry.repo_id,
         url=hf_hub_url(entry.repo_id, entry.file_name),
         size_bytes=entry.size_bytes,
-        licence=entry.licence,
+        license=entry.license,
         destination=Path(folder) / entry.file_name,
     )
 

@@ -6,7 +6,7 @@ measure(frames, fps)                                 # the weight-free ones as a
 find_defects(score)                                  # names of the defects
 """
 
-from ..hub.download import DOVER_LICENCE as WEIGHTS_LICENCE
+from ..hub.download import DOVER_LICENSE as WEIGHTS_LICENSE
 from .defects import Thresholds, find_defects
 from .dover.model import DOVER, DOVERScore, load_dover
 from .measures import measure
@@ -14,7 +14,7 @@ from .score import Score, score_file, score_video
 
 __all__ = [
     "DOVER",
-    "WEIGHTS_LICENCE",
+    "WEIGHTS_LICENSE",
     "DOVERScore",
     "Score",
     "Thresholds",

@@ -17,7 +17,7 @@ def describe_all() -> str:
     """Size, origin and licence of every entry of the catalog, a line each; needs no package."""
     return "\n".join(
         f"{name}: about {entry.size_bytes / 1e9:.1f} GB from {entry.repo_id}; licence: "
-        f"{entry.licence}."
+        f"{entry.license}."
         for name, entry in CATALOG.items()
     )
 

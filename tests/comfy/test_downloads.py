@@ -24,7 +24,7 @@ def test_the_description_shows_size_origin_and_licence(core, downloads):
     text = downloads.describe_all()
     for name, entry in core.CATALOG.items():
         assert f"{name}: about {entry.size_bytes / 1e9:.1f} GB from {entry.repo_id}" in text
-        assert entry.licence in text
+        assert entry.license in text
 
 
 def test_a_missing_package_is_named(downloads, monkeypatch):

@@ -77,8 +77,8 @@ def run(args: argparse.Namespace) -> None:
     quality = psnr_against(full, small, pictures)
     # Decoders of models that are not ours stay under the licence of the source model.
     is_ours = args.model in BUILT_IN_MODELS
-    licence = "Apache-2.0" if is_ours else "that of the model it was made from"
-    save_decoder(args.output, small, psnr=quality, licence=licence)
+    license = "Apache-2.0" if is_ours else "that of the model it was made from"
+    save_decoder(args.output, small, psnr=quality, license=license)
     print(f"PSNR against the full decoder: {quality:.1f} dB; wrote {args.output}")
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...checkpoints.layout import (
     CONFIG_KEY,
     CUSTOM_PRESET,
-    LICENCE_KEY,
+    LICENSE_KEY,
     PRESET_KEY,
     UNET_PREFIX,
     ComponentConfigs,
@@ -71,9 +71,9 @@ def student_metadata(
 ) -> dict[str, str]:
     """That of the teacher's file (its tokenizer and licence), with what the student is."""
     teacher = file.metadata.get(PRESET_KEY, "videocrafter2")
-    licence = CATALOG[teacher].licence if teacher in CATALOG else "that of the teacher's file"
+    license = CATALOG[teacher].license if teacher in CATALOG else "that of the teacher's file"
     return {
-        LICENCE_KEY: licence,
+        LICENSE_KEY: license,
         **file.metadata,
         "format": "pt",
         PRESET_KEY: configs.unet.preset or CUSTOM_PRESET,

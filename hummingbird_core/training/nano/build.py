@@ -19,7 +19,7 @@ from safetensors.torch import save
 
 from ...checkpoints.layout import (
     CONFIG_KEY,
-    LICENCE_KEY,
+    LICENSE_KEY,
     PRESET_KEY,
     TEXT_PREFIX,
     TOKENIZER_KEY,
@@ -166,7 +166,7 @@ def save_model(
         PRESET_KEY: unet.config.preset or "custom",
         CONFIG_KEY: json.dumps(config),
         TOKENIZER_KEY: tokenizer.to_json(),
-        LICENCE_KEY: "Apache-2.0",
+        LICENSE_KEY: "Apache-2.0",
     }
     tensors = {
         prefix + key: value.half().cpu().contiguous()

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from ...checkpoints.layout import LICENCE_KEY
+from ...checkpoints.layout import LICENSE_KEY
 from ...files import atomic_write, check_destination
 from ...vae.tiny import PRUNED_KEY, PrunedDecoderConfig
 from ..loop.config import TrainConfig
@@ -83,7 +83,7 @@ def psnr_against(full: Any, small: Any, frames_: Tensor) -> float:
     return 10 * math.log10(4 / error.mean().item())
 
 
-def save_decoder(path: Path, small: Any, *, psnr: float, licence: str) -> None:
+def save_decoder(path: Path, small: Any, *, psnr: float, license: str) -> None:
     """Write an fp16 file that `load_fast_decoder` reads; an existing one is replaced."""
     config: Any = small.config
     names = PrunedDecoderConfig.__dataclass_fields__
@@ -91,7 +91,7 @@ def save_decoder(path: Path, small: Any, *, psnr: float, licence: str) -> None:
     metadata = {
         PRUNED_KEY: json.dumps(asdict(shape)),
         "hummingbird.psnr": f"{psnr:.2f}",
-        LICENCE_KEY: licence,
+        LICENSE_KEY: license,
     }
     check_destination(path, overwrite=True)
     tensors = {key: value.half().cpu().contiguous() for key, value in small.state_dict().items()}

@@ -170,7 +170,7 @@ class ScoreHead(nn.Module):
 def load_dover(path: str | Path, *, device: torch.device | str = "cpu") -> DOVER:
     """Load DOVER or DOVER-Mobile; the keys in the file tell which of the two.
 
-    Users download the weights from `download.DOVER_PAGE`, under `download.DOVER_LICENCE`.
+    Users download the weights from `download.DOVER_PAGE`, under `download.DOVER_LICENSE`.
 
     Args:
         path: the released `.pth`, or safetensors with the same keys. Nothing in it is executed.

@@ -111,4 +111,4 @@ def test_the_plan_needs_no_network(tmp_path):
     assert plan.destination == tmp_path / "09B_merged_all.pt"
     with pytest.raises(InputError, match=r"expected one of hummingbird-0\.7b"):
         plan_download("hummingbird-7b")
-    assert all(entry.licence and entry.size_bytes > 1e9 for entry in CATALOG.values())
+    assert all(entry.license and entry.size_bytes > 1e9 for entry in CATALOG.values())

@@ -73,7 +73,7 @@ def test_distilling_gains_and_a_stopped_run_goes_on(full, tmp_path):
 def test_a_saved_decoder_loads_and_decodes_videos(full, tmp_path):
     small = prune_decoder(full, 2, 0)
     path = tmp_path / "fast.safetensors"
-    save_decoder(path, small, psnr=20.0, licence="Apache-2.0")
+    save_decoder(path, small, psnr=20.0, license="Apache-2.0")
     latents = rnd("z", (1, 4, 2, 4, 6))
     with torch.no_grad():
         video = decode_latents(load_fast_decoder(path), latents)
