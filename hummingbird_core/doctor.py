@@ -1,6 +1,6 @@
-"""What this machine offers and which models would run on it.
+"""Diagnose this machine: hardware, packages, and the models that fit.
 
-Every line is measured here and now, but for the working memory of a run, which is an allowance.
+All values are measured, except for the working memory of a run, which is an estimate.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ REQUIRED = (
 )
 OPTIONAL = ("peft", "accelerate", "pyarrow", "matplotlib")
 
-# Parameters of the U-Net; each needs the text encoder and the VAE beside it.
+# Parameters of the U-Net; each model also needs the text encoder and the VAE.
 UNET_PARAMETERS = {
     "hummingbird-0.7b": 772_091_780,
     "hummingbird-0.9b": 945_209_220,
     "videocrafter2": 1_413_284_420,
 }
 TEXT_PARAMETERS, VAE_PARAMETERS = 354_032_641, 83_653_863
-# What a run needs beside the weights, at 320x512, 16 frames: a cautious guess, not measured.
+# Memory of a run in addition to the weights, at 320x512, 16 frames: a cautious estimate.
 WORKING_MEMORY = 3 * 2**30
 # The same with --memory, which decodes one frame at a time; on a CPU, 0.9 GiB was measured.
 LESS_WORKING_MEMORY = 3 * 2**29
 
 
 def diagnose() -> dict[str, Any]:
-    """All findings as plain data, ready for JSON; sizes in bytes. Never raises for what is missing.
+    """Return all findings as plain data for JSON, sizes in bytes; missing parts never raise.
 
     Keys: hummingbird, python, system, packages, device, dtype, attention, acceleration, memory,
     ffmpeg, built_in_model, models, problems.
@@ -69,14 +69,14 @@ def diagnose() -> dict[str, Any]:
 
 
 def for_people(found: dict[str, Any]) -> dict[str, Any]:
-    """The report of `diagnose` with sizes in GiB and verdicts in words."""
+    """Return the report of `diagnose` with sizes in GiB and verdicts in words."""
     memory = {name: gibibytes(size) for name, size in found["memory"].items()}
     models = {name: _verdict(fit) for name, fit in found["models"].items()}
     return {**found, "memory": memory, "models": models}
 
 
 def attention_kernels(device: torch.device) -> list[str]:
-    """The kernels of scaled_dot_product_attention that really run here, by trying each."""
+    """Return the kernels of scaled_dot_product_attention that run here, by trying each."""
     q = torch.zeros(1, 1, 16, 64, device=device, dtype=default_dtype(device))
     names = ("FLASH_ATTENTION", "EFFICIENT_ATTENTION", "CUDNN_ATTENTION", "MATH")
     return [name.lower() for name in names if _runs(getattr(SDPBackend, name, None), q)]
@@ -87,7 +87,7 @@ def _runs(backend: SDPBackend | None, q: torch.Tensor) -> bool:
         return False
     try:
         with warnings.catch_warnings(), sdpa_kernel(backend):
-            warnings.simplefilter("ignore")  # torch explains at length why a kernel is not there
+            warnings.simplefilter("ignore")  # torch explains at length why a kernel is unavailable
             scaled_dot_product_attention(q, q, q)
     except RuntimeError:
         return False
@@ -101,7 +101,7 @@ def _device_name(device: torch.device) -> str:
 
 
 def _acceleration() -> dict[str, Any]:
-    """Versions of the vendor libraries that this torch was built with and can use."""
+    """Return the versions of the vendor libraries that this torch was built with and can use."""
     return {
         "cuda": torch.version.cuda,
         "rocm": torch.version.hip,
@@ -149,7 +149,7 @@ def _fit(unet_parameters: int, device: torch.device, memory: dict[str, int]) -> 
 
 
 def _memory_that_fits(unet: int, device: torch.device, free: int) -> str | None:
-    """The value of --memory that costs least time, if with one the model fits."""
+    """Return the fastest value of --memory with which the model fits, or None."""
     if device.type == "cpu":
         rest = 2 * TEXT_PARAMETERS + 4 * VAE_PARAMETERS
         weights = {"bf16": 2 * unet + rest, "fp8": unet + rest, "disk": 0}

@@ -1,4 +1,4 @@
-"""Nested results as lines to read."""
+"""Nested results as lines of text, sizes for people, and matplotlib without a screen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_VALUE = 300  # characters
 
 
 def report_lines(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    """`name: value` for each entry; what is nested follows below, further in."""
+    """Yield `name: value` for each entry; nested entries follow, indented."""
     for name, value in values.items():
         label = f"{indent}{str(name).replace('_', ' ')}:"
         if isinstance(value, Mapping) and value:
@@ -25,7 +25,7 @@ def report_lines(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
 
 
 def gibibytes(count: float) -> str:
-    """A number of bytes for people: `2.5 GiB`."""
+    """Format a number of bytes, such as `2.5 GiB`."""
     return f"{count / 2**30:.1f} GiB"
 
 
@@ -40,12 +40,12 @@ def _plain(value: Any) -> str:
 
 
 def _short(text: str) -> str:
-    """Metadata may hold a whole tokenizer; its beginning says enough."""
+    """Truncate long values: metadata may hold a whole tokenizer."""
     return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}..."
 
 
 def figure_class() -> type[Figure]:
-    """matplotlib's Figure, without pyplot, which keeps state and wants a screen.
+    """Return matplotlib's Figure; pyplot would keep global state and need a screen.
 
     Raises:
         MissingPackageError: matplotlib is not installed.

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..hummingbird_core.sampling import CONSISTENCY_GRID, MAX_SEED
 from .adapter.files import dover_names
-from .adapter.sampling import VideoConfig
+from .adapter.sampling import SamplingConfig
 from .adapter.unet import DEFAULT_FPS, DEFAULT_GUIDANCE
 
 CATEGORY = "Hummingbird"
@@ -85,7 +85,7 @@ def dover_input() -> io.Input:
 
 
 def sampling_inputs() -> list[io.Input]:
-    """What a video is sampled with: the fields of `VideoConfig`, and the seed."""
+    """What a video is sampled with: the fields of `SamplingConfig`, and the seed."""
     return [
         *size_inputs(0, 0, "0: the size that the model was trained on."),
         frames_input("; more are made in windows of 16 that overlap."),
@@ -107,7 +107,7 @@ def sampling_inputs() -> list[io.Input]:
     ]
 
 
-def video_settings(values: dict, strength: float = 1.0) -> VideoConfig:
+def video_settings(values: dict, strength: float = 1.0) -> SamplingConfig:
     """The settings in a node's arguments."""
     names = ("width", "height", "frames", "steps", "guidance", "fps")
-    return VideoConfig(**{name: values[name] for name in names}, strength=strength)
+    return SamplingConfig(**{name: values[name] for name in names}, strength=strength)

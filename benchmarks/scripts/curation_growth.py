@@ -49,9 +49,9 @@ class TimedEngine(LocalEngine):
 
     seconds = cpu_seconds = 0.0
 
-    def map(self, stage, items, lost):
+    def map(self, stage, items, on_worker_death):
         start, cpu_start = time.perf_counter(), cpu_seconds()
-        yield from super().map(stage, items, lost)
+        yield from super().map(stage, items, on_worker_death)
         self.seconds = time.perf_counter() - start
         self.cpu_seconds = cpu_seconds() - cpu_start
 

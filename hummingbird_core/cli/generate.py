@@ -11,13 +11,13 @@ from ..errors import InputError
 from ..generation.jobs import (
     Job,
     VideoConfig,
-    check,
-    describe,
+    check_config,
+    config_record,
     file_name,
     read_prompt_file,
 )
 from ..generation.model import ModelConfig
-from ..generation.run import make_missing
+from ..generation.run import generate_missing
 from ..video.files import SUFFIXES
 from .enhance import check_requests, naming_options, tokenizer_of, warn
 from .options import (
@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     journal = (args.output or Path("videos")) / "journal.jsonl"
     engine = device_engine(args) if args.engine else None
     model = model_settings(args)
-    return make_missing(_plan(args, model), model, args.overwrite, engine, journal)
+    return generate_missing(_plan(args, model), model, args.overwrite, engine, journal)
 
 
 def _plan(args: argparse.Namespace, model: ModelConfig) -> list[Job]:
@@ -130,7 +130,7 @@ def _plan(args: argparse.Namespace, model: ModelConfig) -> list[Job]:
             for index, (one, origin) in enumerate(read_prompt_file(args.prompts, settings), start=1)
         ]
     for one, _, origin in requests:
-        check(one, origin)
+        check_config(one, origin)
     record = model.record()
     if args.enhance is None:
         return [_job(args, record, *request) for request in requests]
@@ -172,7 +172,7 @@ def _job(
     sheet = output.with_name(f"{output.stem}-contact-sheet.png")
     return Job(
         settings,
-        describe(settings, **made_by),
+        config_record(settings, **made_by),
         videos=tuple(dict.fromkeys([output, *wanted])),
         contact_sheet=sheet if args.contact_sheet else None,
         json=output.with_suffix(".json") if args.json else None,

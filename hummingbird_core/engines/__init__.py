@@ -1,1 +1,1 @@
-"""Engines that map work over many items: local processes, or Ray; and their journal."""
+"""Engines that map a function over many items on local processes or Ray, and their journal."""

@@ -1,7 +1,7 @@
-"""Results on the disk as they come, so that no stop costs more than what was in flight.
+"""An append-only file of results, so that an interruption only loses unfinished work.
 
-A journal is a file of JSON lines, `{"key": ..., "value": ...}`. A line counts once its newline is
-there: a kill in the middle of a write leaves a torn line, which the next start cuts off.
+A journal is a file of JSON lines, `{"key": ..., "value": ...}`. A line is complete once it has its
+newline: a kill during a write leaves a torn line, which the next start removes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Journal:
     """An append-only file of results, open for writing inside `with`.
 
     Args:
-        path: the file; made, with its folder, when it is not there.
+        path: the file; it and its folder are created if missing.
 
     Raises:
         OutputError: the file cannot be written.
@@ -48,13 +48,13 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         try:
-            self._file.close()  # writes once more what could not be written
+            self._file.close()  # retries writes that failed
         except OSError as failure:
             if error is None:
                 raise _not_writable(self.path, failure) from failure
 
     def append(self, key: str, value: Any) -> None:
-        """Add one result; it is with the operating system before this returns."""
+        """Append one result and flush it to the operating system."""
         line = json.dumps({"key": key, "value": value}) + "\n"
         try:
             self._file.write(line.encode("ascii"))
@@ -64,10 +64,9 @@ class Journal:
 
 
 def read_journal(path: Path) -> Iterator[tuple[str, Any]]:
-    """All (key, value) of a journal in the order of writing, one at a time; none without a file.
+    """Yield the (key, value) pairs of a journal in the order of writing; none without a file.
 
-    A damaged line costs itself only: it is left out with a warning, and what it was about counts
-    as not done.
+    A damaged line is skipped with a warning, and its result counts as missing.
     """
     if not path.exists():
         return
@@ -78,7 +77,7 @@ def read_journal(path: Path) -> Iterator[tuple[str, Any]]:
                     entry = json.loads(line)
                     key, value = entry["key"], entry["value"]
                 except (ValueError, KeyError, TypeError):
-                    logger.warning("line %d of %s is damaged and left out", number, path)
+                    logger.warning("line %d of %s is damaged and skipped", number, path)
                 else:
                     yield key, value
 

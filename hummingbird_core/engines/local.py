@@ -1,7 +1,7 @@
-"""Where the work is done: on the cores of this machine, or on a Ray cluster.
+"""The engine interface, and an engine of local processes.
 
-An engine maps a function over items and gives the results as they come, in any order. The function
-must not raise, and must be importable by its name: processes are spawned, on every system.
+An engine maps a function over items and yields the results as they arrive, in any order. The
+function must not raise, and must be importable by name, as processes are spawned on every system.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Protocol, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-QUEUED_PER_WORKER = 4  # items handed out ahead: enough that none waits, few enough to stay small
+QUEUED_PER_WORKER = 4  # items submitted ahead: no worker waits, and the queue stays small
 
 
 class Engine(Protocol):
@@ -32,18 +32,24 @@ class Engine(Protocol):
         self,
         stage: Callable[[Item], Result],
         items: Iterable[Item],
-        lost: Callable[[Item], Result],
+        on_worker_death: Callable[[Item], Result],
     ) -> Iterator[tuple[Item, Result]]:
-        """Each item with its result; `lost(item)` for an item that killed its process, twice."""
+        """Yield each item with its result.
+
+        Args:
+            stage: the function to run on each item.
+            items: the items; only a few are taken ahead of the workers.
+            on_worker_death: gives the result of an item that killed its process twice.
+        """
 
 
 class LocalEngine:
     """A pool of processes on this machine.
 
     Args:
-        workers: how many.
-        gpus: one for each worker, as CUDA_VISIBLE_DEVICES names it: a worker sees no other, and
-            "cuda" is its own. Empty: all see everything.
+        workers: number of processes.
+        gpus: one GPU per worker, as named in CUDA_VISIBLE_DEVICES: a worker only sees its own,
+            as "cuda". Empty: all workers see all GPUs.
     """
 
     def __init__(self, workers: int, gpus: Sequence[str] = ()) -> None:
@@ -54,7 +60,7 @@ class LocalEngine:
         self,
         stage: Callable[[Item], Result],
         items: Iterable[Item],
-        lost: Callable[[Item], Result],
+        on_worker_death: Callable[[Item], Result],
     ) -> Iterator[tuple[Item, Result]]:
         """See `Engine.map`."""
         suspects: list[Item] = []
@@ -64,13 +70,14 @@ class LocalEngine:
                 yield from self._map_in_one_pool(stage, remaining, self.workers, suspects)
                 break
             except BrokenProcessPool:
-                continue  # with what has not been handed out yet, in a new pool
-        # One of those in flight has killed its process; alone, each shows whether it was the one.
+                continue  # with the remaining items, in a new pool
+        # One of the items in flight killed its process; run alone, the culprit is the one that does
+        # it again.
         for item in suspects:
             try:
                 yield from self._map_in_one_pool(stage, iter([item]), 1, [])
             except BrokenProcessPool:
-                yield item, lost(item)
+                yield item, on_worker_death(item)
 
     def _map_in_one_pool(
         self,
@@ -79,7 +86,7 @@ class LocalEngine:
         workers: int,
         suspects: list[Item],
     ) -> Iterator[tuple[Item, Result]]:
-        """Adds to `suspects` what was in flight when the pool broke."""
+        """Yield results; if the pool breaks, add the items in flight to `suspects`."""
         context = multiprocessing.get_context("spawn")
         gpus = context.SimpleQueue()
         for gpu in self.gpus:
@@ -108,18 +115,20 @@ def _submit(
 ) -> Future[Result]:
     try:
         return pool.submit(_work, stage, item)
-    except BrokenProcessPool as error:  # it broke between two looks: this item is in doubt, too
+    except (
+        BrokenProcessPool
+    ) as error:  # the pool broke since the last check: the item is a suspect too
         failed: Future[Result] = Future()
         failed.set_exception(error)
         return failed
 
 
-# Of a worker: a terminal sends Ctrl-C to all processes, and the pool would go on with its queue.
+# State of a worker: a terminal sends Ctrl-C to all processes, but the pool would run its queue on.
 _is_working, _is_interrupted = threading.Event(), threading.Event()
 
 
 def _work(stage: Callable[[Item], Result], item: Item) -> Result:
-    """The stage, until Ctrl-C breaks it off; none begins after that."""
+    """Run the stage unless Ctrl-C came before; Ctrl-C interrupts it."""
     _is_working.set()
     try:
         if _is_interrupted.is_set():
@@ -131,7 +140,7 @@ def _work(stage: Callable[[Item], Result], item: Item) -> Result:
 
 def _on_ctrl_c(signum: int, frame: FrameType | None) -> None:
     _is_interrupted.set()
-    if _is_working.is_set():  # else it would end the process, and with it all others in the pool
+    if _is_working.is_set():  # otherwise it would end the process, and with it the pool
         raise KeyboardInterrupt
 
 
@@ -139,12 +148,12 @@ def _start_worker(gpus: SimpleQueue[str]) -> None:
     _end_with_parent()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a background job ignores it
         signal.signal(signal.SIGINT, _on_ctrl_c)
-    if not gpus.empty():  # there is one for every worker, or none at all
+    if not gpus.empty():  # one GPU per worker, or none at all
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus.get()
 
 
 def _end_with_parent() -> None:
-    """Without this, workers of a killed run would wait for work for ever."""
+    """Exit when the parent dies; a killed run would otherwise leave workers waiting for work."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

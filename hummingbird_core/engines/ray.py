@@ -1,4 +1,4 @@
-"""The same stages on Ray Data: a cluster, or this machine."""
+"""An engine on Ray Data: a cluster, or this machine."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 from ..errors import MissingPackageError
 from .local import Item, Result
 
-ITEMS_PER_BLOCK = 4  # their results arrive together: what a kill costs for each actor
-MAX_ATTEMPTS = 2  # at an item that kills its process
+ITEMS_PER_BLOCK = 4  # results of a block arrive together: the most an actor loses when killed
+MAX_ATTEMPTS = 2  # for an item that kills its process
 
 
 class RayEngine:
@@ -21,8 +21,8 @@ class RayEngine:
 
     Args:
         workers: number of actors.
-        address: of a running cluster; None starts Ray on this machine.
-        gpus: share of a GPU for each actor.
+        address: address of a running cluster; None starts Ray on this machine.
+        gpus: GPUs per actor, may be a fraction.
     """
 
     def __init__(self, workers: int, address: str | None = None, gpus: float = 0.0) -> None:
@@ -34,16 +34,16 @@ class RayEngine:
         self,
         stage: Callable[[Item], Result],
         items: Iterable[Item],
-        lost: Callable[[Item], Result],
+        on_worker_death: Callable[[Item], Result],
     ) -> Iterator[tuple[Item, Result]]:
         """See `Engine.map`."""
         todo = list(items)
         if not todo:
             return
         ray = self._start()
-        # A data set of indices: what is in the items need not fit Arrow's types.
+        # The dataset holds indices only, so that items need not fit Arrow's types.
         indices = [{"index": index} for index in range(len(todo))]
-        # Small blocks where there are few items, so that each actor gets some.
+        # Smaller blocks for few items, so that each actor gets some.
         blocks = -(-len(todo) // min(ITEMS_PER_BLOCK, -(-len(todo) // self.workers)))
         results = ray.data.from_items(indices, override_num_blocks=blocks).map(
             _Actor,
@@ -53,13 +53,13 @@ class RayEngine:
         )
         for row in results.iter_rows():
             item, result = todo[row["index"]], row["result"]
-            yield item, json.loads(result) if result else lost(item)
+            yield item, json.loads(result) if result else on_worker_death(item)
 
     def _start(self) -> Any:
-        """The module `ray`, connected to the cluster or to a Ray of this process's own."""
+        """Return the module `ray`, connected to the cluster or to a local instance."""
         ray = _require_ray()
         options: dict[str, Any] = {}
-        if self.address is None:  # its workers import what we can; a cluster has its own paths
+        if self.address is None:  # local workers share our import path; a cluster has its own
             path = os.pathsep.join(path for path in sys.path if path)
             options = {
                 "include_dashboard": False,
@@ -71,9 +71,9 @@ class RayEngine:
 
 
 class _Attempts:
-    """An actor that knows how often work on each item was begun and not ended.
+    """An actor that counts the unfinished attempts at each item.
 
-    Ray starts a dead worker again and gives it the same block, for ever if need be.
+    Ray restarts a dead worker with the same block without any limit.
     """
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class _Attempts:
 
 
 class _Actor:
-    """One process of the cluster, with the stage and all items at hand."""
+    """One process of the cluster, with the stage and all items."""
 
     def __init__(self, stage: Callable[[Any], Any], items: Any, attempts: Any) -> None:
         self.ray = _require_ray()
@@ -100,7 +100,7 @@ class _Actor:
         index = row["index"]
         if self.ray.get(self.attempts.begin.remote(index)) > MAX_ATTEMPTS:
             return {"index": index, "result": ""}
-        # JSON, because Arrow would want the same columns in every row; it keeps floats exactly.
+        # JSON, as Arrow needs the same columns in every row; JSON preserves floats exactly.
         result = json.dumps(self.stage(self.items[index]))
         self.attempts.end.remote(index)
         return {"index": index, "result": result}

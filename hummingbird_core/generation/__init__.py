@@ -1,1 +1,1 @@
-"""Many videos: jobs from prompts, models to make them, engines to share the work."""
+"""Batch generation: jobs from prompts, the model that runs them, and the run itself."""

@@ -1,4 +1,4 @@
-"""Ctrl-C that always counts."""
+"""A Ctrl-C that is never lost."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import NoReturn
 
 @contextmanager
 def graceful_interrupt() -> Iterator[threading.Event]:
-    """Give an event that is set by Ctrl-C, which raises KeyboardInterrupt as ever.
+    """Yield an event that Ctrl-C sets, besides raising KeyboardInterrupt as usual.
 
-    Python drops an exception that a signal raises while a process is being started, as ffmpeg is
-    for each video: without the event, a Ctrl-C in that moment would be lost and a batch go on.
+    Python drops an exception raised by a signal while a process starts, as ffmpeg does for each
+    video: without the event, a Ctrl-C at that moment would be lost and the batch would continue.
     """
     seen = threading.Event()
 
@@ -24,7 +24,7 @@ def graceful_interrupt() -> Iterator[threading.Event]:
         raise KeyboardInterrupt
 
     previous = signal.getsignal(signal.SIGINT)
-    if previous is not signal.default_int_handler:  # a background job ignores Ctrl-C: leave it so
+    if previous is not signal.default_int_handler:  # a background job ignores Ctrl-C: keep that
         yield seen
         return
     signal.signal(signal.SIGINT, remember)

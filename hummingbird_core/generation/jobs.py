@@ -1,4 +1,4 @@
-"""What `hummingbird generate` has to make: settings, file names, and what is already there."""
+"""Jobs of `hummingbird generate`: settings, file names, and checks of existing files."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from ..files import slug
 from ..video.files import read_metadata, written_path
 
 SIZE = ("width", "height")
-FLOATS = ("guidance_scale", "fps")  # the other settings are whole numbers
+FLOATS = ("guidance_scale", "fps")  # all other settings are integers
 
 
 @dataclass(frozen=True)
 class VideoConfig:
-    """The arguments of one pipeline call; the pipeline checks their ranges.
+    """Arguments of one pipeline call; the pipeline checks their ranges.
 
     Args:
         prompt: what to show.
-        width: of the video in pixels; None is the model's own.
-        height: of the video in pixels; None is the model's own.
+        width: pixels; None is the model's default.
+        height: pixels; None is the model's default.
         num_frames: frames in the video.
         num_inference_steps: model calls.
-        guidance_scale: how closely to follow the prompt.
+        guidance_scale: prompt strength.
         fps: frames per second, a condition of the model and the playback rate.
-        seed: of the noise.
-        context_length: frames that the model sees at once; None is what it was trained on.
-        context_overlap: frames that two windows share at least; None is the default.
+        seed: seed of the noise.
+        context_length: frames per window of a long video; None is the trained length.
+        context_overlap: minimum overlap of two windows in frames; None is the default.
     """
 
     prompt: str
@@ -47,15 +47,15 @@ class VideoConfig:
 
 @dataclass(frozen=True)
 class Job:
-    """One video to make.
+    """One video to generate.
 
     Args:
-        settings: the arguments of the pipeline.
-        record: everything that decides the result, as it is stored in the video.
-        videos: the video files; the first is the main one, whose record says what was made.
-        contact_sheet: where to write it, or None.
-        json: where to write the settings, or None.
-        origin: where the settings come from, for error messages ("" for the command line).
+        settings: arguments of the pipeline.
+        record: everything that determines the result, as stored in the video's metadata.
+        videos: the video files; the first is the main one, whose metadata identifies the job.
+        contact_sheet: file of the contact sheet, or None.
+        json: file of the settings, or None.
+        origin: source of the settings, for error messages ("" for the command line).
     """
 
     settings: VideoConfig
@@ -67,12 +67,12 @@ class Job:
 
     @property
     def outputs(self) -> list[Path]:
-        """All files (for PNG frames: the folder) that this job leaves, the main video first."""
+        """Every file that this job writes (for PNG frames, the folder), the main video first."""
         others = [path for path in (self.contact_sheet, self.json) if path]
         return [written_path(video) for video in self.videos] + others
 
     def absolute(self) -> Job:
-        """The same, for a process that works in another folder."""
+        """Return the job with absolute paths, for a process with another working directory."""
         return replace(
             self,
             videos=tuple(path.absolute() for path in self.videos),
@@ -81,15 +81,15 @@ class Job:
         )
 
     def check_settings(self) -> None:
-        """Raise InputError, with the origin, if no model can work with a setting."""
-        check(self.settings, self.origin)
+        """Raise InputError, with the origin, if no model supports a setting."""
+        check_config(self.settings, self.origin)
 
     def is_done(self) -> bool:
-        """Whether all files exist and the main video was made with the same settings."""
+        """Return whether all files exist and the main video has the same settings."""
         return all(path.exists() for path in self.outputs) and self._made_by_this()
 
     def check_outputs(self, overwrite: bool) -> None:
-        """Raise OutputError if a file is in the way or its folder cannot be written."""
+        """Raise OutputError if a file exists with other settings or its folder is not writable."""
         taken = [path for path in self.outputs if path.exists()]
         if taken and not overwrite and not self._made_by_this():
             raise OutputError(
@@ -103,13 +103,13 @@ class Job:
             found = read_metadata(self.outputs[0])
         except (HummingbirdError, OSError):
             return False
-        # A size that was left to the model is whatever the model chose.
+        # A default size is not compared: the file holds the size that the model chose.
         wanted = [key for key in self.record if key not in SIZE or self.record[key] is not None]
         return all(found.get(key) == self.record[key] for key in wanted)
 
 
-def check(settings: VideoConfig, origin: str) -> None:
-    """Raise InputError, with where they come from, if no model can work with the settings."""
+def check_config(settings: VideoConfig, origin: str) -> None:
+    """Raise InputError, prefixed with the origin, if no model supports the settings."""
     from ..settings import check_settings
 
     values = vars(settings).copy()
@@ -120,14 +120,17 @@ def check(settings: VideoConfig, origin: str) -> None:
 
 
 def read_prompt_file(path: Path, defaults: VideoConfig) -> list[tuple[VideoConfig, str]]:
-    """Settings for each line of a prompt file, with where they come from ("prompts.txt line 3").
+    """Return the settings of each line of a prompt file with their origin ("prompts.txt line 3").
 
-    A text file has one prompt a line. In a `.jsonl` file each line is an object with "prompt" and
-    any other field of VideoConfig; what is not given is taken from `defaults`. Blank lines are
-    skipped. Raises InputError, naming the line.
+    A text file has one prompt per line. In a `.jsonl` file each line is an object with "prompt"
+    and any other fields of VideoConfig; missing fields come from `defaults`. Blank lines are
+    skipped.
+
+    Raises:
+        InputError: the file is unreadable or empty, or a line, which is named, is invalid.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()  # Windows editors add a mark
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # Windows editors add a BOM
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise InputError(
@@ -142,7 +145,7 @@ def read_prompt_file(path: Path, defaults: VideoConfig) -> list[tuple[VideoConfi
 
 
 def file_name(index: int, prompt: str) -> str:
-    """A name without suffix for video `index` of a batch, safe on every file system."""
+    """Return a file name without suffix for video `index`, safe on every file system."""
     return f"{index:04d}-{slug(prompt)}"
 
 
@@ -174,13 +177,13 @@ def _check_number(name: str, value: Any, origin: str) -> None:
         raise InputError(f"{origin}: {name} is {value!r}, expected {text}")
 
 
-def describe(settings: VideoConfig, **more: Any) -> dict[str, Any]:
-    """The record of a video: its settings and what else decides the result."""
+def config_record(settings: VideoConfig, **more: Any) -> dict[str, Any]:
+    """Return the record of a video: its settings and everything else that determines the result."""
     return {**asdict(settings), **more}
 
 
 def _check_folder(folder: Path) -> None:
-    """Find out before the computing, not after it, that the result cannot be written."""
+    """Raise OutputError before the computation if the result could not be written after it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -1,4 +1,4 @@
-"""Which model a command works with."""
+"""The model of a command: its files, device and precision."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which model makes the videos, and where.
+    """A model, its LoRAs, and where and how it runs.
 
     Args:
         model: name, file, folder or hub id, as `HummingbirdPipeline.from_pretrained` takes it.
         loras: files with their strengths.
         tiny_vae: "nano", or file or folder of a TAESD or pruned decoder; None is the model's own.
-        device: None is the best there is.
-        dtype: "fp32", "fp16" or "bf16"; None goes by the device.
-        memory: how to need less of it, see `load_in_less_memory`; None: everything in memory.
-        compile: whether `torch.compile` makes the U-Net faster first.
+        device: None is the best available.
+        dtype: "fp32", "fp16" or "bf16"; None depends on the device.
+        memory: a way to reduce memory, see `load_in_less_memory`; None keeps all in memory.
+        compile: compile the U-Net with `torch.compile` first.
     """
 
     model: str = "nano"
@@ -43,12 +43,13 @@ class ModelConfig:
     compile: bool = False
 
     def record(self) -> dict[str, Any]:
-        """What of it decides the result. Without folders: a video must not tell where they are.
+        """Return everything about the model that determines the result.
 
-        Names alone don't decide it: whatever is trained is called `student.safetensors`.
+        File names come without folders, which a video must not reveal, and with hashes: every
+        trained student is called `student.safetensors`.
 
         Raises:
-            HummingbirdError: a file is not there.
+            HummingbirdError: a file is missing.
         """
         from ..files import content_hash
         from ..hub.local import resolve_model
@@ -64,13 +65,15 @@ class ModelConfig:
                 for path, strength in self.loras
             ],
             "dtype": self.dtype,
-            "stored_in": self.memory if self.memory in STORAGE else None,  # others round nothing
+            "stored_in": self.memory
+            if self.memory in STORAGE
+            else None,  # other values do not round weights
             "tiny_vae": self.tiny_vae and self.tiny_vae.name,
             "tiny_vae_sha256": self.tiny_vae and content_hash(find_decoder(self.tiny_vae)),
         }
 
     def absolute(self) -> ModelConfig:
-        """The same, for a process that works in another folder."""
+        """Return the config with absolute paths, for a process with another working directory."""
         from ..vae.tiny import find_decoder
 
         return replace(
@@ -81,7 +84,7 @@ class ModelConfig:
         )
 
     def check(self) -> None:
-        """Raise HummingbirdError now, rather than for each video, if something is not there."""
+        """Raise HummingbirdError once, rather than for each video, if something is missing."""
         from ..devices import check_device
         from ..hub.local import resolve_model
         from ..offload import check_memory
@@ -96,15 +99,15 @@ class ModelConfig:
             check_memory(self.memory, self.device)
         if self.memory and self.compile:
             raise InputError(
-                "got --compile with --memory, expected one of them: what is compiled is all in "
-                "memory, as it is"
+                "got --compile with --memory, expected one of them: a compiled U-Net keeps all "
+                "weights in memory"
             )
         for path, _ in self.loras:
             if not path.exists():
                 raise InputError(f"there is no file {path}: check --lora")
 
     def load(self) -> HummingbirdPipeline:
-        """The pipeline, with its LoRAs merged."""
+        """Load the pipeline and merge its LoRAs."""
         from ..devices import DTYPES
         from ..vae.tiny import load_fast_decoder
 
@@ -113,7 +116,7 @@ class ModelConfig:
         if self.tiny_vae:
             pipe.vae = load_fast_decoder(self.tiny_vae, pipe.dtype).to(pipe.device)
         if self.compile:
-            # On a GPU in CUDA graphs, which start all kernels of a call at once.
+            # On a GPU with CUDA graphs, which launch all kernels of a call at once.
             mode = "reduce-overhead" if pipe.device.type == "cuda" else None
             pipe.unet.compile(fullgraph=True, mode=mode)
         return pipe
@@ -131,7 +134,7 @@ class ModelConfig:
         from ..lora.merge import merge_into_submodule
         from ..offload import load_in_less_memory
 
-        read_loras = cache(self._read_loras)  # once, when there is a U-Net
+        read_loras = cache(self._read_loras)  # read once, as soon as there is a U-Net
 
         def merge(unet: HummingbirdUNet, part: str) -> None:
             merge_into_submodule(unet, part, read_loras(unet))

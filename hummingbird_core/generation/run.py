@@ -1,7 +1,7 @@
-"""Jobs to video files: one after the other in this process, or on many devices by an engine.
+"""Run jobs: one after the other in this process, or on many devices with an engine.
 
-Both ways call `make_video`, and a job holds its own seed: which process makes a video, and beside
-which others, changes nothing in it.
+Both call `generate_video`, and each job has its own seed, so a video does not depend on the
+process that generates it or on the other jobs.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ logger = logging.getLogger(__name__)
 WORKER_DIED = "the process that made it died, twice: out of memory, or a fault in a library"
 
 
-def make_missing(
+def generate_missing(
     jobs: list[Job],
     model: ModelConfig,
     overwrite: bool,
     engine: Engine | None,
     journal: Path,
 ) -> int:
-    """What is not there yet, after checking everything that can be checked.
+    """Generate the missing videos, after checking all settings and outputs.
 
     Args:
-        jobs: what should be there.
-        model: what makes it.
-        overwrite: whether to make everything again, and replace files of another origin.
-        engine: None makes the videos in this process, and stops at the first that fails.
-        journal: for an engine: where it is recorded what was made and what failed.
+        jobs: all jobs, finished ones included.
+        model: the model that runs them.
+        overwrite: generate all videos again, and replace files made with other settings.
+        engine: None runs the jobs in this process and stops at the first failure.
+        journal: file for the results and failures of an engine.
 
     Returns:
         The exit code: 2 if some videos failed.
@@ -67,18 +67,18 @@ def make_missing(
     if not todo:
         return 0
     if engine:
-        return _make_on(engine, todo, model, journal)
+        return _generate_on(engine, todo, model, journal)
     with graceful_interrupt() as interrupted:
-        make_here(todo, model, interrupted)
+        generate_here(todo, model, interrupted)
     return 0
 
 
-def _make_on(engine: Engine, jobs: list[Job], model: ModelConfig, path: Path) -> int:
+def _generate_on(engine: Engine, jobs: list[Job], model: ModelConfig, path: Path) -> int:
     from ..engines.journal import Journal
 
     model.check()
     with Journal(path) as journal:
-        failed = make_on(engine, [job.absolute() for job in jobs], model.absolute(), journal)
+        failed = generate_on(engine, [job.absolute() for job in jobs], model.absolute(), journal)
     if failed:
         logger.error(
             "%d of %d videos failed, see %s; the same command tries them again",
@@ -89,29 +89,29 @@ def _make_on(engine: Engine, jobs: list[Job], model: ModelConfig, path: Path) ->
     return 2 if failed else 0
 
 
-def make_here(jobs: list[Job], model: ModelConfig, interrupted: Event) -> None:
-    """All jobs in this process; the first failure ends it."""
+def generate_here(jobs: list[Job], model: ModelConfig, interrupted: Event) -> None:
+    """Run all jobs in this process; the first failure ends the run."""
     pipe = model.load()
     for number, job in enumerate(jobs, start=1):
         with _shown_progress(f"{number}/{len(jobs)} " if len(jobs) > 1 else "") as progress:
-            make_video(pipe, job, progress)
+            generate_video(pipe, job, progress)
         for path in job.outputs:
             print(f"wrote {path}", flush=True)
         if interrupted.is_set():
             raise KeyboardInterrupt
 
 
-def make_on(engine: Engine, jobs: list[Job], model: ModelConfig, journal: Journal) -> int:
-    """All jobs on an engine; returns how many failed.
+def generate_on(engine: Engine, jobs: list[Job], model: ModelConfig, journal: Journal) -> int:
+    """Run all jobs on an engine and return the number of failures.
 
-    The journal gets one line for each: key the main file's name, value `seconds` or `error`.
+    The journal gets one line per job: the main file's name as key, `seconds` or `error` as value.
     """
     from tqdm import tqdm
 
     failed = 0
-    stage = partial(make_and_report, model=model)
+    stage = partial(generate_or_report, model=model)
     with tqdm(total=len(jobs), unit="video", disable=None, leave=False) as bar:
-        for job, report in engine.map(stage, jobs, _lost):
+        for job, report in engine.map(stage, jobs, _worker_died):
             name = job.outputs[0].name
             journal.append(name, {"prompt": job.settings.prompt, **report})
             if "error" in report:
@@ -124,32 +124,32 @@ def make_on(engine: Engine, jobs: list[Job], model: ModelConfig, journal: Journa
     return failed
 
 
-def make_and_report(job: Job, model: ModelConfig) -> dict[str, Any]:
-    """The stage of the engines: makes one video; never raises.
+def generate_or_report(job: Job, model: ModelConfig) -> dict[str, Any]:
+    """Generate one video without raising: the stage that engines run.
 
     Returns:
         `{"seconds": ...}`, or `{"error": one line}`.
     """
     began = time.perf_counter()
     try:
-        make_video(_load_once(model), job)
-    # One video may be too large for the memory, or find the disk full: that costs it alone.
+        generate_video(_load_once(model), job)
+    # One video may exceed the memory or find the disk full: only that job fails.
     except Exception as error:
         return {"error": _one_line(error)}
     return {"seconds": round(time.perf_counter() - began, 3)}
 
 
-def make_video(pipe: HummingbirdPipeline, job: Job, progress: Progress | None = None) -> None:
-    """Makes one video and writes all its files."""
+def generate_video(pipe: HummingbirdPipeline, job: Job, progress: Progress | None = None) -> None:
+    """Generate one video and write all its files."""
     _write(job, pipe(**vars(job.settings), progress=progress).frames[0])
 
 
-@lru_cache(maxsize=1)  # once in each process of an engine
+@lru_cache(maxsize=1)  # loaded once in each process of an engine
 def _load_once(model: ModelConfig) -> HummingbirdPipeline:
     return model.load()
 
 
-def _lost(job: Job) -> dict[str, Any]:
+def _worker_died(job: Job) -> dict[str, Any]:
     return {"error": WORKER_DIED}
 
 
@@ -162,7 +162,7 @@ def _one_line(error: Exception) -> str:
 
 @contextmanager
 def _shown_progress(label: str) -> Iterator[Progress]:
-    """A bar when someone is watching."""
+    """Yield a progress callback with a bar, which only a terminal shows."""
     from tqdm import tqdm
 
     with tqdm(disable=None, leave=False) as bar:

@@ -1,4 +1,4 @@
-"""Prompt enhancement: a few words in, a prompt that the video model can make more of out."""
+"""Prompt enhancement: rewrite a short prompt into a detailed one that fits the text window."""
 
 from .backends.base import Chat, FunctionChat
 from .chat_enhancer import ChatEnhancer

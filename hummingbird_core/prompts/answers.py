@@ -1,6 +1,6 @@
-"""From what a language model answers to the prompt that is in it.
+"""Extraction of the prompt from a language model's answer.
 
-Models think aloud, greet, quote, list, explain and decorate, whatever they were told.
+Models reason, greet, quote, list, explain and decorate, whatever the system prompt says.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from .text import APOSTROPHES
 
 TAGS = r"think|thinking|thought|reasoning|reflection"
 THOUGHT = re.compile(rf"<({TAGS})>.*?(?:</\1>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z)", re.S | re.I)
-# Where a chat template writes the opening tag itself, only the closing one is in the answer.
+# If the chat template writes the opening tag itself, the answer only has the closing one.
 END_OF_THOUGHT = re.compile(rf"\A.*(?:</(?:{TAGS})>|\[/THINK\])", re.S | re.I)
 CHANNEL = re.compile(r"\A.*<\|channel\|>final<\|message\|>", re.S)  # gpt-oss
 CONTROL = re.compile(r"<\|[^<>|]*\|>|</?s>|</?answer>", re.I)
@@ -37,23 +37,23 @@ QUOTES = (
 
 
 def clean_answer(answer: str) -> str:
-    """The prompt in one line, without thoughts, greeting, list marks, quotes and explanation.
+    """Return the prompt in one line, without reasoning, greeting, list marks and quotes.
 
-    Empty if there is none: the model refused, or was cut off while it was thinking.
+    Empty if there is none: the model refused, or was cut off while reasoning.
     """
     text = THOUGHT.sub("", CHANNEL.sub("", answer))
     text = CONTROL.sub("", END_OF_THOUGHT.sub("", text))
     said = text = MARKDOWN.sub("", text).strip()
     for preamble in PREAMBLES:
         text = re.sub(rf"\A{preamble}", "", text, flags=re.I)
-    # Both, for "Sure! I'm sorry, but" and because "I can't" is a preamble's "I can" as well.
+    # Check both, for "Sure! I'm sorry, but", and because "I can't" matches a preamble's "I can".
     if is_refusal(said) or is_refusal(text):
         return ""
     return _unquote(" ".join(_prompt_of(text.strip()).split()))
 
 
 def _prompt_of(text: str) -> str:
-    """Of running text the first paragraph; of a list its aspects, or its first alternative."""
+    """Return the first paragraph of running text, or a list's aspects or first alternative."""
     lines = text.splitlines()
     marks = [ITEM.match(line) for line in lines]
     items = [line[mark.end() :] for line, mark in zip(lines, marks, strict=True) if mark]
@@ -91,7 +91,7 @@ _OPENINGS = (
     rf"(?:it|that|this)(?:[{APOSTROPHES}]s|\s+is|\s+would\s+be)\s+"
     r"(?:against|not\s+(?:possible|appropriate))\b",
     r"\(?(?:request|content)\s+(?:denied|refused|declined|blocked|filtered|policy|violation)\b",
-    # A prompt in another language may be refused in that language.
+    # A model may refuse a prompt in the prompt's language.
     r"(?:es\s+)?tut\s+mir\s+leid\b|(?:je\s+suis\s+)?désolée?\b|lo\s+siento\b|mi\s+dispiace\b",
     r"(?:me\s+)?desculp[ea]\b|извините|к сожалению|抱歉|对不起|很抱歉|申し訳|すみません|ごめん",
 )
@@ -100,5 +100,5 @@ REFUSAL = re.compile(rf"\A{_LEAD_IN}(?:{'|'.join(_OPENINGS)})", re.IGNORECASE)
 
 
 def is_refusal(answer: str) -> bool:
-    """Whether `answer` opens as refusals do."""
+    """Return whether `answer` opens like a refusal."""
     return bool(REFUSAL.match(answer))

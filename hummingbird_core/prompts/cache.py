@@ -1,7 +1,7 @@
-"""Answers of language models, remembered on the disk.
+"""A disk cache of language models' answers.
 
-Asking a model again costs seconds or money, and a server may answer differently even with the same
-seed. One small JSON file an answer; deleting any of them is safe.
+A request costs seconds or money, and a server may answer differently even with the same seed. Each
+answer is one small JSON file; deleting any of them is safe.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FOLDER_VARIABLE = "HUMMINGBIRD_CACHE"
 
 
 def default_cache_dir() -> Path:
-    """`$HUMMINGBIRD_CACHE`, else `hummingbird` where this system keeps caches; not made yet."""
+    """Return `$HUMMINGBIRD_CACHE`, or `hummingbird` in the system's cache folder; not created."""
     if chosen := os.environ.get(FOLDER_VARIABLE):
         return Path(chosen)
     if sys.platform == "win32":
@@ -37,11 +37,12 @@ def default_cache_dir() -> Path:
 
 
 class CachedChat(Chat):
-    """A language model that is asked only what it was not asked before.
+    """A language model whose answers are cached.
 
     Args:
         chat: the model.
-        folder: where the answers are kept. If it cannot be written, they are not: no error.
+        folder: folder of the cache; if it is not writable, answers are not cached, without an
+            error.
     """
 
     def __init__(self, chat: Chat, folder: Path):
@@ -51,13 +52,16 @@ class CachedChat(Chat):
 
     @property
     def model(self) -> str:
+        """Name of the wrapped model."""
         return self._chat.model
 
     @property
     def provenance(self) -> dict[str, Any]:
+        """Provenance of the wrapped model."""
         return self._chat.provenance
 
     def answer(self, system: str, question: str, seed: int) -> str:
+        """Return the cached answer, or ask the model and cache its answer unless it is empty."""
         asked = {**self.provenance, "system": system, "question": question, "seed": seed}
         key = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
         path = self._folder / f"{key}.json"
@@ -70,6 +74,7 @@ class CachedChat(Chat):
         return answer
 
     def close(self) -> None:
+        """Free the memory of the wrapped model."""
         self._chat.close()
 
 
@@ -77,7 +82,7 @@ def _read(path: Path) -> str | None:
     try:
         answer = json.loads(path.read_text(encoding="utf-8"))["answer"]
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # not there, or damaged: it will be written again
+        return None  # missing or damaged: it will be written again
     return answer if isinstance(answer, str) else None
 
 
@@ -87,4 +92,4 @@ def _write(path: Path, entry: dict[str, Any]) -> None:
         with atomic_write(path) as temporary:
             temporary.write_bytes(json.dumps(entry, indent=1).encode())
     except OutputError as error:
-        logger.warning("the answer is not kept for the next time: %s", error)
+        logger.warning("the answer is not cached: %s", error)

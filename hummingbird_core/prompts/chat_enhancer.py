@@ -1,12 +1,12 @@
-"""Prompts made better by a language model, and held to what the user asked for.
+"""Prompt enhancement by a language model, with a check that the subject is kept.
 
-The answer is checked, not trusted: the words of the subject must be in what fits the window. If
-they are not, the model is told what is wrong and asked once more; if it fails again, the user's
-own words are put first.
+The answer is verified: the words of the subject must occur in the part that fits the window. If
+not, the model gets one retry with a description of the mistake; if that fails too, the user's own
+words are put first.
 
-A prompt in another language is first translated by the same model, because the text encoder knows
-English only. The subject is then that of the translation. The translation itself cannot be checked;
-it is returned with the result, so that the user can judge it.
+A prompt in another language is first translated by the same model, because the text encoder was
+trained on English, and the subject is taken from the translation. The translation cannot be
+verified, so it is returned with the result.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .subject import lost_words, subject_words
 from .text import FittedText, fit_window, strip_end, window_size
 
 SYSTEM_PROMPTS = Path(__file__).parent / "system"
-CLIP_PROMPTS = ("video", "translate")  # those in use with CLIP's tokenizer
-WORDS_PER_TOKEN = 0.6  # of English prompts with their punctuation, on the safe side
+CLIP_PROMPTS = ("video", "translate")  # system prompts used with CLIP's tokenizer
+WORDS_PER_TOKEN = 0.6  # of English prompts with punctuation, a conservative estimate
 OWN_WORDS_FIRST = "The language model lost the subject twice: your own words were put first."
 LEFT_ALONE = "The language model gave no usable answer twice: the prompt was left as it was."
 NOT_TRANSLATED = "The language model gave no translation: the prompt was taken as it is."
@@ -35,11 +35,11 @@ class ChatEnhancer(Enhancer):
     """Rewrites prompts with a language model.
 
     Args:
-        chat: the model.
-        tokenizer: of the video model that the prompts are for. If it knows a list of words only,
-            as the built-in model's does, prompts are worded in these.
-        system: the system prompt, in which `$words` and `$vocabulary` are filled in; default: the
-            text file of this package that suits the tokenizer.
+        chat: the language model.
+        tokenizer: tokenizer of the video model. If its vocabulary is a list of words, as for the
+            built-in model, prompts only use these.
+        system: the system prompt, in which `$words` and `$vocabulary` are filled in; None takes
+            the text file of this package that suits the tokenizer.
         notes: sentences for the user that are added to every result.
     """
 
@@ -61,6 +61,7 @@ class ChatEnhancer(Enhancer):
         )
 
     def enhance(self, prompt: str, seed: int = 0) -> EnhancedPrompt:
+        """Return the rewritten prompt, translated first if it is not English."""
         line = check_request(prompt, seed)
         notes = [*self._notes]
         english = self._translate(line, seed, notes) if looks_foreign(line) else None
@@ -79,6 +80,7 @@ class ChatEnhancer(Enhancer):
         )
 
     def close(self) -> None:
+        """Free the language model's memory."""
         self._chat.close()
 
     def _translate(self, prompt: str, seed: int, notes: list[str]) -> str | None:
@@ -103,7 +105,7 @@ class ChatEnhancer(Enhancer):
         return fit_window(prompt, self._tokenizer)
 
     def _complaint(self, prompt: str, answer: str) -> str | None:
-        """What is wrong with an answer, in words for the language model; None if it is good."""
+        """Return what is wrong with an answer, worded for the language model, or None."""
         if not answer:
             return "Your last answer held no prompt. Answer with the prompt alone."
         unknown = self._unknown(answer)
@@ -120,5 +122,5 @@ class ChatEnhancer(Enhancer):
 
 
 def system_prompt(name: str) -> str:
-    """The text of `system/NAME.txt`."""
+    """Return the text of `system/NAME.txt`."""
     return (SYSTEM_PROMPTS / f"{name}.txt").read_text(encoding="utf-8")

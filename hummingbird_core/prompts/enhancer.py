@@ -1,4 +1,4 @@
-"""What every way to make a prompt better has in common: one method, one kind of result."""
+"""The interface of all prompt enhancers, and their result."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 from ..errors import InputError
 from ..seeds import video_seed
 
-MAX_PROMPT = 10_000  # characters; more is a document, which no source can use
+MAX_PROMPT = 10_000  # characters; longer texts are documents, not prompts
 
 
 @dataclass(frozen=True)
 class EnhancedPrompt:
-    """A prompt for the video model, and how it came about.
+    """A prompt for the video model, with its provenance.
 
     Attributes:
-        text: what to give to the video model; it fits the text window.
-        original: what the user wrote, unchanged.
+        text: the prompt for the video model; it fits the text window.
+        original: the user's prompt, unchanged.
         source: "builtin", "local", "server" or "comfyui".
         model: the language model's name without folders; None for the built-in expander.
-        seed: another seed, another wording.
+        seed: seed of the wording.
         tokens: length of `text`, counted by the video model's tokenizer, without start and end.
-        room: the most tokens that the text window takes.
-        cut_off: the end that had to be left out to fit; empty if everything fits.
-        english: the prompt in English as the language model translated it; None if it was English.
-        notes: what the user should know, one sentence each.
+        room: capacity of the text window in tokens.
+        cut_off: the end that was removed to fit; empty if everything fits.
+        english: the language model's translation of the prompt; None if it was in English.
+        notes: remarks for the user, one sentence each.
     """
 
     text: str
@@ -42,24 +42,24 @@ class EnhancedPrompt:
     notes: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """What to store in the metadata of a video made from `text`; all of it can go into JSON."""
+        """Return the metadata for a video made from `text`, ready for JSON."""
         enhancer = {"source": self.source, "model": self.model, "seed": self.seed}
         return {"original_prompt": self.original, "enhancer": enhancer}
 
 
 class Enhancer(ABC):
-    """Makes prompts better. Use it in a `with` block: leaving it gives back the memory."""
+    """Enhances prompts; use it in a `with` block, whose end frees its memory."""
 
     @abstractmethod
     def enhance(self, prompt: str, seed: int = 0) -> EnhancedPrompt:
-        """The same prompt and seed give the same result.
+        """Return the enhanced prompt; the same prompt and seed give the same result.
 
         Raises:
             InputError: the prompt is empty or too long, or the seed is out of range.
         """
 
     def close(self) -> None:  # noqa: B027 - only a source that holds something has work here
-        """Frees what the source holds; the next `enhance` gets it again."""
+        """Free the resources; the next `enhance` loads them again."""
 
     def __enter__(self) -> Enhancer:
         return self
@@ -74,7 +74,7 @@ class Enhancer(ABC):
 
 
 def check_request(prompt: str, seed: int) -> str:
-    """The prompt in one line. Raises InputError if nothing can be made of prompt or seed."""
+    """Return the prompt in one line; raise InputError if the prompt or the seed is invalid."""
     text = " ".join(prompt.split())
     if not text:
         raise InputError("got an empty prompt, expected text: say what the video should show")

@@ -1,8 +1,8 @@
-"""The built-in source: adds motion, camera, light, style and detail to a prompt, with no model.
+"""The built-in enhancer: adds motion, camera, light, style and detail to a prompt without a model.
 
-The user's words stay as they are, at the beginning. What they say already is not said again, and
-words that the video model does not know are not used: for the built-in model, which knows moving
-shapes only, nothing is left to add.
+The user's words stay unchanged at the beginning. Aspects that they cover are not repeated, and
+words that the video model does not know are not used, so nothing is added for the built-in model,
+which only knows moving shapes.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ NOTHING_ADDED = "Nothing was added: {reason}."
 
 
 class BuiltinEnhancer(Enhancer):
-    """Deterministic, immediate, and needs no download. It writes English and does not translate.
+    """A deterministic, immediate enhancer without any download; it writes English only.
 
     Args:
-        tokenizer: of the video model that the prompts are for.
+        tokenizer: tokenizer of the video model.
     """
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
 
     def enhance(self, prompt: str, seed: int = 0) -> EnhancedPrompt:
+        """Return the prompt with phrases chosen by the seed for the aspects it leaves open."""
         line = check_request(prompt, seed)
         base = fit_window(strip_end(line) or line, self._tokenizer)
-        # The prompt is in the seed: of a batch, not every prompt gets the same words.
+        # The seed includes the prompt, so that prompts of a batch get different phrases.
         additions = _choose(base.text, random.Random(f"{seed} {line}"))
         text = base.text if base.cut_off else self._add(base.text, additions)
         return EnhancedPrompt(
@@ -74,7 +75,7 @@ class BuiltinEnhancer(Enhancer):
 
 
 def _choose(prompt: str, rng: random.Random) -> list[str]:
-    """One phrase for each aspect that the prompt leaves open, the most useful first."""
+    """Choose a phrase for each aspect that the prompt leaves open, the most useful first."""
     choices = {
         "motion": _motions(prompt),
         "camera": phrases.CAMERA,
@@ -82,7 +83,7 @@ def _choose(prompt: str, rng: random.Random) -> list[str]:
         "style": phrases.STYLE,
         "detail": phrases.DETAIL,
     }
-    # Chosen for every aspect, so that a word about one does not change the others.
+    # Drawn for every aspect, so that a word about one aspect does not change the others.
     chosen = {aspect: rng.choice(options) for aspect, options in choices.items()}
     return [phrase for aspect, phrase in chosen.items() if not _says(prompt, phrases.SAID[aspect])]
 
@@ -99,12 +100,12 @@ def _lights(prompt: str) -> Sequence[str]:
 
 
 def _kind(prompt: str) -> str | None:
-    """The kind of the first word of the prompt that is in a list, else None."""
+    """Return the kind of the prompt's first word that is in a list of KINDS, or None."""
     words = WORD.findall(prompt)
     found = (kind for word in words for kind, names in phrases.KINDS.items() if _says(word, names))
     return next(found, None)
 
 
 def _says(text: str, keywords: frozenset[str]) -> bool:
-    """Whether one of the keywords is in the text in any form."""
+    """Return whether the text contains one of the keywords in any form."""
     return len(lost_words(keywords, text)) < len(keywords)

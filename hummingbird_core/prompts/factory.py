@@ -1,4 +1,4 @@
-"""From the name of a source to an enhancer."""
+"""Create an enhancer from the name of its source."""
 
 from __future__ import annotations
 
@@ -29,21 +29,20 @@ def create_enhancer(
     system: str | None = None,
     check: Check = never_stop,
 ) -> Enhancer:
-    """An enhancer, ready for use in a `with` block; a local model is loaded when it is needed.
+    """Return an enhancer for use in a `with` block; a local model is loaded on first use.
 
     Args:
-        source: one of `SOURCES`. ComfyUI's own text generation has no name here: give
-            `ChatEnhancer` a `FunctionChat`.
-        tokenizer: of the video model that the prompts are for: it counts the tokens and knows the
-            words.
+        source: one of `SOURCES`; for ComfyUI's own text generation, pass a `FunctionChat` to
+            `ChatEnhancer` instead.
+        tokenizer: tokenizer of the video model; it counts tokens and defines the vocabulary.
         model: the language model: a folder or hub id ("local"), or its name on the server.
-        url: of the server.
+        url: base URL of the server.
         trusted: whether the user chose `url`, so that the server may get HUMMINGBIRD_API_KEY;
             False if it comes from a workflow, see `backends.api_key`.
-        cache_dir: where answers of language models are kept; default: the user's cache folder.
-        system: the system prompt, as `ChatEnhancer` takes it.
-        check: called while a language model is at work: "local" after each token, "server" before
-            each attempt. Whatever it raises stops the work.
+        cache_dir: folder for answers of language models; None is the user's cache folder.
+        system: the system prompt of `ChatEnhancer`.
+        check: called after each token ("local") or before each attempt ("server"); any exception
+            it raises cancels the request.
 
     Raises:
         InputError: an unknown source, "local" without a model, "builtin" with a system prompt, or

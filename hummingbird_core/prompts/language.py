@@ -1,4 +1,4 @@
-"""Whether a prompt is in another language than English, by its letters and its small words."""
+"""Detection of prompts in other languages than English, by letters and function words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .text import WORD, word_set
 ENGLISH = word_set(
     "a an the of and in on at with is are to from by over under through into while its"
 )
-# Small words of other languages in Latin script; those that are English words too are left out.
+# Function words of other languages in Latin script, without those that are also English words.
 OTHERS = word_set(
     "ein eine einen einem einer der das und mit auf im durch über unter von zum zur ist "  # German
     "un une des les le la et dans sur avec sous du au aux est qui "  # French
@@ -24,10 +24,10 @@ OTHERS = word_set(
 
 
 def looks_foreign(text: str) -> bool:
-    """Whether the evidence is against English: another script, or small words of other languages.
+    """Return whether the text is likely not English: another script, or foreign function words.
 
-    A short prompt without small words ("zorro rojo") gives no evidence and counts as English; it
-    is then rewritten without being translated first.
+    A short prompt without function words ("zorro rojo") gives no evidence and counts as English,
+    so it is rewritten without a translation.
     """
     letters = [letter for letter in text if letter.isalpha()]
     latin = [letter for letter in letters if "LATIN" in unicodedata.name(letter, "")]

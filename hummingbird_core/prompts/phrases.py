@@ -1,15 +1,15 @@
-"""The words of the built-in expander.
+"""Phrases of the built-in expander.
 
-Every phrase must read well after any subject, one or many, living or not, and must not claim what
-the user may not want: no weather, no time of day indoors, no other things in the picture. Data
-only, so that anyone can add to it.
+Every phrase must read well after any subject, singular or plural, living or not, and must not add
+what the user may not want: no weather, no time of day indoors, no other objects. This file is data
+only, so that anyone can extend it.
 """
 
 from __future__ import annotations
 
 from .text import word_set
 
-# Words that say which kind of subject a prompt has; the first one in the prompt decides.
+# Words that determine the kind of a prompt's subject; the first one in the prompt decides.
 KINDS = {
     "person": word_set(
         "man woman boy girl child children kid baby person people dancer couple crowd "
@@ -33,7 +33,7 @@ KINDS = {
     ),
 }
 
-# Words that say an aspect is the user's choice already, so that nothing is added to it.
+# Words that show that the user has chosen an aspect, so that nothing is added to it.
 SAID = {
     "motion": word_set("still motionless frozen static timelapse lapse motion movement"),
     "camera": word_set(
@@ -55,7 +55,7 @@ SAID = {
     "detail": word_set("detail detailed sharp focus 4k 8k hd blurry bokeh texture"),
 }
 
-# What suits a motion that the user named already, and any subject of unknown kind.
+# Phrases for a motion that the user named, and for subjects of unknown kind.
 SMOOTH_MOTION = (
     "smooth and natural motion",
     "fluid and lifelike motion",

@@ -1,9 +1,8 @@
-"""What a prompt is about, and whether a rewritten prompt is still about it.
+"""Detection of a prompt's subject, and of words that a rewritten prompt lost.
 
-There is no grammar here, only word lists, so both answers err on the safe side: a verb is taken as
-part of the subject ("fox runs"), so is what stands before it ("at night, a fox"), and "mice" is not
-known to be mouse. A false alarm costs one more question to the language model; a lost subject would
-cost the video.
+This uses word lists instead of a grammar, and errs on the safe side: a verb counts as part of the
+subject ("fox runs"), as do words before it ("at night, a fox"), and "mice" does not match "mouse".
+A false alarm costs one more request to the language model; a lost subject would cost the video.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from .text import (
     word_set,
 )
 
-FRAMING = re.compile(  # "a video of", "close-up of": how it is shown, not what
+FRAMING = re.compile(  # "a video of", "close-up of": the framing, not the subject
     r"^\W*(?:(?:an?|the|some)\s+)?(?:[\w-]+\s+){0,2}?"
     r"(?:videos?|clips?|shots?|footage|scenes?|views?|close-?ups?|pictures?|images?|animations?)"
     r"\s+of\s+",
     re.IGNORECASE,
 )
-# What stands between the words of a subject, and what ends it.
+# Words that may stand between the words of a subject, and words that end it.
 ARTICLES = word_set("a an the")
 FILLERS = ARTICLES | word_set("of and or some one this my your his her its their our there")
 ENDINGS = word_set(
@@ -35,11 +34,11 @@ ENDINGS = word_set(
     "down off out beneath atop amid amidst among beyond within is are was were be being been has "
     "have had that which who whose while as when where"
 )
-# What opens a clause that is not about the subject yet, like all that can end one.
+# Words that open a clause before the subject, like all words that can end one.
 LEAD_INS = ENDINGS | word_set(
     "it it's once then now today tonight meanwhile until since despite if"
 )
-# A clause of these words says how everything looks: other words for it are as good.
+# A clause of these words describes the look, which may be paraphrased.
 LOOK = word_set(
     "cinematic cinematography photorealistic realistic hyperrealistic realism ultra super "
     "very high low best quality resolution definition hd uhd fhd hdr 2k 4k 8k 720p 1080p 4k60 "
@@ -58,13 +57,13 @@ LOOK_HEADS = word_set("style look aesthetic quality lighting shot footage hour")
 PHRASE_END = re.compile(rf"[(){CLAUSE_ENDS}{SENTENCE_ENDS}]|\s[{DASHES}]\s")
 SUFFIXES = ("ing", "ies", "ed", "es", "s")
 SHORTEST_STEM = 3
-MAX_NOUN = 6  # letters of a word in -ing that is more likely a noun: ring, spring, string
+MAX_NOUN = 6  # letters; shorter words in -ing are more likely nouns: ring, spring, string
 
 
 def subject_words(prompt: str) -> list[str]:
-    """The words, in lower case, of the noun phrase that an English prompt opens with.
+    """Return the lower-case words of the noun phrase that opens an English prompt.
 
-    Clauses before it about the look are passed over, others are taken in as well.
+    Clauses about the look before it are skipped, others are included.
     `"4k, at night, two old dogs playing in the park"` gives `["night", "two", "old", "dogs"]`.
     """
     clauses = [clause for clause in PHRASE_END.split(prompt.lower()) if WORD.search(clause)]
@@ -97,7 +96,7 @@ def _is_about_look(clause: str) -> bool:
 
 
 def _leads_in(clause: str, phrase: list[str]) -> bool:
-    """Whether the subject is still to come: `at night`, `slowly`, `running uphill`, `a small`."""
+    """Return whether the subject follows: `at night`, `slowly`, `running uphill`, `a small`."""
     words = WORD.findall(clause)
     if words[0] in LEAD_INS or all(map(_is_modifier, phrase)):
         return True
@@ -106,7 +105,7 @@ def _leads_in(clause: str, phrase: list[str]) -> bool:
 
 
 def lost_words(words: Iterable[str], text: str) -> list[str]:
-    """Those of `words` that are in `text` in no form (dog, dogs; run, running)."""
+    """Return those of `words` that `text` contains in no form (dog, dogs; run, running)."""
     present = {_stem(word) for word in WORD.findall(text.lower())}
     return [word for word in words if _stem(word) not in present]
 
@@ -120,7 +119,7 @@ def _is_modifier(word: str) -> bool:
 
 
 def _stem(word: str) -> str:
-    """The word without the endings of plural and verb; not a word, only good for comparing."""
+    """Strip plural and verb endings; the result is for comparison only, not a word."""
     word = re.sub(rf"[{APOSTROPHES}]s?$", "", word)
     for suffix in SUFFIXES:
         if word.endswith(suffix) and len(word) - len(suffix) >= SHORTEST_STEM:

@@ -1,4 +1,4 @@
-"""What counts as a word and as punctuation, in any script."""
+"""Words and punctuation in any script, and fitting a text into the text window."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..text.tokenizer import Tokenizer
 
 APOSTROPHES = "'\N{RIGHT SINGLE QUOTATION MARK}"
 DASHES = "-\N{EN DASH}\N{EM DASH}"
-# The marks of Chinese and Japanese have no space after them, the others have.
+# Chinese and Japanese marks are not followed by a space.
 WIDE_SENTENCE_ENDS = "。\N{FULLWIDTH EXCLAMATION MARK}\N{FULLWIDTH QUESTION MARK}"
 WIDE_CLAUSE_ENDS = "、\N{FULLWIDTH COMMA}\N{FULLWIDTH SEMICOLON}\N{FULLWIDTH COLON}\N{ARABIC COMMA}"
 CLAUSE_ENDS = f",;:{WIDE_CLAUSE_ENDS}"
@@ -21,18 +21,18 @@ WORD = re.compile(rf"[^\W_]+(?:[{APOSTROPHES}][^\W_]+)?")
 
 
 def word_set(text: str) -> frozenset[str]:
-    """The space-separated words of a text."""
+    """Return the space-separated words of a text."""
     return frozenset(text.split())
 
 
 def strip_end(text: str) -> str:
-    """The text without closing spaces, punctuation and dashes."""
+    """Return the text without trailing spaces, punctuation and dashes."""
     return text.rstrip(f" {CLAUSE_ENDS}{SENTENCE_ENDS}{DASHES}")
 
 
-# The share of the window that must be filled for a border to be good enough to end at.
+# Minimum share of the window that must be filled to end at a border.
 MIN_FILLED = 0.6
-# From the best place to end to the worst: after a sentence, after a clause, after a word, anywhere.
+# Places to end, best first: after a sentence, after a clause, after a word, anywhere.
 BORDERS = (
     rf"(?<=[.!?])(?=\s)|(?<=[{WIDE_SENTENCE_ENDS}])",
     rf"(?=[,;:]\s|\s[{DASHES}]\s)|(?=[{WIDE_CLAUSE_ENDS}])",
@@ -47,7 +47,7 @@ DANGLING = re.compile(
 
 @dataclass(frozen=True)
 class FittedText:
-    """A text that fits, its length in tokens, and the end that did not fit."""
+    """A text that fits, its length in tokens, and the end that was cut off."""
 
     text: str
     tokens: int
@@ -55,12 +55,12 @@ class FittedText:
 
 
 def window_size(tokenizer: Tokenizer) -> int:
-    """How many tokens of a prompt the text encoder sees, without start and end."""
+    """Return the capacity of the text encoder in tokens, without start and end."""
     return tokenizer.context_length - 2
 
 
 def fit_window(text: str, tokenizer: Tokenizer) -> FittedText:
-    """The longest beginning of `text` that fits and ends well.
+    """Return the longest beginning of `text` that fits and ends well.
 
     A sentence border is preferred to a clause border, and this to a word border, unless it would
     leave much of the window empty.
@@ -85,7 +85,7 @@ def _best_end(text: str, tokenizer: Tokenizer) -> int:
 
 
 def _last_fitting(ends: Sequence[int], text: str, tokenizer: Tokenizer) -> int:
-    """The last of the sorted `ends` up to which the text fits; 0 if there is none."""
+    """Return the last of the sorted `ends` up to which the text fits, or 0."""
     room = window_size(tokenizer)
     index = bisect.bisect_right(ends, room, key=lambda end: tokenizer.count(text[:end]))
     return ends[index - 1] if index else 0

@@ -17,7 +17,7 @@ from ...hummingbird_core.vqa import Score, find_defects
 from .files import NO_DOVER
 from .frames import check_vae, decode, videos_of
 from .page import say
-from .sampling import Conditioning, Latent, VideoConfig, sample_video
+from .sampling import Conditioning, Latent, SamplingConfig, sample_video
 from .scoring import number, rating, sheet_row, shown_score
 
 LEARNED = ("overall", "technical", "aesthetic")
@@ -71,7 +71,7 @@ def best_of(
     model: comfy.model_patcher.ModelPatcher,
     positive: Conditioning,
     vae: comfy.sd.VAE,
-    settings: VideoConfig,
+    settings: SamplingConfig,
     seeds: Sequence[int],
     *,
     negative: Conditioning | None = None,

@@ -40,7 +40,7 @@ Conditioning = list[Any]
 
 
 @dataclass(frozen=True)
-class VideoConfig:
+class SamplingConfig:
     """What Sample Video and Best of N ask for; 0 stands for the model's own width or height."""
 
     width: int
@@ -88,7 +88,7 @@ def trained_sizes(model: comfy.model_patcher.ModelPatcher) -> ModelDefaults:
 def sample_video(
     model: comfy.model_patcher.ModelPatcher,
     positive: Conditioning,
-    settings: VideoConfig,
+    settings: SamplingConfig,
     seed: int,
     *,
     negative: Conditioning | None = None,
@@ -192,14 +192,14 @@ def _guided_at_high_noise(
     return guided
 
 
-def _teacher_run(model: comfy.model_patcher.ModelPatcher, settings: VideoConfig) -> _Run:
+def _teacher_run(model: comfy.model_patcher.ModelPatcher, settings: SamplingConfig) -> _Run:
     """DDIM with eta 0, which is Euler's method on DDIM's sigmas."""
     sigmas = _ddim_sigmas(model, settings)
     scale = _start_scale(model, sigmas[0]) if settings.strength == 1 else 1.0
     return _Run(settings.guidance, comfy.samplers.ksampler("euler"), sigmas, scale)
 
 
-def _ddim_sigmas(model: comfy.model_patcher.ModelPatcher, settings: VideoConfig) -> Tensor:
+def _ddim_sigmas(model: comfy.model_patcher.ModelPatcher, settings: SamplingConfig) -> Tensor:
     """Of the last `settings.steps` of a schedule that is longer where the strength is below 1."""
     table = model.get_model_object("model_sampling").sigmas.cpu()
     steps_in_all, steps = _last_part(settings.steps, settings.strength, TRAIN_TIMESTEPS // 2)
@@ -221,13 +221,13 @@ def _start_scale(model: comfy.model_patcher.ModelPatcher, sigma: Tensor) -> floa
 
 
 def _windows(
-    model: comfy.model_patcher.ModelPatcher, num_frames: int, settings: VideoConfig
+    model: comfy.model_patcher.ModelPatcher, num_frames: int, settings: SamplingConfig
 ) -> ContextWindows:
     pipe = HummingbirdPipeline(hummingbird_unet(model))
     return pipe.context_windows(num_frames, from_noise=settings.strength == 1)
 
 
-def _empty_for(model: comfy.model_patcher.ModelPatcher, settings: VideoConfig) -> Latent:
+def _empty_for(model: comfy.model_patcher.ModelPatcher, settings: SamplingConfig) -> Latent:
     trained = trained_sizes(model)
     width, height = settings.width or trained.width, settings.height or trained.height
     return empty_video(width, height, settings.frames)
@@ -235,7 +235,7 @@ def _empty_for(model: comfy.model_patcher.ModelPatcher, settings: VideoConfig) -
 
 def _check(
     model: comfy.model_patcher.ModelPatcher,
-    settings: VideoConfig,
+    settings: SamplingConfig,
     seed: int,
     latent: Latent | None,
 ) -> None:

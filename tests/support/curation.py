@@ -23,7 +23,7 @@ KEEP_ALL = SelectionConfig(rules={"num_frames": Rule(minimum=Limit(16))})
 class InlineEngine:
     """The stages in this process: fast, and a third engine that they need not know of."""
 
-    def map(self, stage, items, lost):
+    def map(self, stage, items, on_worker_death):
         for item in items:
             yield item, stage(item)
 

@@ -23,7 +23,7 @@ from ...evaluation.vbench.report import (
 )
 from ...evaluation.vbench.scores import DIMENSIONS, read_results, write_result
 from ...files import atomic_write
-from ...generation.run import make_missing
+from ...generation.run import generate_missing
 from ..options import (
     ENGINE_DEFAULTS,
     add_engine,
@@ -151,7 +151,7 @@ def run_export(args: argparse.Namespace) -> int:
     journal = (
         args.output / "journal.jsonl"
     )  # not in videos/: VBench reads every file there as a video
-    return make_missing(jobs, model, args.overwrite, device_engine(args), journal)
+    return generate_missing(jobs, model, args.overwrite, device_engine(args), journal)
 
 
 def run_official(args: argparse.Namespace) -> None:

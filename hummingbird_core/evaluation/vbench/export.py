@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import InputError, OutputError
-from ...generation.jobs import Job, VideoConfig, describe
+from ...generation.jobs import Job, VideoConfig, config_record
 from ...generation.model import ModelConfig
 from .prompts import MAX_SAMPLES, all_prompts, prompts_of, video_name
 
@@ -41,7 +41,7 @@ def export_jobs(
             seed = settings.seed + MAX_SAMPLES * numbers[prompt] + index
             one = replace(settings, prompt=prompt, seed=seed)
             path = folder / video_name(prompt, index)
-            jobs.append(Job(one, describe(one, **made_by), videos=(path,)))
+            jobs.append(Job(one, config_record(one, **made_by), videos=(path,)))
     return jobs
 
 

@@ -1,4 +1,4 @@
-"""What the enhancer needs of a language model: an answer to one question."""
+"""The interface of a chat model: one answer to one question."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-# How all sources sample: free enough that another seed gives another prompt.
+# Sampling temperature of all backends, high enough that another seed gives another prompt.
 TEMPERATURE = 0.7
-# The longest answer. The prompt itself takes about 75; the rest is for models that think first.
+# Maximum answer length. A prompt takes about 75 tokens; the rest is for reasoning models.
 MAX_ANSWER_TOKENS = 2048
 
 
-# Called again and again while an answer is awaited; whatever it raises ends the waiting.
+# Called repeatedly during generation; any exception it raises cancels the request.
 Check = Callable[[], None]
 
 
 def never_stop() -> None:
-    """The check of who waits for every answer."""
+    """No-op check for callers that never cancel."""
 
 
 class Chat(ABC):
-    """A language model that answers one question at a time and remembers nothing.
+    """A language model that answers single questions without a conversation history.
 
     Attributes:
         source: the kind: "local", "server" or "comfyui".
@@ -32,7 +32,7 @@ class Chat(ABC):
     @property
     @abstractmethod
     def model(self) -> str:
-        """The model's name, without folders."""
+        """Name of the model, without folders."""
 
     @property
     @abstractmethod
@@ -41,19 +41,19 @@ class Chat(ABC):
 
     @abstractmethod
     def answer(self, system: str, question: str, seed: int) -> str:
-        """The model's words as they come, to a system prompt and a user's message."""
+        """Return the model's raw answer to a system prompt and a user message."""
 
     def close(self) -> None:  # noqa: B027 - only a model in this process has something to free
-        """Gives back the memory; the next `answer` loads the model again."""
+        """Free the memory; the next `answer` loads the model again."""
 
 
 class FunctionChat(Chat):
-    """A function as a language model: how ComfyUI's own text generation comes in.
+    """A chat model backed by a function, such as ComfyUI's own text generation.
 
     Args:
-        function: called with (system prompt, user's message, seed); returns the answer.
-        model: a name for it, for the metadata.
-        source: what kind it is.
+        function: called with (system prompt, user message, seed); returns the answer.
+        model: name of the model, for the metadata.
+        source: name of the backend.
     """
 
     def __init__(
@@ -65,11 +65,14 @@ class FunctionChat(Chat):
 
     @property
     def model(self) -> str:
+        """Name of the model, for the metadata."""
         return self._model
 
     @property
     def provenance(self) -> dict[str, Any]:
+        """Source and model."""
         return {"source": self.source, "model": self._model}
 
     def answer(self, system: str, question: str, seed: int) -> str:
+        """Return the function's answer."""
         return self._function(system, question, seed)

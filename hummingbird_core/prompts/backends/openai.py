@@ -1,7 +1,7 @@
-"""Any server that speaks OpenAI's chat protocol: Ollama, llama.cpp, vLLM, LM Studio and others.
+"""Client for servers with OpenAI's chat protocol: Ollama, llama.cpp, vLLM, LM Studio and others.
 
-The standard library's HTTP client is used because huggingface_hub has changed its own from requests
-to httpx and beyond, so that none of these can be relied on to be there.
+It uses the standard library's HTTP client, because huggingface_hub has moved from requests to httpx
+and beyond, so none of these is certain to be installed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from .base import MAX_ANSWER_TOKENS, TEMPERATURE, Chat, Check, never_stop
 logger = logging.getLogger(__name__)
 
 DEFAULT_URL = "http://localhost:11434/v1"  # Ollama's
-TRANSIENT = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses after which to try again
-REFUSED = (400, 413, 422)  # HTTP statuses of a request that the server takes exception to
-MAX_WAIT = 30.0  # seconds that a server may ask us to wait before the next try
+TRANSIENT = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses that are retried
+REFUSED = (400, 413, 422)  # HTTP statuses of a request that the server does not accept
+MAX_WAIT = 30.0  # seconds: the longest Retry-After that is obeyed
 MIN_SECRET = 8  # characters of a key that may not occur in an answer
 MAX_QUOTE = 200  # characters of a server's words in a message
 MAX_ANSWER = 4 << 20  # bytes; a chat answer has a few thousand
@@ -36,20 +36,20 @@ HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d*)?")
 
 
 class ServerError(HummingbirdError, OSError):
-    """A language model's server refused the request: asking again would not help."""
+    """The server refused the request; a retry would not help."""
 
 
 class RequestRefusedError(ServerError):
-    """A server refused this text (a content filter, the model's context); it may take another."""
+    """The server refused this text (content filter, context length) but may accept another."""
 
 
 class ServerUnavailableError(ServerError):
-    """A server did not answer, or only with errors that may pass; it may work later."""
+    """The server did not answer, or only with transient errors; a later retry may work."""
 
     status: int = 0
     """The HTTP status; 0 if there was no reply."""
     wait: float = 0.0
-    """Seconds that the server asked to wait."""
+    """Seconds to wait, from the server's Retry-After."""
 
 
 class ServerChat(Chat):
@@ -59,16 +59,16 @@ class ServerChat(Chat):
     or answer holds it.
 
     Args:
-        url: where the protocol begins, such as `http://localhost:11434/v1`.
-        model: its name there; None takes the only one there is.
-        key: sent as a bearer token; None sends none. `api_key.key_for` says who may get the user's.
+        url: base URL of the protocol, such as `http://localhost:11434/v1`.
+        model: name of the model on the server; None takes the only one.
+        key: bearer token; None sends none. `api_key.key_for` decides who may get the user's key.
         timeout: seconds for one answer.
-        attempts: how often to ask in all, when the server does not answer or is overloaded.
-        backoff: seconds before the second attempt; doubled before each one that follows.
+        attempts: maximum number of requests if the server does not answer or is overloaded.
+        backoff: seconds before the second attempt; doubled before each further one.
         check: called before each attempt.
 
     Raises:
-        InputError: the URL or the key has not the form of one.
+        InputError: the URL or the key is malformed.
     """
 
     source = "server"
@@ -95,21 +95,23 @@ class ServerChat(Chat):
 
     @property
     def model(self) -> str:
+        """Name of the model; asks the server for its only one if no name was given."""
         if self._model is None:
             self._model = self._only_model()
         return self._model
 
     @property
     def provenance(self) -> dict[str, Any]:
+        """Source, URL (which holds no credentials) and model."""
         return {"source": self.source, "url": self._url, "model": self.model}
 
     def answer(self, system: str, question: str, seed: int) -> str:
-        """The model's answer.
+        """Return the model's answer.
 
         Raises:
             ServerUnavailableError: no answer after all attempts.
-            RequestRefusedError: the server answers, but not to this.
-            ServerError: the server refused, or does not speak this protocol.
+            RequestRefusedError: the server refuses this text.
+            ServerError: the server refused the request, or does not speak this protocol.
         """
         messages = [
             {"role": "system", "content": system},
@@ -125,7 +127,7 @@ class ServerChat(Chat):
         }
         reply = self._ask("/chat/completions", request)
         try:
-            # A model that calls a tool or only thinks answers null.
+            # The content is null if the model only called a tool or reasoned.
             return self._redact(str(reply["choices"][0]["message"]["content"] or ""))
         except (KeyError, IndexError, TypeError) as error:
             raise ServerError(
@@ -145,7 +147,7 @@ class ServerChat(Chat):
         )
 
     def _ask(self, path: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
-        """One request, repeated with growing pauses while the failure may pass."""
+        """Send a request, and retry transient failures with exponential backoff."""
         pause = self._backoff
         for _ in range(self._attempts - 1):
             try:
@@ -280,7 +282,7 @@ def check_url(url: str) -> str:
 
 
 def _read_until(response: http.client.HTTPResponse, deadline: float) -> bytes:
-    """The body; the socket's own timeout would let a server drip bytes for ever."""
+    """Read the body by a deadline; the socket's timeout starts anew with every byte."""
     body = bytearray()
     while chunk := response.read1(1 << 16):
         body += chunk
@@ -292,7 +294,7 @@ def _read_until(response: http.client.HTTPResponse, deadline: float) -> bytes:
 
 
 def _error_text(error: urllib.error.HTTPError) -> str:
-    """What the server says of its error: `{"error": {"message": ...}}`, `{"error": ...}`, text."""
+    """Return the error message of `{"error": {"message": ...}}`, `{"error": ...}` or plain text."""
     try:
         body = error.read(1 << 16).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException):
@@ -305,5 +307,5 @@ def _error_text(error: urllib.error.HTTPError) -> str:
 
 
 def _seconds(retry_after: str | None) -> float:
-    """A `Retry-After` in seconds; its other form, a date, counts as none."""
+    """Parse a `Retry-After` in seconds; a date counts as 0."""
     return float(retry_after) if retry_after and retry_after.isdecimal() else 0.0

@@ -1,4 +1,4 @@
-"""A chat model on this computer, run by transformers. Nothing is downloaded here."""
+"""Local chat models, run by transformers; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class LocalChat(Chat):
-    """Any instruct model in Hugging Face's format: loaded by the first question, freed by `close`.
+    """An instruct model in Hugging Face's format: loaded by the first question, freed by `close`.
 
-    Only safetensors are read, and no code that comes with a model is run.
+    Only safetensors are read, and no code of a model is executed.
 
     Args:
-        name: a folder, or the hub id of a model that is in the hub's local cache.
-        device: default: the best there is.
-        max_new_tokens: the longest answer.
+        name: a folder, or the hub id of a model in the hub's local cache.
+        device: None is the best available.
+        max_new_tokens: maximum length of an answer.
         check: called after each token.
 
     Raises:
-        InputError: there is no such device.
+        InputError: the device is not available.
     """
 
     source = "local"
@@ -50,11 +50,12 @@ class LocalChat(Chat):
 
     @property
     def model(self) -> str:
-        # A shared video must not tell where its maker keeps files.
+        """Name of the model; the metadata of a video must not reveal folders."""
         return Path(self._name).name if Path(self._name).exists() else self._name
 
     @property
     def provenance(self) -> dict[str, Any]:
+        """Source, model, when its files last changed, and the maximum length."""
         files = Path(self._name).glob("*") if Path(self._name).is_dir() else ()
         changed = max((file.stat().st_mtime_ns for file in files), default=0)
         return {
@@ -65,10 +66,10 @@ class LocalChat(Chat):
         }
 
     def answer(self, system: str, question: str, seed: int) -> str:
-        """The model's answer; torch's random state is left as it was.
+        """Return the model's answer without changing torch's global random state.
 
         Raises:
-            CheckpointError: the model is not here, is damaged, or is not a chat model.
+            CheckpointError: the model is missing, damaged, or not a chat model.
         """
         if self._loaded is None:
             self._loaded = _load(self._name, self._device)
@@ -89,12 +90,12 @@ class LocalChat(Chat):
         return tokenizer.decode(new, skip_special_tokens=True)
 
     def _goes_on(self, ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        """A criterion for transformers that stops no answer: `[B]`; the check may raise."""
+        """Call the check, as a stopping criterion of transformers; returns False for all, `[B]`."""
         self._check()
         return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
 
     def close(self) -> None:
-        """Frees the model, so that the video model has the memory."""
+        """Free the model's memory for the video model."""
         self._loaded = None
         gc.collect()  # transformers' models hold reference cycles
         if self._device.type == "cuda":
@@ -116,7 +117,7 @@ def _load(name: str, device: torch.device) -> tuple[PreTrainedTokenizerBase, Pre
 
 
 def _chat_inputs(tokenizer: PreTrainedTokenizerBase, system: str, question: str) -> Any:
-    """Token ids `[1, L]` and mask of the conversation, by the model's own template."""
+    """Apply the model's chat template: token ids and attention mask, `[1, L]` each."""
     from jinja2.exceptions import TemplateError
 
     def apply(messages: list[dict[str, str]]) -> Any:
@@ -125,11 +126,11 @@ def _chat_inputs(tokenizer: PreTrainedTokenizerBase, system: str, question: str)
             add_generation_prompt=True,
             return_tensors="pt",
             return_dict=True,
-            enable_thinking=False,  # of models that can both; the others' templates ignore it
+            enable_thinking=False,  # for models with both modes; other templates ignore it
         )
 
     user = {"role": "user", "content": question}
     try:
         return apply([{"role": "system", "content": system}, user])
-    except TemplateError:  # some models, such as Gemma 2, know no system role
+    except TemplateError:  # some models, such as Gemma 2, have no system role
         return apply([{"role": "user", "content": f"{system}\n\n{question}"}])

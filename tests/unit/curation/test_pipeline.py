@@ -142,9 +142,9 @@ def test_what_is_done_is_not_done_again_unless_it_changed(tmp_path):
     before = (tmp_path / "out" / "manifest.parquet").read_bytes()
 
     class Counting(InlineEngine):
-        def map(self, stage, items, lost):
+        def map(self, stage, items, on_worker_death):
             self.names = [item.name for item in items]
-            return super().map(stage, items, lost)
+            return super().map(stage, items, on_worker_death)
 
     engine = Counting()
     run(tmp_path / "in", tmp_path / "out", engine)

@@ -112,9 +112,9 @@ def test_a_failure_that_may_pass_is_tried_again(tmp_path, monkeypatch, caplog):
 
 
 def noting(names, plain):
-    def noted(self, stage, items, lost):
+    def noted(self, stage, items, on_worker_death):
         names.extend(item.name for item in items)
-        return plain(self, stage, items, lost)
+        return plain(self, stage, items, on_worker_death)
 
     return noted
 
@@ -132,9 +132,9 @@ def test_a_video_whose_process_died_is_tried_again_in_the_next_run(tmp_path):
     add_video(tmp_path / "in" / "a.mp4", scene(1, **SMALL))
 
     class Dying(InlineEngine):
-        def map(self, stage, items, lost):
+        def map(self, stage, items, on_worker_death):
             for item in items:
-                yield item, lost(item)
+                yield item, on_worker_death(item)
 
     assert run(tmp_path / "in", tmp_path / "out", Dying()).failed == 1
     (row,) = rows_of(tmp_path / "out")

@@ -28,12 +28,12 @@ def visible_gpu(number: int) -> str:
     return os.environ["CUDA_VISIBLE_DEVICES"]
 
 
-def lost(number: int) -> int:
+def on_worker_death(number: int) -> int:
     return -number
 
 
 def test_a_process_that_dies_costs_its_item_only():
-    results = dict(LocalEngine(2).map(square, iter(range(20)), lost))
+    results = dict(LocalEngine(2).map(square, iter(range(20)), on_worker_death))
     assert results == {n: n**2 for n in range(20)} | {13: -13}
 
 
@@ -60,7 +60,7 @@ def test_ctrl_c_ends_what_runs_and_begins_nothing(tmp_path):
 def run_slowly(folder: str) -> None:
     """In a process of its own: ten items on one worker."""
     items = [(Path(folder), number) for number in range(10)]
-    list(LocalEngine(1).map(slow, iter(items), lost))
+    list(LocalEngine(1).map(slow, iter(items), on_worker_death))
 
 
 def slow(item: tuple[Path, int]) -> None:
@@ -73,8 +73,8 @@ def slow(item: tuple[Path, int]) -> None:
 
 
 def test_nothing_to_do():
-    assert list(LocalEngine(2).map(square, iter(()), lost)) == []
-    assert list(RayEngine(2).map(square, iter(()), lost)) == []
+    assert list(LocalEngine(2).map(square, iter(()), on_worker_death)) == []
+    assert list(RayEngine(2).map(square, iter(()), on_worker_death)) == []
 
 
 @pytest.fixture
@@ -85,12 +85,12 @@ def ray():
 
 
 def test_a_ray_worker_that_dies_costs_its_item_only(ray):
-    results = dict(RayEngine(2).map(square, iter(range(20)), lost))
+    results = dict(RayEngine(2).map(square, iter(range(20)), on_worker_death))
     assert results == {n: n**2 for n in range(20)} | {13: -13}
 
 
 def test_every_worker_sees_a_gpu_of_its_own():
-    results = LocalEngine(2, ["5", "7"]).map(visible_gpu, iter(range(4)), lost)
+    results = LocalEngine(2, ["5", "7"]).map(visible_gpu, iter(range(4)), on_worker_death)
     assert {gpu for _, gpu in results} == {"5", "7"}
 
 
@@ -99,6 +99,6 @@ def test_ray_is_asked_for_in_one_line():
         import ray  # noqa: F401
     except ImportError:
         with pytest.raises(MissingPackageError, match="pip install"):
-            list(RayEngine(1).map(square, [1], lost))
+            list(RayEngine(1).map(square, [1], on_worker_death))
     else:
         pytest.skip("ray is installed")

@@ -16,9 +16,9 @@ from hummingbird_core.devices import gpu_names
 from hummingbird_core.engines.journal import Journal, read_journal
 from hummingbird_core.engines.ray import RayEngine
 from hummingbird_core.errors import InputError
-from hummingbird_core.generation.jobs import Job, VideoConfig, describe
+from hummingbird_core.generation.jobs import Job, VideoConfig, config_record
 from hummingbird_core.generation.model import ModelConfig
-from hummingbird_core.generation.run import make_here, make_missing, make_on
+from hummingbird_core.generation.run import generate_here, generate_missing, generate_on
 from hummingbird_core.video import read_video
 
 PROMPTS = [PROMPT, "a blue square drifts up", "a green triangle falls"]
@@ -29,7 +29,7 @@ MODEL = ModelConfig(device="cpu")
 class InlineEngine:
     """The stage in this process: an engine as good as another, and a fast one."""
 
-    def map(self, stage, items, lost):
+    def map(self, stage, items, on_worker_death):
         for item in items:
             yield item, stage(item)
 
@@ -39,7 +39,7 @@ def jobs_in(folder: Path, **changes) -> list[Job]:
     jobs = []
     for seed, prompt in enumerate(PROMPTS):
         settings = VideoConfig(prompt, seed=seed, **{**QUICK, **changes})
-        record = describe(settings, **MODEL.record())
+        record = config_record(settings, **MODEL.record())
         jobs.append(Job(settings, record, videos=(folder / f"{seed}.png",), origin=f"line {seed}"))
     return jobs
 
@@ -53,7 +53,7 @@ def frames_in(folder: Path) -> np.ndarray:
 def one_by_one(tmp_path_factory) -> np.ndarray:
     """Frames of all videos, made in this process."""
     folder = tmp_path_factory.mktemp("here")
-    make_here(jobs_in(folder), MODEL, Event())
+    generate_here(jobs_in(folder), MODEL, Event())
     return frames_in(folder)
 
 
@@ -74,7 +74,7 @@ def test_a_worker_makes_the_same_videos(one_by_one, tmp_path, capsys):
 
 
 def make_all(engine, folder: Path) -> int:
-    return make_missing(jobs_in(folder), MODEL, False, engine, folder / "journal.jsonl")
+    return generate_missing(jobs_in(folder), MODEL, False, engine, folder / "journal.jsonl")
 
 
 def test_ray_makes_the_same_videos(one_by_one, tmp_path):
@@ -103,7 +103,7 @@ def test_a_video_that_fails_is_named_and_stops_no_other(tmp_path, caplog):
     jobs = jobs_in(tmp_path)
     jobs[1] = jobs_in(tmp_path, num_inference_steps=0)[1]
     with Journal(tmp_path / "j") as journal:
-        assert make_on(InlineEngine(), jobs, MODEL, journal) == 1
+        assert generate_on(InlineEngine(), jobs, MODEL, journal) == 1
     entries = dict(read_journal(tmp_path / "j"))
     assert "steps" in entries["1"]["error"]
     assert "seconds" in entries["2"]
@@ -115,7 +115,7 @@ def test_failures_become_the_exit_code(tmp_path, caplog):
     (tmp_path / "style.safetensors").write_bytes(b"not a LoRA")
     model = ModelConfig(loras=((tmp_path / "style.safetensors", 1.0),))
     journal = tmp_path / "videos" / "journal.jsonl"
-    code = make_missing(jobs_in(tmp_path / "videos"), model, False, InlineEngine(), journal)
+    code = generate_missing(jobs_in(tmp_path / "videos"), model, False, InlineEngine(), journal)
     assert code == 2
     assert "3 of 3 videos failed" in caplog.text
     assert all("style.safetensors" in entry["error"] for _, entry in read_journal(journal))

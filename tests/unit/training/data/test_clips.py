@@ -133,7 +133,7 @@ def test_shards_by_their_numbers(tmp_path):
 class InlineEngine:
     """The stages of curation in this process."""
 
-    def map(self, stage, items, lost):
+    def map(self, stage, items, on_worker_death):
         for item in items:
             yield item, stage(item)
 
