@@ -226,7 +226,7 @@ def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path, caplog):
     chat = CachedChat(FunctionChat(Script("one"), "m"), tmp_path / "file" / "folder")
     with caplog.at_level(logging.WARNING):
         assert chat.answer("s", "q", 0) == "one"
-    assert "not kept" in caplog.text
+    assert "not cached" in caplog.text
 
 
 def test_where_the_cache_is_can_be_said(monkeypatch, tmp_path):
