@@ -1,4 +1,4 @@
-"""Video files in and out."""
+"""Read and write video files. The public names are those of `__all__`."""
 
 from .files import (
     DEFAULT_FPS,

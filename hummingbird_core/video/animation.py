@@ -1,4 +1,4 @@
-"""Animated GIF and WebP, in which a picture has a duration of its own instead of a rate."""
+"""Animated GIF and WebP, formats with a duration per image instead of a frame rate."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 EXIF_IMAGE_DESCRIPTION = 0x010E
-DEFAULT_FRAME_MS = 100.0  # milliseconds; browsers show 0 so
-MAX_FRAME_MS = 60_000.0  # likewise, of one picture: a few bytes can say eleven minutes
+DEFAULT_FRAME_MS = 100.0  # browsers show frames of 0 ms for 100 ms
+MAX_FRAME_MS = 60_000.0  # a file of a few bytes can claim eleven minutes per image
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,11 @@ class Animation:
     """An open animation.
 
     Attributes:
-        frames: uint8 `[H,W,3]` each, RGB, at a constant rate; can be gone through once.
-        count: how many `frames` there are.
-        fps: of `frames`.
+        frames: uint8 `[H, W, 3]` each, RGB, at a constant rate; an iterator for one pass.
+        count: number of `frames`.
+        fps: rate of `frames`, frames per second.
+        width: pixels.
+        height: pixels.
     """
 
     frames: Iterator[np.ndarray]
@@ -41,7 +43,7 @@ class Animation:
 
 @contextmanager
 def image_errors(path: Path) -> Iterator[None]:
-    """Whatever Pillow raises for a damaged or hostile file as an InputError of one line."""
+    """Turn every error that Pillow raises for a damaged file into a one-line InputError."""
     from PIL import Image
 
     damage = (OSError, RuntimeError, SyntaxError, ValueError, IndexError, EOFError, struct.error)
@@ -57,10 +59,11 @@ def image_errors(path: Path) -> Iterator[None]:
 def open_animation(path: Path, fps: float | None = None) -> Iterator[Animation]:
     """Open a GIF or WebP for one pass over its frames, in the memory of one.
 
-    A picture comes as often as it is long, up to a minute.
+    Each image is repeated according to its duration, up to a minute.
 
     Args:
-        fps: the rate; None takes that of the shortest picture.
+        path: the GIF or WebP file.
+        fps: frame rate; None takes that of the shortest image.
 
     Raises:
         InputError: the file cannot be read; also while reading.
@@ -79,11 +82,11 @@ def open_animation(path: Path, fps: float | None = None) -> Iterator[Animation]:
 
 
 def write_animation(path: Path, frames: np.ndarray, fps: float, comment: str) -> None:
-    """Write `frames` (uint8 [T,H,W,3]) with `comment` inside; raises what Pillow raises."""
+    """Write `frames` (uint8 [T, H, W, 3]) with a comment; Pillow's errors pass through."""
     from PIL import Image
 
     images = [Image.fromarray(frame) for frame in frames]
-    # GIF counts hundredths of a second: rounding the times, not the durations, keeps the pace.
+    # GIF counts hundredths of a second: rounding times instead of durations keeps the mean rate.
     times = [round(100 * i / fps) * 10 for i in range(len(frames) + 1)]
     durations = [after - before for before, after in itertools.pairwise(times)]
     exif = Image.Exif()
@@ -102,7 +105,7 @@ def _pictures(image: Image) -> Iterator[Image]:
     from PIL import ImageSequence
 
     for picture in ImageSequence.Iterator(image):
-        picture.load()  # only then is the duration known in a WebP
+        picture.load()  # a WebP knows the duration only once loaded
         yield picture
 
 

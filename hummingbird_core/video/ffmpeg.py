@@ -1,4 +1,4 @@
-"""The video program ffmpeg, as the package imageio-ffmpeg brings it."""
+"""The ffmpeg executable of the package imageio-ffmpeg."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..errors import MissingPackageError
 
 
 def ffmpeg() -> Any:
-    """The module imageio_ffmpeg, which brings a program ffmpeg with it.
+    """Import the module imageio_ffmpeg, which includes an ffmpeg executable.
 
     Raises:
         MissingPackageError: it is not installed.

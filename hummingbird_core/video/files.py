@@ -1,14 +1,14 @@
-"""Read and write videos, with the settings that made them inside the file.
+"""Read and write videos with their generation settings inside the file.
 
-| suffix  | what is written                           | where the settings are          |
+| suffix  | format                                    | location of the settings        |
 |---------|-------------------------------------------|---------------------------------|
 | `.mp4`  | H.264, yuv420p: plays everywhere          | container tag `comment`         |
 | `.gif`  | at most 256 colours a frame               | comment block                   |
 | `.webp` | animated, true colour                     | EXIF `ImageDescription`         |
 | `.png`  | folder of that name: `00000.png`, ...     | text chunk `Comment`, each file |
 
-Settings are one JSON object; `fps` is always in it. A file appears under its name only when it is
-complete: it is written to a temporary sibling and renamed.
+Settings are one JSON object, which always has `fps`. Files are written atomically: to a temporary
+sibling that is renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -32,13 +32,19 @@ from .ffmpeg import ffmpeg
 from .mp4_comment import mp4_comment
 
 SUFFIXES = (".mp4", ".gif", ".webp", ".png")
-DEFAULT_FPS = 8.0  # of a frame folder that does not say; the models' own rate
-MAX_ANIMATION_BYTES = 4 << 30  # of decoded frames; a GIF of a few kilobytes can claim far more
+DEFAULT_FPS = 8.0  # of a frame folder without a rate; the models' rate
+MAX_ANIMATION_BYTES = 4 << 30  # of decoded frames; a GIF of a few kilobytes can claim more
 _FRAME_NAME = re.compile(r"\d{5,}\.png")
 
 
 class VideoFile(NamedTuple):
-    """What a video file holds: `frames` uint8 [T,H,W,3], frames per second, settings."""
+    """The contents of a video file.
+
+    Attributes:
+        frames: uint8 [T, H, W, 3].
+        fps: frames per second.
+        metadata: the settings.
+    """
 
     frames: np.ndarray
     fps: float
@@ -52,12 +58,24 @@ def write_video(
     metadata: dict[str, Any] | None = None,
     encoder: Sequence[str] = (),
 ) -> Path:
-    """Write `frames` (uint8 [T,H,W,3]) in the format that the suffix of `path` names.
+    """Write frames in the format of the suffix of `path`, replacing an existing file.
 
-    An odd height or width gets one repeated row or column in an mp4, whose colour planes have half
-    the resolution; `encoder` are further options of ffmpeg for it. An existing file is replaced.
-    Returns the path written (see `written_path`).
-    Raises InputError for frames or fps out of range, OutputError when the file cannot be written.
+    An odd height or width gets one repeated row or column in an mp4, whose chroma planes have half
+    the resolution.
+
+    Args:
+        path: the output, with one of `SUFFIXES`.
+        frames: uint8 [T, H, W, 3].
+        fps: frames per second.
+        metadata: settings to store.
+        encoder: additional options of ffmpeg for an mp4.
+
+    Returns:
+        the path written, see `written_path`.
+
+    Raises:
+        InputError: frames or fps are out of range.
+        OutputError: the file cannot be written.
     """
     frames = _check_frames(frames)
     if not fps > 0:
@@ -76,9 +94,10 @@ def write_video(
 
 
 def written_path(path: str | Path) -> Path:
-    """Where `write_video(path, ...)` puts its result: `clip.png` means the folder `clip`.
+    """Return where `write_video(path, ...)` writes: `clip.png` means the folder `clip`.
 
-    Raises OutputError when the suffix is not one of `SUFFIXES`.
+    Raises:
+        OutputError: the suffix is not one of `SUFFIXES`.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
@@ -95,10 +114,17 @@ def write_contact_sheet(
     columns: int | None = None,
     metadata: dict[str, Any] | None = None,
 ) -> Path:
-    """Write all frames (uint8 [T,H,W,3]) as one PNG, row by row; by default about square.
+    """Write all frames as one PNG, row by row.
 
-    Raises InputError for bad frames, fewer than one column or a suffix other than `.png`,
-    OutputError when the file cannot be written.
+    Args:
+        path: the output, with suffix `.png`.
+        frames: uint8 [T, H, W, 3].
+        columns: frames in a row; None gives an approximately square grid.
+        metadata: settings to store.
+
+    Raises:
+        InputError: bad frames, fewer than one column or another suffix.
+        OutputError: the file cannot be written.
     """
     frames, path = _check_frames(frames), Path(path)
     columns = columns if columns is not None else math.ceil(math.sqrt(len(frames)))
@@ -115,11 +141,13 @@ def write_contact_sheet(
 
 
 def read_video(path: str | Path) -> VideoFile:
-    """Read an mp4 (or whatever else ffmpeg knows), a GIF, a WebP or a folder of PNG frames.
+    """Read an mp4 (or any format of ffmpeg), a GIF, a WebP or a folder of PNG frames.
 
-    GIF and WebP merge equal neighbours into one longer frame; they come back as separate frames,
-    except in a WebP that never changes: it has turned into a single image.
-    Raises InputError when `path` is not a readable video.
+    GIF and WebP store equal neighbors as one longer frame; they are read as separate frames again,
+    except from a WebP without any change, which is stored as a single image.
+
+    Raises:
+        InputError: `path` is not a readable video.
     """
     path = Path(path)
     try:
@@ -136,10 +164,12 @@ def read_video(path: str | Path) -> VideoFile:
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """The settings inside a video or contact sheet, without decoding it; {} when there are none.
+    """Read the settings of a video or contact sheet without decoding it; {} if there are none.
 
     A comment of another program is returned as {"comment": text}.
-    Raises InputError for a damaged picture.
+
+    Raises:
+        InputError: the image is damaged.
     """
     path = Path(path)
     text = _read_comment(path)
@@ -153,7 +183,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
 
 def recorded_fps(metadata: dict[str, Any]) -> float | None:
-    """The frame rate that `write_video` stored; None if there is none that can be."""
+    """Return the frame rate stored by `write_video`, or None if it is absent or invalid."""
     fps = metadata.get("fps")
     return float(fps) if isinstance(fps, int | float) and 0 < fps <= 1000 else None
 
@@ -183,7 +213,7 @@ def _write_mp4(
         quality=8,
         macro_block_size=2,
         ffmpeg_log_level="quiet",
-        # At this quality files are no larger so, and a small video takes half the time.
+        # At this quality this preset does not enlarge files, and halves the time for a small video.
         output_params=["-preset", "veryfast", "-metadata", f"comment={comment}", *encoder],
     )
     try:
@@ -191,10 +221,10 @@ def _write_mp4(
             writer.send(None)
             for frame in even:
                 writer.send(np.ascontiguousarray(frame))
-    except OSError as error:  # its text is the whole ffmpeg command: not for users
+    except OSError as error:  # its text is the whole ffmpeg command, useless to users
         raise _encoder_failed(path) from error
-    # The library hides ffmpeg's exit code. The comment is in the index, which is written last:
-    # if it can be read back, so can everything before it.
+    # The library hides ffmpeg's exit code. The comment is in the index, which is written last: a
+    # comment that reads back proves a complete file.
     if not path.exists() or mp4_comment(path) != comment:
         raise _encoder_failed(path)
 
@@ -252,7 +282,7 @@ def _write_frame_folder(folder: Path, frames: np.ndarray, comment: str) -> None:
 
 
 def _remove_old_frames(folder: Path) -> None:
-    """Make room for a new frame folder, but only if nothing else than frames is lost."""
+    """Delete an existing frame folder, provided it holds frames only."""
     if not folder.exists():
         return
     if not folder.is_dir() or any(not _FRAME_NAME.fullmatch(f.name) for f in folder.iterdir()):

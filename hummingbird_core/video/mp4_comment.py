@@ -1,6 +1,6 @@
 """Read the comment tag of an mp4, which imageio-ffmpeg can write but not read.
 
-The tag is the iTunes one that ffmpeg writes: boxes moov > udta > meta > ilst > (c)cmt > data.
+ffmpeg writes the iTunes tag: boxes moov > udta > meta > ilst > (c)cmt > data.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 
 def mp4_comment(path: Path) -> str | None:
-    """The comment of the mp4 at `path`, or None when it has none or is cut off or damaged."""
+    """Return the comment of the mp4 at `path`, or None if it is absent, truncated or damaged."""
     end = path.stat().st_size
     with path.open("rb") as file:
         for name in (b"moov", b"udta", b"meta", b"ilst", b"\xa9cmt", b"data"):
@@ -27,10 +27,11 @@ def mp4_comment(path: Path) -> str | None:
 
 
 def _enter_box(file: BinaryIO, name: bytes, end: int) -> int | None:
-    """Move to the contents of the next box `name` before `end`; returns where the box ends.
+    """Move to the contents of the next box `name` before `end` and return the end of the box.
 
-    ISO/IEC 14496-12, 4.2: a box is a big-endian 32-bit size, itself included, and four letters;
-    size 1 means that 64 bits of size follow, 0 that the box goes on to the end.
+    ISO/IEC 14496-12, 4.2: a box starts with a big-endian 32-bit size, which includes the header,
+    and a four-letter type; size 1 means that a 64-bit size follows, 0 that the box extends to the
+    end.
     """
     while (start := file.tell()) + 16 <= end:
         size, kind = struct.unpack(">I4s", file.read(8))

@@ -1,10 +1,10 @@
-"""Read a video frame by frame, in the memory of one frame, however long it is.
+"""Read a video of any length frame by frame, in the memory of one frame.
 
     with open_video("clip.mp4") as video:
-        for frame in video.frames: ...        # uint8 [H,W,3]
+        for frame in video.frames: ...        # uint8 [H, W, 3]
 
-Beside it, `video.read_video` gives all frames of a short clip at once. Rotated videos come upright.
-Of a video with a variable frame rate come the very frames that are stored, and the average rate.
+`video.read_video` reads all frames of a short clip at once. Rotated videos are turned upright. A
+video with a variable frame rate yields the stored frames and the average rate.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from .damage import is_cut_off, is_part_missing
 from .ffmpeg import ffmpeg
 from .files import read_metadata, read_video, recorded_fps
 
-MAX_PIXELS = 8192 * 8192  # in a frame; a file that claims more is an attack on our memory
+MAX_PIXELS = 8192 * 8192  # of a frame; a larger claim would exhaust the memory
 MAX_FPS = 1000.0
-# Others, like a playlist with the name of a video, could make ffmpeg open further files.
+# Other formats, such as a playlist named like a video, could make ffmpeg open further files.
 _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf,mpegvideo,ogg,gif,webp_pipe"
 )
-# Absolute paths are given with these, so that no name can look like an option or a protocol; and
-# only files are opened, because a playlist that calls itself a video may name addresses.
+# Used with absolute paths, so that no name can look like an option or a protocol. Only files are
+# opened, because a playlist disguised as a video may name addresses.
 _SAFE = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
-# Left alone, ffmpeg would repeat frames to make a variable rate constant, and that looks frozen.
+# By default ffmpeg repeats frames to make a variable rate constant, which looks frozen.
 _EVERY_FRAME_ONCE = ["-fps_mode", "passthrough"]
-_NO_VIDEO = "does not contain any stream"  # ffmpeg's words for a file with sound only
+_NO_VIDEO = "does not contain any stream"  # in ffmpeg's error for a file with audio only
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,11 @@ class VideoStream:
     """An open video.
 
     Attributes:
-        frames: uint8 `[H,W,3]` each, RGB; can be gone through once.
-        fps: of `frames`, after leaving out by `every`.
-        duration: in seconds, as the file says; None if it does not.
+        frames: uint8 `[H, W, 3]` each, RGB; an iterator for one pass.
+        fps: rate of `frames`, after subsampling by `every`.
+        width: pixels.
+        height: pixels.
+        duration: announced by the file, seconds; None if it is not.
     """
 
     frames: Iterator[np.ndarray]
@@ -61,12 +63,13 @@ def open_video(
     """Open a video file, or a folder of PNG frames, for one pass over its frames.
 
     Args:
-        every: give each n-th frame only.
-        max_frames: stop after that many.
+        path: the video file or folder.
+        every: yield every n-th frame only.
+        max_frames: maximum number of frames; None reads all.
 
     Raises:
-        InputError: at once, if there is no video in the file; while reading, if it is damaged.
-            The message is one line that begins with the file's name.
+        InputError: on opening, if the file holds no video; while reading, if it is damaged. The
+            message is one line that begins with the file's name.
     """
     path = Path(path)
     if every < 1:
@@ -89,7 +92,7 @@ def open_video(
 
 @contextmanager
 def _open_folder(path: Path) -> Iterator[VideoStream]:
-    """Frames that were written one by one are not many, so they are read at once."""
+    """Open a folder of PNG frames; such folders are small enough to read at once."""
     video = read_video(path)
     count, height, width = video.frames.shape[:3]
     yield VideoStream(iter(video.frames), video.fps, width, height, count / video.fps)
@@ -126,7 +129,7 @@ def _open_with_ffmpeg(path: Path) -> Iterator[VideoStream]:
 def _complete(
     path: Path, frames: Iterator[np.ndarray], fps: float, duration: float | None
 ) -> Iterator[np.ndarray]:
-    """The frames; at their end, an error if they are not all that the file should hold."""
+    """Yield the frames, then raise an InputError if the file announced more of them."""
     count = 0
     for frame in frames:
         count += 1
@@ -150,12 +153,12 @@ def _decoded(path: Path, reader: Iterator[bytes], height: int, width: int) -> It
 
 @contextmanager
 def _one_line_errors(path: Path) -> Iterator[None]:
-    """The library's errors carry ffmpeg's whole log: keep the last line, which has the reason."""
+    """Reduce the library's errors, which hold ffmpeg's whole log, to the last line: the reason."""
     try:
         yield
     except HummingbirdError:
         raise
-    # Unreadable files also make its parser of ffmpeg's log stumble (IndexError, AttributeError).
+    # Unreadable files also break its parser of ffmpeg's log (IndexError, AttributeError).
     except (OSError, RuntimeError, IndexError, AttributeError, ValueError) as error:
         if _NO_VIDEO in str(error):
             raise InputError(f"{path.name} holds no video stream: expected a video") from error

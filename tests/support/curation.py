@@ -1,4 +1,4 @@
-"""Curation in this process, and videos to curate, good and hostile."""
+"""In-process curation for tests, and good and hostile videos to curate."""
 
 from __future__ import annotations
 
@@ -21,25 +21,28 @@ KEEP_ALL = SelectionConfig(rules={"num_frames": Rule(minimum=Limit(16))})
 
 
 class InlineEngine:
-    """The stages in this process: fast, and a third engine that they need not know of."""
+    """An engine that runs the stages in this process."""
 
     def map(self, stage, items, on_worker_death):
+        """Yield each item with its result."""
         for item in items:
             yield item, stage(item)
 
 
 def rows_of(output) -> list[dict]:
+    """Read the rows of the manifest in `output`."""
     return pyarrow.parquet.read_table(output / "manifest.parquet").to_pylist()
 
 
 def run(videos, output, engine=None, selection=KEEP_ALL, **more):
+    """Curate `videos` with the tests' settings."""
     return curate(
         list_sources(videos), output, engine or InlineEngine(), MEASURES, selection, **more
     )
 
 
 def add_video(path, frames, caption="", **encoder) -> None:
-    """An mp4; `encoder` holds parameters for ffmpeg."""
+    """Write an mp4; `encoder` holds parameters for ffmpeg."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if caption:
         path.with_suffix(".txt").write_text(caption, encoding="utf-8")
@@ -66,7 +69,7 @@ def rotate(path) -> None:
 
 
 def add_hostile(folder) -> dict[str, str]:
-    """Files that are no usable videos -> a word of the reason that the manifest has to give."""
+    """Write unusable files; return for each a word that the manifest's reason must contain."""
     good = write_clip(folder / "good.mp4", scene(1, **SMALL)).read_bytes()
     (folder / "empty.mp4").write_bytes(b"")
     (folder / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(5000))

@@ -1,7 +1,7 @@
-"""Synthetic clips with and without a planted fault, for the tests and benchmarks of curation.
+"""Synthetic clips with and without a planted defect, for the tests and benchmarks of curation.
 
-A scene is a smoothly moving view of a large random texture with natural (1/f) statistics, with
-coloured discs on courses of their own: it has edges, fine detail, motion everywhere, and no fault.
+A scene is a smoothly moving view of a large random texture with natural (1/f) statistics and
+independently moving colored discs: it has edges, fine detail, motion everywhere, and no defect.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from hummingbird_core.video import write_video
 FPS = 24.0
 KINDS = (
     *("blur", "flicker", "freeze", "black", "cut", "jerk"),
-    *("low bitrate", "low bitrate H.264"),  # made by the encoding: give `write_clip` the kind
+    *("low bitrate", "low bitrate H.264"),  # caused by the encoding: pass the kind to `write_clip`
 )
 
 
 def scene(seed: int, frames: int = 48, height: int = 240, width: int = 320) -> np.ndarray:
-    """A faultless clip, uint8 [T,H,W,3]; another seed, another place, colours and motion."""
+    """Render a clip without defects, uint8 [T, H, W, 3]; the seed sets content and motion."""
     return render(seed, np.arange(frames), height, width)
 
 
 def render(seed: int, times: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The scene `seed` at these times, in frames; they may be fractions, repeat or jump."""
+    """Render the scene `seed` at `times`, in frames, which may be fractional, repeat or jump."""
     rng = np.random.default_rng(seed)
     world = _texture(rng, 2 * max(height, width))
     speed = rng.uniform(0.5, 2.0) * width / 320
@@ -37,7 +37,7 @@ def render(seed: int, times: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _texture(rng: np.random.Generator, side: int) -> np.ndarray:
-    """Colour noise whose amplitude falls with the frequency, as in photographs; wraps around."""
+    """Return color noise of amplitude 1 / frequency, as in photographs; it wraps around."""
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.rfftfreq(side), indexing="ij"))
     frequency[0, 0] = 1
     noise = rng.standard_normal((3, side, side // 2 + 1, 2)) @ np.array([1, 1j])
@@ -70,7 +70,7 @@ def _frame(
 
 
 def _view(world: np.ndarray, offset: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The part of `world` at `offset`, which may lie between pixels (bilinear)."""
+    """Crop `world` at `offset`, which may be fractional (bilinear)."""
     top, left = np.floor(offset).astype(int)
     part_y, part_x = (offset - np.floor(offset)).astype(np.float32)
     view = world.take(range(top, top + height + 1), axis=0, mode="wrap")
@@ -80,13 +80,13 @@ def _view(world: np.ndarray, offset: np.ndarray, height: int, width: int) -> np.
 
 
 def with_defect(kind: str, seed: int, frames: int = 48, height: int = 240, width: int = 320):
-    """A clip with one fault, uint8 [T,H,W,3]; see KINDS."""
+    """Render a clip with one defect, uint8 [T, H, W, 3]; `kind` is one of KINDS."""
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     times = np.arange(frames)
     if kind == "freeze":
         start = frames // 4 + int(rng.integers(frames // 4))
         times = np.where((times >= start) & (times < start + frames // 3), start, times)
-    if kind == "jerk":  # every few frames the time stands still, then jumps to catch up
+    if kind == "jerk":  # time stops every few frames, then jumps to catch up
         times = times // (period := int(rng.integers(4, 7))) * period
     clip = render(seed, times, height, width)
     if kind == "blur":
@@ -112,8 +112,8 @@ def _blurred(clip: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def write_clip(path: Path, frames: np.ndarray, *, kind: str = "", crf: int | None = None) -> Path:
-    """Write an mp4: as good as it gets; or starved of bits, if `kind` is that; or by x264's crf."""
-    # MPEG-4 part 2 has no deblocking filter: starved, it falls into visible blocks, and x264 blurs.
+    """Write an mp4 in high quality, at a low bit rate if `kind` names one, or at a crf of x264."""
+    # MPEG-4 part 2 has no deblocking filter: at a low bit rate it shows blocks, where x264 blurs.
     starved = {"low bitrate": ("mpeg4", "-qscale:v", "31"), "low bitrate H.264": _x264(47)}
     how = _x264(crf) if crf is not None else starved.get(kind)
     if how is None:
