@@ -1,4 +1,4 @@
-"""Captions rewritten by a language model; a server that dies makes the work wait, not fail."""
+"""Rewrite captions with a language model; while the server is down, the work waits."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from ..text.tokenizer import ClipTokenizer
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE, MAX_PAUSE = 5.0, 120.0  # seconds until a silent server is asked again
-SERVER_ERROR = 500  # this reply may be about one request only; other failures are the server's
-# Rounds in a row that may fail when only captions are left that may be what fails.
+FIRST_PAUSE, MAX_PAUSE = 5.0, 120.0  # seconds between requests to an unresponsive server
+SERVER_ERROR = 500  # may concern a single request; other failures concern the server
+# Consecutive failed rounds after which the remaining captions, if all suspect, are given up.
 LAST_TRIES = 5
 
 
 @dataclass(frozen=True)
 class CaptionConfig:
-    """How captions are rewritten.
+    """Settings of the rewriting of captions.
 
     Args:
         source: one of `prompts.SOURCES`.
         model: the language model, as `prompts.create_enhancer` takes it.
-        url: of the server.
-        seed: of the wording.
-        parallel: requests at a time; a local model gets one.
-        failure_budget: unanswered requests in a row, with pauses, after which to give up.
+        url: address of the server.
+        seed: seed of the wording.
+        parallel: number of concurrent requests; a local model gets one.
+        failure_budget: number of consecutive unanswered requests, with pauses, before giving up.
     """
 
     source: str
@@ -58,15 +58,15 @@ class CaptionConfig:
             )
 
     def cache_key(self) -> str:
-        """Eight letters that differ whenever the wording may differ."""
+        """Return a cache key of eight letters that changes whenever the wording may change."""
         wording = {name: asdict(self)[name] for name in ("source", "model", "url", "seed")}
-        if self.source != "builtin":  # users may edit the files of the system prompts
+        if self.source != "builtin":  # users may edit the system prompts
             wording["system"] = [system_prompt(name) for name in CLIP_PROMPTS]
         return hashlib.sha256(json.dumps(wording).encode()).hexdigest()[:8]
 
 
 def open_enhancer(settings: CaptionConfig) -> Enhancer:
-    """The source of the new wording, for use in a `with` block."""
+    """Create the enhancer that rewrites captions, for use in a `with` block."""
     return create_enhancer(settings.source, ClipTokenizer(), model=settings.model, url=settings.url)
 
 
@@ -77,25 +77,25 @@ def rewrite_captions(
     journal: Path,
     wait: Callable[[float], None] = time.sleep,
 ) -> dict[str, str]:
-    """New wording of each caption; what is in `journal` already is not asked for again.
+    """Rewrite each caption that is not in `journal` yet.
 
-    While the server does not answer, the work pauses, longer each time, and goes on by itself. A
-    caption that the server has no answer to while it has for others stays as it is; it is not in
-    the journal, so that the next run asks again.
+    While the server does not answer, the work pauses with exponential backoff and resumes. A
+    caption that stays unanswered while others are answered is left unchanged and out of the
+    journal, so that the next run requests it again.
 
     Args:
-        captions: may repeat; empty ones are left out.
-        enhancer: where the new wording comes from.
-        settings: how many requests at a time, and when to give up.
-        journal: file of what is done.
+        captions: may repeat; empty ones are skipped.
+        enhancer: the source of the new wording.
+        settings: concurrency and failure budget.
+        journal: file of the finished captions.
         wait: called with the seconds of a pause.
 
     Returns:
-        caption -> its new wording, "" where the model can make nothing of it.
+        caption -> its new wording, "" if the model cannot rewrite it.
 
     Raises:
-        HummingbirdError: the failure budget is spent, or the server refuses all requests (a wrong
-            key ...).
+        HummingbirdError: the failure budget is spent, or the server refuses all requests, for
+            example for a wrong key.
     """
     wanted = {caption for caption in captions if caption}
     done = {key: text for key, text in read_journal(journal) if key in wanted}
@@ -139,30 +139,30 @@ def _ask(enhancer: Enhancer, seed: int, caption: str) -> Answer:
 
 
 class _Work:
-    """The captions that are still to be asked for, and whose fault it is that some are.
+    """The queue of captions to request, with the captions suspected of causing failures.
 
     Args:
-        captions: all of them.
-        failure_budget: after how many failures to give up.
-        has_worked: the server has answered such requests, in this run or an earlier one.
+        captions: all captions to request.
+        failure_budget: maximum number of failures.
+        has_worked: whether the server has answered such requests, in this run or an earlier one.
     """
 
     def __init__(self, captions: set[str], failure_budget: int, has_worked: bool) -> None:
         self.todo = deque(sorted(captions))
         self.budget = failure_budget
         self.has_worked = has_worked
-        self.suspects: set[str] = set()  # that failed where the server itself seems to be well
+        self.suspects: set[str] = set()  # failed while the server seemed healthy
         self.refusals: list[RequestRefusedError] = []
 
     def take(self, count: int) -> list[str]:
-        """The next captions, at most `count`."""
+        """Remove and return the next captions, at most `count`."""
         return [self.todo.popleft() for _ in range(min(len(self.todo), count))]
 
     def after(self, batch: list[str], answers: list[Answer]) -> None:
-        """Put at the end of the queue what may be answered another time.
+        """Requeue the captions of a round that may be answered later.
 
         Raises:
-            RequestRefusedError: the server refuses everything: it cannot be for the texts.
+            RequestRefusedError: the server refuses all requests, so the texts are not the reason.
         """
         self.has_worked |= any(isinstance(answer, str) and answer for answer in answers)
         server_is_well = not all(isinstance(answer, ServerUnavailableError) for answer in answers)
@@ -178,7 +178,7 @@ class _Work:
             raise self.refusals[-1]
 
     def is_over(self, failures: int) -> bool:
-        """Whether nothing is left, or only what fails again and again with a server that works."""
+        """Return whether nothing is left but captions that fail on a working server."""
         tries = min(LAST_TRIES, self.budget)
         if self.todo and not (
             self.has_worked and failures >= tries and self.suspects.issuperset(self.todo)
@@ -190,19 +190,19 @@ class _Work:
 
 
 class _Patience:
-    """Waits longer each time that a server fails, and gives up when the budget is spent."""
+    """Exponential backoff that gives up when the failure budget is spent."""
 
     def __init__(self, failure_budget: int, wait: Callable[[float], None]) -> None:
-        self.failures = 0  # rounds in a row without any answer
+        self.failures = 0  # consecutive rounds without any answer
         self.budget = failure_budget
         self.wait = wait
-        self.last: ServerUnavailableError | None = None  # of the latest round
+        self.last: ServerUnavailableError | None = None  # error of the latest round
 
     def after(self, answers: list[Answer]) -> None:
-        """Called after each round of requests.
+        """Count the failures of a round of requests.
 
         Raises:
-            HummingbirdError: it was one failed round too many.
+            HummingbirdError: the failure budget is spent.
         """
         errors = [answer for answer in answers if isinstance(answer, ServerUnavailableError)]
         self.last = errors[-1] if errors else None
@@ -214,7 +214,7 @@ class _Patience:
             )
 
     def pause(self) -> None:
-        """Called before the next round: time for the server, if it failed in the latest."""
+        """Wait before the next round if the latest one failed."""
         if self.last:
             pause = min(FIRST_PAUSE * 2 ** max(self.failures - 1, 0), MAX_PAUSE)
             logger.warning("%s; asking again in %.0f s", self.last, pause)

@@ -1,4 +1,4 @@
-"""One video in, its clips with measured columns out: the work that is spread over processes."""
+"""Split a video into clips and measure them: the work that engines distribute."""
 
 from __future__ import annotations
 
@@ -31,27 +31,26 @@ from .table import NUMBER_COLUMNS, TEXT_COLUMNS, VERDICT_COLUMNS
 
 ManifestRow = dict[str, Any]
 
-VERSION = 4  # of the measures; raised when one changes, so that old results are not mixed with new
+VERSION = 4  # of the measures; raise it when one changes, so that old and new results never mix
 THUMBNAIL_HEIGHT = 72  # pixels
-# With another number of threads x264 writes other bytes, so that two machines would not make the
-# same shards.
+# The bytes that x264 writes depend on the number of threads; one thread gives equal shards on all
+# machines.
 CLIP_ENCODER = ("-threads", "1")
-MAX_CLIP_BYTES = 2**30  # of pixels; a file may claim a thousand frames a second
-MAX_CLIPS = 10_000  # of a video: 14 hours in clips of 5 s; a small file may claim far more
-MAX_FRAMES = 1_000_000  # 9 hours at 30 frames a second
-MIN_FRAMES = 3  # fewer have no change of motion to measure
+MAX_CLIP_BYTES = 2**30  # of pixels; a file may claim a thousand frames per second
+MAX_CLIPS = 10_000  # per video: 14 hours in clips of 5 s; a small file may claim more
+MAX_FRAMES = 1_000_000  # per video: 9 hours at 30 frames per second
+MIN_FRAMES = 3  # per clip; fewer have no change of motion to measure
 
 
 @dataclass(frozen=True)
 class MeasureConfig:
-    """What decides the measured columns.
+    """Settings that determine the measured columns.
 
     Args:
-        max_seconds: greatest length of a clip; longer shots become several.
-        max_height: larger videos are shrunk, by a whole factor, to at most this many rows.
-        dover: file with DOVER's weights, for the technical and aesthetic score; None leaves the
-            two out.
-        detectors: `module:function` of the user's own stages, e.g. a watermark detector.
+        max_seconds: maximum length of a clip; longer shots become several clips.
+        max_height: larger videos are shrunk by an integer factor to at most this number of rows.
+        dover: file with DOVER's weights, for the learned scores; None omits them.
+        detectors: `module:function` of users' own stages, e.g. a watermark detector.
     """
 
     max_seconds: float = 5.0
@@ -68,9 +67,9 @@ class MeasureConfig:
             raise InputError(f"there is no file {self.dover}: give DOVER's weights with --dover")
 
     def cache_key(self) -> str:
-        """Eight letters that differ whenever the measured columns may differ.
+        """Return a cache key of eight letters that changes whenever the columns may change.
 
-        Of a detector counts the file that it is in, not what that imports.
+        A detector counts with its source file, not with that file's imports.
         """
         files = content_hashes(self.dover, self.detectors)
         measured = [VERSION, self.max_seconds, self.max_height, self.detectors, files]
@@ -81,11 +80,11 @@ class MeasureConfig:
 def measure_source(
     source: SourceVideo, settings: MeasureConfig, clip_folder: Path
 ) -> list[ManifestRow]:
-    """All clips of a video, measured and written to `clip_folder`; never raises.
+    """Measure the clips of a video and write them to `clip_folder`; never raises.
 
     Returns:
-        One row for each clip; for a video that cannot be used a single row with its `error`, and
-        with `again` where that is not the video's fault: another time it may work.
+        One row for each clip; for an unusable video a single row with its `error`, and with `again`
+        if the cause lies outside the video, so that another attempt may succeed.
     """
     source_id = ""
     try:
@@ -95,31 +94,31 @@ def measure_source(
                 clips = _measure_clips(path, source_id, settings, folder)
                 row = {"source": source.name, "source_id": source_id}
                 return [{**row, **columns} for columns in clips]
-    except InputError as error:  # only another file would help
+    except InputError as error:  # the file itself is unusable
         return [failed_row(source, source_id, reason_of(error))]
-    # A full disk, a package that is missing, too little memory; or what a hostile file breaks in
-    # our code or in a library: that costs this file only.
+    # A full disk, a missing package, too little memory, or a bug triggered by a hostile file: the
+    # damage is limited to this file.
     except Exception as error:
         return [{**failed_row(source, source_id, reason_of(error)), "again": True}]
 
 
 def failed_row(source: SourceVideo, source_id: str, reason: str) -> ManifestRow:
-    """The row of a video that could not be used."""
+    """Return the row of a video that could not be used."""
     return {"id": source_id, "source": source.name, "source_id": source_id, "error": reason}
 
 
 def content_id(path: Path) -> str:
-    """16 letters that are the same for files of the same bytes."""
+    """Return a content hash of 16 letters, equal for files of equal bytes."""
     return sha256_of_file(path)[:16]
 
 
 def reason_of(error: Exception) -> str:
-    """One short line for the manifest."""
+    """Return an error's first line, at most 300 characters, for the manifest."""
     return as_unicode(first_line(error))[:300]
 
 
 def clip_path(folder: Path, clip_id: str) -> Path:
-    """Where a clip lies; 256 sub-folders keep each one small at any scale."""
+    """Return the path of a clip; 256 sub-folders keep each folder small."""
     return folder / clip_id[:2] / f"{clip_id}.mp4"
 
 
@@ -135,7 +134,7 @@ def _measure_clips(
                     f"got a video of more than {MAX_CLIPS} clips: cut it into shorter ones"
                 )
             count, height = clip.frames.shape[:2]
-            # With the height, because the same clip shrunk otherwise is another file.
+            # The height is part of the id: the same clip at another size is another file.
             clip_id = f"{source_id}-{clip.start:06d}-{count:04d}-{height:04d}"
             write_video(clip_path(folder, clip_id), clip.frames, clip.fps, encoder=CLIP_ENCODER)
             _write_thumbnail(clip_path(folder, clip_id).with_suffix(".jpg"), clip.frames)
@@ -152,7 +151,7 @@ def _limited(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def max_frames(video: VideoStream, settings: MeasureConfig) -> int:
-    """The greatest length of a clip of `video`, in frames, by time and by memory."""
+    """Return the maximum length of a clip of `video` in frames, limited by time and memory."""
     factor = -(-video.height // settings.max_height)
     frame_bytes = 3 * (video.height // factor) * (video.width // factor)
     by_time = round(settings.max_seconds * video.fps)
@@ -183,7 +182,7 @@ def _score(clip: Clip, settings: MeasureConfig) -> ManifestRow:
 
 @contextmanager
 def _one_core() -> Iterator[None]:
-    """The processes share the cores already; and sums come out the same on every machine."""
+    """Limit torch to one thread: workers share the cores, and sums are equal on all machines."""
     import torch
 
     threads = torch.get_num_threads()
@@ -196,10 +195,10 @@ def _one_core() -> Iterator[None]:
 
 @contextmanager
 def _all_or_none(folder: Path) -> Iterator[Path]:
-    """A folder whose clips move into `folder` when all went well, and are gone if not.
+    """Yield a staging folder whose clips move into `folder` on success and are deleted on failure.
 
-    So a video that fails half-way leaves nothing, and takes nothing from earlier runs with other
-    settings, which may have made the same clips.
+    A video that fails half-way leaves nothing behind, and does not remove equal clips made by
+    earlier runs with other settings.
     """
     staging = folder / f".{uuid.uuid4().hex[:8]}-clips"
     try:
@@ -227,11 +226,11 @@ LEARNED_COLUMNS = ("technical", "aesthetic", "overall")  # of DOVER
 
 
 def score_stages(dover: str | None, detectors: Iterable[str]) -> list[ScoreStage]:
-    """All stages that measure a clip, in order.
+    """Return the stages that measure a clip, in order.
 
     Args:
-        dover: file with its weights; None leaves the learned scores out.
-        detectors: `module:function` of the user's own stages.
+        dover: file with DOVER's weights; None omits the learned scores.
+        detectors: `module:function` of users' own stages.
 
     Raises:
         InputError: there is no such detector.
@@ -246,7 +245,11 @@ def score_stages(dover: str | None, detectors: Iterable[str]) -> list[ScoreStage
 
 
 def number_columns(*, learned: bool) -> list[str]:
-    """What can be selected by without detectors; `learned`: with DOVER's weights."""
+    """Return the columns available for selection, without those of detectors.
+
+    Args:
+        learned: include the learned scores of DOVER.
+    """
     from ..vqa import Score
 
     measured = [name for name in Score.__dataclass_fields__ if name not in LEARNED_COLUMNS]
@@ -255,7 +258,7 @@ def number_columns(*, learned: bool) -> list[str]:
 
 
 def content_hashes(dover: str | None, detectors: Iterable[str]) -> list[str]:
-    """What changes when the weights, or a file with a detector, become others.
+    """Return the content hashes of the weights and of the detectors' source files.
 
     Raises:
         InputError: there is no such detector.
@@ -272,10 +275,11 @@ def _file_of(detector: str) -> str | None:
 def _own_columns(
     frames: np.ndarray, fps: float, detector: Detector, name: str
 ) -> dict[str, float | None]:
-    """What a detector of the user's gives, as numbers that a manifest can hold.
+    """Run a user's detector and validate its columns.
 
     Raises:
-        HummingbirdError: it failed, or gave something else. No InputError: not the video's fault.
+        HummingbirdError: the detector failed or returned anything but numbers. Not an InputError:
+            the video is not the cause.
     """
     try:
         found = dict(detector(frames, fps))
@@ -295,7 +299,7 @@ def _own_name(column: Any) -> str:
 
 
 def _number(value: Any) -> float | None:
-    """None for what was not measured, NaN included."""
+    """Convert a detector's value to a float; None and NaN mean that nothing was measured."""
     if isinstance(value, str | bytes | Mapping):
         raise TypeError(f"{value!r} is no number")
     number = math.nan if value is None else float(value)

@@ -1,4 +1,4 @@
-"""The kept clips as WebDataset shards: `ID.mp4`, `ID.txt` (caption) and `ID.json` (all columns)."""
+"""WebDataset shards of the kept clips: `ID.mp4`, `ID.txt` (caption) and `ID.json` (all columns)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,18 @@ CLIPS_PER_SHARD = 1000
 def write_shards(
     table: pyarrow.Table, clip_folder: Path, folder: Path, clips_per_shard: int = CLIPS_PER_SHARD
 ) -> list[Path]:
-    """Write all kept rows of `table`; shards of an earlier selection are replaced or removed.
+    """Write the kept rows of `table`, replacing the shards of an earlier selection.
 
-    The same rows always give the same bytes.
+    Equal rows give equal bytes.
+
+    Args:
+        table: the manifest after `select`.
+        clip_folder: folder of all clips.
+        folder: output folder of the shards.
+        clips_per_shard: maximum number of clips in a shard.
+
+    Returns:
+        the paths of the shards.
 
     Raises:
         InputError: a clip is no longer in `clip_folder`.
@@ -76,6 +85,6 @@ def _clip_bytes(path: Path) -> bytes:
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)  # owner 0, time 0: nothing of this machine
+    member = tarfile.TarInfo(name)  # owner 0 and time 0: independent of the machine
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))

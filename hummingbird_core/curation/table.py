@@ -1,4 +1,4 @@
-"""The manifest: a parquet table with one row for each clip, and for each video that has none."""
+"""The manifest: a parquet table with one row per clip, and one per video without clips."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ TEXT_COLUMNS = (
     "error",
     "hash",
 )
-VERDICT_COLUMNS = ("kept", "dropped_by", "reason")  # made by the selection
+VERDICT_COLUMNS = ("kept", "dropped_by", "reason")  # added by the selection
 WHOLE_COLUMNS = ("start_frame", "num_frames", "width", "height")
-NUMBER_COLUMNS = (*WHOLE_COLUMNS, "fps", "seconds")  # that every clip has
-FIRST_COLUMNS = (*TEXT_COLUMNS, *NUMBER_COLUMNS)  # the rest goes by the alphabet
-BATCH = 1000  # rows that are Python objects at a time
+NUMBER_COLUMNS = (*WHOLE_COLUMNS, "fps", "seconds")  # present for every clip
+FIRST_COLUMNS = (*TEXT_COLUMNS, *NUMBER_COLUMNS)  # other columns follow in alphabetical order
+BATCH = 1000  # rows held as Python objects at a time
 
 
 def build_table(rows: Iterable[dict[str, Any]]) -> pyarrow.Table:
-    """Rows in any order as a table in the order of the videos and of the clips in them.
+    """Build a table from rows in any order, sorted by video and by start frame.
 
-    A column that a row lacks is null there. What is not text is a number.
+    A missing value is null. Every column that is not text is numeric.
     """
     require_parquet()
     import pyarrow as pa
@@ -65,22 +65,22 @@ def _kind(name: str) -> Any:
 
 
 def measured_columns(table: pyarrow.Table) -> list[str]:
-    """The columns that hold numbers to select by."""
+    """Return the numeric columns, which rules can refer to."""
     text = {*TEXT_COLUMNS, *VERDICT_COLUMNS}
     return [name for name in table.column_names if name not in text]
 
 
 def write_manifest(path: Path, table: pyarrow.Table) -> None:
-    """Write `table` as parquet; the same rows always give the same bytes."""
+    """Write `table` as parquet; equal rows give equal bytes."""
     with atomic_write(path) as temporary:
         require_parquet().write_table(table, temporary, compression="zstd", row_group_size=10_000)
 
 
 def read_manifest(path: Path) -> pyarrow.Table:
-    """The measured columns of a manifest, without what an earlier selection said.
+    """Read the measured columns of a manifest, without the verdict of an earlier selection.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: the manifest is missing or damaged.
     """
     parquet = require_parquet()
     try:

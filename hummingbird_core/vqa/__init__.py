@@ -1,9 +1,11 @@
-"""How good is a video? DOVER's learned scores, and measures that need no weights.
+"""Video quality assessment: DOVER's learned scores, and measures without weights.
 
 score_video(frames)                                  # weight-free measures only
-score_video(frames, dover=load_dover("DOVER.pth"))   # and technical, aesthetic, overall
-measure(frames, fps)                                 # the weight-free ones as a flat dict
+score_video(frames, dover=load_dover("DOVER.pth"))   # adds technical, aesthetic, overall
+measure(frames, fps)                                 # the weight-free measures as a dict
 find_defects(score)                                  # names of the defects
+
+The public names are those of `__all__`.
 """
 
 from ..hub.download import DOVER_LICENSE as WEIGHTS_LICENSE

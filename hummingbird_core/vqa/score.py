@@ -1,4 +1,4 @@
-"""One result for one video: learned scores where there are weights, measures always."""
+"""The score of a video: weight-free measures, and learned scores if weights are given."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .measures import measure
 
 @dataclass(frozen=True)
 class Score:
-    """How good a video is. What is not known is None, never 0.
+    """Measures of a video's quality; an unknown value is None, never 0.
 
-    `technical`, `aesthetic` and `overall` are DOVER's, 0..100, higher is better; None without its
-    weights. The others are explained in `measure`, which also says when they are None.
+    `technical`, `aesthetic` and `overall` are DOVER's scores, 0..100, higher is better, None
+    without its weights. `measure` documents the others and when they are None.
     """
 
     technical: float | None = None
@@ -45,20 +45,20 @@ class Score:
     cuts: float | None = None
 
     def to_dict(self) -> dict[str, float]:
-        """What is known, by name."""
+        """Return the known values by name."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def score_video(
     frames: Any, fps: float = 8.0, *, dover: DOVER | None = None, seed: int | None = DEFAULT_SEED
 ) -> Score:
-    """Scores a video in memory.
+    """Score a video in memory.
 
     Args:
         frames: `[T, H, W, 3]`, uint8 or floats of 0..1; a NumPy array or a tensor.
-        fps: frames a second.
-        dover: see `load_dover`; without it the learned scores are None.
-        seed: of DOVER's fragments; None: others each time, as in the original.
+        fps: frames per second.
+        dover: the model of `load_dover`; without it the learned scores are None.
+        seed: seed of DOVER's fragments; None draws new ones in each call, as in the original.
 
     Raises:
         InputError: `frames` is not a video.
@@ -74,9 +74,14 @@ def score_video(
 def score_file(
     path: str | Path, *, dover: DOVER | None = None, seed: int | None = DEFAULT_SEED
 ) -> Score:
-    """Scores a video file of any length, in the memory of a few frames.
+    """Score a video file of any length, in the memory of a few frames.
 
-    It is decoded once, and once more for DOVER, which needs to know the length first.
+    The file is decoded once, and again for DOVER, which needs the length first.
+
+    Args:
+        path: the video file.
+        dover: the model of `load_dover`; without it the learned scores are None.
+        seed: seed of DOVER's fragments, see `score_video`.
 
     Raises:
         InputError: the file is not a readable video.
