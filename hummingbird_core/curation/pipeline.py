@@ -1,13 +1,13 @@
-"""All of curation in order: list, measure, rewrite captions, select, write.
+"""The curation pipeline: measure, rewrite captions, select, write.
 
 The output folder:
 
-    manifest.parquet    every clip and every video that failed, with all columns and the verdict
+    manifest.parquet    every clip and every failed video, with all columns and the verdict
     shards/             the kept clips
     report.html
-    selection.json      what was selected with
+    selection.json      the rules of the selection
     clips/              every clip, with a sample frame
-    journal/            what is done; with it an interrupted run goes on where it was
+    journal/            finished work, from which an interrupted run resumes
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ WORKER_DIED = "the process that measured it died, twice: out of memory, or a fau
 
 @dataclass(frozen=True)
 class Curated:
-    """What came out.
+    """Counts of a curation run.
 
-    Args:
-        videos: how many went in.
-        failed: how many of them could not be used.
-        clips: how many were measured.
-        kept: how many of these are in the shards.
+    Attributes:
+        videos: number of input videos.
+        failed: number of videos that could not be used.
+        clips: number of measured clips.
+        kept: number of selected clips.
     """
 
     videos: int
@@ -81,23 +81,26 @@ def curate(
     captions: CaptionConfig | None = None,
     clips_per_shard: int | None = CLIPS_PER_SHARD,
 ) -> Curated:
-    """Measure what is not measured yet, then select and write.
+    """Measure the sources that are not in the journal yet, then select and write.
 
     Args:
-        sources: what to curate, as `sources.list_sources` gives it.
+        sources: the videos, from `sources.list_sources`.
         output: folder of all results.
-        engine: what runs the measuring.
-        measures: what decides the columns.
-        selection: what decides which clips are kept.
-        captions: how captions are rewritten; None leaves them.
-        clips_per_shard: samples in each tar file; None writes no shards and leaves earlier ones.
+        engine: runs the measuring.
+        measures: settings that determine the columns.
+        selection: rules that determine the kept clips.
+        captions: settings of the rewriting of captions; None leaves captions unchanged.
+        clips_per_shard: samples in each tar file; None writes no shards and keeps earlier ones.
+
+    Returns:
+        counts of videos and clips.
 
     Raises:
-        OutputError: something cannot be written.
+        OutputError: a result cannot be written.
         HummingbirdError: the captions cannot be rewritten, or the selection does not fit.
     """
     require_parquet()
-    if not measures.detectors:  # whose columns are known only when they have been at work
+    if not measures.detectors:  # their columns are known only after they ran
         check_rules(selection, number_columns(learned=bool(measures.dover)))
     with only_run_in(output):
         journal = output / "journal" / f"measured-{measures.cache_key()}.jsonl"
@@ -111,13 +114,21 @@ def curate(
 def reselect(
     output: Path, selection: SelectionConfig, clips_per_shard: int | None = CLIPS_PER_SHARD
 ) -> Curated:
-    """Select again from the manifest in `output`: nothing is measured, no model runs.
+    """Select again from the manifest in `output` without measuring.
+
+    Args:
+        output: folder of an earlier `curate`.
+        selection: rules that determine the kept clips.
+        clips_per_shard: see `curate`.
+
+    Returns:
+        counts of videos and clips.
 
     Raises:
         InputError: there is no manifest, or a rule does not fit it.
     """
     manifest = output / "manifest.parquet"
-    if not manifest.is_file():  # a lock would make the folder, of a name that was mistyped
+    if not manifest.is_file():  # before the lock, which would create a mistyped folder
         raise InputError(f"there is no {manifest}: curate a SOURCE into this folder first")
     with only_run_in(output):
         _remove_leftovers(output)
@@ -151,9 +162,11 @@ def _measure_missing(
     settings: MeasureConfig,
     clip_folder: Path,
 ) -> list[tuple[str, list[ManifestRow]]]:
-    """Puts into the journal what is done; returns the failures that are not the video's fault.
+    """Measure the sources that are not in the journal and append them to it.
 
-    They are not in the journal, so that the next run tries them again.
+    Returns:
+        failures with a cause outside the video. They stay out of the journal, so that the next run
+        tries them again.
     """
     failed: list[tuple[str, list[ManifestRow]]] = []
     done = {key for key, _ in read_journal(journal)}
@@ -185,7 +198,7 @@ def _lost(source: SourceVideo) -> list[ManifestRow]:
     try:
         with source.on_disk() as path:
             source_id = content_id(path)
-    except OSError:  # it went away meanwhile
+    except OSError:  # deleted since it was listed
         source_id = ""
     return [{**failed_row(source, source_id, WORKER_DIED), "again": True}]
 
@@ -209,7 +222,7 @@ def _all_rows(
     measured: Iterable[tuple[str, list[ManifestRow]]],
     wording: dict[str, str],
 ) -> Iterator[ManifestRow]:
-    """What is known about `sources`, with their captions as they are now."""
+    """Yield the measured rows of `sources` with their current captions."""
     by_key = {source.cache_key(): source for source in sources}
     for key, rows in measured:
         if key in by_key:
@@ -219,7 +232,7 @@ def _all_rows(
 
 
 def _remove_leftovers(output: Path) -> None:
-    """Delete the temporary files of a run that was killed (`atomic_write` names them so)."""
+    """Delete temporary files of `atomic_write` left by a killed run."""
     for folder in (output, output / "clips", output / "shards"):
         for path in folder.glob(LEFTOVERS):
             remove(path)
@@ -227,10 +240,10 @@ def _remove_leftovers(output: Path) -> None:
 
 @contextmanager
 def only_run_in(folder: Path) -> Iterator[None]:
-    """Two runs at a time in one folder would mix up their results.
+    """Lock `folder`: two concurrent runs in one folder would mix their results.
 
     Raises:
-        OutputError: another run is at work in `folder`, or nothing can be written there.
+        OutputError: another run holds the lock, or the folder is not writable.
     """
     lock = folder / "running.json"
     try:
@@ -264,9 +277,11 @@ def only_run_in(folder: Path) -> Iterator[None]:
 def _is_running(lock: Path) -> bool:
     try:
         holder = json.loads(lock.read_text(encoding="utf-8"))
-        if holder["host"] != socket.gethostname():  # of that machine nothing can be told here
+        if (
+            holder["host"] != socket.gethostname()
+        ):  # processes of another machine are not visible here
             return True
-        # A process id is used again some day; with its time of birth it is not.
+        # Process ids are reused; together with the start time they are unique.
         return psutil.Process(holder["pid"]).create_time() == holder["started"]
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return False

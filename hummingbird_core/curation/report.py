@@ -1,4 +1,4 @@
-"""The report: one HTML file without scripts or links to elsewhere, to look at and to pass on."""
+"""The report: one self-contained HTML file without scripts or external links."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 DECILES = 10
-MAX_FAILURES = 200  # listed; all of them are in the manifest
+MAX_FAILURES = 200  # listed here; the manifest has all
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 1180px; padding: 0 1em }
 table { border-collapse: collapse } td, th { padding: 2px 12px 2px 0; text-align: left }
@@ -36,10 +36,10 @@ def write_report(
     """Write the report of a selection.
 
     Args:
-        path: of the HTML file.
+        path: the HTML file.
         table: the manifest after `select`.
-        settings: what it was selected with.
-        clip_folder: where the sample frames are.
+        settings: the rules of the selection.
+        clip_folder: folder of the clips and their sample frames.
     """
     parts = [
         *_summary(table),
@@ -74,7 +74,7 @@ def _summary(table: pyarrow.Table) -> Iterator[str]:
 
 
 def _dropped(table: pyarrow.Table, settings: SelectionConfig) -> Iterator[str]:
-    """By each rule: how many clips it dropped, and how many of them no rule before it."""
+    """List for each rule the number of clips it dropped, and of those it dropped first."""
     verdicts = [names.split() for names in table["dropped_by"].to_pylist() if names]
     every = Counter(name for names in verdicts for name in names)
     first = Counter(names[0] for names in verdicts)
@@ -121,7 +121,7 @@ def _samples(table: pyarrow.Table, settings: SelectionConfig, clip_folder: Path)
 def _frame(clip: Path, value: float, kept: bool) -> str:
     try:
         picture = base64.b64encode(clip.with_suffix(".jpg").read_bytes()).decode()
-    except OSError:  # the clips were moved away: the numbers are still worth a report
+    except OSError:  # the clips were moved: report the numbers without images
         picture = ""
     return (
         f'<figure class="{"kept" if kept else "dropped"}"><img height="72" alt="{clip.stem}" '
@@ -160,19 +160,22 @@ def _kept(table: pyarrow.Table) -> np.ndarray:
 
 
 HISTOGRAM_BINS = 40
-WIDTH, HEIGHT = 360, 110  # pixels of the bars
-MARGIN = 18  # below, for the numbers
+WIDTH, HEIGHT = 360, 110  # of the bars, pixels
+MARGIN = 18  # below the bars, pixels, for the numbers
 KEPT, DROPPED, LIMIT = "#2a7f9e", "#d9a5a0", "#b3261e"
 
 
 def histogram(name: str, values: np.ndarray, kept: np.ndarray, limits: Iterable[float]) -> str:
-    """SVG of stacked bars, with a line at each limit.
+    """Draw a histogram as SVG: stacked bars, and a line at each limit.
 
     Args:
-        name: of the column, for screen readers.
+        name: name of the column, for screen readers.
         values: float [N], all finite.
-        kept: bool [N].
-        limits: where lines go; those outside of the values are left out.
+        kept: bool [N], whether each clip was kept.
+        limits: limits of the rule; those outside the range of the values are not drawn.
+
+    Returns:
+        the SVG element.
     """
     low, high = float(values.min()), float(values.max())
     edges = np.linspace(low, high if high > low else low + 1, HISTOGRAM_BINS + 1)

@@ -1,8 +1,8 @@
-"""What is kept: the one stage that decides, from columns that are there already.
+"""Selection: the only stage that decides which clips are kept, from measured columns.
 
-Each rule gives a column a least or a greatest value, absolute or as a quantile over all clips.
-Near-duplicates are looked for among what all rules let pass, so that a clip is never dropped in
-favour of one that is dropped itself.
+Each rule limits a column to a minimum or maximum, absolute or as a quantile over all clips.
+Near-duplicates are searched among the clips that pass all rules, so that a clip is never dropped in
+favor of one that is dropped itself.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from .table import measured_columns
 if TYPE_CHECKING:
     import pyarrow
 
-# Standard deviation of the luma: underexposed pictures and fog have less, a night with lights more.
+# Standard deviation of the luma: underexposed images and fog have less, a night with lights more.
 MIN_CONTRAST = 0.035
-# Clean synthetic clips stay below 0.1 and 3; see `camera.camera_motion` for the units.
+# Clean synthetic clips stay below 0.1 and 3; see `camera_motion` for the units.
 MAX_SHAKE = 0.4
 MAX_DOLLY_ZOOM = 10.0
 _LIMIT = re.compile(r"(q?)([-+.\de]+)")
@@ -36,17 +36,22 @@ _LIMIT = re.compile(r"(q?)([-+.\de]+)")
 
 @dataclass(frozen=True)
 class Limit:
-    """A value, or with `quantile` the value that this share (0 to 1) of all clips lies below."""
+    """An absolute limit, or with `quantile` the quantile `value` (0 to 1) over all clips.
+
+    Attributes:
+        value: the limit, or the share of clips below it.
+        quantile: whether `value` is a share.
+    """
 
     value: float
     quantile: bool = False
 
     @classmethod
     def parse(cls, text: str | float) -> Limit:
-        """`0.5` or, for the lowest fifth, `q0.2`.
+        """Parse `0.5` or, for the lowest fifth, `q0.2`.
 
         Raises:
-            InputError: it is neither.
+            InputError: the text is neither.
         """
         match = _LIMIT.fullmatch(str(text).strip())
         try:
@@ -59,10 +64,16 @@ class Limit:
         return cls(value, quantile)
 
     def __str__(self) -> str:
-        return f"{'q' if self.quantile else ''}{self.value!r}"  # every digit: it is read again
+        return (
+            f"{'q' if self.quantile else ''}{self.value!r}"  # every digit, for an exact round trip
+        )
 
     def of(self, values: np.ndarray) -> float:
-        """The limit as a number; `values` are a column, NaN where it was not measured."""
+        """Return the limit as a number.
+
+        Args:
+            values: the column, float [N], NaN where it was not measured.
+        """
         if not self.quantile:
             return self.value
         known = values[~np.isnan(values)]
@@ -71,27 +82,27 @@ class Limit:
 
 @dataclass(frozen=True)
 class Rule:
-    """The least and the greatest value of a column; None sets no limit."""
+    """The minimum and maximum of a column; None sets no limit."""
 
     minimum: Limit | None = None
     maximum: Limit | None = None
 
     def to_dict(self) -> dict[str, str]:
-        """As it is written in a selection file."""
+        """Return the rule in the format of a selection file."""
         limits = {"min": self.minimum, "max": self.maximum}
         return {name: str(limit) for name, limit in limits.items() if limit is not None}
 
 
 @dataclass(frozen=True)
 class SelectionConfig:
-    """What decides which clips are kept.
+    """Settings that determine which clips are kept.
 
     Args:
-        rules: for each column.
-        duplicate_distance: bits in which the 192-bit hashes of copies differ at most; None keeps
+        rules: column -> rule.
+        duplicate_distance: maximum Hamming distance of the 192-bit hashes of copies; None keeps
             copies.
-        best_by: column whose highest value stays of a group of copies; None is the clip with the
-            most pixels, and of these the sharpest.
+        best_by: of a group of copies the clip with the highest value in this column is kept; None
+            keeps the clip with the most pixels, and of these the sharpest.
     """
 
     rules: Mapping[str, Rule] = field(default_factory=lambda: DEFAULT_RULES)
@@ -109,7 +120,7 @@ class SelectionConfig:
             raise InputError(f"got best_by {self.best_by!r}, expected the name of a column")
 
     def to_json(self) -> str:
-        """As `read_selection` reads it."""
+        """Return the settings in the format of `read_selection`."""
         lifted: dict[str, Any] = dict.fromkeys(DEFAULT_RULES)
         content = {
             "rules": lifted | {name: rule.to_dict() for name, rule in self.rules.items()},
@@ -120,15 +131,15 @@ class SelectionConfig:
 
 
 def _default_rules() -> dict[str, Rule]:
-    """What no training wants, whatever it is about; the first that applies is named first.
+    """Default rejection rules, independent of the dataset; the first match is reported.
 
-    The limits of what `vqa.measure` measures are those of `vqa.Thresholds`.
+    Limits of measures of `vqa.measure` are those of `vqa.Thresholds`.
     """
     limits = Thresholds()
     return {
         "black_fraction": _at_most(limits.black_fraction),
         "flat_fraction": _at_most(limits.flat_fraction),
-        "num_frames": _at_least(16),  # what the model is trained on
+        "num_frames": _at_least(16),  # the models' training length
         "contrast": _at_least(MIN_CONTRAST),
         "bright_clipped": _at_most(limits.overexposed),
         "blur": _at_most(limits.blur),
@@ -155,13 +166,13 @@ DEFAULT_RULES: Mapping[str, Rule] = _default_rules()
 
 
 def read_selection(path: Path) -> SelectionConfig:
-    """Settings from a JSON file; what it leaves out has its default, and `null` lifts a rule.
+    """Read settings from a JSON file; missing entries keep their default, `null` removes a rule.
 
         {"rules": {"blur": {"max": 0.5}, "overall": {"min": "q0.2"}, "dolly_zoom": null},
          "duplicate_distance": 16, "best_by": "overall"}
 
     Raises:
-        InputError: it cannot be read, or has something else in it.
+        InputError: the file cannot be read or has unknown content.
     """
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
@@ -193,10 +204,14 @@ def _parse_rule(column: str, limits: Any) -> Rule:
 
 
 def check_rules(settings: SelectionConfig, columns: Collection[str]) -> None:
-    """Whether all that is selected by is in `columns`, those of the stages.
+    """Check that every column used by the settings exists.
+
+    Args:
+        settings: the rules.
+        columns: the columns of the stages.
 
     Raises:
-        InputError: it is not.
+        InputError: a column is missing.
     """
     wanted = [*settings.rules, *([settings.best_by] if settings.best_by else [])]
     missing = [name for name in wanted if name not in columns]
@@ -208,15 +223,22 @@ def check_rules(settings: SelectionConfig, columns: Collection[str]) -> None:
 
 
 def select(table: pyarrow.Table, settings: SelectionConfig) -> pyarrow.Table:
-    """`table` with the columns `kept`, `dropped_by` (rules, separated by spaces) and `reason`.
+    """Append the verdict: `kept`, `dropped_by` (rules, separated by spaces) and `reason`.
+
+    Args:
+        table: the manifest without a verdict.
+        settings: the rules.
+
+    Returns:
+        the table with three more columns.
 
     Raises:
-        InputError: a rule is about a column that was not measured.
+        InputError: a rule refers to a column that was not measured.
     """
     import pyarrow as pa
 
-    if table["hash"].null_count < len(table):  # else no clip could be measured at all
-        # A column of ours that no clip has, as none shows anything, is no mistake in the rules.
+    if table["hash"].null_count < len(table):  # otherwise no clip could be measured
+        # A built-in column that no clip has, because none shows anything, is no error in the rules.
         known = dict.fromkeys([*number_columns(learned=False), *measured_columns(table)])
         check_rules(settings, list(known))
     reasons: list[list[tuple[str, str]]] = [[] for _ in range(len(table))]
@@ -240,7 +262,7 @@ def select(table: pyarrow.Table, settings: SelectionConfig) -> pyarrow.Table:
 
 
 def limits_of(table: pyarrow.Table, rule: Rule, column: str) -> tuple[float | None, float | None]:
-    """The limits of a rule as numbers: what its quantiles came to."""
+    """Return the minimum and maximum of a rule as numbers, quantiles evaluated."""
     values = column_values(table, column)
     return (
         rule.minimum.of(values) if rule.minimum else None,
@@ -249,7 +271,7 @@ def limits_of(table: pyarrow.Table, rule: Rule, column: str) -> tuple[float | No
 
 
 def column_values(table: pyarrow.Table, column: str) -> np.ndarray:
-    """A column as float64, NaN where it was not measured."""
+    """Return a column as float64 [N], NaN where it was not measured."""
     if column not in table.column_names:
         return np.full(len(table), np.nan)
     return table[column].to_numpy(zero_copy_only=False).astype(np.float64)
@@ -292,7 +314,9 @@ def _drop_unmeasured(
 def _drop_copies(
     table: pyarrow.Table, settings: SelectionConfig, reasons: list[list[tuple[str, str]]]
 ) -> None:
-    best_first = np.lexsort(_qualities(table, settings.best_by))  # stable: of equals the first clip
+    best_first = np.lexsort(
+        _qualities(table, settings.best_by)
+    )  # stable: the first of equal clips wins
     passed = [index for index in best_first.tolist() if not reasons[index]]
     ids = table["id"].to_pylist()
     if settings.duplicate_distance is not None and passed:
@@ -304,7 +328,7 @@ def _drop_copies(
 
 
 def _qualities(table: pyarrow.Table, best_by: str | None) -> list[np.ndarray]:
-    """Columns to sort copies by, the best clip having the lowest numbers; the last counts most."""
+    """Return keys for `np.lexsort` that sort the best clip first; the last key counts most."""
     if best_by:
         return [np.nan_to_num(-column_values(table, best_by), nan=np.inf)]
     pixels = column_values(table, "width") * column_values(table, "height")
@@ -314,7 +338,7 @@ def _qualities(table: pyarrow.Table, best_by: str | None) -> list[np.ndarray]:
 def _drop_same_files(
     passed: list[int], ids: list[str], reasons: list[list[tuple[str, str]]]
 ) -> None:
-    """Two files of the same bytes have the same ids; shards need different ones in any case."""
+    """Drop clips with an id seen before: files of equal bytes, whose names collide in shards."""
     seen: set[str] = set()
     for index in passed:
         if ids[index] in seen:

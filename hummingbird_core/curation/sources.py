@@ -1,6 +1,6 @@
-"""Where videos and captions come from: a folder, a table or WebDataset shards.
+"""List videos and captions from a folder, a table or WebDataset shards.
 
-Listing opens no video: a broken one is found later, where it costs only itself.
+Listing opens no video: a broken one fails later, by itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
 CAPTION_SUFFIXES = (".txt", ".json")
 VIDEO_COLUMNS = ("video", "path", "file", "file_name", "filename", "video_path")
 CAPTION_COLUMNS = ("caption", "text", "prompt", "description", "name")
-MAX_CAPTION = 10_000  # characters; a longer "caption" is a mistake that would fill the manifest
+MAX_CAPTION = 10_000  # characters; a longer "caption" is an error that would bloat the manifest
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class SourceVideo:
     """One video to curate.
 
     Args:
-        name: how the manifest calls it: relative to the source, with forward slashes.
-        path: the file that holds it.
-        caption: its text, "" when there is none.
-        offset: where it begins in `path`, a tar file; None when `path` is the video itself.
-        size: bytes in the tar file; 0 when `path` is the video itself.
-        error: why there is no video, known already from listing; "" otherwise.
+        name: name in the manifest, relative to the source, with forward slashes.
+        path: the file that holds the video.
+        caption: the caption, "" if there is none.
+        offset: position in `path` if that is a tar file; None if `path` is the video itself.
+        size: bytes in the tar file; 0 if `path` is the video itself.
+        error: reason found on listing why there is no video; "" otherwise.
     """
 
     name: str
@@ -49,7 +49,7 @@ class SourceVideo:
 
     @contextmanager
     def on_disk(self) -> Iterator[Path]:
-        """The video as a file of its own; a tar member is copied out for as long as it is used.
+        """Yield the video as a separate file; a tar member is copied to a temporary one.
 
         Raises:
             InputError: listing found no video there.
@@ -60,7 +60,7 @@ class SourceVideo:
             yield Path(self.path)
             return
         with tempfile.TemporaryDirectory(prefix="hummingbird-") as folder:
-            # Never the member's own name: a hostile archive would choose where we write.
+            # Never the member's name: a hostile archive could choose where we write.
             file = Path(folder) / f"video{PurePosixPath(self.name).suffix}"
             with open(self.path, "rb") as archive:
                 archive.seek(self.offset)
@@ -68,7 +68,7 @@ class SourceVideo:
             yield file
 
     def cache_key(self) -> str:
-        """What changes when the content may have changed: tells whether this video is done."""
+        """Return the journal key of the video, which changes whenever its content may change."""
         try:
             status = Path(self.path).stat()
         except OSError:
@@ -83,17 +83,17 @@ def list_sources(
     caption_column: str | None = None,
     suffixes: Collection[str] = VIDEO_SUFFIXES,
 ) -> list[SourceVideo]:
-    """All videos of `source`, sorted by name.
+    """List the videos of `source`, sorted by name.
 
     Args:
-        source: a folder (videos with `.txt` or `.json` captions beside them, or `.tar` shards),
-            a `.csv`, a `.jsonl`, a `.parquet` or a `.tar` file.
-        video_column: column of paths, relative to the table's folder; None looks for a usual name.
-        caption_column: column of captions, likewise.
-        suffixes: what counts as a video in a folder or shard, in lower case.
+        source: a folder (videos with `.txt` or `.json` captions of the same name, or `.tar`
+            shards), a `.csv`, a `.jsonl`, a `.parquet` or a `.tar` file.
+        video_column: column of paths, relative to the table's folder; None tries common names.
+        caption_column: column of captions; None tries common names.
+        suffixes: suffixes of videos in a folder or shard, in lower case.
 
     Raises:
-        InputError: `source` is not there, of no known kind, damaged, or holds no video.
+        InputError: `source` is missing, of unknown format, damaged, or holds no video.
     """
     if source.is_dir():
         found = [*_list_folder(source, suffixes)]
@@ -108,18 +108,18 @@ def list_sources(
         )
     if not found:
         raise InputError(f"found no videos in {source}: expected {' '.join(sorted(suffixes))}")
-    # Of two rows about the same video the first counts.
+    # The first of several rows about one video counts.
     return sorted({video.name: video for video in reversed(found)}.values(), key=lambda v: v.name)
 
 
 def as_unicode(text: str) -> str:
-    """File names may hold bytes that are no text; a manifest can only hold text."""
+    """Escape bytes of a file name that are not valid text, which a manifest cannot hold."""
     return text.encode("utf-8", errors="backslashreplace").decode()
 
 
 def _list_folder(folder: Path, suffixes: Collection[str]) -> Iterator[SourceVideo]:
     for path in folder.rglob("*"):
-        if path.name.startswith("."):  # half-written files, and what macOS puts beside real ones
+        if path.name.startswith("."):  # unfinished files, and macOS metadata
             continue
         name = as_unicode(path.relative_to(folder).as_posix())
         if path.suffix.lower() in suffixes and path.is_file():
@@ -127,7 +127,7 @@ def _list_folder(folder: Path, suffixes: Collection[str]) -> Iterator[SourceVide
         elif path.suffix.lower() == ".tar" and path.is_file():
             try:
                 yield from _list_tar(path, name, suffixes)
-            except InputError as error:  # costs the rest of this shard only
+            except InputError as error:  # only the rest of this shard is lost
                 yield SourceVideo(name, str(path.resolve()), error=str(error))
 
 
@@ -151,7 +151,7 @@ def _caption_in(data: bytes, suffix: str) -> str:
 
 
 def clean_caption(text: Any) -> str:
-    """One line without control characters; "" for whatever is not text."""
+    """Return the caption as one line without control characters; "" if it is not text."""
     if not isinstance(text, str):
         return ""
     printable = "".join(c if c.isprintable() else " " for c in text[:MAX_CAPTION])
@@ -159,10 +159,10 @@ def clean_caption(text: Any) -> str:
 
 
 def _list_tar(archive: Path, name: str, suffixes: Collection[str]) -> Iterator[SourceVideo]:
-    """WebDataset: members that share a name up to the first dot of the last part are one sample.
+    """List a WebDataset shard: members with equal paths up to the first dot form one sample.
 
     Raises:
-        InputError: the file is damaged; what could be listed has been given before.
+        InputError: the file is damaged; raised after the readable members.
     """
     captions: dict[str, str] = {}
     videos: list[tuple[str, str, int, int]] = []
@@ -221,7 +221,7 @@ def _list_table(
 
 
 def _first(row: Mapping[str, Any], names: Iterable[str]) -> Any:
-    """The first entry of `row` under one of `names` that is not empty."""
+    """Return the first non-empty entry of `row` under one of `names`."""
     return next((row[name] for name in names if row.get(name)), None)
 
 
@@ -258,10 +258,10 @@ def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def require_parquet() -> Any:
-    """The module `pyarrow.parquet`.
+    """Import the module `pyarrow.parquet`.
 
     Raises:
-        MissingPackageError: it is not installed.
+        MissingPackageError: pyarrow is not installed.
     """
     try:
         import pyarrow.parquet
