@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 import sys
 import warnings
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -40,8 +41,10 @@ WORKING_MEMORY = 3 * 2**30
 LESS_WORKING_MEMORY = 3 * 2**29
 
 
-def diagnose() -> dict[str, Any]:
+def diagnose(required: Sequence[str] = REQUIRED) -> dict[str, Any]:
     """Return all findings as plain data for JSON, sizes in bytes; missing parts never raise.
+
+    `required` names the packages whose absence is a problem.
 
     Keys: hummingbird, python, system, packages, device, dtype, attention, acceleration, memory,
     ffmpeg, built_in_model, models, problems.
@@ -64,7 +67,7 @@ def diagnose() -> dict[str, Any]:
         "ffmpeg": ffmpeg,
         "built_in_model": built_in.is_file(),
         "models": {name: _fit(count, device, memory) for name, count in UNET_PARAMETERS.items()},
-        "problems": _problems(packages, ffmpeg, built_in.is_file()),
+        "problems": _problems(packages, ffmpeg, built_in.is_file(), required),
     }
 
 
@@ -166,10 +169,15 @@ def _verdict(fit: dict[str, Any]) -> str:
     return f"{word} (weights {gibibytes(fit['weights'])}, about {gibibytes(fit['needed'])} in all)"
 
 
-def _problems(packages: dict[str, str | None], ffmpeg: str | None, built_in: bool) -> list[str]:
-    missing = [name for name in REQUIRED if packages[name] is None]
+def _problems(
+    packages: dict[str, str | None],
+    ffmpeg: str | None,
+    built_in: bool,
+    required: Sequence[str] = REQUIRED,
+) -> list[str]:
+    missing = [name for name in required if packages[name] is None]
     problems = [f"{name} is missing: pip install {name}" for name in missing]
-    if ffmpeg is None and "imageio-ffmpeg" not in missing:
+    if ffmpeg is None and "imageio-ffmpeg" in required and "imageio-ffmpeg" not in missing:
         problems.append("imageio-ffmpeg found no ffmpeg: reinstall it, or install ffmpeg")
     if not built_in:
         problems.append("the built-in model is missing from the package: install it again")

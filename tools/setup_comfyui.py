@@ -1,4 +1,4 @@
-"""Install a ComfyUI for the tests of the nodes, in a virtual environment of its own.
+"""Install a ComfyUI for the tests of the nodes, in a new virtual environment.
 
     python3 tools/setup_comfyui.py                                   v0.30.0 into .comfyui
     python3 tools/setup_comfyui.py --source CLONE --target FOLDER    another release, from a clone
@@ -39,7 +39,11 @@ LEFT_OUT = re.compile(
     r"|comfyui-embedded-docs.*)([<>=~].*)?"
 )
 DOWNLOAD_SECONDS = 300
-OF_THE_TESTS = ("pytest", "pytest-xdist", "playwright", "requests", "peft", "accelerate")
+# The tests compare the nodes with the library, which needs more than the nodes do.
+OF_THE_TESTS = (
+    *("pytest", "pytest-xdist", "playwright", "requests", "peft", "accelerate"),
+    *("diffusers", "imageio-ffmpeg"),
+)
 
 
 def main() -> int:
@@ -60,7 +64,7 @@ def main() -> int:
 
 
 def install(target: Path, python: Path, source: Path | None) -> None:
-    """ComfyUI in `target/ComfyUI` (unless it is somewhere else), what it needs in `target/venv`."""
+    """Install ComfyUI into `target/ComfyUI`, unless it is `source`, and packages into a venv."""
     stamp = target / "setup.json"
     wanted = {"source": str(source), "files": _fingerprint()}
     if _read_stamp(stamp) == wanted:
@@ -90,7 +94,7 @@ def _unpack_repack(python: Path, tree: Path) -> None:
 
 
 def _tree_members(archive: tarfile.TarFile) -> list[tarfile.TarInfo]:
-    """The ordinary files of ComfyUI, named as they are to lie in its folder."""
+    """Return the regular files of ComfyUI, renamed relative to its folder."""
     members = []
     for member in archive.getmembers():
         _, found, path = member.name.partition(TREE_IN_REPACK)
@@ -101,7 +105,7 @@ def _tree_members(archive: tarfile.TarFile) -> list[tarfile.TarInfo]:
 
 
 def _install_requirements(python: Path, tree: Path, reduced: Path) -> None:
-    """What ComfyUI, the nodes and their tests need, in the versions that our tests run with."""
+    """Install what ComfyUI, the nodes and their tests need, in the tested versions."""
     lines = (tree / "requirements.txt").read_text(encoding="utf-8").splitlines()
     kept = [line for line in lines if not LEFT_OUT.fullmatch(line.strip())]
     reduced.write_text("\n".join([*kept, "torch", *OF_THE_TESTS]))
@@ -110,7 +114,7 @@ def _install_requirements(python: Path, tree: Path, reduced: Path) -> None:
 
 
 def _install_vision_and_audio(python: Path) -> None:
-    """Last, and without what they depend on: ComfyUI imports both, and needs little of them.
+    """Install both last and without dependencies: ComfyUI imports them, and needs little of them.
 
     A torchvision that fits a CUDA build of torch dies at import beside the CPU build. This old one
     does not, its Python code runs on any version and system, and its library is never loaded.
@@ -128,7 +132,7 @@ def _install_vision_and_audio(python: Path) -> None:
 
 
 def install_browser(python: Path) -> None:
-    """A Chromium, by the first way that works; without one the browser tests are skipped."""
+    """Install a Chromium by the first way that works; without one browser tests are skipped."""
     if chromium_on_path():
         return
     reasons = []

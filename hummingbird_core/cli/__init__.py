@@ -150,12 +150,19 @@ def _run(argv: Sequence[str] | None) -> int:
         args = create_parser().parse_args(argv)
         return args.run(args) or 0
     except ModuleNotFoundError as error:
-        if not (error.name or "").startswith(__package__.removesuffix("cli")):
-            raise
-        raise MissingPackageError(
-            f"the ComfyUI pack leaves out what this command needs ({error.name}): pip install the "
+        raise MissingPackageError(_how_to_install(error.name or str(error))) from error
+
+
+def _how_to_install(module: str) -> str:
+    if module.startswith(__package__.removesuffix("cli")):
+        return (
+            f"the ComfyUI pack leaves out what this command needs ({module}): pip install the "
             "repository for it"
-        ) from error
+        )
+    return (
+        f"this command needs the package {module.partition('.')[0]}: pip install the repository "
+        "into an environment of your own (ComfyUI's may break by it)"
+    )
 
 
 def _failed(message: str) -> int:

@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from support.pack_imports import imported_packages
 from support.paths import ROOT
 
 from hummingbird_core.vqa import Score, find_defects
@@ -26,10 +27,19 @@ OF_COMFYUI = {
     *("CLIPTextEncode", "ContextWindowsManual", "CreateVideo", "FluxGuidance", "KSampler"),
     *("LTXVConditioning", "SaveVideo", "VAEDecode"),
 }
-# What every ComfyUI has, and what a pack must never touch.
-COMFYUIS_OWN = {"torch", "torchvision", "torchaudio", "numpy", "transformers", "einops"} | {
-    *("safetensors", "pillow", "tqdm", "psutil"),
+# ComfyUI's own modules, and what every ComfyUI installs: a pack must never touch these.
+COMFYUIS_MODULES = {
+    *("comfy", "comfy_api", "comfy_execution", "comfyui_version", "folder_paths"),
+    *("latent_preview", "node_helpers", "server"),
 }
+COMFYUIS_PACKAGES = {
+    *("torch", "numpy", "transformers", "tokenizers", "einops", "safetensors", "PIL", "tqdm"),
+    *("psutil", "av"),
+    "huggingface_hub",  # of transformers
+    "jinja2",  # of torch
+}
+# Reached by imports inside functions that no node calls: the library's own VAE, video files, charts.
+OF_THE_LIBRARY = {"diffusers", "imageio_ffmpeg", "matplotlib"}
 # As the registry's scanner looks for them; methods such as `model.eval()` are something else.
 FLAGGED = (
     r"(?<![\w.])(eval|exec|__import__)\(|os\.(system|popen)|import subprocess|subprocess\."
@@ -178,15 +188,29 @@ def test_workflows_use_nodes_of_comfyui_and_ours_only(name):
 # --- what is published ---------------------------------------------------------------------------
 
 
-def test_requirements_leave_alone_what_comfyui_has():
+def test_requirements_are_what_nodes_import_and_comfyui_lacks():
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     required = [line for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w-]+>=[\d.]+", line) for line in required)
+    names = {line.partition(">=")[0] for line in required}
+    imported = imported_packages()
+    assert set(imported) - COMFYUIS_MODULES - COMFYUIS_PACKAGES - OF_THE_LIBRARY == names
+    assert set(required) <= set(_dependencies())
+
+
+def test_no_node_imports_what_only_the_library_needs():
+    found = imported_packages()
+    assert found.keys() >= OF_THE_LIBRARY, "an exception that is no longer needed"
+    assert not [
+        file for package in OF_THE_LIBRARY for file in found[package] if file.startswith("nodes/")
+    ]
+
+
+def _dependencies() -> list[str]:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     block = re.search(r"^dependencies = \[(.*?)^\]", project, re.MULTILINE | re.DOTALL)
     assert block
-    declared = re.findall(r'"([^"]+)"', block[1])
-    assert all(re.fullmatch(r"[\w-]+>=[\d.]+", line) for line in required)
-    assert set(required) == {d for d in declared if d.partition(">=")[0] not in COMFYUIS_OWN}
+    return re.findall(r'"([^"]+)"', block[1])
 
 
 def _published() -> list[Path]:
@@ -241,16 +265,24 @@ def test_a_command_that_is_not_published_says_so_in_a_line(pack, command):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_command_that_needs_a_package_of_the_library_says_so_in_a_line(tmp_path):
+    command = f"generate circle -o {(tmp_path / 'circle.mp4').as_posix()}"
+    done = _in(ROOT, command, before="sys.modules['diffusers'] = None")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "needs the package diffusers: pip install the repository" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("command", ["generate", "enhance", "score", "convert", "download", "info"])
 def test_the_other_commands_work_in_the_published_pack(pack, command):
     done = _in(pack, f"{command} --help")
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def _in(pack: Path, command: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command in the pack alone: not in this repository, where pip may have put a link."""
+def _in(pack: Path, command: str, before: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command in the pack alone: not in this repository, where pip may have put a link."""
     code = (
-        "import sys; "
+        f"import sys; {before or None};"
         "sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()];"
         "from hummingbird_core.cli import main; sys.exit(main(sys.argv[1:]))"
     )
