@@ -17,7 +17,7 @@ The stages and the files they write to the folder:
   student              distil/student.safetensors
   tuning               tune/ and hummingbird-nano.safetensors
 A stage is skipped if its file exists: delete the file to run it again. The same command resumes
-after an interruption. See docs/training.md.
+after an interruption. See docs/guides/training.md.
 """
 STAGES = ("vae", "text", "teacher", "student", "tuning")
 
