@@ -1,14 +1,13 @@
-"""Where ComfyUI finds this pack: the nodes in `nodes`, the front end in `web`.
+"""Entry point of the ComfyUI pack: the nodes are in `nodes`, the front end in `web`.
 
-Nothing of ComfyUI is imported before ComfyUI asks for the nodes, so that this file may be imported
-anywhere.
+Nothing of ComfyUI is imported before it asks for the nodes, so this file can be imported anywhere.
 """
 
 WEB_DIRECTORY = "./web"
 
 
 async def comfy_entrypoint():
-    """Called once by ComfyUI; gives it the extension with all nodes."""
+    """Return the extension with all nodes; ComfyUI calls this once."""
     from .nodes import HummingbirdExtension
 
     return HummingbirdExtension()

@@ -1,6 +1,6 @@
 """The nodes: thin, one file each, over `adapter`.
 
-ComfyUI has a top-level module of this name: import this package relatively only.
+ComfyUI has a top-level module `nodes`, too: import this package relatively only.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ __all__ = ["HummingbirdExtension"]
 
 
 class HummingbirdExtension(ComfyExtension):
-    """What ComfyUI asks for the nodes of this pack."""
+    """Extension that lists the nodes of this pack."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """Return the node classes in the order of the menu."""
         return [
             LoadHummingbird,
             EncodePrompt,

@@ -1,4 +1,4 @@
-"""Best of N: several seeds, the best video."""
+"""Best of N: sample several seeds, keep the best video."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..hummingbird_core.sampling import video_seed
-from .adapter.best_of import METRICS, best_of
-from .adapter.scoring import contact_sheet
+from .adapter.io.scoring import contact_sheet
+from .adapter.sampling.best_of import METRICS, best_of
 from .common import CATEGORY, dover_input, sampling_inputs, video_settings
 
 
 class BestOfN(io.ComfyNode):
+    """Node that samples several seeds and keeps the best video."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
+        """Describe the node to ComfyUI."""
         return io.Schema(
             node_id="HummingbirdBestOfN",
             display_name="Best of N",
@@ -76,7 +79,8 @@ class BestOfN(io.ComfyNode):
         negative: Any = None,
         **settings: Any,
     ) -> io.NodeOutput:
-        takes = best_of(
+        """Run the node; arguments are the values of its inputs."""
+        ranked = best_of(
             model,
             positive,
             vae,
@@ -87,13 +91,13 @@ class BestOfN(io.ComfyNode):
             threshold=threshold,
             dover=dover,
         )
-        preview = contact_sheet([take.row for take in takes.takes])
+        preview = contact_sheet([candidate.row for candidate in ranked.candidates])
         return io.NodeOutput(
-            takes.images,
-            takes.latent,
-            takes.best.seed,
-            takes.best.value,
-            takes.report,
-            takes.video,
-            ui={**preview, "hummingbird_scores": takes.shown, "text": (takes.report,)},
+            ranked.images,
+            ranked.latent,
+            ranked.best.seed,
+            ranked.best.value,
+            ranked.report,
+            ranked.video,
+            ui={**preview, "hummingbird_scores": ranked.shown, "text": (ranked.report,)},
         )

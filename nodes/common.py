@@ -1,21 +1,21 @@
-"""Inputs that several nodes share, so that they look and behave alike."""
+"""Inputs that several nodes share."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io
 
 from ..hummingbird_core.sampling import CONSISTENCY_GRID, MAX_SEED
-from .adapter.files import dover_names
-from .adapter.sampling import SamplingConfig
-from .adapter.unet import DEFAULT_FPS, DEFAULT_GUIDANCE
+from .adapter.io.files import dover_names
+from .adapter.model.unet import DEFAULT_FPS, DEFAULT_GUIDANCE
+from .adapter.sampling.sample import SamplingConfig
 
 CATEGORY = "Hummingbird"
-MOST_PIXELS, MOST_FRAMES = 4096, 4096
+MAX_PIXELS, MAX_FRAMES = 4096, 4096
 
 
 def size_inputs(default: int, smallest: int, hint: str) -> list[io.Input]:
-    """Width and height in pixels."""
-    limits = {"default": default, "min": smallest, "max": MOST_PIXELS, "step": 8}
+    """Return the inputs for width and height in pixels."""
+    limits = {"default": default, "min": smallest, "max": MAX_PIXELS, "step": 8}
     return [
         io.Int.Input("width", **limits, tooltip=f"Pixels, a multiple of 8. {hint}"),
         io.Int.Input("height", **limits, tooltip=f"Pixels, a multiple of 8. {hint}"),
@@ -23,17 +23,18 @@ def size_inputs(default: int, smallest: int, hint: str) -> list[io.Input]:
 
 
 def frames_input(hint: str) -> io.Input:
-    """`hint` goes on after "... (and 26)" with how more are made."""
+    """Return the input for the number of frames; `hint` continues its tooltip."""
     return io.Int.Input(
         "frames",
         default=16,
         min=1,
-        max=MOST_FRAMES,
+        max=MAX_FRAMES,
         tooltip=f"Number of frames. The models were trained on 16 (and 26){hint}",
     )
 
 
 def steps_input() -> io.Input:
+    """Return the input for the number of sampling steps."""
     return io.Int.Input(
         "steps",
         default=4,
@@ -44,6 +45,7 @@ def steps_input() -> io.Input:
 
 
 def strength_input() -> io.Input:
+    """Return the input for the share of a given video that is replaced."""
     return io.Float.Input(
         "strength",
         default=1.0,
@@ -58,12 +60,14 @@ def strength_input() -> io.Input:
 def seed_input(
     tooltip: str = "Another seed, another video; the same one gives the same video everywhere.",
 ) -> io.Input:
+    """Return the input for the seed."""
     return io.Int.Input(
         "seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip=tooltip
     )
 
 
 def fps_input(default: float = DEFAULT_FPS, smallest: float = 0.1, hint: str = "") -> io.Input:
+    """Return the input for the frame rate."""
     return io.Float.Input(
         "fps",
         default=default,
@@ -75,6 +79,7 @@ def fps_input(default: float = DEFAULT_FPS, smallest: float = 0.1, hint: str = "
 
 
 def dover_input() -> io.Input:
+    """Return the input for the file with DOVER's weights."""
     return io.Combo.Input(
         "dover",
         options=dover_names(),
@@ -85,7 +90,7 @@ def dover_input() -> io.Input:
 
 
 def sampling_inputs() -> list[io.Input]:
-    """What a video is sampled with: the fields of `SamplingConfig`, and the seed."""
+    """Return the inputs for the fields of `SamplingConfig`, and the seed."""
     return [
         *size_inputs(0, 0, "0: the size that the model was trained on."),
         frames_input("; more are made in windows of 16 that overlap."),
@@ -108,6 +113,6 @@ def sampling_inputs() -> list[io.Input]:
 
 
 def video_settings(values: dict, strength: float = 1.0) -> SamplingConfig:
-    """The settings in a node's arguments."""
+    """Return the settings among the arguments of a node."""
     names = ("width", "height", "frames", "steps", "guidance", "fps")
     return SamplingConfig(**{name: values[name] for name in names}, strength=strength)

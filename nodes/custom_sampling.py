@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .adapter.sampling import consistency_sampler, sigmas_from
+from .adapter.sampling.sample import consistency_sampler, sigmas_from
 from .common import CATEGORY, steps_input, strength_input
 
 
 class HummingbirdSigmas(io.ComfyNode):
+    """Node that returns the noise levels of consistency sampling."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
+        """Describe the node to ComfyUI."""
         return io.Schema(
             node_id="HummingbirdSigmas",
             display_name="Hummingbird Sigmas",
@@ -23,12 +26,16 @@ class HummingbirdSigmas(io.ComfyNode):
 
     @classmethod
     def execute(cls, steps: int, strength: float) -> io.NodeOutput:
+        """Run the node; arguments are the values of its inputs."""
         return io.NodeOutput(sigmas_from(steps, strength))
 
 
 class HummingbirdSampler(io.ComfyNode):
+    """Node that returns the consistency sampler."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
+        """Describe the node to ComfyUI."""
         return io.Schema(
             node_id="HummingbirdSampler",
             display_name="Hummingbird Sampler",
@@ -41,4 +48,5 @@ class HummingbirdSampler(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
+        """Run the node; arguments are the values of its inputs."""
         return io.NodeOutput(consistency_sampler())

@@ -6,13 +6,16 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .adapter.frames import decode, flat_warning, frame_rate, videos_of
+from .adapter.io.frames import decode, flat_warning, frame_rate, videos_of
 from .common import CATEGORY, fps_input
 
 
 class Decode(io.ComfyNode):
+    """Node that decodes a latent to frames and a VIDEO."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
+        """Describe the node to ComfyUI."""
         return io.Schema(
             node_id="HummingbirdDecode",
             display_name="Decode",
@@ -45,6 +48,7 @@ class Decode(io.ComfyNode):
 
     @classmethod
     def execute(cls, samples: Any, vae: Any, fps: float) -> io.NodeOutput:
+        """Run the node; arguments are the values of its inputs."""
         images = decode(vae, samples)
         warning = flat_warning(images, samples)
         return io.NodeOutput(

@@ -1,16 +1,19 @@
-"""Doctor: what this computer has, as a text to paste into a bug report."""
+"""Doctor: a report on this computer, to paste into a bug report."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .adapter.report import doctor_report
+from .adapter.io.report import doctor_report
 from .common import CATEGORY
 
 
 class Doctor(io.ComfyNode):
+    """Node that reports versions, devices and problems."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
+        """Describe the node to ComfyUI."""
         return io.Schema(
             node_id="HummingbirdDoctor",
             display_name="Doctor",
@@ -24,9 +27,11 @@ class Doctor(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls) -> float:
-        return float("nan")  # differs from itself: memory is another one each time
+        """Return NaN, which differs from itself, so that every run measures memory anew."""
+        return float("nan")
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
+        """Run the node; arguments are the values of its inputs."""
         report = doctor_report()
         return io.NodeOutput(report, ui={"text": (report,)})

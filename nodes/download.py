@@ -1,17 +1,20 @@
-"""Download Hummingbird: a released checkpoint, when told to and under its licence."""
+"""Download Hummingbird: a released checkpoint, on request and under its license."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io
 
 from ..hummingbird_core.hub.download import CATALOG
-from .adapter.downloads import describe_all, fetch
+from .adapter.io.downloads import describe_all, fetch
 from .common import CATEGORY
 
 
 class DownloadHummingbird(io.ComfyNode):
+    """Node that downloads and converts a released checkpoint."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
+        """Describe the node to ComfyUI."""
         return io.Schema(
             node_id="HummingbirdDownload",
             display_name="Download Hummingbird",
@@ -46,5 +49,6 @@ class DownloadHummingbird(io.ComfyNode):
 
     @classmethod
     def execute(cls, checkpoint: str, accept_licence: bool, convert: bool) -> io.NodeOutput:
+        """Run the node; arguments are the values of its inputs."""
         path = fetch(checkpoint, accept_licence, convert)
         return io.NodeOutput(path.name, ui={"text": (f"{path.name} is ready",)})

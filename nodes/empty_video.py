@@ -1,16 +1,19 @@
-"""Empty Hummingbird Video: where sampling of a given size starts."""
+"""Empty Hummingbird Video: an empty latent of a given size."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .adapter.sampling import empty_video
+from .adapter.io.latents import empty_video
 from .common import CATEGORY, frames_input, size_inputs
 
 
 class EmptyHummingbirdVideo(io.ComfyNode):
+    """Node that returns an empty video latent."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
+        """Describe the node to ComfyUI."""
         return io.Schema(
             node_id="HummingbirdEmptyVideo",
             display_name="Empty Hummingbird Video",
@@ -37,4 +40,5 @@ class EmptyHummingbirdVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, width: int, height: int, frames: int, batch_size: int) -> io.NodeOutput:
+        """Run the node; arguments are the values of its inputs."""
         return io.NodeOutput(empty_video(width, height, frames, batch_size))

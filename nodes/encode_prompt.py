@@ -1,4 +1,4 @@
-"""Encode Prompt: text to CONDITIONING, with a word on what the model did not see."""
+"""Encode Prompt: text to CONDITIONING, with a report on what had no effect."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .adapter.text import describe, encode, tokenize
+from .adapter.model.text import describe, encode, tokenize
 from .common import CATEGORY
 
 
 class EncodePrompt(io.ComfyNode):
+    """Node that encodes a prompt as the command line does."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
+        """Describe the node to ComfyUI."""
         return io.Schema(
             node_id="HummingbirdEncodePrompt",
             display_name="Encode Prompt",
@@ -41,6 +44,7 @@ class EncodePrompt(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip: Any, prompt: str) -> io.NodeOutput:
+        """Run the node; arguments are the values of its inputs."""
         tokenized = tokenize(clip, prompt)
         report = describe(clip, tokenized)
         return io.NodeOutput(

@@ -1,4 +1,4 @@
-"""LLM Prompt Enhance: a few words to a prompt that the model can make more of."""
+"""LLM Prompt Enhance: a short prompt to a fuller one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..hummingbird_core.prompts.backends.openai import DEFAULT_URL
-from .adapter.prompts import ENHANCER_SOURCES, describe_enhanced, enhance
+from .adapter.io.prompts import ENHANCER_SOURCES, describe_enhanced, enhance
 from .common import CATEGORY, seed_input
 
 
 class EnhancePrompt(io.ComfyNode):
+    """Node that enhances a prompt."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
+        """Describe the node to ComfyUI."""
         return io.Schema(
             node_id="HummingbirdEnhancePrompt",
             display_name="LLM Prompt Enhance",
@@ -74,6 +77,7 @@ class EnhancePrompt(io.ComfyNode):
         seed: int,
         llm: Any = None,
     ) -> io.NodeOutput:
+        """Run the node; arguments are the values of its inputs."""
         result = enhance(clip, prompt, source, language_model, url, seed, llm)
         report = describe_enhanced(result)
         shown = {"prompt": result.text, "tokens": result.tokens, "room": result.room}

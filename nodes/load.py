@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .adapter.checkpoint import WEIGHT_DTYPES, describe_lacks, load_models
 from .adapter.errors import naming
-from .adapter.files import checkpoint_names, checkpoint_path
+from .adapter.io.files import checkpoint_names, checkpoint_path
+from .adapter.model.checkpoint import WEIGHT_DTYPES, describe_lacks, load_models
 from .common import CATEGORY
 
 
 class LoadHummingbird(io.ComfyNode):
+    """Node that loads a checkpoint as MODEL, CLIP and VAE."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
+        """Describe the node to ComfyUI."""
         return io.Schema(
             node_id="HummingbirdLoad",
             display_name="Load Hummingbird",
@@ -47,6 +50,7 @@ class LoadHummingbird(io.ComfyNode):
 
     @classmethod
     def execute(cls, checkpoint: str, weight_dtype: str) -> io.NodeOutput:
+        """Run the node; arguments are the values of its inputs."""
         path = checkpoint_path(checkpoint)
         with naming("checkpoint"):
             models = load_models(path, weight_dtype)

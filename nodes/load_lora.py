@@ -1,4 +1,4 @@
-"""Load Hummingbird LoRA: any format, and a word on what does not fit."""
+"""Load Hummingbird LoRA: any format, with a report on what does not fit."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .adapter.files import lora_names, lora_path
-from .adapter.lora import apply_lora
+from .adapter.io.files import lora_names, lora_path
+from .adapter.model.lora import apply_lora
 from .common import CATEGORY
 
 
 class LoadHummingbirdLoRA(io.ComfyNode):
+    """Node that applies a LoRA to a MODEL."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
+        """Describe the node to ComfyUI."""
         return io.Schema(
             node_id="HummingbirdLoadLoRA",
             display_name="Load Hummingbird LoRA",
@@ -45,5 +48,6 @@ class LoadHummingbirdLoRA(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, lora: str, strength: float) -> io.NodeOutput:
+        """Run the node; arguments are the values of its inputs."""
         patched, report = apply_lora(model, lora_path(lora), strength)
         return io.NodeOutput(patched, report, ui={"text": (report,)})

@@ -1,4 +1,4 @@
-"""Prompt List: many prompts at once."""
+"""Prompt List: one run per line of text."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from .common import CATEGORY
 
 
 class PromptList(io.ComfyNode):
+    """Node that splits text into a list of prompts."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
+        """Describe the node to ComfyUI."""
         return io.Schema(
             node_id="HummingbirdPromptList",
             display_name="Prompt List",
@@ -36,6 +39,7 @@ class PromptList(io.ComfyNode):
 
     @classmethod
     def execute(cls, prompts: str) -> io.NodeOutput:
+        """Run the node; arguments are the values of its inputs."""
         lines = [line.strip() for line in prompts.splitlines() if line.strip()]
         if not lines:
             raise InputError("input prompts: got no text, expected one prompt a line")

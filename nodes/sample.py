@@ -1,4 +1,4 @@
-"""Sample Video: noise, or a video, to a new video latent."""
+"""Sample Video: noise, or a given video, to a new video latent."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .adapter.sampling import sample_video
+from .adapter.sampling.sample import sample_video
 from .common import CATEGORY, sampling_inputs, strength_input, video_settings
 
 
 class SampleVideo(io.ComfyNode):
+    """Node that samples a video latent."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
+        """Describe the node to ComfyUI."""
         return io.Schema(
             node_id="HummingbirdSample",
             display_name="Sample Video",
@@ -51,6 +54,7 @@ class SampleVideo(io.ComfyNode):
         negative: Any = None,
         **settings: Any,
     ) -> io.NodeOutput:
+        """Run the node; arguments are the values of its inputs."""
         return io.NodeOutput(
             sample_video(
                 model,

@@ -1,4 +1,4 @@
-"""VQA Score: how good a video is, and what is wrong with it."""
+"""VQA Score: quality measures and faults of a video."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .adapter.scoring import (
+from .adapter.io.scoring import (
     contact_sheet,
     describe_score,
     number,
@@ -18,8 +18,11 @@ from .common import CATEGORY, dover_input, fps_input
 
 
 class VQAScore(io.ComfyNode):
+    """Node that scores the frames of a video."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
+        """Describe the node to ComfyUI."""
         return io.Schema(
             node_id="HummingbirdVQAScore",
             display_name="VQA Score",
@@ -52,6 +55,7 @@ class VQAScore(io.ComfyNode):
 
     @classmethod
     def execute(cls, images: Any, fps: float, dover: str) -> io.NodeOutput:
+        """Run the node; arguments are the values of its inputs."""
         score = rating(dover)(images, fps)
         names = ("overall", "technical", "aesthetic", "flicker", "motion_smoothness")
         report = describe_score(score)

@@ -1,13 +1,12 @@
-"""Makes native ComfyUI objects of our models, and samples with them the way ComfyUI does.
+"""Native ComfyUI objects for Hummingbird models, and sampling with them as ComfyUI samples.
 
-The nodes beside this package are thin; whatever knows ComfyUI's inner workings is here. Nothing of
-ComfyUI is patched: our classes are the ones it would have had, had it known these models.
+The nodes are thin; everything that knows ComfyUI's inner workings is here. Nothing of ComfyUI is
+patched: its own extension points and subclasses of its classes do the work. Imports go down only:
 
-    checkpoint   a file to MODEL (`unet`), CLIP (`text`) and VAE (`autoencoder`)
-    preview      what any sampler shows of a MODEL while it samples
-    sampling     SAMPLER, SIGMAS, and a video sampled; `best_of` several seeds
-    context_windows   how long videos are cut for the model, in place of ComfyUI's own way
-    frames       LATENT to IMAGE and VIDEO; `scoring` of frames
-    lora, prompts, downloads, report, files   what single nodes need
-    page, errors   what users are told: while a node runs, and when it can't
+    sampling    `sample` one video, long ones in `context_windows`, the `best_of` several seeds
+    io          `files` in model folders, `downloads`, `prompts`, `latents`, `frames`, their
+                `scoring`, the doctor's `report`
+    model       a `checkpoint` to MODEL (`unet`), CLIP (`text`) and VAE (`autoencoder`); `lora`
+    ui          `progress` and a moving `preview` on the page of the user
+    errors      errors that name the input of a node
 """

@@ -1,4 +1,4 @@
-"""Errors of the core, which knows no nodes, with the input of a node that they are about."""
+"""Errors that name the input of a node; the core knows no nodes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...hummingbird_core.errors import HummingbirdError, InputError
 
 @contextmanager
 def naming(inputs: str) -> Iterator[None]:
-    """Puts the name of an input, or several, before the message of an error from inside."""
+    """Prefix errors raised inside with the name of the input, or inputs, to change."""
     try:
         yield
     except HummingbirdError as error:
@@ -18,7 +18,7 @@ def naming(inputs: str) -> Iterator[None]:
 
 
 def absent(input_name: str) -> InputError:
-    """For a part that a checkpoint may lack: its output of Load Hummingbird is then None."""
+    """Return the error for an input that is None because the checkpoint lacks that component."""
     part = input_name.upper()
     return InputError(
         f"input {input_name}: got nothing, expected a {part}: the checkpoint holds none, take the "

@@ -61,9 +61,13 @@ def node_classes(pack: ModuleType) -> dict[str, type]:
 @pytest.fixture(scope="session")
 def adapter(pack: ModuleType) -> SimpleNamespace:
     """The adapter's modules and the core that belongs to them."""
-    names = ("autoencoder", "best_of", "checkpoint", "frames", "lora", "prompts", "sampling")
-    names += ("scoring", "text", "unet")
-    modules = {name: importlib.import_module(f"{PACK}.nodes.adapter.{name}") for name in names}
+    places = ("io.frames", "io.latents", "io.prompts", "io.scoring", "model.autoencoder")
+    places += ("model.checkpoint", "model.lora", "model.text", "model.unet", "sampling.best_of")
+    places += ("sampling.sample",)
+    modules = {
+        place.partition(".")[2]: importlib.import_module(f"{PACK}.nodes.adapter.{place}")
+        for place in places
+    }
     for name in ("errors", "lora", "lora.formats", "hub.local", "pipeline", "sampling", "vae"):
         module = importlib.import_module(f"{PACK}.hummingbird_core.{name}")
         modules[f"core_{name.replace('.', '_')}"] = module

@@ -13,11 +13,11 @@ SEEDS = [3, 4, 5]
 
 def test_the_best_of_all_seeds_comes_first(adapter, nano, positive):
     found = adapter.best_of.best_of(nano.model, positive, nano.vae, settings(adapter), SEEDS)
-    assert sorted(take.seed for take in found.takes) == SEEDS
-    ranks = [take.rank for take in found.takes]
+    assert sorted(candidate.seed for candidate in found.candidates) == SEEDS
+    ranks = [candidate.rank for candidate in found.candidates]
     assert ranks == sorted(ranks, reverse=True)
     assert found.images.shape == (4, 64, 64, 3)
-    again = adapter.sampling.sample_video(nano.model, positive, settings(adapter), found.best.seed)
+    again = adapter.sample.sample_video(nano.model, positive, settings(adapter), found.best.seed)
     assert torch.equal(found.latent["samples"], again["samples"])
     assert found.report.count("motion_smoothness") == len(SEEDS)
 
@@ -57,16 +57,16 @@ def faulty(smoothness: float) -> dict[str, float]:
 def test_the_first_video_without_faults_that_reaches_the_threshold_is_the_last(
     found, scores, tried
 ):
-    assert sorted(take.seed for take in found(scores, threshold=0.9).takes) == tried
+    assert sorted(candidate.seed for candidate in found(scores, threshold=0.9).candidates) == tried
 
 
 def test_without_a_threshold_all_are_tried(found):
-    assert len(found([good(1.0)] * 3).takes) == 3
+    assert len(found([good(1.0)] * 3).candidates) == 3
 
 
 def test_fewer_faults_win_over_the_metric(found):
     result = found([faulty(0.99), good(0.75), good(0.8)])
-    assert [take.seed for take in result.takes] == [5, 4, 3]
+    assert [candidate.seed for candidate in result.candidates] == [5, 4, 3]
     assert "seed 3: motion_smoothness 0.99, faults: flicker" in result.report
 
 
@@ -81,6 +81,6 @@ def test_what_could_not_be_measured_ranks_last_of_equal_faults(adapter):
     """A single frame, or a plain one, has no motion to be smooth."""
 
     def take(value):
-        return adapter.best_of.Take(3, adapter.best_of.Score(), value, torch.zeros(1))
+        return adapter.best_of.Candidate(3, adapter.best_of.Score(), value, torch.zeros(1))
 
     assert take(math.nan).rank < take(0.0).rank

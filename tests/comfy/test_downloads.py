@@ -17,7 +17,7 @@ def core(pack):
 
 @pytest.fixture
 def downloads(pack):
-    return importlib.import_module("hummingbird_pack.nodes.adapter.downloads")
+    return importlib.import_module("hummingbird_pack.nodes.adapter.io.downloads")
 
 
 def test_the_description_shows_size_origin_and_licence(core, downloads):

@@ -16,7 +16,7 @@ OTHER_TEXT = [[torch.zeros(1, 77, 768), {}]]  # conditioning of Stable Diffusion
 
 def test_wrong_inputs_are_named(adapter, nano, positive):
     error = adapter.core_errors.InputError
-    sample = adapter.sampling.sample_video
+    sample = adapter.sample.sample_video
     image = {"samples": torch.zeros(1, 4, 8, 8)}
     with pytest.raises(error, match="input latent"):
         sample(nano.model, positive, settings(adapter), 0, latent=image)
@@ -96,7 +96,7 @@ def test_another_vae_is_named_before_anything_is_sampled(adapter, nano, positive
     config = {"params": adapter.autoencoder._parameters(sizes)}
     for vae in (None, comfy.sd.VAE(sd=weights, config=config)):
         with pytest.raises(adapter.core_errors.InputError, match="input vae"):
-            adapter.frames.decode(vae, adapter.sampling.empty_video(64, 64, 2))
+            adapter.frames.decode(vae, adapter.latents.empty_video(64, 64, 2))
         with pytest.raises(adapter.core_errors.InputError, match="input vae"):
             adapter.best_of.best_of(nano.model, positive, vae, settings(adapter), [0])
 
@@ -105,7 +105,7 @@ def test_a_teacher_asks_for_its_negative(adapter):
     path = adapter.core_hub_local.resolve_model("nano-teacher")
     models = adapter.checkpoint.load_models(path)
     with pytest.raises(adapter.core_errors.InputError, match="input negative"):
-        adapter.sampling.sample_video(
+        adapter.sample.sample_video(
             models.model, encode(adapter, models, PROMPT), settings(adapter), 0
         )
 

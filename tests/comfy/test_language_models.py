@@ -85,7 +85,7 @@ def test_a_local_model_stops_at_an_interrupt(ask, management, tmp_path, monkeypa
 def test_a_local_model_does_not_lie_beside_the_video_model(
     ask, adapter, management, nano, positive, tmp_path
 ):
-    adapter.sampling.sample_video(nano.model, positive, settings(adapter, steps=1), 0)
+    adapter.sample.sample_video(nano.model, positive, settings(adapter, steps=1), 0)
     assert management.current_loaded_models
     ask("local", str(save_chat_model(tmp_path / "Tiny-Instruct")))
     assert not management.current_loaded_models

@@ -31,7 +31,7 @@ def test_a_long_video_has_the_frames_of_generate(adapter, name):
     """One step with an overview and two with windows, for student and teacher."""
     models = adapter.checkpoint.load_models(adapter.core_hub_local.resolve_model(name), "fp32")
     with calls_of(models.model) as shapes:
-        latent = adapter.sampling.sample_video(
+        latent = adapter.sample.sample_video(
             models.model,
             encode(adapter, models, PROMPT),
             settings(adapter, frames=FRAMES, steps=3, guidance=6.0),
@@ -50,9 +50,9 @@ def test_a_long_video_has_the_frames_of_generate(adapter, name):
 
 def test_a_batch_of_long_videos_is_the_videos_of_the_following_seeds(adapter, nano, positive):
     def sample(seed: int, batch_size: int):
-        empty = adapter.sampling.empty_video(64, 64, FRAMES, batch_size)
+        empty = adapter.latents.empty_video(64, 64, FRAMES, batch_size)
         wanted = settings(adapter, frames=FRAMES)
-        return adapter.sampling.sample_video(nano.model, positive, wanted, seed, latent=empty)
+        return adapter.sample.sample_video(nano.model, positive, wanted, seed, latent=empty)
 
     assert relative_l2(sample(3, 2)["samples"][1:], sample(4, 1)["samples"]) <= 1e-5
     assert "context_handler" not in nano.model.model_options
@@ -71,17 +71,17 @@ def test_context_windows_of_the_user_are_left_alone(adapter, nano, positive):
     )
     wanted = settings(adapter, frames=FRAMES)
     with calls_of(model) as shapes:
-        samples = adapter.sampling.sample_video(model, positive, wanted, 0)["samples"]
+        samples = adapter.sample.sample_video(model, positive, wanted, 0)["samples"]
     assert samples.shape[2] == FRAMES
     assert {shape[2] for shape in shapes} <= {12, 13}  # newer releases put one frame in front
 
 
 def test_a_given_video_needs_no_overview(adapter, nano, positive):
     """It says already what is where: noisy steps, too, see windows of it."""
-    video = adapter.sampling.empty_video(64, 64, FRAMES)
+    video = adapter.latents.empty_video(64, 64, FRAMES)
     wanted = settings(adapter, frames=FRAMES, strength=0.5)  # timesteps 519 and 279
     with calls_of(nano.model) as shapes:
-        adapter.sampling.sample_video(nano.model, positive, wanted, 0, latent=video)
+        adapter.sample.sample_video(nano.model, positive, wanted, 0, latent=video)
     assert [shape[2] for shape in shapes] == 6 * [16]
 
 
@@ -96,6 +96,6 @@ def test_memory_is_estimated_for_one_window(adapter, nano, positive, monkeypatch
 
     monkeypatch.setattr(model, "memory_required", told)
     wanted = settings(adapter, frames=FRAMES, steps=1)
-    adapter.sampling.sample_video(nano.model, positive, wanted, 0)
+    adapter.sample.sample_video(nano.model, positive, wanted, 0)
     assert shapes
     assert {shape[2] for shape in shapes} == {16}

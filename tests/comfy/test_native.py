@@ -61,7 +61,7 @@ def test_vae_equals_the_pipelines(adapter, nano, pipe):
 def test_sample_video_gives_the_frames_of_generate(adapter, name):
     """Students by consistency sampling; teachers by DDIM, which is Euler's method in ComfyUI."""
     models = adapter.checkpoint.load_models(adapter.core_hub_local.resolve_model(name), "fp32")
-    latent = adapter.sampling.sample_video(
+    latent = adapter.sample.sample_video(
         models.model,
         encode(adapter, models, PROMPT),
         settings(adapter, steps=3, guidance=6.0),
@@ -82,9 +82,9 @@ def test_sample_video_gives_the_frames_of_generate(adapter, name):
 
 def test_a_batch_is_the_videos_of_the_following_seeds(adapter, nano, positive):
     def sample(seed: int, batch_size: int):
-        empty = adapter.sampling.empty_video(64, 64, FRAMES, batch_size)
+        empty = adapter.latents.empty_video(64, 64, FRAMES, batch_size)
         two_steps = settings(adapter)
-        return adapter.sampling.sample_video(nano.model, positive, two_steps, seed, latent=empty)[
+        return adapter.sample.sample_video(nano.model, positive, two_steps, seed, latent=empty)[
             "samples"
         ]
 
@@ -159,7 +159,7 @@ def test_smaller_dtypes_stay_close(adapter, nano, positive, dtype, tolerance):
     model = adapter.checkpoint.load_model(path, dtype)
     assert model.model.get_dtype() == adapter.checkpoint.WEIGHT_DTYPES[dtype]
     got, expected = (
-        adapter.sampling.sample_video(m, positive, settings(adapter, steps=1), 0)["samples"]
+        adapter.sample.sample_video(m, positive, settings(adapter, steps=1), 0)["samples"]
         for m in (model, nano.model)
     )
     assert relative_l2(got, expected) < tolerance
@@ -181,7 +181,7 @@ def test_lora_equals_a_merged_one_and_leaves_the_input_alone(adapter, nano, posi
 
     def sample(model):
         steps = settings(adapter, steps=1)
-        return adapter.sampling.sample_video(model, positive, steps, 0)["samples"]
+        return adapter.sample.sample_video(model, positive, steps, 0)["samples"]
 
     before = sample(nano.model)
     patched, report = adapter.lora.apply_lora(nano.model, path, 0.5)
@@ -210,11 +210,11 @@ def test_interrupt_is_noticed_within_one_block(adapter, nano, positive):
     hooks = [block.register_forward_pre_hook(interrupt) for block in unet.input_blocks]
     try:
         with pytest.raises(management.InterruptProcessingException):
-            adapter.sampling.sample_video(nano.model, positive, settings(adapter), 0)
+            adapter.sample.sample_video(nano.model, positive, settings(adapter), 0)
     finally:
         [hook.remove() for hook in hooks]
     assert len(entered) == 1
-    adapter.sampling.sample_video(nano.model, positive, settings(adapter, steps=1), 0)
+    adapter.sample.sample_video(nano.model, positive, settings(adapter, steps=1), 0)
 
 
 def test_interrupt_is_noticed_within_one_chunk_of_the_vae(adapter, nano):

@@ -23,7 +23,7 @@ SAMPLERS = {
 
 @pytest.fixture(scope="module")
 def preview(pack):
-    return importlib.import_module("hummingbird_pack.nodes.adapter.preview")
+    return importlib.import_module("hummingbird_pack.nodes.adapter.ui.preview")
 
 
 def _played(webp: bytes) -> np.ndarray:
@@ -50,7 +50,7 @@ def test_each_step_sends_the_whole_video(server, sampler):
 
 def test_it_shows_what_the_video_will_show(preview, adapter, nano, positive):
     """Its rough colours follow those of the decoded frames."""
-    latent = adapter.sampling.sample_video(nano.model, positive, settings(adapter, steps=4), 0)
+    latent = adapter.sample.sample_video(nano.model, positive, settings(adapter, steps=4), 0)
     latent_format = nano.model.model.latent_format
     sampled = latent_format.process_in(latent["samples"])  # as a sampler sees it
     shown = preview.preview_frames(sampled, latent_format).float()

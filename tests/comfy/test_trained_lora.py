@@ -51,7 +51,7 @@ def test_the_stock_loader_uses_every_key(adapter, nano, trained, caplog):
 
 def _sample(adapter, nano, model) -> torch.Tensor:
     text = adapter.text.encode(nano.clip, adapter.text.tokenize(nano.clip, "zorblax"))
-    steps = adapter.sampling.SamplingConfig(
+    steps = adapter.sample.SamplingConfig(
         width=64, height=64, frames=4, steps=1, guidance=7.5, fps=8.0
     )
-    return adapter.sampling.sample_video(model, text, steps, 0)["samples"]
+    return adapter.sample.sample_video(model, text, steps, 0)["samples"]

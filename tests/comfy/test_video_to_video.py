@@ -16,7 +16,7 @@ def test_the_lower_the_strength_the_nearer_to_the_given_video(adapter, name):
 
     def sample(seed: int, latent=None, **changes) -> dict:
         wanted = settings(adapter, **changes)
-        return adapter.sampling.sample_video(
+        return adapter.sample.sample_video(
             models.model, text, wanted, seed, negative=negative, latent=latent
         )
 
@@ -31,7 +31,7 @@ def test_the_lower_the_strength_the_nearer_to_the_given_video(adapter, name):
 def test_a_strength_without_a_video_is_refused(adapter, nano, positive):
     """It would begin with a half-noisy nothing, and give a broken picture."""
     with pytest.raises(adapter.core_errors.InputError, match="input latent: got nothing"):
-        adapter.sampling.sample_video(nano.model, positive, settings(adapter, strength=0.5), 0)
+        adapter.sample.sample_video(nano.model, positive, settings(adapter, strength=0.5), 0)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_the_noise_begins_at_the_strength_also_for_many_steps(
     adapter, nano, steps, strength, taken
 ):
     """Some of the 50 noise levels are below the strength: the steps get fewer, not stronger."""
-    sigmas = adapter.sampling.sigmas_from(steps, strength)
+    sigmas = adapter.sample.sigmas_from(steps, strength)
     assert len(sigmas) == taken + 1
     assert sigmas[-1] == 0
     timestep = float(nano.model.get_model_object("model_sampling").timestep(sigmas[0]))
@@ -53,7 +53,7 @@ def test_the_noise_begins_at_the_strength_also_for_many_steps(
 def test_a_teachers_noise_begins_at_the_strength(adapter, nano, strength, taken):
     """DDIM has 500 noise levels."""
     wanted = settings(adapter, steps=50, strength=strength)
-    sigmas = adapter.sampling._ddim_sigmas(nano.model, wanted)
+    sigmas = adapter.sample._ddim_sigmas(nano.model, wanted)
     assert len(sigmas) == taken + 1
     timestep = float(nano.model.get_model_object("model_sampling").timestep(sigmas[0]))
     assert timestep == pytest.approx(1000 * strength, abs=20)

@@ -18,4 +18,4 @@ def encode(adapter: SimpleNamespace, models: Any, prompt: str) -> list:
 def settings(adapter: SimpleNamespace, **changes: Any) -> Any:
     """What Sample Video is asked for: a short video in two steps, but for `changes`."""
     values = {**SIZE, "frames": FRAMES, "steps": 2, "guidance": 7.5, "fps": 8.0}
-    return adapter.sampling.SamplingConfig(**{**values, **changes})
+    return adapter.sample.SamplingConfig(**{**values, **changes})

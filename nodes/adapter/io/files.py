@@ -1,4 +1,4 @@
-"""Which files there are in ComfyUI's model folders; names as the other loaders show them."""
+"""Files in ComfyUI's model folders, by the names that its other loaders show."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import folder_paths
 
-from ...hummingbird_core.errors import InputError
-from ...hummingbird_core.hub.local import BUILT_IN_MODELS, resolve_model
+from ....hummingbird_core.errors import InputError
+from ....hummingbird_core.hub.local import BUILT_IN_MODELS, resolve_model
 
 CHECKPOINT_FOLDERS = ("checkpoints", "diffusion_models")
 DOVER_FOLDER = "vqa"
@@ -20,44 +20,44 @@ folder_paths.add_model_folder_path(DOVER_FOLDER, str(Path(folder_paths.models_di
 
 
 def checkpoint_names() -> list[str]:
-    """The built-in models, then every file that may be a checkpoint."""
+    """Return the labels of the built-in models, then every file that may be a checkpoint."""
     return [*BUILT_IN_LABELS, *checkpoint_files()]
 
 
 def checkpoint_files() -> list[str]:
-    """Every file that may be a checkpoint."""
+    """Return every file that may be a checkpoint."""
     return _names(CHECKPOINT_FOLDERS)
 
 
 def checkpoint_path(name: str) -> Path:
-    """The file of a name. Raises InputError if it is gone."""
+    """Return the path of a checkpoint. Raises InputError if it is gone."""
     if name in BUILT_IN_LABELS:
         return resolve_model(BUILT_IN_LABELS[name])
     return _path(name, CHECKPOINT_FOLDERS, "checkpoint")
 
 
 def lora_names() -> list[str]:
-    """Every file in the LoRA folders."""
+    """Return every file in the LoRA folders."""
     return _names(("loras",))
 
 
 def lora_path(name: str) -> Path:
-    """The file of a LoRA. Raises InputError if it is gone."""
+    """Return the path of a LoRA. Raises InputError if it is gone."""
     return _path(name, ("loras",), "lora")
 
 
 def dover_names() -> list[str]:
-    """None, then every file in models/vqa."""
+    """Return `NO_DOVER`, then every file in models/vqa."""
     return [NO_DOVER, *_names((DOVER_FOLDER,))]
 
 
 def dover_path(name: str) -> Path:
-    """The file of DOVER's weights. Raises InputError if it is gone."""
+    """Return the path of DOVER's weights. Raises InputError if it is gone."""
     return _path(name, (DOVER_FOLDER,), "dover")
 
 
 def download_folder() -> Path:
-    """Where checkpoints go: the first of ComfyUI's own folders for them."""
+    """Return the folder for downloaded checkpoints: the first of ComfyUI's own."""
     return Path(folder_paths.get_folder_paths("checkpoints")[0])
 
 

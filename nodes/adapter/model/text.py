@@ -1,4 +1,4 @@
-"""The text encoder as a CLIP, with ComfyUI's own text tower and prompt syntax.
+"""The text encoder as ComfyUI's CLIP, with its text tower and prompt syntax.
 
 Both the full-size tower (OpenCLIP ViT-H/14 without its last block) and the tiny one of the built-in
 model are ComfyUI's CLIP text model with other sizes; only the tokenizers are ours.
@@ -19,25 +19,25 @@ import folder_paths
 import torch
 from torch import Tensor
 
-from ...hummingbird_core.errors import InputError
-from ...hummingbird_core.text.encoder import TextConfig
-from ...hummingbird_core.text.names import openclip_to_transformers
-from ...hummingbird_core.text.tokenizer import (
+from ....hummingbird_core.errors import InputError
+from ....hummingbird_core.text.encoder import TextConfig
+from ....hummingbird_core.text.names import openclip_to_transformers
+from ....hummingbird_core.text.tokenizer import (
     PADDING_ID,
     ClipTokenizer,
     TokenizedPrompt,
     Tokenizer,
     WordTokenizer,
 )
-from ...hummingbird_core.weights.state_dict import count_parameters
-from .errors import absent
+from ....hummingbird_core.weights.state_dict import count_parameters
+from ..errors import absent
 
 CLIP_NAME = "h"  # as ComfyUI calls ViT-H: the key of its tokens
 UNUSED = ("visual.", "attn_mask", "logit_scale", "text_projection")
 
 
 class TextTower(comfy.clip_model.CLIPTextModel):
-    """ComfyUI's CLIP text model, also for other vocabularies than CLIP's."""
+    """ComfyUI's CLIP text model with a vocabulary of any size."""
 
     def __init__(
         self,
@@ -52,29 +52,31 @@ class TextTower(comfy.clip_model.CLIPTextModel):
 
 
 class HubTokenizer:
-    """One of our tokenizers behind the few calls that ComfyUI makes on one of transformers'."""
+    """Adapter from our tokenizers to the few calls that ComfyUI makes on transformers' ones."""
 
     def __init__(self, tokenizer: Tokenizer):
         self.tokenizer = tokenizer
 
     def from_pretrained(self, path: str, **_: Any) -> HubTokenizer:
-        """ComfyUI takes this object for a class that reads a folder; it needs none."""
+        """Return self: ComfyUI treats this object as a class to be loaded from a folder."""
         return self
 
     def __call__(self, text: str) -> dict[str, list[int]]:
+        """Tokenize text, with start and end tokens and without padding."""
         tokens = self.tokenizer.split(self.tokenizer.clean(text))
         ids = (token.id for token in tokens)
         return {"input_ids": [self.tokenizer.start_id, *ids, self.tokenizer.end_id]}
 
     def get_vocab(self) -> dict[str, int]:
+        """Return no words: ComfyUI uses this for embeddings only."""
         return {}
 
 
 class PromptTokenizer(comfy.sd1_clip.SD1Tokenizer):
-    """Prompts in ComfyUI's syntax, such as `(word:1.2)`, to the ids of one of our tokenizers.
+    """Tokenizer of prompts in ComfyUI's syntax, such as `(word:1.2)`.
 
     Attributes:
-        core: that tokenizer.
+        core: our tokenizer, which gives the ids.
     """
 
     def __init__(
@@ -104,17 +106,17 @@ def build_clip(
     tokenizer: str | None = None,
     dtype: torch.dtype | None = None,
 ) -> comfy.sd.CLIP:
-    """A CLIP.
+    """Build a CLIP.
 
     Args:
         weights: OpenCLIP's text tower, without prefix.
-        heads: of each attention; None: one for 64 channels.
-        skip_last: blocks at the end that are not run.
-        tokenizer: JSON text of a word tokenizer; None: CLIP's.
-        dtype: None: what ComfyUI chooses for this device.
+        heads: attention heads; None: one per 64 channels.
+        skip_last: number of blocks at the end that are left out.
+        tokenizer: JSON text of a word tokenizer; None: CLIP's tokenizer.
+        dtype: of the weights; None: ComfyUI chooses it for this device.
 
     Raises:
-        CheckpointError: the weights are of something else.
+        CheckpointError: the weights are of another network.
     """
     used = {key: value for key, value in weights.items() if not key.startswith(UNUSED)}
     config = TextConfig.from_state_dict(used, heads=heads, skip_last=skip_last)
@@ -137,7 +139,7 @@ def build_clip(
 
 
 def _tower_class(config: TextConfig, tokenizer: Tokenizer) -> partial:
-    """What builds the text model when it is called with a dtype and a device."""
+    """Return the factory of the text model, which ComfyUI calls with a dtype and a device."""
     special = {"start": tokenizer.start_id, "end": tokenizer.end_id, "pad": PADDING_ID}
     sizes = {
         "vocab_size": config.vocab_size,
@@ -160,19 +162,19 @@ def _tower_class(config: TextConfig, tokenizer: Tokenizer) -> partial:
 
 
 def _comfy_names(weights: Mapping[str, Tensor], config: TextConfig) -> dict[str, Tensor]:
-    """OpenCLIP's names to ComfyUI's, which are transformers' behind a prefix."""
+    """Rename OpenCLIP's keys to ComfyUI's, which are transformers' with a prefix."""
     transformer = f"clip_{CLIP_NAME}.transformer."
     named = openclip_to_transformers(weights)
     skipped = tuple(f"encoder.layers.{i}." for i in range(config.layers_used, config.layers))
     kept = {key: value for key, value in named.items() if not key.startswith(skipped)}
     state_dict = {f"{transformer}text_model.{key}": value for key, value in kept.items()}
-    # For the pooled output, which nothing here uses: without weights it would be random.
+    # Unused pooled output: without weights it would be random.
     state_dict[f"{transformer}text_projection.weight"] = torch.eye(config.width)
     return state_dict
 
 
 def tokenizer_of(clip: comfy.sd.CLIP | None) -> Tokenizer:
-    """The tokenizer of one of our CLIPs.
+    """Return the tokenizer of one of our CLIPs.
 
     Raises:
         InputError: the CLIP is not one of ours, or the checkpoint held none.
@@ -189,17 +191,17 @@ def tokenizer_of(clip: comfy.sd.CLIP | None) -> Tokenizer:
 
 
 def tokenize(clip: comfy.sd.CLIP, prompt: str) -> TokenizedPrompt:
-    """A prompt as `hummingbird generate` reads it: literally, and cut at the context length."""
+    """Tokenize as `hummingbird generate` does: literally, and cut at the context length."""
     return tokenizer_of(clip).tokenize(prompt)
 
 
 def encode(clip: comfy.sd.CLIP, tokenized: TokenizedPrompt) -> list:
-    """CONDITIONING of a tokenized prompt."""
+    """Encode a tokenized prompt to CONDITIONING."""
     return clip.encode_from_tokens_scheduled({CLIP_NAME: [[(i, 1.0) for i in tokenized.ids]]})
 
 
 def describe(clip: comfy.sd.CLIP, tokenized: TokenizedPrompt) -> str:
-    """What the model saw of a prompt, in a line or two."""
+    """Return a report: token count, text that was cut off, unknown words."""
     room = tokenizer_of(clip).context_length - 2
     lines = [f"{tokenized.count} of {room} tokens"]
     if tokenized.dropped:

@@ -1,4 +1,4 @@
-"""Long videos: the windows of the core, put where ComfyUI has its own context windows."""
+"""Long videos: the core's context windows as a ComfyUI context handler."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import comfy.model_patcher
 import torch
 from torch import Tensor
 
-from ...hummingbird_core.sampling.context_windows import (
+from ....hummingbird_core.sampling.context_windows import (
     ContextWindows,
     blend_windows,
     predict_overview,
@@ -21,10 +21,10 @@ FRAME_AXIS = 2  # of latents [B, 4, T, h, w]
 
 
 class FrameWindows(comfy.context_windows.ContextHandlerABC):
-    """Cuts and blends as the plain pipeline does, so that a seed means the same long video there.
+    """Handler that cuts and blends as the pipeline does: a seed gives the same long video in both.
 
-    ComfyUI's own handler has neither an overview nor evenly spread windows, takes a single video at
-    a time where frames are not the first axis, and gives windows one frame more in some releases.
+    ComfyUI's own handler has neither a keyframe pass nor evenly spread windows, takes one video at
+    a time if frames are not the first axis, and in some releases adds a frame to windows.
 
     Args:
         windows: shorter than the video.
@@ -32,7 +32,7 @@ class FrameWindows(comfy.context_windows.ContextHandlerABC):
 
     def __init__(self, windows: ContextWindows):
         self.windows = windows
-        self.context_length = windows.length  # for ComfyUI's estimate of memory, as is `dim`
+        self.context_length = windows.length  # ComfyUI's memory estimate reads this and `dim`
         self.dim = FRAME_AXIS
 
     def should_use_context(
@@ -43,10 +43,11 @@ class FrameWindows(comfy.context_windows.ContextHandlerABC):
         timestep: Tensor,
         model_options: dict[str, Any],
     ) -> bool:
+        """Return whether the video is longer than a window."""
         return self.windows.are_needed(x_in.shape[FRAME_AXIS])
 
     def get_resized_cond(self, cond_in: list[Any], *_: Any) -> list[Any]:
-        """Text, frame rate and guidance hold for every window."""
+        """Return the conditions unchanged: text, frame rate and guidance hold for every window."""
         return cond_in
 
     def execute(
@@ -58,7 +59,7 @@ class FrameWindows(comfy.context_windows.ContextHandlerABC):
         timestep: Tensor,
         model_options: dict[str, Any],
     ) -> list[Tensor]:
-        """Denoised latents for each entry of `conds`, each like `x_in`; `timestep` holds sigmas."""
+        """Return denoised latents like `x_in` for each of `conds`; `timestep` holds sigmas."""
 
         def predict(part: Tensor) -> Tensor:
             return torch.stack(calc_cond_batch(model, conds, part, timestep, model_options))
@@ -72,7 +73,7 @@ class FrameWindows(comfy.context_windows.ContextHandlerABC):
 def with_windows(
     model: comfy.model_patcher.ModelPatcher, windows: ContextWindows
 ) -> comfy.model_patcher.ModelPatcher:
-    """The MODEL with context windows, as ComfyUI's own node adds them."""
+    """Return a clone of the MODEL with context windows, added as ComfyUI's own node does it."""
     model = model.clone()
     model.model_options["context_handler"] = FrameWindows(windows)
     comfy.context_windows.create_prepare_sampling_wrapper(model)
@@ -80,5 +81,5 @@ def with_windows(
 
 
 def has_windows(model: comfy.model_patcher.ModelPatcher) -> bool:
-    """Whether a node such as Context Windows (Manual) was put on the MODEL."""
+    """Return whether the MODEL already has context windows, such as Context Windows (Manual)."""
     return "context_handler" in model.model_options

@@ -1,4 +1,4 @@
-"""From a checkpoint file to MODEL, CLIP and VAE, without running code from the file."""
+"""Loading of a checkpoint file as MODEL, CLIP and VAE, without running code from the file."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import comfy.sd
 import torch
 from torch import Tensor
 
-from ...hummingbird_core.checkpoints import TOKENIZER_KEY
-from ...hummingbird_core.checkpoints.layout import (
+from ....hummingbird_core.checkpoints import TOKENIZER_KEY
+from ....hummingbird_core.checkpoints.layout import (
     ComponentConfigs,
     Components,
     StateDict,
     component_configs,
     split_components,
 )
-from ...hummingbird_core.vae import SCALING_FACTOR
-from ...hummingbird_core.weights.tensor_files import TensorFile, open_tensors
+from ....hummingbird_core.vae import SCALING_FACTOR
+from ....hummingbird_core.weights.tensor_files import TensorFile, open_tensors
 from .autoencoder import NORM_GROUPS, build_vae
 from .text import build_clip
 from .unet import VideoLatents, build_model
@@ -35,7 +35,7 @@ WEIGHT_DTYPES = {
 
 @dataclass(frozen=True)
 class NativeModels:
-    """The parts of a checkpoint; None for one that the file does not hold."""
+    """The components of a checkpoint; None for one that the file lacks."""
 
     model: comfy.model_patcher.ModelPatcher
     clip: comfy.sd.CLIP | None
@@ -43,12 +43,12 @@ class NativeModels:
 
 
 def load_models(path: Path, weight_dtype: str = "auto") -> NativeModels:
-    """All models of a checkpoint, original or converted.
+    """Load all components of a checkpoint, original or converted.
 
     Args:
         path: the file.
         weight_dtype: of the U-Net, a key of `WEIGHT_DTYPES`. fp32 also applies to the text encoder
-            and the VAE; for the other choices ComfyUI picks what suits them.
+            and the VAE; otherwise ComfyUI chooses their dtypes.
 
     Raises:
         CheckpointError: the file is damaged, unsafe, or not of this family.
@@ -63,7 +63,7 @@ def load_models(path: Path, weight_dtype: str = "auto") -> NativeModels:
 
 
 def describe_lacks(models: NativeModels) -> str:
-    """What a file does not hold, and where to take it from; empty if it holds all."""
+    """Return a message about missing components, empty if the file holds all."""
     parts = {"CLIP": models.clip, "VAE": models.vae}
     lacks = " and no ".join(name for name, part in parts.items() if part is None)
     return f"This file holds no {lacks}: take it from another Load Hummingbird." if lacks else ""
@@ -72,13 +72,13 @@ def describe_lacks(models: NativeModels) -> str:
 def load_model(
     path: Path, weight_dtype: str = "auto", disable_dynamic: bool = False
 ) -> comfy.model_patcher.ModelPatcher:
-    """The MODEL of a checkpoint; ComfyUI calls this again when it wants one of another kind."""
+    """Load the MODEL of a checkpoint; ComfyUI calls this to rebuild it as another patcher class."""
     return _load_model(_Opened.of(path), path, weight_dtype, disable_dynamic)
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """What is known of a checkpoint before its tensors are read."""
+    """A checkpoint whose header is read, but not its tensors."""
 
     file: TensorFile
     components: Components
@@ -122,10 +122,10 @@ def _load_vae(opened: _Opened, dtype: torch.dtype | None) -> comfy.sd.VAE:
 
 
 def _latent_format(configs: ComponentConfigs) -> VideoLatents:
-    """The scale of the latents, and the colours that previews show them in.
+    """Return the latents' scale and the linear map to RGB that previews use.
 
-    Stable Diffusion's are known to ComfyUI. Of another VAE a checkpoint may tell them: a linear map
-    from channels to red, green and blue, one row a channel and one for the bias.
+    ComfyUI knows both for Stable Diffusion's VAE. For another VAE the checkpoint may hold the map
+    (`preview_colours`): one row of red, green and blue per channel, then one for the bias.
     """
     latent_format = VideoLatents(configs.vae.get("scaling_factor", SCALING_FACTOR))
     if latent_format.scale_factor != SCALING_FACTOR:

@@ -1,7 +1,7 @@
-"""A live preview that moves: the whole video as it is so far, after each step of any sampler.
+"""An animated live preview: the whole video after each step of any sampler.
 
-ComfyUI's own preview is a picture of the first frame. Ours comes from a wrapper around sampling,
-which ComfyUI lets a MODEL carry, so that KSampler and all others show it as Sample Video does.
+ComfyUI's own preview is an image of the first frame. This one is sent by a sampling wrapper that
+the MODEL carries, so KSampler and all other samplers show it, too.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from comfy.patcher_extension import WrappersMP
 from PIL import Image
 from torch import Tensor
 
-from .page import send
+from .progress import send_event
 
 EVENT = "hummingbird_preview"  # web/hummingbird.js listens to it
-FRAME_MILLISECONDS = 125  # whatever the video's rate: a preview is for a first look
-MOST_FRAMES = 64  # of a longer video every second, third ... is shown
+FRAME_MILLISECONDS = 125  # independent of the video's frame rate
+MAX_FRAMES = 64  # of longer videos every second, third ... frame is shown
 
 
 def add_moving_preview(model: comfy.model_patcher.ModelPatcher) -> None:
-    """Makes whatever samples with this MODEL, or a clone of it, show a moving preview."""
+    """Add the preview to every sampler that runs this MODEL or a clone of it."""
     model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, EVENT, _sample_with_preview)
 
 
@@ -40,7 +40,7 @@ def _sample_with_preview(
     *others: Any,
     **named: Any,
 ) -> Tensor:
-    """ComfyUI's call of a sampler, with a callback that also sends the preview."""
+    """Call the sampler with a callback that also sends the preview."""
     latent_format = guider.inner_model.latent_format
     if callback is not None and _is_shown(latent_format):
         callback = _with_preview(callback, latent_format)
@@ -48,7 +48,7 @@ def _sample_with_preview(
 
 
 def _is_shown(latent_format: comfy.latent_formats.LatentFormat) -> bool:
-    """Where ComfyUI shows its own: if its user wants previews, and the colours are known."""
+    """Return whether previews are switched on and the colors of the latents are known."""
     wanted = args.preview_method != LatentPreviewMethod.NoPreviews
     return wanted and latent_format.latent_rgb_factors is not None
 
@@ -57,7 +57,7 @@ def _with_preview(
     callback: Callable[..., None], latent_format: comfy.latent_formats.LatentFormat
 ) -> Callable[..., None]:
     def send_and_call(step: int, denoised: Tensor, *others: Any) -> None:
-        # First ours: by then the page knows that it can leave out the picture that follows.
+        # Ours first: the page then leaves out the still image that ComfyUI sends next.
         _send(preview_frames(denoised, latent_format))
         callback(step, denoised, *others)
 
@@ -65,8 +65,8 @@ def _with_preview(
 
 
 def preview_frames(latents: Tensor, latent_format: comfy.latent_formats.LatentFormat) -> Tensor:
-    """The first video of a batch `[B, C, T, h, w]` in rough colours: `[t, h, w, 3]`, 0..255."""
-    stride = -(-latents.shape[2] // MOST_FRAMES)
+    """Return the first video of a batch `[B, C, T, h, w]` in rough colors: uint8 `[t, h, w, 3]`."""
+    stride = -(-latents.shape[2] // MAX_FRAMES)
     video = latents[0, :, ::stride].movedim(0, -1).float().cpu()  # [C, t, h, w] -> [t, h, w, C]
     pixels = video @ torch.tensor(latent_format.latent_rgb_factors)
     if latent_format.latent_rgb_factors_bias is not None:
@@ -75,7 +75,7 @@ def preview_frames(latents: Tensor, latent_format: comfy.latent_formats.LatentFo
 
 
 def animated_webp(frames: Tensor) -> bytes:
-    """Frames `[t, h, w, 3]`, 0..255, as a picture that browsers play again and again."""
+    """Encode frames, uint8 `[t, h, w, 3]`, as a WebP animation that loops."""
     first, *rest = (Image.fromarray(frame) for frame in frames.numpy())
     file = io.BytesIO()
     timing = {"duration": FRAME_MILLISECONDS, "loop": 0}
@@ -86,4 +86,4 @@ def animated_webp(frames: Tensor) -> bytes:
 def _send(frames: Tensor) -> None:
     picture = base64.b64encode(animated_webp(frames)).decode()
     height, width = frames.shape[1:3]
-    send(EVENT, {"width": width, "height": height, "webp": picture})
+    send_event(EVENT, {"width": width, "height": height, "webp": picture})

@@ -1,4 +1,4 @@
-"""The U-Net as a MODEL: offload, casting, fp8 storage and LoRA are then ComfyUI's own.
+"""The U-Net as ComfyUI's MODEL, which brings offloading, casting, fp8 storage and LoRA.
 
 FluxGuidance and LTXVConditioning of ComfyUI set the guidance scale and the frame rate; both are
 read from the conditioning here.
@@ -20,27 +20,27 @@ import comfy.utils
 import torch
 from torch import Tensor, nn
 
-from ...hummingbird_core.errors import InputError
-from ...hummingbird_core.sampling import (
+from ....hummingbird_core.errors import InputError
+from ....hummingbird_core.sampling import (
     TRAIN_TIMESTEPS,
     alphas_cumprod,
     guidance_scale_embedding,
     latent_scale,
 )
-from ...hummingbird_core.sampling.schedule import BETA_END, BETA_START
-from ...hummingbird_core.unet import HummingbirdUNet
-from ...hummingbird_core.unet.model import UNetConfig
-from .preview import add_moving_preview
+from ....hummingbird_core.sampling.schedule import BETA_END, BETA_START
+from ....hummingbird_core.unet import HummingbirdUNet
+from ....hummingbird_core.unet.model import UNetConfig
+from ..ui.preview import add_moving_preview
 
 DEFAULT_GUIDANCE = 7.5
 DEFAULT_FPS = 8.0
-# Of ComfyUI's estimate of working memory, in which 1 means 10 KiB a byte of latent pixels. Tensors
-# alone take 0.0036 at 16 frames of 320x512 (tests/comfy); the rest is for what kernels need.
+# Factor in ComfyUI's estimate of working memory; 1 means 10 KiB per byte of latent pixels. Tensors
+# alone take 0.0036 at 16 frames of 320x512 (tests/comfy); the rest is workspace of kernels.
 MEMORY_PER_CHANNEL = 0.005
 
 
 class NativeUNet(HummingbirdUNet):
-    """The U-Net with the call that ComfyUI makes; its state-dict keys are the same."""
+    """The U-Net with ComfyUI's call signature and unchanged state-dict keys."""
 
     def __init__(
         self,
@@ -61,17 +61,18 @@ class NativeUNet(HummingbirdUNet):
         guidance: Tensor | None = None,
         **_: Any,
     ) -> Tensor:
-        """Noise in `x` `[B, 4, T, H, W]`; `fps` `[B]`, `guidance` `[B, 256]`."""
+        """Predict the noise in `x` `[B, 4, T, H, W]`; `fps` `[B]`, `guidance` `[B, 256]`."""
         return super().forward(x, timesteps, context, fps, guidance)
 
     def run_block(self, block: nn.Module, x: Tensor, cond: Any) -> Tensor:
-        # ComfyUI looks for an interrupt between steps only; one of ours may take a minute.
+        """Run a block after a check for interrupts."""
+        # ComfyUI checks between steps only, and a step may take a minute on a CPU.
         comfy.model_management.throw_exception_if_processing_interrupted()
         return super().run_block(block, x, cond)
 
 
 class HummingbirdModel(comfy.model_base.BaseModel):
-    """What a ModelPatcher holds."""
+    """ComfyUI's wrapper of the U-Net, which a ModelPatcher holds."""
 
     def __init__(self, model_config: HummingbirdModelConfig, device: torch.device | None = None):
         super().__init__(
@@ -83,7 +84,7 @@ class HummingbirdModel(comfy.model_base.BaseModel):
             self.model_sampling = ScaledLatentSampling(model_config)
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
-        """Text, frame rate and guidance as arguments of `NativeUNet.forward`."""
+        """Return text, frame rate and guidance as arguments of `NativeUNet.forward`."""
         conds = super().extra_conds(**kwargs)
         fps = torch.tensor([float(kwargs.get("frame_rate", DEFAULT_FPS))])
         conds["fps"] = comfy.conds.CONDRegular(fps)
@@ -95,14 +96,14 @@ class HummingbirdModel(comfy.model_base.BaseModel):
     def resize_cond_for_context_window(
         self, cond_key: str, cond_value: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        """All our conditions are for the whole clip: a window of frames takes them as they are."""
+        """Return the condition unchanged: all of ours hold for the whole clip."""
         return cond_value
 
 
 class ScaledLatentSampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.EPS):
-    """The noise schedule of VideoCrafter2, which knows clean latents times `latent_scale()`.
+    """Noise schedule of VideoCrafter2, trained on clean latents times `latent_scale()`.
 
-    With s_t for that scale, x_t = sqrt(a_t) s_t x_0 + sqrt(1 - a_t) eps. So x_t / (sqrt(a_t) s_t)
+    Let s_t be that scale: x_t = sqrt(a_t) s_t x_0 + sqrt(1 - a_t) eps. So x_t / (sqrt(a_t) s_t)
     is x_0 plus noise of sigma_t / s_t: that is the sigma which samplers see.
     """
 
@@ -113,13 +114,13 @@ class ScaledLatentSampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.mod
         self.register_buffer("input_scale", (alphas.sqrt() * scale).float())
 
     def calculate_input(self, sigma: Tensor, noise: Tensor) -> Tensor:
-        """Latents of a sampler to what the U-Net was trained on."""
+        """Scale a sampler's latents to the U-Net's input x_t."""
         return noise * self._input_scale(sigma, noise)
 
     def noise_scaling(
         self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False
     ) -> Tensor:
-        """Where sampling starts; from pure noise, the U-Net's input is that noise."""
+        """Return the start of sampling; from pure noise, the U-Net's input is that noise."""
         if max_denoise:
             return latent_image + noise / self._input_scale(sigma, noise)
         return super().noise_scaling(sigma, noise, latent_image, max_denoise)
@@ -130,18 +131,18 @@ class ScaledLatentSampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.mod
 
 
 class VideoLatents(comfy.latent_formats.SD15):
-    """Stable Diffusion's latents with a frame axis."""
+    """Latent format of Stable Diffusion with a frame axis."""
 
     latent_dimensions = 3
 
     def __init__(self, scale_factor: float = 0.18215):
         super().__init__(scale_factor)
-        # The TAESD previewer can't take a frame axis; the linear one can.
+        # The TAESD previewer cannot take a frame axis; the linear one can.
         self.taesd_decoder_name = None
 
 
 class HummingbirdModelConfig(comfy.supported_models_base.BASE):
-    """How ComfyUI builds the model; made with `{"config": UNetConfig}`."""
+    """ComfyUI's description of the model; its `unet_config` is `{"config": UNetConfig}`."""
 
     unet_extra_config: dict[str, Any] = {}  # noqa: RUF012
     latent_format = VideoLatents
@@ -159,6 +160,7 @@ class HummingbirdModelConfig(comfy.supported_models_base.BASE):
     def get_model(
         self, state_dict: dict[str, Tensor], prefix: str = "", device: torch.device | None = None
     ) -> HummingbirdModel:
+        """Build the model without weights."""
         return HummingbirdModel(self, device=device)
 
 
@@ -170,14 +172,14 @@ def build_model(
     latent_format: VideoLatents | None = None,
     disable_dynamic: bool = False,
 ) -> comfy.model_patcher.ModelPatcher:
-    """A MODEL, as ComfyUI's own loader makes one but for the guess what the weights are.
+    """Build a MODEL as ComfyUI's own loader does, without guessing the architecture.
 
     Args:
-        config: fits `weights`.
-        weights: of the U-Net, without prefix.
-        dtype: to store them in (float8 is possible); None: what ComfyUI chooses for this device.
-        latent_format: of the VAE that belongs to it; None: Stable Diffusion's.
-        disable_dynamic: of recent releases, whose patchers can page weights in from the disk.
+        config: of the U-Net.
+        weights: of the U-Net, keys without prefix.
+        dtype: storage dtype (float8 is possible); None: ComfyUI chooses it for this device.
+        latent_format: of the VAE the U-Net was trained with; None: Stable Diffusion's.
+        disable_dynamic: don't use recent releases' patchers that page weights in from disk.
     """
     management = comfy.model_management
     load_device, offload_device = management.get_torch_device(), management.unet_offload_device()
@@ -205,16 +207,16 @@ def build_model(
 
 
 def patcher_class(disable_dynamic: bool) -> type[comfy.model_patcher.ModelPatcher]:
-    """The class that this release uses for its own models."""
+    """Return the patcher class that this release uses for its own models."""
     plain = comfy.model_patcher.ModelPatcher
     return plain if disable_dynamic else getattr(comfy.model_patcher, "CoreModelPatcher", plain)
 
 
 def hummingbird_unet(model: comfy.model_patcher.ModelPatcher) -> NativeUNet:
-    """The U-Net in a MODEL.
+    """Return the U-Net of a MODEL.
 
     Raises:
-        InputError: the MODEL is of another kind.
+        InputError: the MODEL is not one of ours.
     """
     inner = getattr(model, "model", None)
     unet = getattr(inner, "diffusion_model", None)

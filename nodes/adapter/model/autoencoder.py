@@ -1,4 +1,4 @@
-"""The VAE, frame by frame, as a VAE that takes and gives whole videos.
+"""An image VAE as ComfyUI's VAE for videos, applied frame by frame.
 
 ComfyUI's own KL autoencoder raises for a latent with a frame axis, or decodes one frame only.
 """
@@ -16,11 +16,11 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ...hummingbird_core.cpu import accelerate_for_cpu
-from ...hummingbird_core.errors import CheckpointError
-from ...hummingbird_core.vae import default_chunk_size, vae_config_from_state_dict
+from ....hummingbird_core.cpu import accelerate_for_cpu
+from ....hummingbird_core.errors import CheckpointError
+from ....hummingbird_core.vae import default_chunk_size, vae_config_from_state_dict
 
-NORM_GROUPS = 32  # the only number that ComfyUI's autoencoder has
+NORM_GROUPS = 32  # fixed in ComfyUI's autoencoder
 # Working memory in feature maps of the first level. Tensors alone take up to 4.3 and 5.1
 # (tests/comfy); the rest is for what kernels need.
 ENCODE_MEMORY, DECODE_MEMORY = 6.0, 7.0
@@ -28,17 +28,17 @@ MIOPEN_RATIO = 2.73  # ComfyUI's own allowance for AMD's convolutions in this ne
 
 
 class FrameWiseAutoencoder(comfy.ldm.models.autoencoder.AutoencoderKL):
-    """ComfyUI's image autoencoder, also for videos; a few frames at a time, interruptible."""
+    """ComfyUI's image autoencoder on videos: a few frames at a time, interruptible."""
 
     def encode(self, x: Tensor, **kwargs: Any) -> Tensor:
-        """`[B, 3, T, H, W]` (or images `[B, 3, H, W]`) to latents."""
+        """Encode `[B, 3, T, H, W]` (or images `[B, 3, H, W]`) to latents."""
         if x.ndim == 4:
             return super().encode(x, **kwargs)
         encode = functools.partial(super().encode, **kwargs)
         return _by_chunks(encode, x, default_chunk_size(*x.shape[3:], x.device))
 
     def decode(self, z: Tensor, **kwargs: Any) -> Tensor:
-        """`[B, C, T, h, w]` (or images `[B, C, h, w]`) to pixels."""
+        """Decode `[B, C, T, h, w]` (or images `[B, C, h, w]`) to pixels."""
         if z.ndim == 4:
             return super().decode(z, **kwargs)
         decode = functools.partial(super().decode, **kwargs)
@@ -48,14 +48,14 @@ class FrameWiseAutoencoder(comfy.ldm.models.autoencoder.AutoencoderKL):
 
 
 def _by_chunks(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
-    """A function of images on all frames of `[B, C, T, H, W]`, `size` at a time."""
+    """Apply a function of images to all frames of `[B, C, T, H, W]`, `size` at a time."""
     frames = x.transpose(1, 2).flatten(0, 1)  # [B, C, T, H, W] -> [B*T, C, H, W]
     bar = comfy.utils.ProgressBar(len(frames))
     done: Tensor | None = None
     for start in range(0, len(frames), size):
         comfy.model_management.throw_exception_if_processing_interrupted()
         chunk = function(frames[start : start + size])
-        if done is None:  # only now is their shape known
+        if done is None:  # the output shape is known from the first chunk
             done = chunk.new_empty(len(frames), *chunk.shape[1:])
         done[start : start + size] = chunk
         bar.update(len(chunk))
@@ -69,10 +69,10 @@ def build_vae(
     norm_num_groups: int = NORM_GROUPS,
     dtype: torch.dtype | None = None,
 ) -> comfy.sd.VAE:
-    """A VAE of latent diffusion's weights (keys without prefix).
+    """Build a VAE from latent diffusion's weights (keys without prefix).
 
     Raises:
-        CheckpointError: the weights are of something else.
+        CheckpointError: the weights are of another network.
     """
     config = vae_config_from_state_dict(weights)
     if norm_num_groups != NORM_GROUPS:
@@ -90,7 +90,7 @@ def build_vae(
 
 
 def _parameters(config: dict[str, Any]) -> dict[str, Any]:
-    """The sizes as ComfyUI's autoencoder takes them."""
+    """Return the config in the terms of ComfyUI's autoencoder."""
     first = config["block_out_channels"][0]
     return {
         "embed_dim": config["latent_channels"],
@@ -110,7 +110,7 @@ def _parameters(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _describe_as_video(vae: comfy.sd.VAE, factor: int, width: int) -> None:
-    """Tells ComfyUI that time is neither compressed nor mixed, and what a chunk costs."""
+    """Set the VAE's video attributes: no compression in time, and the memory of a chunk."""
     vae.latent_dim = 3
     vae.upscale_ratio = (lambda frames: frames, factor, factor)
     vae.downscale_ratio = (lambda frames: frames, factor, factor)
@@ -118,7 +118,7 @@ def _describe_as_video(vae: comfy.sd.VAE, factor: int, width: int) -> None:
     workspace = MIOPEN_RATIO if comfy.model_management.is_amd() else 1.0
 
     def channel_bytes(shape: tuple[int, ...], scale: int, dtype: torch.dtype) -> float:
-        """Of the frames of a chunk, at the first level's width; `scale` times `shape` is pixels."""
+        """Return the bytes of a chunk's first-level features; `scale` times `shape` is pixels."""
         rows, columns = scale * shape[-2], scale * shape[-1]
         frames = min(shape[0] * shape[2], default_chunk_size(rows, columns, vae.device))
         return workspace * width * frames * rows * columns * dtype.itemsize

@@ -1,4 +1,4 @@
-"""What a node tells the page of the user whose prompt runs, while it runs."""
+"""Messages to the page of the user whose prompt runs; outside of a server they do nothing."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from comfy_execution.progress import get_progress_state
 from comfy_execution.utils import get_executing_context
 
 
-def send(event: str, values: dict[str, Any]) -> None:
-    """An event for our extension, with the node that runs; outside of a server, nothing."""
+def send_event(event: str, values: dict[str, Any]) -> None:
+    """Send an event with the id of the running node to our JavaScript extension."""
     node = _running_node()
     if node is not None:
         server = _server()
         server.send_sync(event, {"node": node, **values}, server.client_id)
 
 
-def say(text: str) -> None:
-    """A line on the node that runs; ComfyUI's own front end shows it."""
+def send_progress_text(text: str) -> None:
+    """Show a line of text on the running node, by ComfyUI's own front end."""
     node = _running_node()
     if node is not None:
         server = _server()
@@ -25,7 +25,7 @@ def say(text: str) -> None:
 
 
 def _running_node() -> str | None:
-    """The id of what the user sees of it: in a subgraph, another than its own."""
+    """Return the id of the node as the user sees it: inside a subgraph, the subgraph's id."""
     context = get_executing_context()
     if context is None:  # not in a server
         return None

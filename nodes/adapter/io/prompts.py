@@ -10,22 +10,22 @@ import comfy.model_management
 import comfy.sd
 import comfy.utils
 
-from ...hummingbird_core.errors import InputError, MissingPackageError
-from ...hummingbird_core.prompts import (
+from ....hummingbird_core.errors import InputError, MissingPackageError
+from ....hummingbird_core.prompts import (
     SOURCES,
     ChatEnhancer,
     EnhancedPrompt,
     FunctionChat,
     create_enhancer,
 )
-from ...hummingbird_core.prompts.backends.base import MAX_ANSWER_TOKENS, TEMPERATURE, Check
-from ...hummingbird_core.prompts.enhancer import check_request
-from .errors import naming
-from .text import tokenizer_of
+from ....hummingbird_core.prompts.backends.base import MAX_ANSWER_TOKENS, TEMPERATURE, Check
+from ....hummingbird_core.prompts.enhancer import check_request
+from ..errors import naming
+from ..model.text import tokenizer_of
 
 COMFYUI = "comfyui"
 ENHANCER_SOURCES = (*SOURCES, COMFYUI)
-# That the errors of a source are about.
+# The node inputs that errors of a source are about.
 INPUTS_OF = {"builtin": "prompt", "local": "language_model", "server": "url or language_model"}
 
 POLL_SECONDS = 0.1
@@ -64,13 +64,13 @@ def enhance(
     with naming(INPUTS_OF[source]):
         if source == "server":
             return _interruptible(ask)
-        if source == "local":  # transformers knows nothing of what ComfyUI holds
+        if source == "local":  # transformers does not see ComfyUI's models: make room
             comfy.model_management.unload_all_models()
         return ask(_token_counter())
 
 
 def _token_counter() -> Check:
-    """Moves ComfyUI's bar by a token, and raises if the user interrupts."""
+    """Return a check, called per token, that moves ComfyUI's bar and raises on an interrupt."""
     bar = comfy.utils.ProgressBar(MAX_ANSWER_TOKENS)
 
     def count() -> None:
@@ -81,11 +81,11 @@ def _token_counter() -> Check:
 
 
 class _AbandonedError(Exception):
-    """Ends the work of a thread whose result nobody waits for."""
+    """Stops a thread whose result is no longer awaited."""
 
 
 def _interruptible(work: Callable[[Check], EnhancedPrompt]) -> EnhancedPrompt:
-    """What `work` returns or raises; it waits for a server and is left alone at an interrupt."""
+    """Run `work`, which waits for a server, in a thread that an interrupt abandons."""
     future: Future[EnhancedPrompt] = Future()
     abandoned = Event()
 
@@ -109,7 +109,7 @@ def _interruptible(work: Callable[[Check], EnhancedPrompt]) -> EnhancedPrompt:
 
 
 def _generator(llm: comfy.sd.CLIP | None) -> Callable[[str, str, int], str]:
-    """A function (system, question, seed) -> answer."""
+    """Return a function (system, question, seed) -> answer."""
     if llm is None:
         raise InputError(
             "input llm: got nothing, expected a language model: connect Load CLIP, or choose "
@@ -136,7 +136,7 @@ def _generator(llm: comfy.sd.CLIP | None) -> Callable[[str, str, int], str]:
 
 
 def describe_enhanced(result: EnhancedPrompt) -> str:
-    """The prompt, its length, and what the user should know."""
+    """Return a report: the prompt, its length, and notes."""
     lines = [result.text, f"{result.tokens} of {result.room} tokens ({result.source})"]
     if result.english:
         lines.append(f"translated: {result.english}")

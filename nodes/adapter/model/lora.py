@@ -1,4 +1,4 @@
-"""LoRAs of any format, applied by ComfyUI's own patching."""
+"""LoRAs of any format, applied with ComfyUI's own patching."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pathlib import Path
 import comfy.model_patcher
 import comfy.sd
 
-from ...hummingbird_core.lora import load_lora
-from ...hummingbird_core.lora.formats import LoRA, comfyui_tensors
-from .errors import naming
+from ....hummingbird_core.lora import load_lora
+from ....hummingbird_core.lora.formats import LoRA, comfyui_tensors
+from ..errors import naming
 from .unet import hummingbird_unet
 
-SHOWN = 5
+MAX_SHOWN = 5  # unused keys in the report
 
 
 def apply_lora(
     model: comfy.model_patcher.ModelPatcher, path: Path, strength: float
 ) -> tuple[comfy.model_patcher.ModelPatcher, str]:
-    """A copy of the MODEL with a LoRA, and what did not fit.
+    """Return a copy of the MODEL with a LoRA, and a report of what did not fit.
 
     Raises:
-        CheckpointError: the file is damaged, is no LoRA, or nothing of it fits this model.
+        CheckpointError: the file is damaged, is no LoRA, or no layer of it fits this model.
     """
     unet = hummingbird_unet(model)
     with naming("lora"):
@@ -33,6 +33,8 @@ def apply_lora(
 def _describe(lora: LoRA, name: str) -> str:
     lines = [f"{name}: {len(lora.weights)} layers, rank {lora.rank}, {lora.format} names"]
     if lora.unused:
-        more = "" if len(lora.unused) <= SHOWN else f" (and {len(lora.unused) - SHOWN} more)"
-        lines.append(f"did not fit: {'; '.join(lora.unused[:SHOWN])}{more}")
+        more = (
+            "" if len(lora.unused) <= MAX_SHOWN else f" (and {len(lora.unused) - MAX_SHOWN} more)"
+        )
+        lines.append(f"did not fit: {'; '.join(lora.unused[:MAX_SHOWN])}{more}")
     return "\n".join([*lines, *lora.warnings])

@@ -7,14 +7,14 @@ from pathlib import Path
 import comfy.model_management
 import comfy.utils
 
-from ...hummingbird_core.checkpoints import convert_checkpoint
-from ...hummingbird_core.errors import DownloadError, InputError, MissingPackageError
-from ...hummingbird_core.hub.download import CATALOG, download
+from ....hummingbird_core.checkpoints import convert_checkpoint
+from ....hummingbird_core.errors import DownloadError, InputError, MissingPackageError
+from ....hummingbird_core.hub.download import CATALOG, download
 from .files import download_folder
 
 
 def describe_all() -> str:
-    """Size, origin and licence of every entry of the catalog, a line each; needs no package."""
+    """Return one line per catalog entry: size, origin and license."""
     return "\n".join(
         f"{name}: about {entry.size_bytes / 1e9:.1f} GB from {entry.repo_id}; licence: "
         f"{entry.license}."
@@ -23,7 +23,9 @@ def describe_all() -> str:
 
 
 def fetch(name: str, accept_licence: bool, convert: bool) -> Path:
-    """The file to load: as released, or converted to safetensors beside it.
+    """Download a checkpoint and return the file to load, as released or converted.
+
+    The converted file is written next to the original.
 
     Raises:
         InputError: the licence was not accepted.
@@ -40,7 +42,7 @@ def fetch(name: str, accept_licence: bool, convert: bool) -> Path:
     except InputError as error:
         raise InputError(f"input accept_licence: {error}") from error
     except DownloadError as error:
-        # The core takes whatever stops the transfer for a fault of the network.
+        # The core reports everything that stops a transfer as a network error.
         interrupt = error.__cause__
         if isinstance(interrupt, comfy.model_management.InterruptProcessingException):
             raise interrupt from None
@@ -56,7 +58,7 @@ def fetch(name: str, accept_licence: bool, convert: bool) -> Path:
 
 
 class _Progress:
-    """ComfyUI's bar, in megabytes; raises if the user interrupts."""
+    """Progress callback that moves ComfyUI's bar, in megabytes, and raises on an interrupt."""
 
     def __init__(self) -> None:
         self._bar = comfy.utils.ProgressBar(100)

@@ -1,4 +1,4 @@
-"""From a LATENT to frames and a VIDEO, with a word on what went wrong if they show nothing."""
+"""Decoding of a LATENT to frames and a VIDEO, with the likely cause if they show nothing."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from comfy_api.input_impl import VideoFromComponents
 from comfy_api.util import VideoComponents
 from torch import Tensor
 
-from ...hummingbird_core.errors import InputError
-from ...hummingbird_core.vae import check_finite
-from .autoencoder import FrameWiseAutoencoder
-from .errors import absent
-from .sampling import Latent, check_video_latent
-from .unet import DEFAULT_FPS
+from ....hummingbird_core.errors import InputError
+from ....hummingbird_core.vae import check_finite
+from ..errors import absent
+from ..model.autoencoder import FrameWiseAutoencoder
+from ..model.unet import DEFAULT_FPS
+from .latents import Latent, check_video_latent
 
-FLAT = 1 / 255  # standard deviation below which nothing can be seen
+FLAT_STD = 1 / 255  # standard deviation below which nothing can be seen
 
 
 def decode(vae: comfy.sd.VAE, latent: Latent) -> Tensor:
-    """All frames of a LATENT as an IMAGE, `[B*T, H, W, 3]` in 0..1, one video after the other.
+    """Decode a LATENT to an IMAGE `[B*T, H, W, 3]` in 0..1, one video after the other.
 
     Raises:
         InputError: the inputs are of another model.
-        NumericalError: latents or frames hold NaN or infinity; says what the likely cause is.
+        NumericalError: latents or frames hold NaN or infinity; names the likely cause.
     """
     check_vae(vae)
     check_video_latent(latent, vae.latent_channels, "samples")
@@ -35,7 +35,7 @@ def decode(vae: comfy.sd.VAE, latent: Latent) -> Tensor:
 
 
 def check_vae(vae: comfy.sd.VAE | None) -> None:
-    """Raises InputError unless it is one of ours."""
+    """Raise InputError unless the VAE is one of ours."""
     if vae is None:
         raise absent("vae")
     network = getattr(vae, "first_stage_model", None)
@@ -47,8 +47,8 @@ def check_vae(vae: comfy.sd.VAE | None) -> None:
 
 
 def flat_warning(images: Tensor, latent: Latent) -> str | None:
-    """Why nothing can be seen; None if something can."""
-    if float(images.std()) >= FLAT:
+    """Return a warning if the frames are one flat color, else None."""
+    if float(images.std()) >= FLAT_STD:
         return None
     spread = float(latent["samples"].std())
     return (
@@ -59,12 +59,12 @@ def flat_warning(images: Tensor, latent: Latent) -> str | None:
 
 
 def frame_rate(latent: Latent, fps: float) -> float:
-    """`fps`, or if that is 0, the rate that the video was sampled for."""
+    """Return `fps`, or if it is 0, the rate that the video was sampled for."""
     return fps or float(latent.get("frame_rate", DEFAULT_FPS))
 
 
 def videos_of(images: Tensor, latent: Latent, fps: float) -> list[VideoFromComponents]:
-    """A VIDEO for each of the batch, of what `decode` made of it."""
+    """Return one VIDEO per element of the batch, from the frames `decode` returned."""
     rate = Fraction(fps).limit_denominator(1001)
     clips = images.chunk(len(latent["samples"]))
     return [VideoFromComponents(VideoComponents(images=clip, frame_rate=rate)) for clip in clips]

@@ -1,7 +1,7 @@
-"""Samples videos inside ComfyUI exactly as `hummingbird generate` does outside of it.
+"""Sampling in ComfyUI with the exact result of `hummingbird generate`.
 
-All noise comes from the CPU and from the two streams of the core's `sampling` module. ComfyUI's own
-`lcm` sampler draws its step noise on the device, and on older releases from the same stream as the
+All noise is drawn on the CPU from the two random streams of the core's `sampling`. ComfyUI's own
+`lcm` sampler draws its step noise on the device, and in older releases from the same stream as the
 initial noise.
 """
 
@@ -20,28 +20,28 @@ import node_helpers
 import torch
 from torch import Tensor
 
-from ...hummingbird_core.errors import InputError
-from ...hummingbird_core.pipeline import HummingbirdPipeline
-from ...hummingbird_core.sampling import (
+from ....hummingbird_core.errors import InputError
+from ....hummingbird_core.pipeline import HummingbirdPipeline
+from ....hummingbird_core.sampling import (
     CONSISTENCY_GRID,
     TRAIN_TIMESTEPS,
     consistency_sigmas,
     initial_noise,
     sample_lcm_kdiffusion,
 )
-from ...hummingbird_core.sampling.context_windows import ContextWindows, freenoise_shuffle
-from ...hummingbird_core.sampling.ddim import ddim_timesteps
-from ...hummingbird_core.settings import SIZE_MULTIPLE, ModelDefaults, check_settings
+from ....hummingbird_core.sampling.context_windows import ContextWindows, freenoise_shuffle
+from ....hummingbird_core.sampling.ddim import ddim_timesteps
+from ....hummingbird_core.settings import ModelDefaults, check_settings
+from ..io.latents import Latent, check_video_latent, empty_video
+from ..model.unet import hummingbird_unet
 from .context_windows import has_windows, with_windows
-from .unet import hummingbird_unet
 
-Latent = dict[str, Any]  # ComfyUI's LATENT: "samples" [B, 4, T, h, w] and more
 Conditioning = list[Any]
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """What Sample Video and Best of N ask for; 0 stands for the model's own width or height."""
+    """Inputs of Sample Video and Best of N; a width or height of 0 means the model's own."""
 
     width: int
     height: int
@@ -53,35 +53,29 @@ class SamplingConfig:
 
 
 def consistency_sampler() -> comfy.samplers.KSAMPLER:
-    """A SAMPLER; ComfyUI gives it the seed of the sampling node."""
+    """Return the consistency SAMPLER; ComfyUI passes it the seed of the sampling node."""
     return comfy.samplers.KSAMPLER(sample_lcm_kdiffusion)
 
 
 def sigmas_from(steps: int, strength: float) -> Tensor:
-    """Sigmas of `steps` consistency steps that start at `strength` of the noise; 1 is pure noise.
+    """Return the sigmas `[steps + 1]` of consistency steps, ending with 0.
 
-    As in ComfyUI's `denoise`, the last `steps` of a longer schedule, or fewer where the grid of
-    noise levels has fewer below `strength`. `[steps + 1]`, ends with 0.
+    With `strength` below 1, the last `steps` of a longer schedule as for ComfyUI's `denoise`, or
+    fewer if the grid of noise levels has fewer below `strength`.
     """
     steps_in_all, steps = _last_part(steps, strength, CONSISTENCY_GRID)
     return consistency_sigmas(steps_in_all)[-(steps + 1) :]
 
 
 def _last_part(steps: int, strength: float, longest: int) -> tuple[int, int]:
-    """How long the whole schedule is, and how many steps at its end are taken."""
+    """Return the length of the whole schedule and the number of steps taken at its end."""
     if steps <= longest * strength:
         return int(steps / strength), steps
     return longest, max(1, round(longest * strength))
 
 
-def empty_video(width: int, height: int, frames: int, batch_size: int = 1) -> Latent:
-    """A LATENT of zeros; sizes in pixels."""
-    size = height // SIZE_MULTIPLE, width // SIZE_MULTIPLE
-    return {"samples": torch.zeros(batch_size, 4, frames, *size)}
-
-
 def trained_sizes(model: comfy.model_patcher.ModelPatcher) -> ModelDefaults:
-    """What the MODEL was trained on."""
+    """Return the sizes the MODEL was trained on."""
     return HummingbirdPipeline(hummingbird_unet(model)).trained
 
 
@@ -94,18 +88,18 @@ def sample_video(
     negative: Conditioning | None = None,
     latent: Latent | None = None,
 ) -> Latent:
-    """Noise, or a given video, to a denoised LATENT.
+    """Denoise noise, or a given video, to a LATENT.
 
-    A video longer than what the model was trained on goes through it in windows, unless the MODEL
-    has context windows of ComfyUI already.
+    Videos longer than the model was trained on are sampled in windows, unless the MODEL already has
+    context windows.
 
     Args:
-        model: a student, which needs one U-Net call a step, or a teacher, which needs two.
-        positive: what to show.
-        settings: sizes are those of `latent` if it is given.
+        model: a student (one U-Net call per step) or a teacher (two, with guidance).
+        positive: conditioning of the prompt.
+        settings: `latent`, if given, replaces the sizes.
         seed: of the first video of a batch; the next ones have seed + 1, ...
-        negative: needed by a teacher only, for classifier-free guidance.
-        latent: to start from, with `settings.strength`.
+        negative: for teachers only, for classifier-free guidance.
+        latent: video to start from, with `settings.strength`.
 
     Raises:
         InputError: names the input to change.
@@ -122,7 +116,7 @@ def sample_video(
         noise, model = freenoise_shuffle(noise, windows), with_windows(model, windows)
     if hummingbird_unet(model).config.guidance_embedding:
         run = _Run(1.0, consistency_sampler(), sigmas_from(settings.steps, settings.strength))
-        # At a scale of 1, no second call.
+        # At a guidance scale of 1 ComfyUI skips the negative call.
         samples = run(model, positive, positive, start, noise, seed)
     elif negative is None:
         raise InputError(
@@ -138,7 +132,7 @@ def sample_video(
 
 @dataclass(frozen=True)
 class _Run:
-    """One call of ComfyUI's sampling, with its memory management, previews and interrupts."""
+    """Settings of one call of ComfyUI's sampling, which manages memory, previews and interrupts."""
 
     guidance: float
     sampler: Any
@@ -168,14 +162,14 @@ class _Run:
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=seed,
         )
-        # DDIM ends at the noise of t = 0, which is not none: from x_0 + sigma eps to x_t.
+        # DDIM ends at t = 0, where sigma > 0: x_t = (x_0 + sigma eps) / sqrt(1 + sigma^2).
         return noised / (1 + float(self.sigmas[-1]) ** 2) ** 0.5
 
 
 def _guided_at_high_noise(
     model: comfy.model_patcher.ModelPatcher,
 ) -> comfy.model_patcher.ModelPatcher:
-    """The MODEL with guidance where the pipeline has it, see `ModelDefaults.guided_from`."""
+    """Return the MODEL guided at the noisy timesteps only, as the pipeline does it."""
     guided_from = trained_sizes(model).guided_from
     if not guided_from:
         return model
@@ -193,14 +187,14 @@ def _guided_at_high_noise(
 
 
 def _teacher_run(model: comfy.model_patcher.ModelPatcher, settings: SamplingConfig) -> _Run:
-    """DDIM with eta 0, which is Euler's method on DDIM's sigmas."""
+    """Return DDIM with eta 0, which is Euler's method on DDIM's sigmas."""
     sigmas = _ddim_sigmas(model, settings)
     scale = _start_scale(model, sigmas[0]) if settings.strength == 1 else 1.0
     return _Run(settings.guidance, comfy.samplers.ksampler("euler"), sigmas, scale)
 
 
 def _ddim_sigmas(model: comfy.model_patcher.ModelPatcher, settings: SamplingConfig) -> Tensor:
-    """Of the last `settings.steps` of a schedule that is longer where the strength is below 1."""
+    """Return the last `settings.steps` sigmas of the schedule, longer for a strength below 1."""
     table = model.get_model_object("model_sampling").sigmas.cpu()
     steps_in_all, steps = _last_part(settings.steps, settings.strength, TRAIN_TIMESTEPS // 2)
     timesteps = ddim_timesteps(steps_in_all)[-steps:].tolist()
@@ -209,10 +203,10 @@ def _ddim_sigmas(model: comfy.model_patcher.ModelPatcher, settings: SamplingConf
 
 
 def _start_scale(model: comfy.model_patcher.ModelPatcher, sigma: Tensor) -> float:
-    """What noise is multiplied by so that the U-Net's first input is N(0, 1).
+    """Return the factor for the noise that makes the U-Net's first input N(0, 1).
 
-    DDIM starts below the noisiest timestep, but from pure noise. ComfyUI sees to that at the
-    noisiest one only, and starts with noise of sigma elsewhere.
+    DDIM starts below the noisiest timestep, yet from pure noise. ComfyUI scales for that at the
+    noisiest timestep only, and elsewhere starts with noise of standard deviation sigma.
     """
     sampling = model.get_model_object("model_sampling")
     if math.isclose(sigma, sampling.sigma_max, rel_tol=1e-5):
@@ -271,14 +265,3 @@ def _check_text(
                 f"input {input_name}: got text of {text.shape[-1]} channels, expected {expected}: "
                 "encode the prompt with the CLIP of the same Load Hummingbird"
             )
-
-
-def check_video_latent(latent: Latent, channels: int, input_name: str) -> None:
-    """Raises InputError unless the LATENT of an input is a video of `channels` channels."""
-    shape = tuple(latent["samples"].shape)
-    if len(shape) != 5 or shape[1] != channels:
-        raise InputError(
-            f"input {input_name}: got shape {shape}, expected [batch, {channels}, frames, height, "
-            "width]: encode frames with the VAE of Load Hummingbird, or take Empty Hummingbird "
-            "Video"
-        )

@@ -1,4 +1,4 @@
-"""Scores of frames, as numbers for other nodes and as text and pictures for people."""
+"""Scores of frames: numbers for other nodes, text and a contact sheet for people."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from comfy_api.latest import ui
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ...hummingbird_core.vqa import Score, find_defects, load_dover, score_video
-from .errors import naming
+from ....hummingbird_core.vqa import Score, find_defects, load_dover, score_video
+from ..errors import naming
 from .files import NO_DOVER, dover_path
 
 SHEET_FRAMES, SHEET_HEIGHT = 6, 96
-DOVER_MEMORY = 2**30  # bytes beside its weights: it was seen to take a little less on a CPU
+DOVER_MEMORY = 2**30  # bytes in addition to its weights; a little less was measured on a CPU
 
 
 def rating(dover: str) -> Callable[[Tensor, float], Score]:
-    """A function (IMAGE, fps) -> Score; the weights are read once, now."""
+    """Return a function (IMAGE, fps) -> Score; the weights are read once, here."""
     model = None if dover == NO_DOVER else _load(dover_path(dover))
 
     def rate(images: Tensor, fps: float) -> Score:
@@ -36,7 +36,7 @@ def rating(dover: str) -> Callable[[Tensor, float], Score]:
 
 
 def _load(path: Path) -> comfy.model_patcher.ModelPatcher:
-    """DOVER where ComfyUI has its other models, which make room for each other."""
+    """Load DOVER as a patcher, so that ComfyUI manages its memory with that of other models."""
     management = comfy.model_management
     with naming("dover"):
         model = load_dover(path)
@@ -48,20 +48,20 @@ def _load(path: Path) -> comfy.model_patcher.ModelPatcher:
 
 
 def number(score: Score, name: str) -> float:
-    """One measure; NaN where it is absent."""
+    """Return one measure, NaN if it is absent."""
     value = getattr(score, name)
     return math.nan if value is None else float(value)
 
 
 def shown_score(score: Score) -> dict[str, Any]:
-    """What the front end draws; NaN has no place in JSON."""
+    """Return the finite measures and the faults for the front end; JSON has no NaN."""
     finite = {name: value for name, value in score.to_dict().items() if math.isfinite(value)}
     # The front end reads the key "faults" and has a text `fault_NAME` for each defect.
     return {"measures": finite, "faults": find_defects(score)}
 
 
 def describe_score(score: Score) -> str:
-    """All measures, one a line, and the faults."""
+    """Return a text of all measures, one per line, and the faults."""
     shown = shown_score(score)
     lines = [f"{name}: {value:.4g}" for name, value in shown["measures"].items()]
     if score.overall is None:
@@ -71,12 +71,12 @@ def describe_score(score: Score) -> str:
 
 
 def contact_sheet(rows: Sequence[Tensor]) -> dict[str, Any]:
-    """Rows below each other, as what a node shows of itself."""
+    """Return the `ui` value that shows rows `[h, w, 3]` below each other on the node."""
     return ui.PreviewImage(torch.cat(list(rows))[None]).as_dict()
 
 
 def sheet_row(images: Tensor) -> Tensor:
-    """`[N, H, W, 3]` -> `[SHEET_HEIGHT, width, 3]`: frames side by side, evenly chosen."""
+    """Put evenly chosen frames side by side: `[N, H, W, 3]` -> `[SHEET_HEIGHT, width, 3]`."""
     chosen = torch.linspace(0, len(images) - 1, SHEET_FRAMES).round().long()
     frames = images[chosen, ..., :3].float().cpu().movedim(-1, 1)
     small = interpolate(frames, scale_factor=SHEET_HEIGHT / images.shape[1], mode="area")

@@ -1,0 +1,1 @@
+"""Files in ComfyUI's folders, downloads, prompts, frames and their scores."""

@@ -1,0 +1,29 @@
+"""LATENTs of videos: `{"samples": [B, 4, T, h, w], ...}`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ....hummingbird_core.errors import InputError
+from ....hummingbird_core.settings import SIZE_MULTIPLE
+
+Latent = dict[str, Any]  # ComfyUI's LATENT: "samples" [B, 4, T, h, w] and more
+
+
+def empty_video(width: int, height: int, frames: int, batch_size: int = 1) -> Latent:
+    """Return a LATENT of zeros; `width` and `height` in pixels."""
+    size = height // SIZE_MULTIPLE, width // SIZE_MULTIPLE
+    return {"samples": torch.zeros(batch_size, 4, frames, *size)}
+
+
+def check_video_latent(latent: Latent, channels: int, input_name: str) -> None:
+    """Raise InputError unless the LATENT of an input is a video of `channels` channels."""
+    shape = tuple(latent["samples"].shape)
+    if len(shape) != 5 or shape[1] != channels:
+        raise InputError(
+            f"input {input_name}: got shape {shape}, expected [batch, {channels}, frames, height, "
+            "width]: encode frames with the VAE of Load Hummingbird, or take Empty Hummingbird "
+            "Video"
+        )

@@ -1,0 +1,1 @@
+"""Native ComfyUI objects of our checkpoints: MODEL, CLIP and VAE."""

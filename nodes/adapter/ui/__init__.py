@@ -1,0 +1,1 @@
+"""Messages and previews on the page of the user whose prompt runs."""
