@@ -38,12 +38,12 @@ FIT = """({x, y, width, height}) => {
 
 
 def find_chromium() -> str | None:
-    """CHROMIUM_PATH, the first Chromium on the PATH, or the one that playwright has fetched."""
+    """Return CHROMIUM_PATH, the first Chromium on the PATH, or playwright's."""
     return os.environ.get("CHROMIUM_PATH") or chromium_on_path() or _chromium_of_playwright()
 
 
 def chromium_on_path() -> str | None:
-    """One that the system or its user has installed."""
+    """Return a Chromium that the system or its user has installed."""
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
@@ -57,7 +57,7 @@ def _chromium_of_playwright() -> str | None:
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """A playwright Browser. One at a time: playwright allows no second one in a thread."""
+    """Yield a playwright Browser; playwright allows one per thread."""
     from playwright.sync_api import sync_playwright
 
     path = find_chromium()
@@ -68,7 +68,7 @@ def chromium() -> Iterator[Any]:
 
 
 def comfy_page(browser: Any, url: str, size: tuple[int, int] = (1280, 800), **settings: Any) -> Any:
-    """A playwright Page of the server at `url`, with an empty graph and ready for use.
+    """Yield a playwright Page of the server at `url`, with an empty graph and ready for use.
 
     Args:
         browser: of `chromium`.
@@ -87,7 +87,7 @@ def comfy_page(browser: Any, url: str, size: tuple[int, int] = (1280, 800), **se
 
 
 def fit_view(page: Any, area: dict[str, int]) -> None:
-    """Shows the whole graph; `area` of the page in pixels: x, y, width, height."""
+    """Fit the whole graph into `area` of the page, in pixels: x, y, width, height."""
     page.evaluate(FIT, area)
 
 

@@ -25,11 +25,11 @@ ENDS = {"execution_success", "execution_error", "execution_interrupted"}
 
 
 class PromptError(Exception):
-    """The server refused a graph, or a node of it raised; holds the server's own words."""
+    """Error of a graph that the server refused or a node raised in; holds its message."""
 
 
 class ComfyServer:
-    """A server process with a folder of its own; use it in a `with` block."""
+    """A server process with a new base folder; use it in a `with` block."""
 
     def __init__(self, comfyui: Path, folder: Path):
         self.comfyui, self.folder = comfyui, folder
@@ -67,13 +67,16 @@ class ComfyServer:
         raise RuntimeError(f"the server did not start:\n{self.log.read_text()[-3000:]}")
 
     def get(self, path: str) -> Any:
+        """Return the JSON answer to a GET."""
         return json.loads(self.read(path))
 
     def read(self, path: str) -> bytes:
+        """Return the body of the answer to a GET."""
         with urllib.request.urlopen(f"{self.url}{path}", timeout=60) as reply:
             return reply.read()
 
     def post(self, path: str, body: Any = None) -> Any:
+        """Post JSON and return the JSON answer, None if it is empty."""
         data = json.dumps(body or {}).encode()
         request = urllib.request.Request(f"{self.url}{path}", data)
         with urllib.request.urlopen(request, timeout=60) as reply:
@@ -82,10 +85,11 @@ class ComfyServer:
 
     @functools.cached_property
     def node_infos(self) -> dict[str, Any]:
+        """Descriptions of all nodes, by their ids."""
         return self.get("/object_info")
 
     def queue(self, graph: Graph, client_id: str = "") -> str:
-        """Queues a graph for a page; its id."""
+        """Queue a graph for a page and return its id."""
         prompt = {name: self._with_defaults(node) for name, node in graph.items()}
         try:
             return self.post("/prompt", {"prompt": prompt, "client_id": client_id})["prompt_id"]
@@ -93,7 +97,7 @@ class ComfyServer:
             raise PromptError(error.read().decode()) from error
 
     def _with_defaults(self, node: dict[str, Any]) -> dict[str, Any]:
-        """A node with what the front end adds: the defaults of inputs that are not set.
+        """Add the defaults of inputs that are not set, as the front end does.
 
         Newer releases give their nodes more of them.
         """
@@ -106,7 +110,7 @@ class ComfyServer:
         return {**node, "inputs": {**defaults, **node["inputs"]}}
 
     def wait(self, prompt_id: str) -> dict[str, Any]:
-        """The history of a graph that has run: `outputs` by node, and `status`."""
+        """Return the history of a finished graph: `outputs` by node, and `status`."""
         deadline = time.monotonic() + RUN_SECONDS
         while time.monotonic() < deadline:
             history = self.get(f"/history/{prompt_id}")
@@ -116,7 +120,7 @@ class ComfyServer:
         raise TimeoutError(f"the graph did not finish in {RUN_SECONDS} s")
 
     def run(self, graph: Graph) -> dict[str, Any]:
-        """Runs a graph; its outputs by node.
+        """Run a graph and return its outputs by node.
 
         Raises:
             PromptError: a node raised.
@@ -128,7 +132,7 @@ class ComfyServer:
         return entry["outputs"]
 
     def run_and_listen(self, graph: Graph, kind: str) -> list[Any]:
-        """Runs a graph; what its page is told by events of one kind."""
+        """Run a graph and return the data of all events of one kind."""
         return asyncio.run(self._listen(graph, kind))
 
     async def _listen(self, graph: Graph, kind: str) -> list[Any]:
@@ -147,22 +151,23 @@ class ComfyServer:
         return told
 
     def output_files(self, outputs: dict[str, Any], node: str) -> list[Path]:
-        """The files that an output node wrote."""
+        """Return the files that an output node wrote."""
         files = outputs[node]["images"]
         return [self.folder / f["type"] / f["subfolder"] / f["filename"] for f in files]
 
     def frames(self, outputs: dict[str, Any], node: str = "save") -> np.ndarray:
-        """The images that an output node wrote: `[N, H, W, 3]`, 0..255."""
+        """Return the images that an output node wrote: uint8 `[N, H, W, 3]`."""
         return read_frames(self.output_files(outputs, node))
 
     def resident_bytes(self) -> int:
+        """Return the resident memory of the server process."""
         import psutil
 
         return psutil.Process(self.process.pid).memory_info().rss
 
 
 def read_frames(files: list[Path]) -> np.ndarray:
-    """Image files as `[N, H, W, 3]`, 0..255."""
+    """Read image files as uint8 `[N, H, W, 3]`."""
     return np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
 
 

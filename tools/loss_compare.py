@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def write_record(file: Path) -> int:
-    """Run everything in a temporary folder and write what came of it."""
+    """Run everything in a temporary folder and write the results."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         record = {
@@ -79,7 +79,7 @@ def compare(before: Path, after: Path) -> int:
 
 
 def frames(folder: Path) -> dict[str, str]:
-    """SHA-256 of the pixels of twelve videos: student and teacher, short, long and of 26 frames."""
+    """Return the SHA-256 of the pixels of twelve videos: both models, short, long, 26 frames."""
     from PIL import Image
 
     requests = [{"prompt": prompt, "seed": i} for i, prompt in enumerate(SUBJECTS)]
@@ -105,7 +105,7 @@ def frames(folder: Path) -> dict[str, str]:
 
 
 def scores(folder: Path) -> list[dict[str, Any]]:
-    """The measures of six videos."""
+    """Return the measures of six videos."""
     (folder / "prompts.txt").write_text("".join(f"{prompt}\n" for prompt in SUBJECTS))
     hummingbird(folder, "generate", "--prompts", "prompts.txt", "-o", "clips", "--frames", "26")
     for number, (clip, prompt) in enumerate(zip(_clips(folder), SUBJECTS, strict=True)):
@@ -118,7 +118,7 @@ def scores(folder: Path) -> list[dict[str, Any]]:
 
 
 def manifest(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a curated folder."""
+    """Return the rows of a curated folder."""
     import pyarrow.parquet as parquet
 
     hummingbird(folder, "curate", "clips", "-o", "curated", "--captions", "builtin")
@@ -127,7 +127,7 @@ def manifest(folder: Path) -> list[dict[str, Any]]:
 
 
 def losses(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """The losses of twenty steps of every recipe."""
+    """Return the losses of twenty steps of every recipe."""
     train = ("train", "distil", "--teacher", "nano-teacher", "--data", "nano")
     few = ("--steps", str(STEPS), "--set", "validation.prompts=[]")
     hummingbird(folder, *train, "--student", "hummingbird-nano", *few, "-o", "nano-distil")
@@ -148,7 +148,7 @@ def losses(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _read_losses(file: Path) -> list[dict[str, Any]]:
-    """The sum and its gradient's norm in each step; terms may change their names."""
+    """Return the sum and its gradient's norm in each step; terms may change their names."""
     steps = map(json.loads, file.read_text().splitlines())
     return [{name: step[name] for name in ("step", "loss", "gradient_norm")} for step in steps]
 
@@ -176,7 +176,7 @@ def _small_recipe(folder: Path, name: str) -> str:
 
 
 def hummingbird(folder: Path, *arguments: str) -> str:
-    """Run a command of this checkout in `folder`; its standard output."""
+    """Run a command of this checkout in `folder` and return its standard output."""
     command = [sys.executable, "-m", "hummingbird_core.cli", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
     done = subprocess.run(

@@ -72,14 +72,14 @@ def main() -> int:
 
 
 def _stand_in_for_files_of_users(models: Path) -> None:
-    """Empty files: without them the front end marks their loaders as broken."""
+    """Create empty files: without them the front end marks their loaders as broken."""
     for path in (models / "checkpoints" / BIG, models / "loras" / LORA):
         path.parent.mkdir(parents=True)
         path.touch()
 
 
 def write_file(page: Any, name: str, workflow: Workflow) -> None:
-    """A workflow in the form in which the front end saves it."""
+    """Return a workflow in the format in which the front end saves it."""
     page.evaluate(MAKE, [name, numbered(workflow.graph), workflow.note])
     fit_view(page, PICTURE)  # the view is saved, too
     saved = json.loads(page.evaluate("() => JSON.stringify(app.graph.serialize())"))
@@ -88,7 +88,7 @@ def write_file(page: Any, name: str, workflow: Workflow) -> None:
 
 
 def take_picture(page: Any, server: ComfyServer, name: str, workflow: Workflow) -> None:
-    """Of a workflow, with what it made if nothing has to be downloaded for it."""
+    """Take a picture of a workflow, with its result if it needs no download."""
     saved = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     page.evaluate("(workflow) => app.loadGraphData(workflow)", saved)
     page.wait_for_timeout(1000)

@@ -1,11 +1,11 @@
-"""Bring what nodes/*.py say about themselves to the places where the front end reads it.
+"""Copy the texts of nodes/*.py to the files that the front end reads.
 
     python3 tools/pack_texts.py http://127.0.0.1:8188     a running ComfyUI that has this pack
 
-The nodes are the one place for English texts, and locales/LANGUAGE/nodeDefs.json for those of other
-languages. This writes locales/en/nodeDefs.json and the tables of inputs and outputs in all help
-pages of web/docs. Translations and the text above the tables are written by hand; the tests find
-what is missing or left over in them. Standard library only.
+English texts are written in the nodes, those of other languages in locales/LANGUAGE/nodeDefs.json.
+This writes locales/en/nodeDefs.json and the tables of inputs and outputs in all help pages of
+web/docs. Translations and the text above the tables are written by hand; the tests find missing and
+left-over ones. Standard library only.
 """
 
 from __future__ import annotations
@@ -54,22 +54,22 @@ def _write_tables(language: str) -> None:
 
 
 def help_page(node: str, language: str) -> Path:
-    """Where ComfyUI looks for it; the English one stands for languages that have none."""
+    """Return the path where ComfyUI looks for a help page; English is the fallback."""
     return HELP / (f"{node}.md" if language == "en" else f"{node}/{language}.md")
 
 
 def english_texts(object_info: dict[str, Any]) -> Texts:
-    """The texts of our nodes, in the form of ComfyUI's nodeDefs.json."""
+    """Return the texts of our nodes in the format of ComfyUI's nodeDefs.json."""
     return {name: _texts(object_info[name]) for name in sorted(object_info) if _is_ours(name)}
 
 
 def as_json(texts: Texts) -> str:
-    """The text of a nodeDefs.json."""
+    """Return texts as the content of a nodeDefs.json."""
     return json.dumps(texts, indent=2, ensure_ascii=False) + "\n"
 
 
 def with_tables(page: str, text: dict[str, Any], language: str = "en") -> str:
-    """A help page with the tables of what `text` says of inputs and outputs."""
+    """Return a help page with its tables of inputs and outputs rewritten from `text`."""
     inputs, outputs, none = HEADINGS[language]
     prose = page.partition(f"\n## {inputs}\n")[0].rstrip("\n")
     sections = ((inputs, text["inputs"]), (outputs, text["outputs"]))

@@ -112,17 +112,19 @@ def stock_nodes() -> Graph:
 
 
 def reward_lora() -> Graph:
+    """Return text to video with a reward LoRA."""
     lora = node("HummingbirdLoadLoRA", model=["load", 0], lora=LORA, strength=1.0)
     return _with_model_change(text_to_video(BIG, BIG_PROMPT, BIG_SIZE), "lora", lora)
 
 
 def long_video() -> Graph:
+    """Return text to video with 64 frames in context windows."""
     graph = text_to_video(BIG, BIG_PROMPT, {**BIG_SIZE, "frames": 64})
     return _with_model_change(graph, "windows", context_windows(["load", 0], length=16, overlap=4))
 
 
 def context_windows(model: list, length: int, overlap: int) -> dict[str, Any]:
-    """ComfyUI's node for videos that are longer than what the model was trained on."""
+    """Return ComfyUI's node for videos longer than the model was trained on."""
     return node(
         "ContextWindowsManual",
         model=model,
@@ -142,7 +144,7 @@ def _with_model_change(graph: Graph, name: str, change: dict[str, Any]) -> Graph
 
 
 def enhance(prompt: str) -> dict[str, Any]:
-    """LLM Prompt Enhance with the built-in expander, behind a loader called "load"."""
+    """Return LLM Prompt Enhance with the built-in expander, after a loader called "load"."""
     return node(
         "HummingbirdEnhancePrompt",
         clip=["load", 1],
@@ -155,11 +157,13 @@ def enhance(prompt: str) -> dict[str, Any]:
 
 
 def prompt_enhance() -> Graph:
+    """Return text to video with an enhanced prompt."""
     graph = text_to_video(BIG, ["enhance", 0], BIG_SIZE)
     return {**graph, "enhance": enhance("a hummingbird and a red flower")}
 
 
 def best_of_n() -> Graph:
+    """Return Best of N with the built-in model."""
     base = text_to_video(NANO, NANO_PROMPT, NANO_SIZE)
     settings = {k: v for k, v in base["sample"]["inputs"].items() if k != "strength"}
     best = node(
@@ -180,6 +184,7 @@ def best_of_n() -> Graph:
 
 
 def many_prompts() -> Graph:
+    """Return one video and its score for each prompt of a list."""
     lines = f"{NANO_PROMPT}\na red circle moves right\na blue square moves up"
     return {
         **text_to_video(NANO, ["prompts", 0], NANO_SIZE),
