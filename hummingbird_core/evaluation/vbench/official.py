@@ -1,7 +1,8 @@
 """Runs VBench's own package, https://pypi.org/project/vbench, where it is installed.
 
 It pins versions of numpy and transformers that are too old for this package, so it needs an
-environment of its own; docs/guides/evaluation.md says how. It fetches the weights of its networks itself.
+environment of its own; docs/guides/evaluation.md says how. It fetches the weights of its networks
+itself.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def _require_vbench() -> Any:
         raise MissingPackageError(
             "VBench is not installed here. It wants an environment of its own: "
             "python -m venv vbench-env && vbench-env/bin/pip install vbench einops && "
-            "vbench-env/bin/pip install --no-deps FOLDER_OF_HUMMINGBIRD; see docs/guides/evaluation.md"
+            "vbench-env/bin/pip install --no-deps FOLDER_OF_HUMMINGBIRD; "
+            "see docs/guides/evaluation.md"
         ) from error
     return vbench

@@ -24,7 +24,7 @@ from ...sampling.schedule import TRAIN_TIMESTEPS, add_noise, alpha_sigma, scale_
 LAST_TIMESTEP = TRAIN_TIMESTEPS - 1
 BELOW_ONE = 1 - 2**-20
 # Low and high ends as shares of all timesteps; every bin holds an equal share of the clips. A small
-# model learns colours and motion at high noise (docs/notes/what-nano-needed.md), edges at low noise.
+# model learns color and motion at high noise (docs/notes/what-nano-needed.md), edges at low noise.
 TIMESTEP_BINS = ((1.0, 1.0), (0.9, 1.0), *[(0.4, 0.9)] * 2, *[(0.2, 0.6)] * 2, *[(0.0, 0.4)] * 2)
 
 

@@ -13,7 +13,7 @@ from comfy_api.input_impl import VideoFromComponents
 from torch import Tensor
 
 from ....hummingbird_core.errors import InputError
-from ....hummingbird_core.vqa import Score, faults
+from ....hummingbird_core.vqa import Score, find_defects
 from ..io.files import NO_DOVER
 from ..io.frames import check_vae, decode, videos_of
 from ..io.latents import Latent
@@ -44,7 +44,7 @@ class Candidate:
     @property
     def rank(self) -> tuple[int, float]:
         """Sort key, higher is better: fewer faults first, then the metric."""
-        return -len(faults(self.score)), -math.inf if math.isnan(self.value) else self.value
+        return -len(find_defects(self.score)), -math.inf if math.isnan(self.value) else self.value
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class RankedCandidates:
         """One line per candidate, best first."""
         lines = [
             f"seed {c.seed}: {self.metric} {c.value:.4g}, "
-            f"faults: {', '.join(faults(c.score)) or 'none'}"
+            f"faults: {', '.join(find_defects(c.score)) or 'none'}"
             for c in self.candidates
         ]
         return "\n".join(lines)
@@ -119,7 +119,7 @@ def best_of(
         if all(candidate.rank > earlier.rank for earlier in candidates):
             best = images, latent
         candidates.append(candidate)
-        if threshold > 0 and candidate.value >= threshold and not faults(score):
+        if threshold > 0 and candidate.value >= threshold and not find_defects(score):
             break
     candidates.sort(key=lambda candidate: candidate.rank, reverse=True)
     send_progress_text(f"best: seed {candidates[0].seed}")

@@ -38,7 +38,7 @@ COMFYUIS_PACKAGES = {
     "huggingface_hub",  # of transformers
     "jinja2",  # of torch
 }
-# Reached by imports inside functions that no node calls: the library's own VAE, video files, charts.
+# Reached by imports inside functions that no node calls: VAE, video files and charts of the core.
 OF_THE_LIBRARY = {"diffusers", "imageio_ffmpeg", "matplotlib"}
 # As the registry's scanner looks for them; methods such as `model.eval()` are something else.
 FLAGGED = (
