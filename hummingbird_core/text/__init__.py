@@ -1,1 +1,1 @@
-"""Prompts to embeddings: tokenizers and the CLIP text encoder."""
+"""Text encoding: tokenizers, the CLIP text encoder and its key names."""

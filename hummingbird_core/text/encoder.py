@@ -1,8 +1,8 @@
 """The text encoder: OpenCLIP's text tower without its last block, as in Stable Diffusion 2.
 
-The network is transformers' `CLIPTextModel`. Checkpoints use OpenCLIP's key names, so this module
-translates between the two. Nothing is masked but the future: padding zeros are encoded like any
-token, as in training. Neither the pooled vector nor the projection is used.
+The network is transformers' `CLIPTextModel`; checkpoints use OpenCLIP's key names. Attention is
+causal and padding is not masked: zeros are encoded like any token, as in training. The result is
+the sequence of hidden states; the pooled vector and the projection are not used.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _UNUSED = ("visual.", "attn_mask", "logit_scale", "text_projection")
 
 @dataclass(frozen=True)
 class TextConfig:
-    """Size of a text tower; `dataclasses.asdict` of it goes into a checkpoint's metadata."""
+    """Sizes of a text tower; `dataclasses.asdict` of it goes into a checkpoint's metadata."""
 
     width: int = 1024
     layers: int = 24
@@ -49,17 +49,27 @@ class TextConfig:
     context_length: int = MAX_TOKENS
     mlp_width: int = 4096
     skip_last: int = 1
-    """Blocks at the end that are not run (nor kept in memory)."""
+    """Blocks at the end that are neither run nor kept in memory."""
 
     @property
     def layers_used(self) -> int:
+        """Blocks that are run."""
         return self.layers - self.skip_last
 
     @classmethod
     def from_state_dict(
         cls, state_dict: Mapping[str, Tensor], *, heads: int | None = None, skip_last: int = 1
     ) -> TextConfig:
-        """Read the sizes from OpenCLIP weights; `heads` leaves no trace (default: width / 64)."""
+        """Infer the sizes from the shapes of OpenCLIP weights.
+
+        Args:
+            state_dict: weights of the text tower, keys without prefix.
+            heads: attention heads, which shapes do not show; None: width / 64.
+            skip_last: blocks at the end that are not run.
+
+        Raises:
+            CheckpointError: the keys are not OpenCLIP's.
+        """
         try:
             vocab_size, width = state_dict["token_embedding.weight"].shape
             context_length = state_dict["positional_embedding"].shape[0]
@@ -83,7 +93,11 @@ class TextConfig:
         )
 
     def check(self) -> None:
-        """Raise InputError if no tower of these sizes can exist."""
+        """Check that a tower of these sizes can exist.
+
+        Raises:
+            InputError: it cannot.
+        """
         if self.width % self.heads:
             raise InputError(
                 f"got {self.heads} attention heads for a width of {self.width}: give a divisor"
@@ -97,20 +111,23 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class TextEncoding:
-    """Encoded prompts, and what of them the model did not see."""
+    """Encoded prompts, and the text that the model did not see."""
 
     embeddings: Tensor
     """`[B, context_length, width]`."""
     token_counts: list[int]
     """Tokens of each whole prompt, without start and end."""
     dropped: list[str]
-    """Text beyond the context length, which had no influence; empty where everything fitted."""
+    """Text beyond the context length, which has no influence; empty if everything fits."""
     unknown: list[list[str]]
-    """Words that the vocabulary lacks."""
+    """Words outside of the vocabulary."""
 
 
 class TextEncoder(nn.Module):
-    """Prompts to the states of the tower's last block used, through the final LayerNorm."""
+    """A tokenizer and a text tower: prompts to hidden states.
+
+    The states are those of the last block used, after the final LayerNorm.
+    """
 
     def __init__(self, config: TextConfig, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -125,7 +142,7 @@ class TextEncoder(nn.Module):
         self.model = _build_clip(config, tokenizer)
 
     def tokenize(self, prompts: str | Sequence[str]) -> list[TokenizedPrompt]:
-        """Token ids of each prompt; logs a warning for text that does not fit."""
+        """Return the token ids of each prompt; log a warning for text that does not fit."""
         prompts = [prompts] if isinstance(prompts, str) else prompts
         tokenized = [self.tokenizer.tokenize(prompt) for prompt in prompts]
         for prompt in tokenized:
@@ -141,7 +158,7 @@ class TextEncoder(nn.Module):
         return tokenized
 
     def encode(self, prompts: str | Sequence[str]) -> TextEncoding:
-        """Encode one prompt or several; see `TextEncoding`."""
+        """Encode one prompt or several, to `[B, context_length, width]`."""
         tokenized = self.tokenize(prompts)
         ids = torch.tensor([prompt.ids for prompt in tokenized], device=self.device)
         return TextEncoding(
@@ -152,7 +169,11 @@ class TextEncoder(nn.Module):
         )
 
     def encode_tokens(self, ids: Tensor) -> Tensor:
-        """Token ids, integer `[B, context_length]`, to embeddings `[B, context_length, width]`."""
+        """Encode token ids, integer `[B, context_length]`, to `[B, context_length, width]`.
+
+        Raises:
+            InputError: the ids have another shape.
+        """
         if ids.ndim != 2 or ids.shape[1] != self.config.context_length:
             raise InputError(
                 f"got token ids of shape {list(ids.shape)}, expected "
@@ -164,11 +185,12 @@ class TextEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Device of the weights."""
         return self.model.device
 
 
 def _build_clip(config: TextConfig, tokenizer: Tokenizer) -> CLIPTextModel:
-    """A tower of random weights that ends at the last block used."""
+    """Build a tower with random weights that ends at the last block used."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     return CLIPTextModel(
@@ -197,9 +219,20 @@ def load_text_encoder(
 ) -> TextEncoder:
     """Build the text encoder that fits OpenCLIP weights (key names without a prefix).
 
-    `tokenizer` is one, or the JSON text of a `WordTokenizer`; None means CLIP's. The vision tower,
-    the projection and the last `layers_to_skip` blocks are left out. `dtype=None` keeps the stored
-    dtype. Raises CheckpointError for keys and shapes that do not fit.
+    The vision tower and the projection are left out.
+
+    Args:
+        state_dict: weights in OpenCLIP's names.
+        num_heads: attention heads; None: width / 64.
+        tokenizer: the tokenizer, or the JSON text of a `WordTokenizer`; None: CLIP's.
+        layers_to_skip: blocks at the end that are left out.
+        dtype: of the weights; None keeps the stored dtype.
+
+    Returns:
+        The text encoder in eval mode.
+
+    Raises:
+        CheckpointError: keys or shapes do not fit.
     """
     weights = {key: value for key, value in state_dict.items() if not key.startswith(_UNUSED)}
     config = TextConfig.from_state_dict(weights, heads=num_heads, skip_last=layers_to_skip)
@@ -221,19 +254,19 @@ def _is_skipped(key: str, config: TextConfig) -> bool:
 
 
 def _assign(encoder: TextEncoder, weights: Mapping[str, Tensor]) -> None:
-    """Put OpenCLIP weights in the place of the tower's meta tensors."""
+    """Replace the tower's meta tensors with OpenCLIP weights."""
     model = encoder.model
     prefix = _transformers_prefix(model)
     converted = {prefix + key: value for key, value in openclip_to_transformers(weights).items()}
     model.load_state_dict(converted, assign=True)
-    # The one buffer is not saved, so no weight has replaced its meta tensor.
+    # The only buffer is not in the state dict: its meta tensor is still there.
     embeddings = model.get_submodule(f"{prefix}embeddings")
     positions = torch.arange(encoder.config.context_length, device=model.device)
     embeddings.position_ids = positions[None]
 
 
 def text_encoder_to_openclip(encoder: TextEncoder) -> dict[str, Tensor]:
-    """The weights of `encoder` in OpenCLIP's names, as `load_text_encoder` reads them.
+    """Return the weights of `encoder` in OpenCLIP's names, as `load_text_encoder` reads them.
 
     Blocks that were skipped on loading are gone: load the result with `layers_to_skip=0`.
     """
@@ -245,5 +278,5 @@ def text_encoder_to_openclip(encoder: TextEncoder) -> dict[str, Tensor]:
 
 
 def _transformers_prefix(model: CLIPTextModel) -> str:
-    """transformers 4 keeps the tower in an attribute `text_model`, transformers 5 does not."""
+    """Return the prefix of keys: "text_model." in transformers 4, none in transformers 5."""
     return "text_model." if any(name == "text_model" for name, _ in model.named_children()) else ""

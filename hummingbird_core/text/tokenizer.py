@@ -1,7 +1,7 @@
-"""From a prompt to token ids: CLIP's byte-pair encoding, and a word list for the built-in model.
+"""Tokenizers: CLIP's byte-pair encoding, and a word list for the built-in model.
 
 Every tokenizer lays a prompt out as OpenCLIP does: start token, at most 75 tokens, end token, then
-zeros up to the context length. What does not fit is reported, never silently lost.
+zeros up to the context length. Text that does not fit is reported, never silently lost.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     import tokenizers
     from torch import Tensor
 
-MAX_TOKENS = 77
+MAX_TOKENS = 77  # with start and end
 PADDING_ID = 0
 CLIP_MERGES = ASSETS / "clip_bpe" / "bpe_simple_vocab_16e6.txt.gz"
 
 
 @dataclass(frozen=True)
 class Token:
-    """One piece of a cleaned prompt: its id, and where it begins in the text."""
+    """A piece of a cleaned prompt: its id, and the index in the text at which it begins."""
 
     id: int
     start: int
@@ -37,20 +37,20 @@ class Token:
 
 @dataclass(frozen=True)
 class TokenizedPrompt:
-    """A prompt as the text encoder takes it, and what was lost on the way."""
+    """Input of the text encoder for one prompt, and the text that it lacks."""
 
     ids: list[int]
-    """Start, tokens, end, zeros: always `context_length` long."""
+    """Start, tokens, end, zeros: `context_length` ids."""
     count: int
-    """Tokens of the whole prompt, without start and end, before anything was cut off."""
+    """Tokens of the whole prompt, also those beyond the context length, without start and end."""
     dropped: str
-    """The text beyond the last token that fits; empty if everything fits."""
+    """Text beyond the last token that fits; empty if everything fits."""
     unknown: list[str]
-    """Words that the vocabulary lacks (a byte-pair encoding knows all)."""
+    """Words outside of the vocabulary; none with a byte-pair encoding."""
 
 
 class Tokenizer(ABC):
-    """What a text encoder needs of a tokenizer. A new one only says how to `split` a prompt."""
+    """Base class of tokenizers; a subclass defines how a prompt is cleaned and split."""
 
     context_length: int = MAX_TOKENS
     vocab_size: int
@@ -59,18 +59,22 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def clean(self, prompt: str) -> str:
-        """The prompt in the form that the vocabulary was made for."""
+        """Return the prompt in the form that the vocabulary is for."""
 
     @abstractmethod
     def split(self, text: str) -> list[Token]:
-        """The tokens of a cleaned text, without start and end."""
+        """Return the tokens of a cleaned text, without start and end."""
 
     @abstractmethod
     def unknown_words(self, text: str) -> list[str]:
-        """The words of a cleaned text that the vocabulary lacks."""
+        """Return the words of a cleaned text that are not in the vocabulary."""
 
     def tokenize(self, prompt: str) -> TokenizedPrompt:
-        """Ids of one prompt, with its length and what had to be left out."""
+        """Return the ids of one prompt, its length and the text that does not fit.
+
+        Raises:
+            InputError: the prompt is not a str.
+        """
         if not isinstance(prompt, str):
             raise InputError(f"got a prompt of type {type(prompt).__name__}: give it as a str")
         text = self.clean(prompt)
@@ -82,11 +86,11 @@ class Tokenizer(ABC):
         return TokenizedPrompt(ids, len(tokens), dropped, self.unknown_words(text))
 
     def count(self, prompt: str) -> int:
-        """Number of tokens of the whole prompt, without start and end."""
+        """Return the number of tokens of the whole prompt, without start and end."""
         return self.tokenize(prompt).count
 
     def __call__(self, prompts: Sequence[str]) -> Tensor:
-        """Ids of several prompts: int64 `[B, context_length]`."""
+        """Return the ids of several prompts, int64 `[B, context_length]`."""
         import torch  # not needed to count the tokens of a prompt
 
         return torch.tensor([self.tokenize(prompt).ids for prompt in prompts], dtype=torch.int64)
@@ -95,8 +99,10 @@ class Tokenizer(ABC):
 class ClipTokenizer(Tokenizer):
     """CLIP's byte-pair encoding (49,408 tokens), equal to `tokenize` of OpenCLIP 2.24.
 
-    The vocabulary is the file of OpenAI's CLIP (MIT licence), see `assets/clip_bpe/NOTICE.md`.
-    Raises MissingPackageError where `tokenizers` or `ftfy` is not installed.
+    The vocabulary is the file of OpenAI's CLIP (MIT license), see `assets/clip_bpe/NOTICE.md`.
+
+    Raises:
+        MissingPackageError: `tokenizers` or `ftfy` is not installed.
     """
 
     start_id = 49406
@@ -116,27 +122,29 @@ class ClipTokenizer(Tokenizer):
         self._bpe = _build_clip_bpe()
 
     def clean(self, prompt: str) -> str:
-        """Repaired unicode, HTML entities resolved (twice, as in CLIP), one space, lower case."""
+        """Repair unicode, resolve HTML entities (twice, as CLIP does), join spaces, lower case."""
         text = html.unescape(html.unescape(self._fix_text(prompt)))
         return re.sub(r"\s+", " ", text).strip().lower()
 
     def split(self, text: str) -> list[Token]:
+        """Return byte-pair tokens."""
         encoding = self._bpe.encode(text)
         offsets = (start for start, _ in encoding.offsets)
         return [Token(*pair) for pair in zip(encoding.ids, offsets, strict=True)]
 
     def unknown_words(self, text: str) -> list[str]:
-        return []  # every byte has a token
+        """Return nothing: every byte has a token."""
+        return []
 
 
 def _build_clip_bpe() -> tokenizers.Tokenizer:
-    """CLIP's vocabulary (bytes, bytes that end a word, merges, start and end) as a BPE model."""
+    """Build a BPE model of CLIP's vocabulary: bytes, bytes that end a word, merges, start, end."""
     import tokenizers
     from tokenizers import models, pre_tokenizers
 
     lines = gzip.decompress(CLIP_MERGES.read_bytes()).decode("utf-8").split("\n")
     specials = ["<start_of_text>", "<end_of_text>"]
-    # The printable stand-ins of the 256 bytes, sorted by code point, are in CLIP's own order.
+    # The printable characters that encode the 256 bytes, sorted by code point: CLIP's own order.
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     # The first line is a header, and CLIP uses only as many merges as fill its 49,408 ids.
     num_merges = ClipTokenizer.vocab_size - 2 * len(letters) - len(specials)
@@ -164,13 +172,13 @@ def _pair(line: str) -> tuple[str, str]:
     return left, right
 
 
-SAME_WORDS = {"an": "a"}
+SYNONYMS = {"an": "a"}  # for words that a vocabulary lacks
 
 
 class WordTokenizer(Tokenizer):
-    """One id a word, for the built-in model: punctuation is dropped, unknown words share one id.
+    """A tokenizer with one id a word, for the built-in model; punctuation is dropped.
 
-    Ids: 0 padding, 1 unknown, 2 start, 3 end, then the words in the given order.
+    Ids: 0 padding, 1 all unknown words, 2 start, 3 end, then the words in the given order.
     """
 
     unknown_id = 1
@@ -191,15 +199,19 @@ class WordTokenizer(Tokenizer):
 
     @classmethod
     def from_words(cls, texts: Sequence[str]) -> WordTokenizer:
-        """The tokenizer that knows every word in `texts` (words or whole captions).
+        """Return the tokenizer of all words in `texts` (words or whole captions).
 
-        Words are sorted, so the same texts in any order give the same ids.
+        Words are sorted: the ids do not depend on the order of the texts.
         """
         return cls(sorted({word for text in texts for word in cls._words_of(text.lower())}))
 
     @classmethod
     def from_json(cls, text: str) -> WordTokenizer:
-        """The reverse of `to_json`. Raises CheckpointError for anything else."""
+        """Return the tokenizer that `to_json` wrote.
+
+        Raises:
+            CheckpointError: the text is anything else.
+        """
         try:
             stored = json.loads(text)
             return cls(stored["words"])
@@ -210,23 +222,26 @@ class WordTokenizer(Tokenizer):
             ) from error
 
     def to_json(self) -> str:
-        """A JSON text for the metadata of a checkpoint."""
+        """Return a JSON text for the metadata of a checkpoint."""
         return json.dumps({"words": self.words})
 
     def clean(self, prompt: str) -> str:
+        """Return the words in lower case, one space between them."""
         return " ".join(self._words_of(prompt.lower()))
 
     def split(self, text: str) -> list[Token]:
+        """Return one token a word."""
         return [Token(self._id(m.group()), m.start()) for m in re.finditer(r"\S+", text)]
 
     def unknown_words(self, text: str) -> list[str]:
+        """Return the words without an id."""
         return [word for word in text.split() if self._id(word) == self.unknown_id]
 
     def _id(self, word: str) -> int:
-        """Of a word or, if that is not known, of what stands for the same."""
-        return self._ids.get(word, self._ids.get(SAME_WORDS.get(word, word), self.unknown_id))
+        """Return a word's id, falling back to its synonym and then to `unknown_id`."""
+        return self._ids.get(word, self._ids.get(SYNONYMS.get(word, word), self.unknown_id))
 
     @staticmethod
     def _words_of(text: str) -> list[str]:
-        """Runs of letters and digits of any script."""
+        """Return the runs of letters and digits, of any script."""
         return re.findall(r"[^\W_]+", text)

@@ -1,6 +1,6 @@
-"""Small, fast stand-ins for the VAE's decoder: TAESD, and decoders pruned from the full one.
+"""Tiny decoders in place of the VAE's: TAESD, and decoders pruned from the full one.
 
-Both blur fine detail. `decode_latents` takes them as it takes the full VAE.
+Both blur fine detail. `decode_latents` accepts them like the full VAE.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ PRUNED_KEY = "hummingbird.pruned_decoder"  # metadata: PrunedDecoderConfig as JS
 
 @dataclass(frozen=True)
 class PrunedDecoderConfig:
-    """Shape of a decoder like Stable Diffusion's, but smaller.
+    """Shape of a decoder built like Stable Diffusion's, but smaller.
 
     Args:
-        block_out_channels: width of each level, the finest first.
-        layers_per_block: residual blocks of a level, less one.
-        norm_num_groups: of every GroupNorm.
+        block_out_channels: channels of each level, the finest first.
+        layers_per_block: residual blocks of a level, minus one.
+        norm_num_groups: groups of every GroupNorm.
         scaling_factor: of the full VAE's latents.
         latent_channels: of the full VAE.
     """
@@ -49,16 +49,19 @@ class PrunedDecoderConfig:
 def load_fast_decoder(
     name_or_path: str | Path, dtype: torch.dtype = torch.float32
 ) -> AutoencoderKL | AutoencoderTiny:
-    """Loads TAESD or a pruned decoder, for decoding only.
+    """Load TAESD or a pruned decoder, for decoding only.
 
     Args:
-        name_or_path: "nano" for the built-in model's; a pruned decoder's file; or TAESD: a folder
-            in diffusers' layout or one file, in diffusers' names or TAESD's own
+        name_or_path: "nano" for the built-in model's decoder; the file of a pruned decoder; or
+            TAESD: a folder in diffusers' layout or one file, in diffusers' names or TAESD's own
             (`taesd_decoder.safetensors`).
-        dtype: of its weights.
+        dtype: of the weights.
+
+    Returns:
+        The decoder in eval mode.
 
     Raises:
-        CheckpointError: it is not there, damaged, or neither.
+        CheckpointError: it is missing, damaged, or neither of the two.
     """
     from ..weights.tensor_files import open_tensors
 
@@ -71,7 +74,7 @@ def load_fast_decoder(
 
 
 def build_pruned_decoder(config: PrunedDecoderConfig) -> AutoencoderKL:
-    """An untrained decoder of this shape; what only encodes is left out."""
+    """Build an untrained decoder of this shape, without the layers that only encode."""
     from diffusers.models import AutoencoderKL
 
     levels = len(config.block_out_channels)
@@ -87,12 +90,19 @@ def build_pruned_decoder(config: PrunedDecoderConfig) -> AutoencoderKL:
 
 
 def built_in_decoder() -> Path:
-    """Where the built-in model's fast decoder belongs."""
+    """Return the path of the built-in model's tiny decoder."""
     return ASSETS / "nano" / BUILT_IN_DECODER_FILE
 
 
 def find_decoder(name_or_path: str | Path) -> Path:
-    """The file or folder that a name stands for; CheckpointError if there is none."""
+    """Return the file or folder of a decoder.
+
+    Args:
+        name_or_path: "nano" or a path.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     path = Path(name_or_path)
     if str(name_or_path) == BUILT_IN_DECODER:
         path = built_in_decoder()
@@ -144,9 +154,9 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _taesd_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The decoder's part, in the names of diffusers' `DecoderTiny`."""
+    """Return the decoder's weights in the names of diffusers' `DecoderTiny`."""
     if "1.weight" in state_dict:
-        # TAESD's own list of layers starts with the clamp, which diffusers does not count.
+        # TAESD's own list of layers starts with a clamp, which diffusers does not number.
         parts = ((key.split(".", 1), value) for key, value in state_dict.items())
         return {f"layers.{int(index) - 1}.{rest}": value for (index, rest), value in parts}
     return {

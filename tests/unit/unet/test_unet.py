@@ -68,12 +68,12 @@ def test_v_prediction_is_a_change_of_variables(unet):
         torch.testing.assert_close(recovered, noise, atol=1e-5, rtol=0)
 
 
-def test_frames_are_told_their_place_with_the_text(unet):
+def test_the_embedding_of_a_frames_position_depends_on_the_text(unet):
     text = torch.randn(2, 77, 64)
-    told = unet.frame_phase(text, 4)
-    assert told.shape == (2, 4, 128)
-    assert not torch.allclose(told[:, 0], told[:, 3])
-    assert torch.allclose(unet.frame_phase(text.flip(1), 4), told, atol=1e-5)  # by their mean
+    embedded = unet.frame_phase(text, 4)
+    assert embedded.shape == (2, 4, 128)
+    assert not torch.allclose(embedded[:, 0], embedded[:, 3])
+    assert torch.allclose(unet.frame_phase(text.flip(1), 4), embedded, atol=1e-5)  # by their mean
     assert "frame_phase.proj.weight" in unet.state_dict()
     assert not any("frame_phase" in key for key in meta("hummingbird-0.7b").state_dict())
 
@@ -135,3 +135,22 @@ def test_errors_say_what_to_do(unet):
         run(teacher, timestep_cond=torch.zeros(1, 256))
     with pytest.raises(InputError, match="check that the file is one"):
         UNetConfig.from_state_dict({"weight": torch.zeros(1)})
+
+
+@pytest.mark.slow  # compiling takes most of a minute
+def test_compiles_without_graph_breaks():
+    """So that torch.compile and CUDA graphs can take all of it; "eager" runs what was traced."""
+    torch.manual_seed(0)
+    config = UNetConfig(
+        model_channels=8, channel_mult=(1, 2), attention_levels=(1,), head_channels=4,
+        context_dim=8, num_res_blocks=1, norm_groups=4, guidance_embedding=True,
+        v_prediction=True, frame_phase=True,
+    )  # fmt: skip
+    unet = HummingbirdUNet(config).eval()
+    inputs = torch.randn(1, 4, 2, 4, 4), torch.tensor([999]), torch.randn(1, 77, 8)
+    guidance = torch.randn(1, 256)
+    compiled = torch.compile(unet, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        expected = unet(*inputs, timestep_cond=guidance)
+        got = compiled(*inputs, timestep_cond=guidance)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
