@@ -1,1 +1,1 @@
-"""Clips to train on: where they are, which part of them when, and their latents on disk."""
+"""Training clips: their sources, the order they are drawn in, and their latents on disk."""

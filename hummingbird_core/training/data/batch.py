@@ -1,4 +1,4 @@
-"""What a training step reads: a batch of clips as latents, a function of its number alone."""
+"""Batches of clips as latents: each is a function of the step's number alone."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..loop.micro_batch import MicroBatch
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """One process's clips of a training step.
+    """The clips of a micro-batch.
 
     Attributes:
-        latents: `[B, 4, T, h, w]`, times the VAE's scaling factor.
-        captions: B of them; "" is a clip without text.
-        fps: `[B]`, of the latents' frames.
+        latents: `[B, 4, T, h, w]`, multiplied by the VAE's scaling factor.
+        captions: B of them; "" for a clip without text.
+        fps: frame rates `[B]`.
     """
 
     latents: Tensor
@@ -26,20 +26,20 @@ class ClipBatch:
     fps: Tensor
 
     def to(self, device: torch.device) -> ClipBatch:
-        """The same on another device."""
+        """Return the batch on another device."""
         return replace(self, latents=self.latents.to(device), fps=self.fps.to(device))
 
 
 class ClipSource(Protocol):
-    """Gives the batch of any step at once: a resumed run needs no state to go on exactly."""
+    """A random-access stream of batches: a resumed run needs no state to continue exactly."""
 
     def batch(self, step: int, *, size: int, rank: int = 0, world_size: int = 1) -> ClipBatch:
-        """`size` clips, the `rank`-th slice of the step's `size * world_size`."""
+        """Return `size` clips, the `rank`-th slice of the step's `size * world_size`."""
         ...
 
 
 def batch_of(clips: ClipSource, micro_batch: MicroBatch) -> ClipBatch:
-    """The clips of a part of a step."""
+    """Return the clips of a micro-batch."""
     return clips.batch(
         micro_batch.step,
         size=micro_batch.size,

@@ -1,6 +1,6 @@
-"""Which clips to train on: a folder, a table, shards, or what `hummingbird curate` made of a pile.
+"""Lists of training clips: a folder, a table, shards, or the output of `hummingbird curate`.
 
-Nothing is opened here but tables of names and captions; see `curation.sources` for their forms.
+Opens tables of names and captions only; see `curation.sources` for their formats.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from ...errors import InputError
 
 PICTURE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"])
 MANIFEST = "manifest.parquet"
-TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # as in folders of the hub
+METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # as in folders of the hub
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 def list_clips(
     source: str | Path, *, suffixes: Collection[str] = VIDEO_SUFFIXES
 ) -> list[SourceVideo]:
-    """All clips of `source` with their captions, sorted by name.
+    """List all clips of `source` with their captions, sorted by name.
 
     Args:
         source: the output folder of `hummingbird curate` (its kept clips), a folder with a table
             `metadata.csv`, `.jsonl` or `.parquet`, a folder of clips with captions beside them, a
             table of paths and captions, a WebDataset shard, a folder of these, or many as
             `clips-{000000..000012}.tar`.
-        suffixes: what counts as a clip in a folder or shard.
+        suffixes: file names that count as clips in a folder or shard.
 
     Raises:
         InputError: there is no such source, it is damaged, or it holds no clip.
@@ -41,12 +41,12 @@ def list_clips(
         return [clip for shard in shards for clip in list_sources(shard, suffixes=suffixes)]
     if (path / MANIFEST).is_file():
         return list_curated(path)
-    table = next((path / name for name in TABLES if (path / name).is_file()), path)
+    table = next((path / name for name in METADATA_FILES if (path / name).is_file()), path)
     return list_sources(table, suffixes=suffixes)
 
 
 def expand_braces(pattern: Path) -> list[Path]:
-    """`a-{08..10}.tar` to `a-08.tar`, `a-09.tar` and `a-10.tar`, as WebDataset names its shards."""
+    """Expand WebDataset's shard names, `a-{08..09}.tar` to `a-08.tar` and `a-09.tar`."""
     match = _BRACES.search(pattern.name)
     if match is None:
         return [pattern]
@@ -56,7 +56,7 @@ def expand_braces(pattern: Path) -> list[Path]:
 
 
 def list_curated(folder: Path) -> list[SourceVideo]:
-    """The clips that `hummingbird curate` kept in `folder`, with the captions it rewrote if it did.
+    """List the clips that `hummingbird curate` kept in `folder`, with rewritten captions if any.
 
     Raises:
         InputError: the manifest cannot be read, or no clip was kept.

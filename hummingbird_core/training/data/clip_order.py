@@ -1,8 +1,8 @@
-"""Which part of which clip is trained on when: a pure function of a seed and a number.
+"""The order of training clips: a pure function of a seed and a clip's number.
 
-Training takes an endless row of clips, numbered from 0: every epoch is one shuffled pass over all
-of them, and a step takes the next so many. Nothing is remembered, so that a resumed run goes on
-exactly, and any number of processes sees the same clips.
+Clips form an infinite, deterministic stream, numbered from 0: every epoch is one shuffled pass over
+all of them, and each step takes the next `batch` clips. There is no state, so a resumed run
+continues exactly, and any number of processes sees the same clips.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ MAX_STRIDE = 6  # frame strides 1 to 6 were used at full size
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """How training clips are taken out of videos.
+    """How training clips are cut from videos.
 
     Args:
         num_frames: of a training clip.
-        max_stride: each clip takes every n-th frame, with n at random from 1 to this, or to what
-            its video is long enough for.
+        max_stride: each clip takes every n-th frame, with n random from 1 to this, or less in a
+            short video.
         caption_dropout: share of clips without text, for classifier-free guidance.
-        seed: of everything random.
-        fps: to take clips at, as nearly as whole strides and the video's length allow, in place of
-            a random stride.
+        seed: of all random numbers.
+        fps: target frame rate in place of a random stride, rounded to whole strides that the
+            video's length allows.
     """
 
     num_frames: int = 16
@@ -58,18 +58,18 @@ class Window:
     stride: int
 
     def fps(self, source_fps: float) -> float:
-        """What the model is told: whole frames a second, rounded down as at full size."""
+        """Return the frame rate for the model, rounded down to whole numbers as at full size."""
         return float(max(1, math.floor(source_fps / self.stride)))
 
 
 def numbers_of_step(step: int, size: int, rank: int, world_size: int) -> range:
-    """The clip numbers of one process in one step."""
+    """Return the clip numbers of one process in one step."""
     first = (step * world_size + rank) * size
     return range(first, first + size)
 
 
 def clip_index(number: int, count: int, seed: int) -> int:
-    """Which of `count` clips has this number."""
+    """Return the index, among `count` clips, of the clip with this number."""
     epoch, position = divmod(number, count)
     return int(_shuffled(count, seed, epoch)[position])
 
@@ -81,14 +81,14 @@ def _shuffled(count: int, seed: int, epoch: int) -> Tensor:
 
 
 def clip_random(number: int, seed: int) -> random.Random:
-    """Where everything random about the clip of this number comes from."""
+    """Return the random generator of the clip with this number."""
     return random.Random(f"clip {seed} {number}")
 
 
 def draw_window(
     available: int, source_fps: float, settings: ClipConfig, rng: random.Random
 ) -> Window:
-    """A random start among `available` frames, and a stride that they allow: random, or by fps."""
+    """Draw a start among `available` frames, and a stride they allow: random, or by fps."""
     steps = settings.num_frames - 1
     longest = (available - 1) // steps if steps else 1
     if settings.fps is None:
@@ -99,5 +99,5 @@ def draw_window(
 
 
 def draw_caption(caption: str, settings: ClipConfig, rng: random.Random) -> str:
-    """The caption, or none with the probability that the settings say."""
+    """Return the caption, or "" with the probability `caption_dropout`."""
     return "" if rng.random() < settings.caption_dropout else caption

@@ -1,4 +1,4 @@
-"""From a video or picture file to frames of the size to train at."""
+"""Frames of training size from video and image files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...settings import FULL_SIZE, SIZE_MULTIPLE
 from ...video.reader import MAX_PIXELS, open_video
 
 STILL_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp"])  # GIF and WebP may move
-STILL_FPS = 8.0  # of a picture, which has none: the models' usual rate
+STILL_FPS = 8.0  # for images, which have no frame rate: the models' usual one
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class FrameConfig:
 
     Args:
         height, width: pixels, multiples of 8; frames are scaled to cover this and cropped.
-        max_frames: of a longer video the first so many are used; 160 hold 26 frames at a stride
-            of 6. `hummingbird curate` makes clips of a few seconds.
+        max_frames: longer videos are cut to this number; 160 hold 26 frames at a stride of 6.
+            `hummingbird curate` makes clips of a few seconds.
     """
 
     height: int = FULL_SIZE.height
@@ -44,26 +44,28 @@ class FrameConfig:
 
 
 @dataclass(frozen=True)
-class Frames:
-    """uint8 `[T, H, W, 3]`, and how many of them make a second."""
+class ClipFrames:
+    """Pixels uint8 `[T, H, W, 3]` with their frame rate."""
 
     pixels: np.ndarray
     fps: float
 
 
-def read_frames(clip: SourceVideo, settings: FrameConfig) -> Frames:
-    """The first frames of a clip, scaled and cropped; one frame of a picture.
+def read_frames(clip: SourceVideo, settings: FrameConfig) -> ClipFrames:
+    """Read the first frames of a clip, scaled and cropped; one frame of an image.
 
     Raises:
-        InputError: it cannot be decoded; one line that begins with its name.
+        InputError: it cannot be decoded; the message begins with its name.
     """
     path = Path(clip.path)
     try:
         with clip.on_disk() as path:
             if PurePosixPath(clip.name).suffix.lower() in STILL_SUFFIXES:
-                return Frames(fit(_read_picture(path), settings)[None], STILL_FPS)
+                return ClipFrames(fit(_read_image(path), settings)[None], STILL_FPS)
             with open_video(path, max_frames=settings.max_frames) as video:
-                return Frames(np.stack([fit(frame, settings) for frame in video.frames]), video.fps)
+                return ClipFrames(
+                    np.stack([fit(frame, settings) for frame in video.frames]), video.fps
+                )
     except InputError as error:
         reason = str(error).removeprefix(f"{path.name} ")  # of a tar, it is a temporary file's
         raise InputError(f"{clip.name} {reason}") from error
@@ -72,10 +74,11 @@ def read_frames(clip: SourceVideo, settings: FrameConfig) -> Frames:
 
 
 def fit(frame: np.ndarray, settings: FrameConfig) -> np.ndarray:
-    """The largest centred part of a frame that has the wanted proportions, scaled.
+    """Crop the largest centred part of a frame with the target aspect ratio, and scale it.
 
     Args:
         frame: uint8 `[H, W, 3]` of any size.
+        settings: target height and width.
 
     Returns:
         uint8 `[settings.height, settings.width, 3]`.
@@ -95,12 +98,12 @@ def fit(frame: np.ndarray, settings: FrameConfig) -> np.ndarray:
 
 
 def to_video(pixels: np.ndarray) -> Tensor:
-    """Frames uint8 `[T, H, W, 3]` to float `[3, T, H, W]` in -1..1."""
+    """Convert frames uint8 `[T, H, W, 3]` to float `[3, T, H, W]` in -1..1."""
     return torch.tensor(pixels).permute(3, 0, 1, 2).float() / 127.5 - 1
 
 
-def _read_picture(path: Path) -> np.ndarray:
-    """A picture, upright; transparent parts are white."""
+def _read_image(path: Path) -> np.ndarray:
+    """Read an image upright, with white for transparent parts."""
     from PIL import Image, ImageOps
 
     try:
@@ -114,4 +117,4 @@ def _read_picture(path: Path) -> np.ndarray:
         raise
     # Pillow raises SyntaxError for bad PNGs, and an error of its own for far too large ones.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError("cannot be decoded as a picture: get it again") from error
+        raise InputError("cannot be decoded as an image: get it again") from error

@@ -45,7 +45,7 @@ def open_clips(
     *,
     max_gigabytes: float = MAX_GIGABYTES,
 ) -> CachedClips:
-    """The clips of `source` with their latents in the folder `cache`: made now, read in training.
+    """Open the clips of `source`; missing latents are encoded now, into the folder `cache`.
 
     Raises:
         InputError: there is no such source, or none of its clips can be used.
@@ -72,7 +72,7 @@ class CachedClips:
 
     @classmethod
     def of(cls, clips: Sequence[CachedClip], settings: ClipConfig) -> CachedClips:
-        """Those of `clips` that are long enough; says what is left out and what has no caption."""
+        """Select the clips that are long enough; log those left out and those without caption."""
         reasons = {clip.name: too_short(clip.name, clip.num_frames, settings) for clip in clips}
         report_skipped({name: reason for name, reason in reasons.items() if reason}, len(clips))
         usable = [clip for clip in clips if not reasons[clip.name]]
@@ -86,9 +86,9 @@ class CachedClips:
         return cls(usable, settings)
 
     def batch(self, step: int, *, size: int, rank: int = 0, world_size: int = 1) -> ClipBatch:
-        """See `batch.ClipSource`.
+        """Return a batch, see `batch.ClipSource`.
 
-        Clips are an endless row: where a step takes more than there are, it begins a new epoch.
+        A step that reaches the end of an epoch continues with the next one.
 
         Raises:
             InputError: latents are damaged.
@@ -108,12 +108,12 @@ class CachedClips:
 
 @dataclass(frozen=True)
 class VideoClips:
-    """A `ClipSource` that decodes and encodes as training goes: slow, but without a cache.
+    """A `ClipSource` that decodes and encodes during training: slow, but without a cache.
 
-    In place of a video that cannot be used comes the next one.
+    An unusable video is replaced by the next one.
 
     Attributes:
-        skipped: by name, why a video could not be used, as far as this process has met them.
+        skipped: reasons by name, for the unusable videos this process has met.
     """
 
     videos: Sequence[SourceVideo]
@@ -123,7 +123,7 @@ class VideoClips:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def batch(self, step: int, *, size: int, rank: int = 0, world_size: int = 1) -> ClipBatch:
-        """See `batch.ClipSource`.
+        """Return a batch, see `batch.ClipSource`.
 
         Raises:
             InputError: none of the videos can be used.
@@ -160,7 +160,7 @@ class Mixture:
     """A `ClipSource` that takes each step from one of several, which may differ in clip length.
 
     Args:
-        sources: each with the share of the steps that it gets.
+        sources: each with its share of the steps.
         seed: of the choice.
     """
 
@@ -168,20 +168,20 @@ class Mixture:
     seed: int = 0
 
     def batch(self, step: int, *, size: int, rank: int = 0, world_size: int = 1) -> ClipBatch:
-        """See `batch.ClipSource`; the same source in all processes."""
+        """Return a batch, see `batch.ClipSource`; all processes choose the same source."""
         sources, shares = zip(*self.sources, strict=True)
         (source,) = random.Random(f"mixture {self.seed} {step}").choices(sources, shares)
         return source.batch(step, size=size, rank=rank, world_size=world_size)
 
 
 def too_short(name: str, num_frames: int, settings: ClipConfig) -> str:
-    """Why a clip of `num_frames` frames can't be used, or ""."""
+    """Return why a clip of `num_frames` frames is unusable, or ""."""
     if num_frames >= settings.num_frames:
         return ""
     return f"{name} has {num_frames} frames, expected at least {settings.num_frames}"
 
 
 def collate(drawn: Sequence[Drawn]) -> ClipBatch:
-    """Single clips, alike in shape, as a batch."""
+    """Stack single clips of one shape into a batch."""
     latents, captions, rates = zip(*drawn, strict=True)
     return ClipBatch(torch.stack(latents), list(captions), torch.tensor(rates))

@@ -1,14 +1,13 @@
-"""Latents of clips on disk, so that each is decoded and encoded once and not in every epoch.
+"""Latents of clips on disk: each video is decoded and encoded once, not in every epoch.
 
-The VAE sees single frames, so a cache of single frames serves every frame stride and clip length.
-Kept are mean and standard deviation of the posterior: training still samples from it.
+The VAE encodes single frames, so one cache serves every frame stride and clip length. It stores
+mean and standard deviation of the posterior: training still samples from it.
 
-    FOLDER/<key>/process-<n>/clips.jsonl      what became of each video; a stop costs one of them
+    FOLDER/<key>/process-<n>/clips.jsonl      outcome per video; a stop re-encodes at most one
     FOLDER/<key>/<id[:2]>/<id>.safetensors    mean and std, [T, 4, h, w] fp16, scaled
 
-The key stands for the size of the frames and the weights of the VAE, the id for the pixels of the
-video: nothing is ever mixed up or encoded twice, whatever files are called. Of processes that train
-together, each encodes its share.
+The key is a hash of frame size and VAE weights, the id a hash of the video's pixels: nothing is
+mixed up or encoded twice, whatever the files' names. Each of several processes encodes its share.
 """
 
 from __future__ import annotations
@@ -45,10 +44,10 @@ logger = logging.getLogger(__name__)
 
 Entry = dict[str, Any]  # of the journal: id, num_frames and fps, or error
 
-VERSION = 1  # of the files; raised when their meaning changes
+CACHE_VERSION = 1  # raised when the meaning of the files changes
 JOURNAL = "clips.jsonl"
-CHUNK = 16  # frames that are floats at a time
-NAMED = 10  # skipped clips that a warning names
+ENCODE_CHUNK = 16  # frames converted to float at once
+MAX_NAMED = 10  # skipped clips named in a warning
 MAX_GIGABYTES = 100.0  # about 15,000 clips of 160 frames at full size
 FULL = "is left out: the cache is full, raise data.max_gigabytes"
 
@@ -72,7 +71,7 @@ class CachedClip:
     fps: float
 
     def read(self, first: int, last: int, stride: int) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of the scaled latents of every `stride`-th frame from first to last.
+        """Read mean and deviation of the scaled latents of every `stride`-th frame, first to last.
 
         Returns:
             float32, `[4, T, h, w]` each.
@@ -94,7 +93,7 @@ class CachedClip:
 
 @dataclass(frozen=True)
 class Cached:
-    """What a cache holds of a list of videos, and by name why the others are not in it."""
+    """Cached clips of a list of videos, and by name the reasons for those left out."""
 
     clips: list[CachedClip]
     skipped: dict[str, str]
@@ -108,17 +107,17 @@ def cache_latents(
     *,
     max_gigabytes: float = MAX_GIGABYTES,
 ) -> Cached:
-    """Encodes what is not in the cache yet, with a progress bar; call again after any stop.
+    """Encode the videos missing in the cache, with a progress bar; call again after any stop.
 
-    All processes that train together have to call it: each encodes a share of the videos, and all
-    get the same. A video that cannot be read costs itself only: it is left out, counted and named.
+    All processes of a run have to call it: each encodes a share of the videos, and all get the same
+    result. An unreadable video is left out, counted and named.
 
     Args:
         videos: from `clip_index.list_clips`.
         vae: on the device to encode on.
         folder: of the cache; several sizes and VAEs can share one.
         settings: size and number of frames.
-        max_gigabytes: (10^9 bytes) of latents for this key, older ones included.
+        max_gigabytes: limit of the latents for this key, older ones included, in 10^9 bytes.
 
     Raises:
         OutputError: the cache cannot be written, or another run is writing to it.
@@ -136,14 +135,14 @@ def cache_latents(
 
 @dataclass(frozen=True)
 class Share:
-    """What one of several processes has to encode."""
+    """The share of the videos that one of several processes encodes."""
 
     process: int = 0
     processes: int = 1
 
     def has(self, video: SourceVideo) -> bool:
-        """By its name, so that no process needs to know what the others do."""
-        return int.from_bytes(_shuffled(video), "big") % self.processes == self.process
+        """Return whether the share holds a video: by its name, without communication."""
+        return int.from_bytes(_name_hash(video), "big") % self.processes == self.process
 
 
 def encode_share(
@@ -154,10 +153,15 @@ def encode_share(
     share: Share,
     max_gigabytes: float,
 ) -> None:
-    """Encodes those videos of a share that are not in the cache yet; see `cache_latents`.
+    """Encode the videos of a share missing in the cache; see `cache_latents`.
 
     Args:
+        videos: of all shares.
+        vae: on the device to encode on.
         folder: of this key.
+        settings: size and number of frames.
+        share: videos to encode.
+        max_gigabytes: limit of the latents for this key, in 10^9 bytes.
     """
     entries = _read_entries(folder)
     mine = [video for video in videos if share.has(video)]
@@ -174,8 +178,8 @@ def encode_share(
 
 
 def cache_key(vae: AutoencoderKL, settings: FrameConfig) -> str:
-    """Differs whenever the latents would: with the frames' settings and the encoder's weights."""
-    text = json.dumps([VERSION, asdict(settings), vae.config["scaling_factor"]])
+    """Return a hash of the frames' settings and the encoder's weights, which fix the latents."""
+    text = json.dumps([CACHE_VERSION, asdict(settings), vae.config["scaling_factor"]])
     digest = hashlib.sha256(text.encode())
     for name, value in sorted(vae.state_dict().items()):
         if name.startswith(("encoder.", "quant_conv.")):
@@ -184,23 +188,23 @@ def cache_key(vae: AutoencoderKL, settings: FrameConfig) -> str:
 
 
 def latents_path(folder: Path, clip_id: str) -> Path:
-    """Where latents lie; 256 sub-folders keep each one small at any scale."""
+    """Return the path of a clip's latents, in one of 256 sub-folders."""
     return folder / clip_id[:2] / f"{clip_id}.safetensors"
 
 
 def report_skipped(skipped: Mapping[str, str], total: int) -> None:
-    """Says in one warning how many of `total` clips are left out, and names them."""
+    """Log in one warning how many of `total` clips are left out, with their names."""
     if not skipped:
         return
-    named = "; ".join(list(skipped.values())[:NAMED])
-    more = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
+    named = "; ".join(list(skipped.values())[:MAX_NAMED])
+    more = f"; and {len(skipped) - MAX_NAMED} more" if len(skipped) > MAX_NAMED else ""
     logger.warning("%d of %d clips are left out: %s%s", len(skipped), total, named, more)
 
 
 def _read_entries(folder: Path) -> dict[str, Entry]:
-    """By key, without latents that somebody deleted.
+    """Read all journals: entries by key, without those whose latents were deleted.
 
-    What one process could not keep, another may have kept since.
+    A video without room in one process may have been stored by another since.
     """
     entries: dict[str, Entry] = {}
     for path in sorted(folder.glob(f"process-*/{JOURNAL}")):
@@ -213,16 +217,17 @@ def _read_entries(folder: Path) -> dict[str, Entry]:
 
 
 def _worth(entry: Entry) -> float:
+    """Return the order of entries for one video: stored latents win."""
     return math.inf if "id" in entry else entry.get("full_at", 0.0)
 
 
-def _shuffled(video: SourceVideo) -> bytes:
-    """Of a cache that gets full, the first by name would be no fair sample."""
+def _name_hash(video: SourceVideo) -> bytes:
+    """Return a sort key: a cache that fills up then holds a random subset."""
     return hashlib.sha256(video.name.encode()).digest()
 
 
 def _is_done(entry: Entry | None, max_gigabytes: float) -> bool:
-    """Whether nothing is left to do: broken videos are not tried again, those without room are."""
+    """Return whether a video is finished; only those without room are tried again."""
     return entry is not None and entry.get("full_at", max_gigabytes) >= max_gigabytes
 
 
@@ -247,8 +252,8 @@ def _encode_all(
     room: float,
     max_gigabytes: float,
 ) -> Iterator[tuple[str, Entry]]:
-    """What became of each video, as it comes; `room` is what they may take, in bytes."""
-    order = sorted(videos, key=_shuffled)
+    """Yield the outcome of each video; all together may take `room` bytes."""
+    order = sorted(videos, key=_name_hash)
     for video in tqdm(order, desc="latents", unit="clip", disable=None):
         entry: Entry = {"error": f"{video.name} {FULL}", "full_at": max_gigabytes}
         if room >= 0:
@@ -261,7 +266,7 @@ def _encode_all(
 def _encode_video(
     video: SourceVideo, vae: AutoencoderKL, folder: Path, settings: FrameConfig, room: float
 ) -> tuple[Entry, int]:
-    """What became of a video, and the bytes that it takes; nothing is written without `room`."""
+    """Encode a video; return its outcome and size in bytes; write nothing beyond `room`."""
     try:
         frames = read_frames(video, settings)
     except InputError as error:
@@ -280,12 +285,12 @@ def _encode_video(
 
 @torch.no_grad()
 def _encode(vae: AutoencoderKL, pixels: np.ndarray) -> bytes:
-    """A safetensors file of the posterior of frames uint8 `[T, H, W, 3]`."""
-    chunks = [pixels[start : start + CHUNK] for start in range(0, len(pixels), CHUNK)]
+    """Encode frames uint8 `[T, H, W, 3]` to the bytes of a safetensors file."""
+    chunks = [pixels[start : start + ENCODE_CHUNK] for start in range(0, len(pixels), ENCODE_CHUNK)]
     posteriors = [encode_posterior(vae, to_video(chunk)[None]) for chunk in chunks]
     tensors = {}
     for name, parts in zip(("mean", "std"), zip(*posteriors, strict=True), strict=True):
-        # [1, 4, T, h, w] -> [T, 4, h, w]: a stretch of frames is one read from the disk
+        # [1, 4, T, h, w] -> [T, 4, h, w]: consecutive frames are one read from disk
         values = torch.cat(parts, dim=2)[0].transpose(0, 1).half().cpu().contiguous()
         if not values.isfinite().all():
             raise NumericalError(

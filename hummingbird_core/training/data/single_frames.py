@@ -1,4 +1,4 @@
-"""Single frames of videos as training pictures."""
+"""Single frames of videos as training images."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ from ...video.reader import open_video
 logger = logging.getLogger(__name__)
 
 CROP = 256  # pixels of a side
-MAX_FRAMES = 160  # of a video, of which one is taken: all before it have to be decoded
-HELD_OUT = 20  # of so many videos, one is not trained on
+LAST_FRAME = 160  # frames are drawn up to here: all before have to be decoded
+HELD_OUT_EVERY = 20  # one in 20 videos is not trained on
 
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """Random crops of random frames of videos; in place of one that can't be read comes the next.
+    """Random crops of random frames of videos; an unreadable video is replaced by the next.
 
     Attributes:
         files: the videos.
-        skipped: by name, why a video could not be used, as far as this process has met them.
+        skipped: reasons by name, for the unusable videos this process has met.
     """
 
     files: Sequence[Path]
     skipped: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, seeds: Sequence[int]) -> Tensor:
-        """A picture for each seed, `[B, 3, CROP, CROP]` in -1..1; smaller frames are enlarged.
+        """Return an image for each seed, `[B, 3, CROP, CROP]` in -1..1; small frames are enlarged.
 
         Raises:
             InputError: none of the videos can be read.
         """
-        return torch.stack([self._picture(seed) for seed in seeds])
+        return torch.stack([self._image(seed) for seed in seeds])
 
-    def _picture(self, seed: int) -> Tensor:
+    def _image(self, seed: int) -> Tensor:
         first = random.Random(f"file {seed}").randrange(len(self.files))
         for attempt in range(len(self.files)):
             file = self.files[(first + attempt) % len(self.files)]
@@ -63,7 +63,7 @@ class VideoFrames:
 
 
 def open_frames(folder: Path) -> tuple[VideoFrames, VideoFrames]:
-    """The frames of the videos in a folder: those to train on, and those of videos held out.
+    """Open the videos in a folder; return those to train on and those held out.
 
     Raises:
         InputError: there are fewer than two videos.
@@ -75,16 +75,16 @@ def open_frames(folder: Path) -> tuple[VideoFrames, VideoFrames]:
             "measure with: check --videos"
         )
     names = {file: str(file.relative_to(folder)).encode() for file in files}
-    files.sort(key=lambda file: hashlib.sha256(names[file]).digest())  # no matter what they show
-    count = math.ceil(len(files) / HELD_OUT)
+    files.sort(key=lambda file: hashlib.sha256(names[file]).digest())  # a random order
+    count = math.ceil(len(files) / HELD_OUT_EVERY)
     return VideoFrames(files[count:]), VideoFrames(files[:count])
 
 
 def _frame(file: Path, rng: random.Random) -> Tensor:
-    """`[3, H, W]` in -1..1."""
+    """Read a random frame `[3, H, W]` in -1..1."""
     with open_video(file) as video:
         count = int((video.duration or 0) * video.fps)
-        until = 1 + rng.randrange(min(max(count, 1), MAX_FRAMES))
+        until = 1 + rng.randrange(min(max(count, 1), LAST_FRAME))
         last = deque(islice(video.frames, until), maxlen=1)
     if not last:
         raise InputError(f"{file.name} holds no frame: get it again")

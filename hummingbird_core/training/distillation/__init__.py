@@ -1,1 +1,1 @@
-"""Both distillation stages: recipes, objectives, validation."""
+"""Both distillation stages: recipes, a step and its objectives, validation."""

@@ -17,7 +17,7 @@ from ..loop.distributed import distributed_state
 from ..loop.modules import freeze
 from ..loop.progress import read_losses
 from ..rewards.base import Reward
-from ..rewards.held_out import MetricResult, RewardLog, ShapeAccuracy, evaluate
+from ..rewards.held_out import MetricResult, RewardLog, ShapeAccuracy, evaluate_reward
 from ..rewards.loading import load_reward
 from .losses import RewardFeedback
 from .step import Objective
@@ -57,13 +57,13 @@ class HeldOutMetric:
             len(prompts), 3, 2, PROBE_SIZE, PROBE_SIZE, device=distributed_state().device
         )
         for reward in (*(r.reward for r in self.rewards), self.held_out):
-            evaluate(reward, black, prompts)
+            evaluate_reward(reward, black, prompts)
 
     def add(self, step: int, videos: Tensor, prompts: list[str]) -> None:
         """Score videos `[N, 3, T, H, W]` in -1..1 of the same N prompts in each call."""
         self.log.results = [r for r in self.log.results if r.step < step]
-        scores = [r.weight * evaluate(r.reward, videos, prompts) for r in self.rewards]
-        held_out = evaluate(self.held_out, videos, prompts)
+        scores = [r.weight * evaluate_reward(r.reward, videos, prompts) for r in self.rewards]
+        held_out = evaluate_reward(self.held_out, videos, prompts)
         self.log.add(step, torch.stack(scores).sum(dim=0), held_out)
         lines = (
             {"step": r.step, "reward": r.reward.tolist(), "held_out": r.held_out.tolist()}
@@ -85,7 +85,7 @@ def make_held_out_metric(
     rewards = [term for term in objectives.values() if isinstance(term, RewardFeedback)]
     if settings.judge is None or not rewards:
         return None
-    held_out = load_metric(settings.judge, settings.judge_weights)
+    held_out = load_held_out(settings.judge, settings.judge_weights)
     if isinstance(held_out, nn.Module):
         freeze(held_out, recipe.training.precision)
     metric = HeldOutMetric(path, rewards, held_out)
@@ -97,6 +97,6 @@ def make_held_out_metric(
     return metric
 
 
-def load_metric(kind: str, weights: str | None) -> Reward:
+def load_held_out(kind: str, weights: str | None) -> Reward:
     """Load a reward model by its kind, or the reader of shapes."""
     return ShapeAccuracy() if kind == SHAPE_READER else load_reward(kind, weights)

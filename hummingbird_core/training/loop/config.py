@@ -1,4 +1,4 @@
-"""How long and how hard to train."""
+"""Settings of the training loop."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Literal
 from ...errors import InputError
 from ..configs import check_field
 
-LAST_RATE = 0.05  # of the peak learning rate, where the cosine ends
+FINAL_RATE = 0.05  # of the peak learning rate, where the cosine ends
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What the training loop needs to know, whatever is trained.
+    """Settings of the training loop, for every model.
 
     Args:
         steps: optimizer steps.
-        learning_rate: at its peak.
-        warmup: steps of linear rise to it.
-        decay: what follows: "constant", or a "cosine" down to a twentieth.
+        learning_rate: peak value.
+        warmup: steps of linear rise to the peak.
+        decay: after the warm-up: "constant", or a "cosine" down to a twentieth.
         batch: clips of a step, over all processes.
-        micro_batch: clips that a process computes at once; gradients add up over as many rounds as
-            the batch needs. 0: its whole share at once.
-        optimizer: "adamw", or "adamw8bit" to spare memory where bitsandbytes is installed.
+        micro_batch: clips a process computes at once; gradients accumulate over the rounds. 0: its
+            whole share at once.
+        optimizer: "adamw", or "adamw8bit" to save memory where bitsandbytes is installed.
         betas: of AdamW.
         weight_decay: of AdamW.
-        clip_norm: length that longer gradients are cut to; 0 lets all pass.
+        clip_norm: maximum norm of the gradient; 0 disables clipping.
         ema_decay: of the averaged weights, which are then the result; 0 for none.
         precision: of the computation; trained weights stay fp32.
-        sharding: "none", or "fsdp2" to spread weights and optimizer over the processes.
-        save_every: steps between states on the disk.
-        validate_every: steps between validations, beside those at start and end; 0 for none.
-        seed: of everything random.
+        sharding: "none", or "fsdp2" to shard weights and optimizer over the processes.
+        save_every: steps between training states on disk.
+        validate_every: steps between validations, which also run at start and end; 0 for none.
+        seed: of all random numbers.
     """
 
     steps: int
@@ -67,20 +67,20 @@ class TrainConfig:
         )
 
     def rate(self, step: int) -> float:
-        """Learning rate at `step`."""
+        """Return the learning rate at `step`."""
         if step < self.warmup:
             return self.learning_rate * (step + 1) / self.warmup
         if self.decay == "constant":
             return self.learning_rate
         done = (step - self.warmup) / max(1, self.steps - self.warmup)
         cosine = 0.5 * (1 + math.cos(math.pi * done))
-        return self.learning_rate * (LAST_RATE + (1 - LAST_RATE) * cosine)
+        return self.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
 
     def micro_batch_size(self, processes: int) -> int:
-        """Clips that each of so many processes computes at once.
+        """Return the number of clips each process computes at once.
 
         Raises:
-            InputError: the batch can't be cut into parts of that size, equally many a process.
+            InputError: the batch is no multiple of micro-batches in all processes.
         """
         size = self.micro_batch or max(1, self.batch // processes)
         if self.batch % (size * processes):

@@ -1,4 +1,4 @@
-"""One process or several, on CPUs or GPUs: what `accelerate` and FSDP2 need to be told."""
+"""Setup of one or several processes, on CPUs or GPUs, with `accelerate` and FSDP2."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from .config import TrainConfig
 if TYPE_CHECKING:
     from accelerate import Accelerator, PartialState
 
-# Who has made its share of the latents waits for the others.
-MAX_WAIT = timedelta(days=2)
+# A process that has encoded its share of the latents waits for the others.
+PROCESS_TIMEOUT = timedelta(days=2)
 ACCELERATE_NAMES = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
 
 
 def distributed_state() -> PartialState:
-    """This process among those that train together: its device, its number, how many there are.
+    """Return this process's device, its index, and the number of processes.
 
-    Frozen models that training uses belong on the same device.
+    Frozen models used in training belong on the same device.
 
     Raises:
         MissingPackageError: accelerate is not installed.
-        InputError: the processes that were started don't find each other.
+        InputError: the processes that were started could not connect to each other.
     """
     try:
         from accelerate import PartialState
@@ -41,8 +41,8 @@ def distributed_state() -> PartialState:
             "got no package accelerate, expected it for training: "
             "pip install peft accelerate pyyaml tensorboard"
         ) from error
-    # On a machine without GPU, accelerate looks for other processes only if told that it has none.
-    state = PartialState(cpu=best_device().type == "cpu", timeout=MAX_WAIT)
+    # Without a GPU, accelerate connects to other processes only with cpu=True.
+    state = PartialState(cpu=best_device().type == "cpu", timeout=PROCESS_TIMEOUT)
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if state.num_processes != started:  # each would train alone, and overwrite the others' files
         raise InputError(
@@ -53,11 +53,11 @@ def distributed_state() -> PartialState:
 
 
 def make_accelerator(settings: TrainConfig) -> Accelerator:
-    """Return what runs a training loop in `settings.precision`, over all processes.
+    """Return an accelerator for the precision of `settings`, over all processes.
 
     Raises:
         MissingPackageError: accelerate is not installed.
-        InputError: device or number of processes don't allow the precision or sharding.
+        InputError: device or number of processes do not support the precision or sharding.
     """
     state = distributed_state()
     from accelerate import Accelerator
@@ -90,14 +90,14 @@ def _check_sharding(settings: TrainConfig, processes: int) -> None:
 
 
 def distribute(accelerator: Accelerator, module: nn.Module, settings: TrainConfig) -> nn.Module:
-    """`module` on this process's device, such that a backward pass averages gradients."""
+    """Move `module` to this process's device; backward passes then average gradients."""
     if settings.sharding == "none":
         return accelerator.prepare_model(module)
     return _shard(module.to(accelerator.device), accelerator.device, settings)
 
 
 def _shard(module: nn.Module, device: torch.device, settings: TrainConfig) -> nn.Module:
-    """Spreads each block of the U-Net, and then what is left, over all processes (FSDP2)."""
+    """Shard each block of the U-Net, then the rest, over all processes (FSDP2)."""
     try:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -108,7 +108,7 @@ def _shard(module: nn.Module, device: torch.device, settings: TrainConfig) -> nn
         ) from error
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     half = torch.bfloat16 if settings.precision == "bf16" else None
-    # Weights travel in bf16, gradients in fp32. Inputs stay as they are: autocast sees to them.
+    # Weights are gathered in bf16, gradients reduced in fp32; autocast casts the inputs.
     policy = MixedPrecisionPolicy(half, torch.float32, cast_forward_inputs=False)
     for block in module.modules():
         if isinstance(block, UNetBlock):
@@ -119,7 +119,7 @@ def _shard(module: nn.Module, device: torch.device, settings: TrainConfig) -> nn
 
 @contextmanager
 def no_sync(module: nn.Module) -> Iterator[None]:
-    """Gradients made meanwhile stay in each process, until a later pass exchanges their sum."""
+    """Keep gradients in each process; a later backward pass reduces their sum."""
     if isinstance(module, DistributedDataParallel):
         with module.no_sync():
             yield

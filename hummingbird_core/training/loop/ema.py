@@ -1,4 +1,4 @@
-"""The running average of the weights: steadier than the weights of any one step."""
+"""The running average of the weights, which is less noisy than the weights of one step."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class EMA:
     """Exponential moving average of the trained parameters of a model.
 
     Args:
-        model: as it is trained, that is after it was sharded or moved to a device.
-        decay: share of the old average that a step keeps.
+        model: in training, after it was sharded or moved to a device.
+        decay: share of the old average kept by a step.
     """
 
     def __init__(self, model: nn.Module, decay: float):
@@ -24,21 +24,21 @@ class EMA:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Moves the average towards the weights after `step`."""
-        # A short memory at first, or the average would hold on to the start.
+        """Move the average towards the weights after `step`."""
+        # A short memory at first, or the average would stick to the initial weights.
         decay = min(self.decay, (1 + step) / (10 + step))
         for parameter, average in self.pairs:
             average.lerp_(parameter, 1 - decay)
 
     @torch.no_grad()
     def restart(self) -> None:
-        """Sets the average to the weights."""
+        """Set the average to the weights."""
         for parameter, average in self.pairs:
             average.copy_(parameter)
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Exchanges weights and average, in place: sharded parameters don't survive otherwise."""
+        """Exchange weights and average in place, as sharded parameters require."""
         for parameter, average in self.pairs:
             weights = parameter.clone()
             parameter.copy_(average)
@@ -46,7 +46,7 @@ class EMA:
 
     @contextmanager
     def in_model(self) -> Iterator[None]:
-        """The model has the average as its weights meanwhile."""
+        """Use the average as the model's weights inside the block."""
         self.swap()
         try:
             yield

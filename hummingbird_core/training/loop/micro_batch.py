@@ -1,8 +1,8 @@
-"""How the batch of a step is cut into parts, and where everything random in it comes from.
+"""Micro-batches: the division of a step's batch, and the source of all its random numbers.
 
-Every clip of a batch draws from a generator of its own, seeded with the run's seed, the step and
-the clip's number in the batch. So one process with a batch of eight computes what four processes
-with two clips each do, and a run that was killed and resumed what an undisturbed one does.
+Every clip of a batch has its own generator, seeded by the run's seed, the step and the clip's index
+in the batch. So one process with a batch of eight computes the same as four processes with two
+clips each, and a run killed and resumed the same as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class MicroBatch:
 
     Attributes:
         seed: of the run.
-        step: which step of the run, from 0.
-        index: of this part, below `count`.
-        count: parts of a step: processes times rounds of gradient accumulation.
-        size: clips in this part.
-        process: who computes it.
+        step: of the run, from 0.
+        index: of this micro-batch, below `count`.
+        count: micro-batches of a step: processes times rounds of gradient accumulation.
+        size: clips in this micro-batch.
+        process: index of the process that computes it.
     """
 
     seed: int
@@ -37,25 +37,33 @@ class MicroBatch:
 
     @property
     def clip_numbers(self) -> range:
-        """The indices of this micro-batch's clips in the batch of the step."""
+        """Indices of the clips in the batch of the step."""
         return range(self.index * self.size, (self.index + 1) * self.size)
 
     @property
     def clip_seeds(self) -> list[int]:
-        """One seed a clip, whoever computes it."""
+        """One seed for each clip, the same in every process."""
         return [_seed("clip", self.seed, self.step, n) for n in self.clip_numbers]
 
     def clip_generators(self) -> list[torch.Generator]:
-        """One CPU generator a clip, from its seed."""
+        """Return one CPU generator for each clip, from its seed."""
         return [torch.Generator().manual_seed(seed) for seed in self.clip_seeds]
 
     def draw(
         self, shape: Sequence[int], numbers: int, device: torch.device | None = None
     ) -> tuple[Tensor, Tensor]:
-        """For each clip noise `[B, *shape]`, and so many numbers in 0..1, `[numbers, B]`.
+        """Draw noise and uniform numbers for each clip.
 
-        Drawn on the CPU from the clip's own generator, so that a seed means the same training on
+        Drawn on the CPU from the clip's own generator, so that a seed gives the same training on
         every device.
+
+        Args:
+            shape: of the noise of one clip.
+            numbers: uniform numbers for each clip.
+            device: of the result.
+
+        Returns:
+            noise `[B, *shape]` from N(0, 1), and numbers `[numbers, B]` from U(0, 1).
         """
         generators = self.clip_generators()
         noise = torch.stack([torch.randn(tuple(shape), generator=g) for g in generators])
@@ -63,20 +71,20 @@ class MicroBatch:
         return noise.to(device), u.to(device)
 
     def wider(self, factor: int) -> MicroBatch:
-        """The same place in a batch of so many times more clips."""
+        """Return the same share of a batch with `factor` times as many clips."""
         return replace(self, size=factor * self.size)
 
     def step_generator(self) -> torch.Generator:
-        """A CPU generator for what all parts of a step draw alike."""
+        """Return a CPU generator that is the same for all micro-batches of a step."""
         return torch.Generator().manual_seed(_seed("step", self.seed, self.step))
 
     @property
     def layer_seed(self) -> int:
-        """For torch's global generators, from which layers such as dropout draw."""
+        """Seed of torch's global generators, used by layers such as dropout."""
         return _seed("layers", self.seed, self.step, self.index)
 
 
 def _seed(*names: str | int) -> int:
-    """A hash, since torch looks at the lower 32 bits of a seed only: sums of numbers would meet."""
+    """Return a 32-bit hash: torch uses only these bits, and sums of numbers would collide."""
     digest = hashlib.sha256(" ".join(map(str, names)).encode()).digest()
     return int.from_bytes(digest[:4], "little")

@@ -1,4 +1,4 @@
-"""How a model is made ready for training: frozen, without dropout, or with a LoRA beside it."""
+"""Preparation of modules for training: freezing, dropout, LoRA, recorded outputs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .distributed import distributed_state
 
 
 def freeze(module: nn.Module, precision: str) -> None:
-    """No gradients, no dropout, on the training device in the precision of the computation.
+    """Disable gradients and dropout, and move the module to the training device and precision.
 
-    A teacher left in training mode would teach its own dropout.
+    A teacher in training mode would pass its dropout noise on to the student.
     """
     module.eval().requires_grad_(False)
-    # Not diffusers' own `to`, which warns of layers to keep in fp32, and then names none.
+    # Not diffusers' own `to`, which warns of layers to keep in fp32 without naming any.
     nn.Module.to(module, distributed_state().device, DTYPES[precision])
 
 
 def set_dropout(module: nn.Module, probability: float) -> None:
-    """Of all layers that have it."""
+    """Set the probability of every dropout layer."""
     for layer in module.modules():
         if isinstance(layer, nn.Dropout):
             layer.p = probability
@@ -35,20 +35,20 @@ def set_dropout(module: nn.Module, probability: float) -> None:
 def add_lora(
     unet: HummingbirdUNet, lora: LoRA, dtype: torch.dtype | None, dropout: float = 0.0
 ) -> None:
-    """Puts a LoRA to be trained, in fp32, beside weights that are frozen.
+    """Add a trainable LoRA in fp32 to frozen weights.
 
     Args:
         unet: changed in place.
-        lora: where training starts.
-        dtype: of the frozen weights; None leaves them as they are.
-        dropout: of the LoRA's input.
+        lora: initial weights.
+        dtype: of the frozen weights; None keeps theirs.
+        dropout: probability on the LoRA's input.
     """
     if dtype is not None:
         unet.to(dtype)
     inject_lora(unet, lora, dropout)
     for parameter in unet.parameters():
         if parameter.requires_grad:
-            parameter.data = parameter.data.float()  # too small steps are lost in half precision
+            parameter.data = parameter.data.float()  # half precision loses small updates
 
 
 @contextmanager

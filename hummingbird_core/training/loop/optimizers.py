@@ -17,9 +17,9 @@ logger = logging.getLogger(__name__)
 def make_optimizer(
     parameters: Iterable[nn.Parameter], settings: TrainConfig
 ) -> torch.optim.Optimizer:
-    """The optimizer that the settings ask for.
+    """Return the optimizer of the settings.
 
-    Without bitsandbytes "adamw8bit" is plain AdamW, which needs more memory and trains no worse.
+    Without bitsandbytes, "adamw8bit" is plain AdamW, which needs more memory and trains as well.
     """
     options: dict[str, Any] = {
         "lr": settings.learning_rate,
@@ -34,5 +34,5 @@ def make_optimizer(
             logger.warning("bitsandbytes is not installed: AdamW keeps its states in 32 bits")
         else:
             return AdamW8bit(trained, **options)
-    # The fused kernel knows no sharded parameters on a CPU.
+    # The fused kernel does not support sharded parameters on a CPU.
     return torch.optim.AdamW(trained, fused=settings.sharding == "none", **options)

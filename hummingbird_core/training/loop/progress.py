@@ -1,4 +1,4 @@
-"""What a run says about itself: a progress bar, a file of losses, and TensorBoard where it is."""
+"""Reports of a run: a progress bar, a file of losses, and TensorBoard if installed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...files import atomic_write
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-SHOWN = 4  # numbers beside the bar; the files have all
+NUMBERS_SHOWN = 4  # in the progress bar; the files have all
 
 
 class StepReporter:
@@ -25,8 +25,8 @@ class StepReporter:
     Args:
         folder: gets `NAME.losses.jsonl`, one object a step, and `tensorboard/NAME`.
         name: of the run.
-        first: the step that a resumed run goes on with; what was reported of later ones is undone.
-        steps: in all.
+        first: next step of a resumed run; reports of later steps are removed.
+        steps: total number.
     """
 
     def __init__(self, folder: Path, name: str, first: int, steps: int):
@@ -38,8 +38,8 @@ class StepReporter:
         self.tensorboard = _tensorboard(folder / "tensorboard" / name, first)
 
     def report(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Shows and keeps the numbers of one step."""
-        shown = {name: f"{value:.4g}" for name, value in list(numbers.items())[:SHOWN]}
+        """Show and store the numbers of one step."""
+        shown = {name: f"{value:.4g}" for name, value in list(numbers.items())[:NUMBERS_SHOWN]}
         self.bar.set_postfix(shown, refresh=False)
         self.bar.update()
         finite = {k: v if math.isfinite(v) else str(v) for k, v in numbers.items()}
@@ -50,6 +50,7 @@ class StepReporter:
                 self.tensorboard.add_scalar(name, value, step)
 
     def close(self) -> None:
+        """Close bar and files."""
         self.bar.close()
         self.file.close()
         if self.tensorboard:
@@ -60,7 +61,7 @@ class StepReporter:
 def report_steps(
     folder: Path, name: str, first: int, steps: int, *, enabled: bool
 ) -> Iterator[StepReporter | None]:
-    """A `StepReporter` that is closed in the end; None for processes that are to keep silent."""
+    """Open a `StepReporter` for the block; None in processes that do not report."""
     reporter = StepReporter(folder, name, first, steps) if enabled else None
     try:
         yield reporter
@@ -70,7 +71,7 @@ def report_steps(
 
 
 def read_losses(path: Path) -> list[dict[str, Any]]:
-    """The lines of a losses file; the last one, which a kill can break, only if it is whole."""
+    """Return the lines of a losses file, without a last line broken by a kill."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")

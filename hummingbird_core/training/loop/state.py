@@ -1,8 +1,9 @@
-"""The file from which a run goes on exactly where it was.
+"""The training state: the file from which a run resumes exactly.
 
-It holds what is trained (the LoRA, if that is all), its average, the optimizer and the loss scale.
-The learning rate and everything random follow from the number of the step, so they need no state.
-Whole tensors are stored, however many processes shared them: a run may go on with another number.
+It holds the trained weights (only the LoRA, if that is all), their average, the optimizer and the
+loss scale. The learning rate and all random numbers are functions of the step's number, so they
+need no state. Tensors are stored whole, not as shards: a run may resume with another number of
+processes.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ from .ema import EMA
 
 GATHERED = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
 TRAINED = StateDictOptions(ignore_frozen_params=True)
-SCATTERED = StateDictOptions(full_state_dict=True, strict=False)  # frozen weights are not in it
+SCATTERED = StateDictOptions(full_state_dict=True, strict=False)  # without frozen weights
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What a run changes, and the file that keeps it.
+    """Everything a run changes, with the file that stores it.
 
     Attributes:
         path: of the file.
-        model: whose parameters with gradient are trained.
+        model: its parameters that require gradients are stored.
         optimizer: of these parameters.
-        ema: their average, if there is one.
-        scaler: of the loss, in fp16.
+        ema: their average, if any.
+        scaler: loss scale, in fp16.
     """
 
     path: Path
@@ -50,10 +51,10 @@ class TrainingState:
     scaler: torch.amp.GradScaler | None
 
     def save(self, step: int, *, writes: bool) -> None:
-        """Keeps the state after `step` steps; a kill leaves the older file whole.
+        """Store the state after `step` steps; a kill leaves the older file intact.
 
-        All processes call this, since each may hold a part of the weights; the one that `writes`
-        gets them all.
+        All processes call this, as each may hold a shard of the weights; the process that `writes`
+        gathers them.
         """
         state = {
             "step": step,
@@ -69,7 +70,7 @@ class TrainingState:
                 torch.save(state, file)
 
     def load(self) -> int:
-        """Takes the state from the file; returns the steps done, 0 without a file.
+        """Load the state; return the number of completed steps, 0 without a file.
 
         Raises:
             CheckpointError: the file is damaged, or belongs to another model or optimizer.
@@ -78,7 +79,7 @@ class TrainingState:
             return 0
         state = self._read()
         if self.ema:
-            # The average of a run that began without one starts at its weights.
+            # The average of a run that started without one begins at its weights.
             set_model_state_dict(self.model, state["ema"] or state["model"], options=SCATTERED)
             self.ema.restart()
         set_model_state_dict(self.model, state["model"], options=SCATTERED)
@@ -86,7 +87,7 @@ class TrainingState:
         asked = [{k: v for k, v in group.items() if k != "params"} for group in groups]
         set_optimizer_state_dict(self.model, self.optimizer, state["optimizer"], options=SCATTERED)
         for group, options in zip(self.optimizer.param_groups, asked, strict=True):
-            group.update(options)  # betas and weight decay are those of this start
+            group.update(options)  # betas and weight decay of this start, not of the first
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         return state["step"]
@@ -96,7 +97,9 @@ class TrainingState:
             return {}
         with self.ema.in_model():
             average = full_state_dict(self.model)
-            return {key: value.clone() for key, value in average.items()}  # not the model's own
+            return {
+                key: value.clone() for key, value in average.items()
+            }  # the model's own tensors change
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -125,12 +128,12 @@ class TrainingState:
 
 
 def state_path(folder: Path, name: str) -> Path:
-    """Where the run `name` in `folder` keeps its state."""
+    """Return the state file of the run `name` in `folder`."""
     return folder / f"{name}.state.pt"
 
 
 def full_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """What is trained of `model`, by name, on the CPU; in other processes than the main one, {}."""
+    """Return the trained weights by name, on the CPU; {} in all but the main process."""
     return _weights(model, GATHERED)
 
 

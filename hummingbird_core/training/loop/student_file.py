@@ -1,4 +1,4 @@
-"""Writes a trained student as one file that loads like a released checkpoint."""
+"""The file of a trained student, which loads like a released checkpoint."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from ...hub.download import CATALOG
 from ...unet.model import HummingbirdUNet
 from ...weights.tensor_files import TensorFile, open_tensors, write_safetensors
 
-DTYPE = torch.float16  # as the released models are run
+STUDENT_DTYPE = torch.float16  # the precision the released models run in
 
 
 @dataclass(frozen=True)
 class _InMemory:
-    """A tensor in memory, as if it were in a file."""
+    """A tensor in memory with the interface of one in a file."""
 
     tensor: Tensor
 
@@ -45,9 +45,9 @@ class _InMemory:
 
 
 def write_student(unet: HummingbirdUNet, teacher: Path, destination: Path) -> None:
-    """Writes `unet`, with the VAE and the text encoder of its teacher's file, in fp16.
+    """Write `unet` with the VAE and the text encoder of its teacher's file, in fp16.
 
-    An older file of that name is replaced, once the new one is complete.
+    Replaces an older file of that name once the new one is complete.
 
     Raises:
         CheckpointError: a weight is not finite in fp16.
@@ -62,14 +62,14 @@ def write_student(unet: HummingbirdUNet, teacher: Path, destination: Path) -> No
         unet={key: _InMemory(value) for key, value in unet.state_dict().items()},
         unet_prefix=UNET_PREFIX,
     )
-    metadata = student_metadata(file, configs, DTYPE)
-    write_safetensors(destination, tensors.with_prefixes(), dtype=DTYPE, metadata=metadata)
+    metadata = student_metadata(file, configs, STUDENT_DTYPE)
+    write_safetensors(destination, tensors.with_prefixes(), dtype=STUDENT_DTYPE, metadata=metadata)
 
 
 def student_metadata(
     file: TensorFile, configs: ComponentConfigs, dtype: torch.dtype
 ) -> dict[str, str]:
-    """That of the teacher's file (its tokenizer and licence), with what the student is."""
+    """Return the metadata of the teacher's file, with preset and configs of the student."""
     teacher = file.metadata.get(PRESET_KEY, "videocrafter2")
     license = CATALOG[teacher].license if teacher in CATALOG else "that of the teacher's file"
     return {

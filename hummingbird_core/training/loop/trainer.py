@@ -2,8 +2,8 @@
 
     train("student", student, loss, TrainConfig(steps=1000, learning_rate=1e-4), folder)
 
-One process, or several under `torchrun`, each with the whole model (DDP) or a share of it (FSDP2).
-Killed at any time, the same call goes on from the last saved state and makes the same losses.
+One process, or several under `torchrun`, each with the whole model (DDP) or a shard of it (FSDP2).
+Killed at any time, the same call resumes from the last saved state and gives the same losses.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from .progress import report_steps
 from .state import TrainingState, state_path
 
 Model = TypeVar("Model", bound=nn.Module)
-# The named terms of a part's loss, each a mean over its clips; their sum is minimised.
+# The named terms of the loss of a micro-batch, each a mean over its clips; the sum is minimised.
 Loss = Callable[[MicroBatch], dict[str, Tensor]]
-Validate = Callable[[int], None]  # is told how many steps are done
+Validate = Callable[[int], None]  # called with the number of completed steps
 
-MAX_BAD_STEPS = 20  # in a row; fp16 has a few while it looks for its loss scale
+MAX_BAD_STEPS = 20  # in a row; fp16 has a few until its loss scale fits
 STOPPING = "stopping"
 
 
@@ -48,25 +48,25 @@ def train(
     folder: Path,
     validate: Validate | None = None,
 ) -> Model:
-    """Trains `model` in place; goes on where an earlier call with the same folder stopped.
+    """Train `model` in place; resume where an earlier call with the same folder stopped.
 
     Args:
         name: of the stage, for its files and its progress bar.
-        model: what to train; parameters that need no gradient are left alone.
-        loss: computes the terms of one micro-batch of a step. Everything random in it comes from
-            the part, or from torch's global generators, which are seeded for each part.
+        model: parameters that require no gradient stay as they are.
+        loss: computes the terms of a micro-batch. Its random numbers come from the micro-batch, or
+            from torch's global generators, which are seeded for each micro-batch.
         settings: steps, learning rate, precision and so on.
-        folder: gets `NAME.state.pt`, `NAME.losses.jsonl` and TensorBoard's files.
+        folder: of `NAME.state.pt`, `NAME.losses.jsonl` and TensorBoard's files.
         validate: called before the first step, every `settings.validate_every` steps and after the
-            last one, while `model` is in eval mode and has the averaged weights.
+            last one, with `model` in eval mode and with the averaged weights.
 
     Returns:
-        `model` on the training device, in eval mode, with the averaged weights if there are any.
+        `model` on the training device, in eval mode, with the averaged weights, if any.
 
     Raises:
-        InputError: nothing is to be trained, or the settings don't fit the machine.
+        InputError: all weights are frozen, or the settings do not fit the machine.
         NumericalError: the loss or its gradient is not finite many times in a row.
-        CheckpointError: the state in `folder` is damaged or another model's.
+        CheckpointError: the state in `folder` is damaged or belongs to another model.
         KeyboardInterrupt: Ctrl-C; the state was saved.
     """
     return Trainer(name, model, loss, settings, folder).run(validate)
@@ -85,7 +85,7 @@ class Trainer(Generic[Model]):
         self.accelerator = make_accelerator(settings)
         self.micro_batch_size = settings.micro_batch_size(self.accelerator.num_processes)
         self.wrapped = distribute(self.accelerator, ForwardWrapper(model), settings)
-        # Only now are the parameters those of the device, or of this process's share.
+        # After `distribute`, which replaces parameters by their shards.
         optimizer = make_optimizer((p for p in model.parameters() if p.requires_grad), settings)
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
         self.ema = EMA(model, settings.ema_decay) if settings.ema_decay else None
@@ -94,14 +94,14 @@ class Trainer(Generic[Model]):
         )
 
     def run(self, validate: Validate | None = None) -> Model:
-        """All steps that are not done yet."""
-        self.optimizer.zero_grad()  # beside gradients of an earlier call, no state can be restored
+        """Run all remaining steps."""
+        self.optimizer.zero_grad()  # gradients of an earlier call would prevent a restore
         first, steps = self.state.load(), self.settings.steps
         bad_steps = 0
         self.model.train()
         with (
             fork_rng(self.accelerator.device),
-            graceful_interrupt() as stop,
+            defer_interrupt() as stop,
             report_steps(self.folder, self.name, first, steps, enabled=self._is_main) as reporter,
         ):
             if first == 0:
@@ -120,7 +120,7 @@ class Trainer(Generic[Model]):
         return self.model.eval()
 
     def _after(self, done: int, is_stopping: bool, validate: Validate | None) -> None:
-        """What is due when so many steps are done."""
+        """Run the periodic work (checkpoint, validation) due after `done` steps."""
         settings = self.settings
         is_last = done == settings.steps
         if is_stopping or is_last or done % settings.save_every == 0:
@@ -131,7 +131,7 @@ class Trainer(Generic[Model]):
             self._validate(validate, done)
 
     def _step(self, step: int, stop: Event) -> dict[str, float]:
-        """One update of the weights; returns the numbers to report, means over all processes."""
+        """Update the weights; return the numbers to report, means over all processes."""
         rate = self.settings.rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -143,7 +143,7 @@ class Trainer(Generic[Model]):
         numbers = {"loss": loss, **means, "gradient_norm": norm, "learning_rate": rate}
         if self.accelerator.device.type == "cuda":
             numbers["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        # With a loss scale the optimizer itself leaves a bad step out, and lowers the scale.
+        # With a loss scale, the optimizer itself skips a bad step and lowers the scale.
         if are_finite(numbers) or self.accelerator.scaler:
             self.optimizer.step()
         if self.ema and are_finite(numbers):
@@ -161,20 +161,20 @@ class Trainer(Generic[Model]):
             micro_batch = MicroBatch(
                 self.settings.seed, step, index, count, self.micro_batch_size, process
             )
-            with self._exchange(is_last=turn + 1 == rounds):
+            with self._gradient_sync(is_last=turn + 1 == rounds):
                 for name, term in self._backward(micro_batch, rounds).items():
                     sums[name] += term  # type: ignore[assignment]
         return dict(sums)
 
     def _backward(self, micro_batch: MicroBatch, rounds: int) -> dict[str, Tensor]:
-        """Adds a part's gradients to those of the weights; returns its terms."""
+        """Add a micro-batch's gradients to those of the weights; return its terms."""
         torch.manual_seed(micro_batch.layer_seed)
         with self.accelerator.autocast():
             terms = self.wrapped(lambda: self.loss(micro_batch))
         self.accelerator.backward(torch.stack(list(terms.values())).sum() / rounds)
         return {name: term.detach() / rounds for name, term in terms.items()}
 
-    def _exchange(self, is_last: bool) -> AbstractContextManager[None]:
+    def _gradient_sync(self, is_last: bool) -> AbstractContextManager[None]:
         return nullcontext() if is_last else no_sync(self.wrapped)
 
     def _clip_gradients(self) -> float:
@@ -207,7 +207,7 @@ class Trainer(Generic[Model]):
             self.wrapped(lambda: validate(done))
         self.model.train()
         if self.accelerator.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()  # what is reported is what steps need
+            torch.cuda.reset_peak_memory_stats()  # reports are about training steps
 
     @property
     def _is_main(self) -> bool:
@@ -215,10 +215,10 @@ class Trainer(Generic[Model]):
 
 
 class ForwardWrapper(nn.Module):
-    """Runs functions that use a model inside of a forward pass of it.
+    """Runs a function that uses a model inside a forward pass of the model.
 
     There DDP prepares to average gradients, and FSDP has gathered weights. So a loss may call the
-    model as it likes: twice, one of its methods, or a part of it.
+    model freely: twice, one of its methods, or a submodule.
     """
 
     def __init__(self, model: nn.Module):
@@ -226,30 +226,31 @@ class ForwardWrapper(nn.Module):
         self.model = model
 
     def forward(self, function: Callable[[], Any]) -> Any:
+        """Return `function()`."""
         return function()
 
 
 def are_finite(numbers: Mapping[str, float]) -> bool:
-    """Whether a step went well."""
+    """Return whether all numbers of a step are finite."""
     return all(map(math.isfinite, numbers.values()))
 
 
 def fork_rng(device: torch.device) -> AbstractContextManager[None]:
-    """Gives torch's global generators back as they were."""
+    """Restore torch's global generators after the block."""
     return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 @contextmanager
-def graceful_interrupt() -> Iterator[threading.Event]:
-    """Gives an event that the first Ctrl-C sets; only the second one raises KeyboardInterrupt.
+def defer_interrupt() -> Iterator[threading.Event]:
+    """Set an event on the first Ctrl-C; only the second one raises KeyboardInterrupt.
 
-    In the middle of a step weights, averages and optimizer don't belong together, and the other
-    processes wait for this one's gradients.
+    In the middle of a step, weights, averages and optimizer are inconsistent, and other processes
+    wait for this one's gradients.
     """
     seen = threading.Event()
     previous = signal.getsignal(signal.SIGINT)
     is_main_thread = threading.current_thread() is threading.main_thread()
-    # Whoever runs this without Ctrl-C, or with another meaning of it, keeps that.
+    # Callers with a handler of their own, and other threads, keep the signal.
     if not is_main_thread or previous is not signal.default_int_handler:
         yield seen
         return

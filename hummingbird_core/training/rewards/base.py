@@ -1,4 +1,4 @@
-"""What a reward model is to the training loop, and which frames it wants to see."""
+"""The interface of reward models, and the choice of the frames they score."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from torch import Tensor
 
 
 class Reward(Protocol):
-    """Judges how well decoded frames show what their captions say."""
+    """Scores how well decoded frames match their captions."""
 
     @property
     def name(self) -> str:
-        """For logs."""
+        """Name for logs."""
         ...
 
     def __call__(self, frames: Tensor, captions: list[str], generator: torch.Generator) -> Tensor:
-        """Scores clips; differentiable in `frames`.
+        """Score clips; differentiable in `frames`.
 
         Args:
-            frames: `[B, 3, K, H, W]` in -1..1, those that `frames_needed` asked for.
-            captions: one a clip.
-            generator: on the CPU; everything random, such as a crop, is drawn from it.
+            frames: `[B, 3, K, H, W]` in -1..1, the frames chosen by `frames_needed`.
+            captions: one for each clip.
+            generator: on the CPU; the source of random numbers, such as for a crop.
 
         Returns:
             `[B]`, higher is better.
@@ -30,19 +30,19 @@ class Reward(Protocol):
         ...
 
     def frames_needed(self, num_frames: int, generator: torch.Generator) -> Tensor:
-        """Indices `[K]`, rising, of the frames to decode from clips of `num_frames` frames."""
+        """Return the indices `[K]`, rising, of the frames to decode of clips of `num_frames`."""
         ...
 
 
 def random_frames(num_frames: int, count: int, generator: torch.Generator) -> Tensor:
-    """`count` different frames at random, or all if there are fewer: `[K]`, rising."""
+    """Draw `count` different frames, or all if there are fewer: `[K]`, rising."""
     return torch.randperm(num_frames, generator=generator)[:count].sort().values
 
 
 def strided_frames(num_frames: int, count: int, generator: torch.Generator) -> Tensor:
-    """`count` frames floor(num_frames / count) apart, from a random first one: `[count]`, rising.
+    """Draw `count` frames floor(num_frames / count) apart, from a random start: `[count]`, rising.
 
-    If there are fewer, each comes about equally often.
+    If there are fewer, each is repeated about equally often.
     """
     if num_frames < count:
         return torch.arange(count) * num_frames // count

@@ -1,4 +1,4 @@
-"""Decodes latents for a reward model: with gradients, and without the memory they usually take."""
+"""Differentiable decoding of latents for a reward model, in little memory."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 def decode_for_reward(
     vae: AutoencoderKL, latents: Tensor, indices: Tensor, chunk: int = 1
 ) -> Tensor:
-    """Decodes some frames; gradients flow back to `latents`.
+    """Decode some frames; gradients flow back to `latents`.
 
-    Activations of the decoder are not kept but computed again in the backward pass, `chunk` frames
-    at a time, so that they take the memory of `chunk` frames however many there are.
+    Activations of the decoder are recomputed in the backward pass, `chunk` frames at a time
+    (gradient checkpointing), so that they take the memory of `chunk` frames, not of all.
 
     Args:
         vae: frozen.
         latents: `[B, C, T, h, w]`, scaled.
         indices: `[K]`, of the frames to decode.
-        chunk: frames that are decoded at once; does not change the result.
+        chunk: frames decoded at once; does not change the result.
 
     Returns:
         float32 `[B, 3, K, 8h, 8w]` in about -1..1.
@@ -36,14 +36,14 @@ def decode_for_reward(
         InputError: `chunk` is less than 1.
     """
     chosen = latents[:, :, indices.to(latents.device)]
-    pictures = rearrange(chosen, "b c k h w -> (b k) c 1 h w")
+    images = rearrange(chosen, "b c k h w -> (b k) c 1 h w")
 
     def decode(part: Tensor) -> Tensor:
         return decode_latents(vae, part, decode_chunk_size=chunk)
 
-    # The decoder draws nothing at random, so there is no random state to restore.
+    # The decoder draws no random numbers, so there is no random state to restore.
     decoded = [
         checkpoint(decode, part, use_reentrant=False, preserve_rng_state=False)
-        for part in pictures.split(max(1, chunk))
+        for part in images.split(max(1, chunk))
     ]
     return rearrange(torch.cat(decoded), "(b k) c 1 h w -> b c k h w", b=len(latents))

@@ -24,7 +24,7 @@ SIGNIFICANT = 2.0  # standard errors of the mean difference
 
 
 @torch.no_grad()
-def evaluate(reward: Reward, frames: Tensor, captions: list[str], seed: int = 0) -> Tensor:
+def evaluate_reward(reward: Reward, frames: Tensor, captions: list[str], seed: int = 0) -> Tensor:
     """Score whole clips `[B, 3, T, H, W]` in -1..1 with fixed random choices: `[B]`."""
     generator = torch.Generator().manual_seed(seed)
     chosen = reward.frames_needed(frames.shape[2], generator).to(frames.device)

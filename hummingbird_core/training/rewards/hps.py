@@ -1,7 +1,7 @@
-"""From the released HPSv2 file to transformers' CLIP.
+"""Conversion of the released HPSv2 file, OpenCLIP's ViT-H/14, to transformers' CLIP.
 
-The file holds OpenCLIP's ViT-H/14. Its attention keeps query, key and value in one matrix, and its
-projections multiply from the right; otherwise both differ in names only.
+OpenCLIP's attention keeps query, key and value in one matrix, and its projections multiply from the
+right; otherwise the two differ in names only.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from ...weights.state_dict import validate_state_dict
 if TYPE_CHECKING:
     from transformers import CLIPConfig, CLIPModel
 
-# Heads leave no trace in the weights. From ViT-B/32 to ViT-H/14 they are 64 channels wide, but no
-# more than 16: the vision tower of ViT-H/14 has 16 of 80 channels.
-HEAD_WIDTH = 64
+# The weights do not show the number of heads. From ViT-B/32 to ViT-H/14 heads have 64 channels, but
+# there are at most 16: the vision tower of ViT-H/14 has 16 of 80 channels.
+CLIP_HEAD_WIDTH = 64
 MAX_HEADS = 16
 
 _TRANSPOSED = ("visual_projection.weight", "text_projection.weight")
 
 
 def clip_from_open_clip(weights: Mapping[str, Tensor]) -> CLIPModel:
-    """Builds the CLIP model that fits OpenCLIP's weights, in eval mode.
+    """Build the CLIP model for OpenCLIP's weights, in eval mode.
 
     Raises:
         CheckpointError: names or shapes are not those of a CLIP with a vision transformer.
@@ -44,7 +44,7 @@ def clip_from_open_clip(weights: Mapping[str, Tensor]) -> CLIPModel:
             f"got CLIP weights without a fitting {error}, expected OpenCLIP's names and shapes: "
             "use the released HPS_v2.1_compressed.pt"
         ) from error
-    with torch.device("meta"):  # only to know its names and shapes
+    with torch.device("meta"):  # for its names and shapes only
         expected = CLIPModel(config).state_dict()
     validate_state_dict("CLIP", expected, renamed)
     return CLIPModel.from_pretrained(None, config=config, state_dict=renamed).eval()
@@ -79,7 +79,7 @@ def _tower(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
         "hidden_size": width,
         "intermediate_size": mlp_width,
         "num_hidden_layers": len(layers),
-        "num_attention_heads": min(width // HEAD_WIDTH, MAX_HEADS),
+        "num_attention_heads": min(width // CLIP_HEAD_WIDTH, MAX_HEADS),
         "hidden_act": "gelu",
     }
 

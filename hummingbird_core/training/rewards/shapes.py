@@ -1,9 +1,9 @@
-"""A reward for the world of moving shapes: does a clip show the colour, shape and motion asked for?
+"""A reward for clips of moving shapes: colour, shape and motion compared with the caption.
 
-Every measure is smooth in the pixels, so that it can be climbed. They are others than those of
-`evaluation.shape_reader`, which stays a judge that training has not seen: shapes are told apart by
-their moments instead of their bounding box, colours by distance in RGB instead of angle, motion by
-the halves of a clip instead of a fitted line.
+Every measure is smooth in the pixels, so that it can be optimized. The measures differ from those
+of `nano.readers.shapes`, which stays a held-out metric: shapes are classified by their moments
+instead of their bounding box, colours by distance in RGB instead of angle, motion by the halves of
+a clip instead of a fitted line.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ...nano.world.shapes import COLORS, SHAPES
 from .base import strided_frames
 
 BLUR = 1.2  # pixels; carries gradients from the edge of a shape to the pixels beyond it
-EDGE = (0.1, 0.9)  # share of the shape's colour at which its soft edge begins and ends
-MIN_CONTRAST = 0.2  # RGB distance in 0..1; a picture with less of it shows no shape
-SHAPE_QUANTILE = 0.975  # of the contrasts of a clip: the smallest shape fills 9 % of the picture
+SOFT_EDGE = (0.1, 0.9)  # share of the shape's colour at which its soft edge begins and ends
+MIN_SHAPE_CONTRAST = 0.2  # RGB distance in 0..1; an image with less shows no shape
+SHAPE_QUANTILE = 0.975  # of the contrasts of a clip: the smallest shape fills 9 % of the image
 COLOUR_TOLERANCE = 0.25  # RGB distance in 0..1 at which the score has fallen to 0.71
 STANDSTILL = 4.0  # pixels: a travel of this length scores 0.71 of what a long one does
 
-# Ideal signatures (see `shape_signature`), by integration over the outlines of `nano.shapes`:
+# Ideal signatures (see `shape_signature`), integrated over the outlines of `nano.world.shapes`:
 # compactness, then the real and imaginary parts of the moments of order 2, 3 and 4.
 SIGNATURES = {
     "circle": (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
@@ -46,29 +46,31 @@ class ShapesReward:
     """Mean of a colour, a shape and a motion score, in 0..1.
 
     Attributes:
-        num_frames: how many frames of a clip are looked at, evenly apart; all if it has fewer.
+        num_frames: frames scored in a clip, evenly apart; all if it has fewer.
     """
 
     num_frames: int = 8
     name: str = "shapes"
 
     def __call__(self, frames: Tensor, captions: list[str], generator: torch.Generator) -> Tensor:
-        """Scores `[B]` of clips `[B, 3, K, H, W]` in -1..1, K > 1; `generator` is not used.
+        """Score clips `[B, 3, K, H, W]` in -1..1, K > 1: `[B]`; `generator` is not used.
 
-        Raises InputError if a caption lacks a colour, a shape or a direction.
+        Raises:
+            InputError: a caption lacks a colour, a shape or a direction.
         """
-        scores = aspect_scores(measure(frames), captions)
+        scores = aspect_scores(measure_shapes(frames), captions)
         return torch.stack(list(scores.values())).mean(dim=0)
 
     def frames_needed(self, num_frames: int, generator: torch.Generator) -> Tensor:
-        """See `Reward`; the motion is that between the first and the last frame looked at."""
+        """Choose evenly spaced frames, see `Reward`; motion is measured from first to last."""
         return strided_frames(num_frames, min(num_frames, self.num_frames), generator)
 
 
-def aspect_scores(measures: Measures, captions: list[str]) -> dict[str, Tensor]:
-    """Scores `[B]` in 0..1 for "colour", "shape" and "direction".
+def aspect_scores(measures: ShapeMeasures, captions: list[str]) -> dict[str, Tensor]:
+    """Return scores `[B]` in 0..1 for "colour", "shape" and "direction".
 
-    Raises InputError if a caption lacks one of them.
+    Raises:
+        InputError: a caption lacks one of them.
     """
     colours, shapes, directions = zip(*map(read_caption, captions), strict=True)
     return {
@@ -79,7 +81,7 @@ def aspect_scores(measures: Measures, captions: list[str]) -> dict[str, Tensor]:
 
 
 def read_caption(caption: str) -> tuple[str, str, str]:
-    """Colour, shape and direction that a caption names.
+    """Return the colour, shape and direction a caption names.
 
     Raises:
         InputError: it lacks one of them.
@@ -92,7 +94,7 @@ def read_caption(caption: str) -> tuple[str, str, str]:
         raise InputError(
             f"got the caption {caption!r}, expected a colour ({', '.join(COLORS)}), a shape "
             f"({', '.join(SHAPES)}) and a direction ({', '.join(DIRECTIONS)}): the reward 'shapes' "
-            f"needs all three"
+            "needs all three"
         )
     return colour, shape, direction
 
@@ -101,8 +103,8 @@ def read_caption(caption: str) -> tuple[str, str, str]:
 
 
 @dataclass(frozen=True)
-class Measures:
-    """What clips show.
+class ShapeMeasures:
+    """Measured colour, shape and motion of clips.
 
     Attributes:
         colour: `[B, 3]`, RGB in 0..1 well inside the shape.
@@ -115,51 +117,53 @@ class Measures:
     travel: Tensor
 
 
-def measure(frames: Tensor) -> Measures:
-    """Measures clips `[B, 3, T, H, W]` in -1..1; differentiable."""
+def measure_shapes(frames: Tensor) -> ShapeMeasures:
+    """Measure clips `[B, 3, T, H, W]` in -1..1; differentiable."""
     video = (frames.float() + 1) / 2
     cover = soft_cover(video)
     moments = central_moments(cover)
-    return Measures(
+    return ShapeMeasures(
         _colour(video, cover), shape_signature(moments.powers), _travel(moments.centroid)
     )
 
 
 def soft_cover(video: Tensor) -> Tensor:
-    """How much of each pixel belongs to the shape: `[B, 3, T, H, W]` in 0..1 to `[B, T, H, W]`.
+    """Return the share of each pixel covered by the shape: `[B, 3, T, H, W]` to `[B, T, H, W]`.
 
-    The contrast to the background, relative to that of the shape, through a soft threshold: noise
-    on the background counts for nothing, however far from the shape it is.
+    A soft threshold (smoothstep) on the contrast to the background, relative to that of the shape:
+    noise on the background does not count, however far from the shape it is.
     """
     difference = _blur(video) - _background(video)[:, :, None, None, None]
     contrast = difference.square().sum(dim=1).add(1e-8).sqrt()  # [B, T, H, W]
-    reference = contrast.detach().flatten(1).quantile(SHAPE_QUANTILE, dim=1).clamp(MIN_CONTRAST)
-    low, high = EDGE
+    reference = (
+        contrast.detach().flatten(1).quantile(SHAPE_QUANTILE, dim=1).clamp(MIN_SHAPE_CONTRAST)
+    )
+    low, high = SOFT_EDGE
     x = ((contrast / reference[:, None, None, None] - low) / (high - low)).clamp(0, 1)
     return x * x * (3 - 2 * x)
 
 
 def _background(video: Tensor) -> Tensor:
-    """Colour `[B, 3]`: the median along the borders of all frames. Not to be learned from."""
+    """Return the colour `[B, 3]`: the median along all frames' borders, without gradient."""
     top_bottom, left_right = video[..., (0, -1), :], video[..., (0, -1)]
     border = torch.cat([top_bottom.flatten(2), left_right.flatten(2)], dim=2)  # [B, 3, 2T(H + W)]
     return border.detach().median(dim=2).values
 
 
 def _blur(video: Tensor) -> Tensor:
-    """Gaussian blur of every frame, as a product with a matrix along each axis: same shape."""
+    """Blur every frame with a Gaussian, as a matrix product along each axis: same shape."""
     return _blur_matrix(video.shape[-2], video) @ video @ _blur_matrix(video.shape[-1], video).T
 
 
 def _blur_matrix(size: int, like: Tensor) -> Tensor:
-    """`[size, size]`; rows sum to 1, so at the borders only what is inside counts."""
-    places = torch.arange(size, device=like.device, dtype=like.dtype)
-    return (-0.5 * ((places[:, None] - places) / BLUR).square()).softmax(dim=1)
+    """Return the blur matrix `[size, size]`; rows sum to 1, also at the borders."""
+    x = torch.arange(size, device=like.device, dtype=like.dtype)
+    return (-0.5 * ((x[:, None] - x) / BLUR).square()).softmax(dim=1)
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Of the soft cover of each frame.
+    """Centroid and central moments of the soft cover of each frame.
 
     Attributes:
         centroid: `[B, T, 2]`, x and y in pixels.
@@ -171,7 +175,7 @@ class Moments:
 
 
 def central_moments(cover: Tensor) -> Moments:
-    """All moments up to order four in x and in y of `[B, T, H, W]`."""
+    """Return all moments up to order four in x and in y of `[B, T, H, W]`."""
     height, width = cover.shape[-2:]
     y = torch.arange(height, device=cover.device, dtype=cover.dtype)
     x = torch.arange(width, device=cover.device, dtype=cover.dtype)
@@ -186,17 +190,17 @@ def central_moments(cover: Tensor) -> Moments:
 
 
 def shape_signature(powers: Tensor) -> Tensor:
-    """Seven numbers that tell shapes apart at any size and place: `[..., 5, 5]` to `[..., 7]`.
+    """Return seven numbers, invariant to size and position: `[..., 5, 5]` to `[..., 7]`.
 
-    Compactness, area^2 / (2 pi (mu_20 + mu_02)), is 1 for a disc and less for all else. The complex
-    moments E[(x + iy)^n] / E[x^2 + y^2]^(n/2) show n-fold symmetry: n = 2 a lengthy shape, n = 3 a
-    triangle, n = 4 a square (Flusser, "On the independence of rotation moment invariants", 2000;
+    Compactness, area^2 / (2 pi (mu_20 + mu_02)), is 1 for a disc and less for others. The complex
+    moments E[(x + iy)^n] / E[x^2 + y^2]^(n/2) show n-fold symmetry: n = 2 an elongated shape, n = 3
+    a triangle, n = 4 a square (Flusser, "On the independence of rotation moment invariants", 2000;
     here they are not made invariant to rotation, since squares and triangles stand upright). An
-    even blur leaves their numerators as they are.
+    even blur does not change their numerators.
     """
     area = powers[..., 0, 0].clamp(min=1e-3)
     m = {(p, q): powers[..., q, p] / area for p in range(5) for q in range(5) if p + q <= 4}
-    # At least a pixel's own spread, so that an empty picture has a signature: all zeros.
+    # At least a pixel's own spread, so that an empty image has a signature: all zeros.
     radius = (m[2, 0] + m[0, 2]).clamp(min=1 / 6).sqrt()
     compactness = area / (2 * math.pi * radius**2)
     return torch.stack(
@@ -214,13 +218,13 @@ def shape_signature(powers: Tensor) -> Tensor:
 
 
 def _colour(video: Tensor, cover: Tensor) -> Tensor:
-    """Mean `[B, 3]` of the pixels well inside; the outline gets no gradient from it."""
+    """Return the mean `[B, 3]` of the pixels well inside, without gradient to the outline."""
     inside = (cover.detach() > 0.9).to(video.dtype)[:, None]  # [B, 1, T, H, W]
     return (video * inside).sum(dim=(2, 3, 4)) / inside.sum(dim=(2, 3, 4)).clamp(min=1)
 
 
 def _travel(centroid: Tensor) -> Tensor:
-    """Twice the way between the mean places of both halves of a clip: `[B, T, 2]` to `[B, 2]`."""
+    """Return twice the shift between the halves' mean positions: `[B, T, 2]` to `[B, 2]`."""
     half = centroid.shape[1] // 2
     return 2 * (centroid[:, -half:].mean(dim=1) - centroid[:, :half].mean(dim=1))
 
@@ -229,7 +233,7 @@ def _travel(centroid: Tensor) -> Tensor:
 
 
 def _closeness(squared_distance: Tensor) -> Tensor:
-    """1 at distance zero, 0.71 at one; never quite flat, so that it can be climbed from afar."""
+    """Return 1 at distance zero, 0.71 at one; the gradient never vanishes, even from afar."""
     return (1 + squared_distance).rsqrt()
 
 
@@ -239,14 +243,14 @@ def _colour_score(colour: Tensor, wanted: tuple[str, ...]) -> Tensor:
 
 
 def _shape_score(signature: Tensor, wanted: tuple[str, ...]) -> Tensor:
-    """Mean over the frames: `[B, T, 7]` to `[B]`."""
+    """Return the mean over the frames: `[B, T, 7]` to `[B]`."""
     ideal = signature.new_tensor([SIGNATURES[name] for name in wanted])[:, None]  # [B, 1, 7]
     error = (signature - ideal) / signature.new_tensor(SIGNATURE_TOLERANCE)
     return _closeness(error.square().sum(dim=2)).mean(dim=1)
 
 
 def _direction_score(travel: Tensor, wanted: tuple[str, ...]) -> Tensor:
-    """0 for far the opposite way, a half for none, 1 for far the asked way."""
+    """Return 0 for a long way in the opposite direction, 1/2 for none, 1 for the right one."""
     heading = travel.new_tensor([DIRECTIONS[name] for name in wanted])  # [B, 2]
     length = (travel.square().sum(dim=1) + STANDSTILL**2).sqrt()
     return (1 + (travel * heading).sum(dim=1) / length) / 2

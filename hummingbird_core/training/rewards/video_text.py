@@ -1,8 +1,8 @@
-"""A video reward: does a clip as a whole, its motion included, show what the caption says?
+"""A video reward: the similarity of a whole clip, its motion included, and its caption.
 
 Any video-text model of transformers with `video_embeds` and `text_embeds`: X-CLIP (arXiv
-2208.02816) and VideoPrism (arXiv 2402.13217). The original recipe uses InternVideo2, which only
-comes with code of its own; the reward is the same, a cosine similarity.
+2208.02816) and VideoPrism (arXiv 2402.13217). The original recipe uses InternVideo2, which needs
+its own code; the reward is the same, a cosine similarity.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Family:
-    """What one kind of model wants of its input.
+    """The input format of one kind of model.
 
     Attributes:
         pixels: name of the argument.
@@ -45,11 +45,11 @@ _FAMILIES = {
 class VideoTextReward(nn.Module):
     """Cosine similarity of a clip and its caption.
 
-    Looks at as many frames as the model was made for (X-CLIP: 8), floor(T / frames) apart from a
-    random first one, the shorter side resized to the model's size, a random square of it cut out.
+    Scores the number of frames of the model's training (X-CLIP: 8), floor(T / frames) apart from a
+    random start, resized to the model's size on the shorter side and randomly cropped to a square.
 
     Args:
-        model: X-CLIP or VideoPrism; its own weights get no gradients.
+        model: X-CLIP or VideoPrism; its weights are frozen.
         tokenizer: the model's.
         name: for logs.
 
@@ -73,29 +73,29 @@ class VideoTextReward(nn.Module):
         self._family = _FAMILIES[kind]
 
     def frames_needed(self, num_frames: int, generator: torch.Generator) -> Tensor:
-        """See `Reward`; of a clip that is too short, frames come several times."""
+        """Choose evenly spaced frames, see `Reward`; short clips repeat frames."""
         return strided_frames(num_frames, self.model.config.vision_config.num_frames, generator)
 
     def forward(self, frames: Tensor, captions: list[str], generator: torch.Generator) -> Tensor:
-        """Scores `[B]` in -1..1 of clips `[B, 3, K, H, W]` in -1..1."""
+        """Score clips `[B, 3, K, H, W]` in -1..1: `[B]` in -1..1."""
         pixels = {self._family.pixels: self._pixels(frames, generator).to(self.model.dtype)}
         output = self.model(**pixels, **self._tokens(captions))
         text = output.text_embeds
-        if text.ndim == 3:  # X-CLIP reads each caption in the light of each video: [video, text, D]
+        if text.ndim == 3:  # X-CLIP conditions each caption on each video: [video, text, D]
             text = text.diagonal().T
         # Not `logits_per_video`: VideoPrism's are a softmax over the batch.
         return torch.cosine_similarity(output.video_embeds.float(), text.float(), dim=1)
 
     def _pixels(self, frames: Tensor, generator: torch.Generator) -> Tensor:
-        """`[B, K, 3, size, size]`."""
+        """Preprocess frames to `[B, K, 3, size, size]`."""
         size = self.model.config.vision_config.image_size
-        pictures = rearrange((frames + 1) / 2, "b c k h w -> (b k) c h w")
-        pictures = random_crop(resize_short_side(pictures, size), size, generator)
-        pictures = standardise(pictures, self._family.mean, self._family.std)
-        return rearrange(pictures, "(b k) c h w -> b k c h w", b=len(frames))
+        images = rearrange((frames + 1) / 2, "b c k h w -> (b k) c h w")
+        images = random_crop(resize_short_side(images, size), size, generator)
+        images = standardise(images, self._family.mean, self._family.std)
+        return rearrange(images, "(b k) c h w -> b k c h w", b=len(frames))
 
     def _tokens(self, captions: list[str]) -> dict[str, Tensor]:
-        """Ids and mask, `[B, L]` each."""
+        """Tokenize captions to ids and mask, `[B, L]` each."""
         length = self.model.config.text_config.max_position_embeddings
         tokens = self._tokenizer(
             captions, padding="max_length", truncation=True, max_length=length, return_tensors="pt"

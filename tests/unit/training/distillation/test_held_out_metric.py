@@ -16,7 +16,7 @@ from hummingbird_core.nano.world.shapes import random_shape
 from hummingbird_core.nano.world.world import samples
 from hummingbird_core.training.distillation.held_out_metric import (
     HeldOutMetric,
-    load_metric,
+    load_held_out,
     make_held_out_metric,
 )
 from hummingbird_core.training.distillation.losses import RewardFeedback
@@ -87,7 +87,7 @@ def test_the_judge_of_a_recipe(tmp_path):
     without = read_recipe("nano-tune", ["validation.judge=null"])
     assert make_held_out_metric(without, objectives, tmp_path / "judge.jsonl") is None
     assert make_held_out_metric(recipe, {}, tmp_path / "judge.jsonl") is None
-    assert load_metric("shapes", None).name == "shapes"
+    assert load_held_out("shapes", None).name == "shapes"
 
 
 def test_prompts_that_nobody_can_read_show_before_training(tmp_path):

@@ -15,7 +15,7 @@ from hummingbird_core.errors import CheckpointError, InputError, NumericalError
 from hummingbird_core.training.loop.config import TrainConfig
 from hummingbird_core.training.loop.micro_batch import MicroBatch
 from hummingbird_core.training.loop.progress import read_losses
-from hummingbird_core.training.loop.trainer import MAX_BAD_STEPS, graceful_interrupt, train
+from hummingbird_core.training.loop.trainer import MAX_BAD_STEPS, defer_interrupt, train
 
 
 def linear() -> nn.Linear:
@@ -244,7 +244,7 @@ def test_ctrl_c_finishes_the_step_saves_and_goes_on_later(tmp_path):
 
 
 def test_a_second_ctrl_c_does_not_wait():
-    with graceful_interrupt() as seen:
+    with defer_interrupt() as seen:
         signal.raise_signal(signal.SIGINT)
         assert seen.is_set()
         with pytest.raises(KeyboardInterrupt):
@@ -255,7 +255,7 @@ def test_other_threads_leave_ctrl_c_alone():
     seen = []
 
     def work() -> None:
-        with graceful_interrupt() as event:
+        with defer_interrupt() as event:
             seen.append(event.is_set())
 
     thread = threading.Thread(target=work)

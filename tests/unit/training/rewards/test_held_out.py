@@ -10,7 +10,7 @@ import torch
 
 from hummingbird_core.nano.world.shapes import random_shape
 from hummingbird_core.nano.world.world import samples
-from hummingbird_core.training.rewards.held_out import RewardLog, ShapeAccuracy, evaluate
+from hummingbird_core.training.rewards.held_out import RewardLog, ShapeAccuracy, evaluate_reward
 from hummingbird_core.training.rewards.shapes import ShapesReward
 
 
@@ -66,15 +66,19 @@ def test_judging_keeps_no_gradient_and_repeats_itself(clips):
     frames, captions = clips
     frames = frames.clone().requires_grad_()
     reward = ShapesReward(num_frames=6)
-    first = evaluate(reward, frames, captions)
+    first = evaluate_reward(reward, frames, captions)
     assert not first.requires_grad
-    assert torch.equal(first, evaluate(reward, frames, captions))
+    assert torch.equal(first, evaluate_reward(reward, frames, captions))
     assert first.min() > 0.9
 
 
 def test_the_reader_of_shapes_is_a_judge(clips):
     frames, captions = clips
-    assert evaluate(ShapeAccuracy(), frames, captions).tolist() == [1.0, 1.0, 1.0]
-    backwards = evaluate(ShapeAccuracy(), frames.flip(2), captions)
+    assert evaluate_reward(ShapeAccuracy(), frames, captions).tolist() == [1.0, 1.0, 1.0]
+    backwards = evaluate_reward(ShapeAccuracy(), frames.flip(2), captions)
     torch.testing.assert_close(backwards, torch.full((3,), 2 / 3))
-    assert evaluate(ShapeAccuracy(), torch.zeros_like(frames), captions).tolist() == [0.0, 0.0, 0.0]
+    assert evaluate_reward(ShapeAccuracy(), torch.zeros_like(frames), captions).tolist() == [
+        0.0,
+        0.0,
+        0.0,
+    ]

@@ -15,11 +15,11 @@ from hummingbird_core.nano.world import motion, shapes
 from hummingbird_core.nano.world.world import samples
 from hummingbird_core.training.rewards.shapes import (
     SIGNATURES,
-    Measures,
+    ShapeMeasures,
     ShapesReward,
     aspect_scores,
     central_moments,
-    measure,
+    measure_shapes,
     read_caption,
     shape_signature,
 )
@@ -42,7 +42,7 @@ def captioned(colour: str, shape: str, direction: str) -> str:
 
 @pytest.mark.parametrize("look", [lambda clips: clips, blurred], ids=["sharp", "blurred"])
 def test_the_right_caption_beats_all_71_wrong_ones(look):
-    measures = measure(look(CLIPS))
+    measures = measure_shapes(look(CLIPS))
     words = list(product(shapes.COLORS, shapes.SHAPES, motion.DIRECTIONS))
     scores = torch.stack([score(measures, captioned(*three)) for three in words])  # [72, 60]
     for number, scene in enumerate(SCENES):
@@ -53,14 +53,14 @@ def test_the_right_caption_beats_all_71_wrong_ones(look):
         assert best - second > 0.12
 
 
-def score(measures: Measures, caption: str) -> torch.Tensor:
+def score(measures: ShapeMeasures, caption: str) -> torch.Tensor:
     scores = aspect_scores(measures, [caption] * len(measures.colour))
     return sum(scores.values()) / 3
 
 
 def test_the_reward_is_the_mean_of_its_aspects():
     captions = [captioned(*scene.attributes.values()) for scene in SCENES[:2]]
-    parts = aspect_scores(measure(CLIPS[:2]), captions)
+    parts = aspect_scores(measure_shapes(CLIPS[:2]), captions)
     reward = ShapesReward()(CLIPS[:2], captions, torch.Generator())
     torch.testing.assert_close(reward, sum(parts.values()) / 3)
 
@@ -86,7 +86,9 @@ def test_signatures_are_those_of_finely_drawn_shapes(shape):
 def test_a_still_picture_is_neither_right_nor_wrong_about_direction():
     still = CLIPS[:1, :, :1].expand(-1, -1, 16, -1, -1)
     for direction in motion.DIRECTIONS:
-        score = aspect_scores(measure(still), [captioned("red", "circle", direction)])["direction"]
+        score = aspect_scores(measure_shapes(still), [captioned("red", "circle", direction)])[
+            "direction"
+        ]
         assert score.item() == pytest.approx(0.5, abs=1e-3)
 
 
@@ -120,7 +122,7 @@ def read(clip: torch.Tensor) -> ShapeReading:
 @pytest.mark.parametrize("shape", shapes.SHAPES)
 def test_there_is_a_slope_from_a_shape_that_is_not_yet_right(shape):
     clip = rounded_squares(corner=7.0)[None].requires_grad_()
-    score = aspect_scores(measure(clip), [captioned("blue", shape, "right")])["shape"]
+    score = aspect_scores(measure_shapes(clip), [captioned("blue", shape, "right")])["shape"]
     assert 0.05 < score.item() < 0.9
     (gradient,) = torch.autograd.grad(score.sum(), clip)
     assert gradient.flatten(2).norm(dim=2).min() > 1e-4
