@@ -1,8 +1,11 @@
-"""The ffmpeg executable of the package imageio-ffmpeg."""
+"""The ffmpeg executable of imageio-ffmpeg, and the comment tag that it can write but not read."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import struct
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from ..errors import MissingPackageError
 
@@ -20,3 +23,41 @@ def ffmpeg() -> Any:
             "video files need the package imageio-ffmpeg: pip install imageio-ffmpeg"
         ) from error
     return imageio_ffmpeg
+
+
+def mp4_comment(path: Path) -> str | None:
+    """Return the comment of the mp4 at `path`, or None if it is absent, truncated or damaged.
+
+    ffmpeg writes the iTunes tag: boxes moov > udta > meta > ilst > (c)cmt > data.
+    """
+    end = path.stat().st_size
+    with path.open("rb") as file:
+        for name in (b"moov", b"udta", b"meta", b"ilst", b"\xa9cmt", b"data"):
+            found = _enter_box(file, name, end)
+            if found is None:
+                return None
+            end = found
+            if name == b"meta":
+                file.seek(4, os.SEEK_CUR)  # version and flags
+        file.seek(8, os.SEEK_CUR)  # type and locale of the text
+        return file.read(max(0, end - file.tell())).decode("utf-8", errors="replace")
+
+
+def _enter_box(file: BinaryIO, name: bytes, end: int) -> int | None:
+    """Move to the contents of the next box `name` before `end` and return the end of the box.
+
+    ISO/IEC 14496-12, 4.2: a box starts with a big-endian 32-bit size, which includes the header,
+    and a four-letter type; size 1 means that a 64-bit size follows, 0 that the box extends to the
+    end.
+    """
+    while (start := file.tell()) + 16 <= end:
+        size, kind = struct.unpack(">I4s", file.read(8))
+        if size == 1:
+            (size,) = struct.unpack(">Q", file.read(8))
+        box_end = start + size if size else end
+        if box_end < file.tell() or box_end > end:
+            return None
+        if kind == name:
+            return box_end
+        file.seek(box_end)
+    return None

@@ -28,8 +28,7 @@ from einops import rearrange
 from ..errors import InputError, OutputError, first_line
 from ..files import atomic_write
 from .animation import EXIF_IMAGE_DESCRIPTION, image_errors, open_animation, write_animation
-from .ffmpeg import ffmpeg
-from .mp4_comment import mp4_comment
+from .ffmpeg import ffmpeg, mp4_comment
 
 SUFFIXES = (".mp4", ".gif", ".webp", ".png")
 DEFAULT_FPS = 8.0  # of a frame folder without a rate; the models' rate
