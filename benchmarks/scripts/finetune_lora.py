@@ -45,7 +45,7 @@ def write_clips(folder: Path, count: int) -> None:
         while scene.picture not in SEEN:
             scene = random_image(rng)
         text = f"a {scene.picture} moves {scene.motion.direction}"
-        scene = replace(scene, place=PLACE, ground=random_background(rng, PLACE))
+        scene = replace(scene, place=PLACE, background=random_background(rng, PLACE))
         frames = to_uint8(scene.render()[None] * 2 - 1)[0]
         write_video(folder / f"{number:03}.mp4", frames, fps=scene.motion.fps)
         (folder / f"{number:03}.txt").write_text(text, encoding="utf-8")

@@ -1,1 +1,1 @@
-"""Speed and memory, never measured without a check of the output."""
+"""Benchmarks of speed and memory; every ratio comes with a check of the outputs."""

@@ -1,8 +1,8 @@
 """`hummingbird bench decoders`: the full decoder against the small ones.
 
-A small decoder is another network, so its frames are not the full one's: PSNR says how far they
-are. What is checked before a ratio is printed: each decoder, run as the pipeline runs it, gave
-what its own layers, as diffusers runs them, give for one frame after the other.
+A small decoder is a different network: PSNR measures the distance of its frames from those of the
+full one. The check before a ratio is reported: each decoder, run as in the pipeline, equals its own
+layers run by diffusers frame by frame.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ONE_BY_ONE = "its own layers, one frame after the other"
 
 
 def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
-    """All decoders on the latents of one video."""
+    """Compare all decoders on the latents of one video."""
     full: Any = load_full_vae(settings)
     small = load_fast_decoders(settings)
     latents = _latents(settings)
@@ -73,7 +73,7 @@ def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
 
 
 def _latents(settings: BenchConfig) -> Tensor:
-    """Of a real video where there is a trained model, else noise."""
+    """Return latents of a sampled video for a trained model, else noise."""
     if settings.preset != BUILT_IN_PRESET:
         return random_tensor(settings, settings.latent_shape())
     pipe = load_pipeline(settings)
@@ -113,6 +113,6 @@ def _row(name: str, measured: Measurements, checks: dict[str, Equality]) -> Benc
 
 
 def _psnr(got: Tensor, expected: Tensor) -> float | None:
-    """10 log10(peak^2 / mean squared error), with the peak of 2 that frames in -1..1 have."""
+    """Return 10 log10(peak^2 / mean squared error); the peak of frames in -1..1 is 2."""
     error = (got.clamp(-1, 1) - expected.clamp(-1, 1)).square().mean().item()
     return 10 * math.log10(4 / error) if error else None

@@ -1,8 +1,7 @@
-"""`hummingbird bench devices`: what fits into how much memory, and how long it then takes.
+"""`hummingbird bench devices`: memory and time of every memory-saving mode.
 
-For every way to save memory, in a process of its own: loading, one U-Net call and one decoded
-frame. A video takes as many calls as it has steps, and as many decodings as it has frames; its peak
-is the largest of the three.
+Each mode is measured in a fresh process: loading, one U-Net call and one decoded frame. A video
+takes one call per step and one decoding per frame; its peak is the largest of the three.
 """
 
 from __future__ import annotations
@@ -42,17 +41,17 @@ from .peak_memory import (
 )
 from .report import BenchRow, Chart, Report
 
-FP8_ERROR = 0.3  # relative L2 of one call: three bits of mantissa
+FP8_ERROR = 0.3  # relative L2 of one call; fp8 has three bits of mantissa
 
 
 @dataclass(frozen=True)
-class Mode:
-    """A way to run the models.
+class MemoryMode:
+    """A memory-saving mode.
 
     Args:
-        dtype: weights and arithmetic.
-        memory: as in `load_in_less_memory`; None loads everything as it is.
-        tolerance: of one U-Net call, against float32.
+        dtype: dtype of weights and arithmetic.
+        memory: mode of `load_in_less_memory`; None loads everything.
+        tolerance: relative L2 of one U-Net call against float32.
     """
 
     dtype: str = "fp32"
@@ -61,13 +60,13 @@ class Mode:
 
     @property
     def frame_tolerance(self) -> float:
-        """Of one decoded frame: the VAE's weights are never stored in another dtype."""
+        """Return the tolerance of one decoded frame; VAE weights are always stored in `dtype`."""
         return EXACT if self.dtype == "fp32" else ROUNDED
 
 
 @dataclass(frozen=True)
-class Run:
-    """What one mode took."""
+class ModeResult:
+    """Memory and time of one mode."""
 
     loading: Usage
     unet: Peak
@@ -75,31 +74,31 @@ class Run:
 
     @property
     def needed(self) -> int:
-        """Bytes."""
+        """Return the largest peak, in bytes."""
         return max(self.loading.peak, self.unet.peak, self.frame.peak)
 
 
 EVERYTHING = "fp32, everything in memory"
 CPU_MODES = {
-    EVERYTHING: Mode(),
-    "fp32, weights stored in bf16": Mode(memory="bf16", tolerance=ROUNDED),
-    "fp32, weights stored in fp8": Mode(memory="fp8", tolerance=FP8_ERROR),
-    "fp32, weights from disk": Mode(memory="disk"),
-    "bf16, everything in memory": Mode("bf16", tolerance=ROUNDED),
-    "bf16, weights stored in fp8": Mode("bf16", "fp8", tolerance=FP8_ERROR),
-    "bf16, weights from disk": Mode("bf16", "disk", tolerance=ROUNDED),
+    EVERYTHING: MemoryMode(),
+    "fp32, weights stored in bf16": MemoryMode(memory="bf16", tolerance=ROUNDED),
+    "fp32, weights stored in fp8": MemoryMode(memory="fp8", tolerance=FP8_ERROR),
+    "fp32, weights from disk": MemoryMode(memory="disk"),
+    "bf16, everything in memory": MemoryMode("bf16", tolerance=ROUNDED),
+    "bf16, weights stored in fp8": MemoryMode("bf16", "fp8", tolerance=FP8_ERROR),
+    "bf16, weights from disk": MemoryMode("bf16", "disk", tolerance=ROUNDED),
 }
 GPU_MODES = {
-    EVERYTHING: Mode(),
-    "fp32, weights from RAM": Mode(memory="ram"),
-    "bf16, everything in memory": Mode("bf16", tolerance=ROUNDED),
-    "bf16, weights stored in fp8": Mode("bf16", "fp8", tolerance=FP8_ERROR),
-    "bf16, weights from RAM": Mode("bf16", "ram", tolerance=ROUNDED),
+    EVERYTHING: MemoryMode(),
+    "fp32, weights from RAM": MemoryMode(memory="ram"),
+    "bf16, everything in memory": MemoryMode("bf16", tolerance=ROUNDED),
+    "bf16, weights stored in fp8": MemoryMode("bf16", "fp8", tolerance=FP8_ERROR),
+    "bf16, weights from RAM": MemoryMode("bf16", "ram", tolerance=ROUNDED),
 }
 
 
 def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
-    """One row a mode, measured once; `repeats` does not matter."""
+    """Measure every mode once; `repeats` is ignored."""
     modes = GPU_MODES if torch.device(settings.device).type == "cuda" else CPU_MODES
     with checkpoint_of(settings) as file:
         runs = {
@@ -124,11 +123,11 @@ def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
     )
 
 
-def reference_of(modes: dict[str, Mode], runs: dict[str, Run | None]) -> str:
-    """The first mode that changes no value and fits: what the others are compared with.
+def reference_of(modes: dict[str, MemoryMode], runs: dict[str, ModeResult | None]) -> str:
+    """Return the first exact mode that fits, the reference of the others.
 
     Raises:
-        InputError: there is none.
+        InputError: no exact mode fits into memory.
     """
     exact = [name for name, mode in modes.items() if mode.tolerance == EXACT]
     fitting = [name for name in exact if runs[name] is not None]
@@ -140,8 +139,10 @@ def reference_of(modes: dict[str, Mode], runs: dict[str, Run | None]) -> str:
     return fitting[0]
 
 
-def row_of(name: str, mode: Mode, runs: dict[str, Run | None], reference: str) -> BenchRow:
-    """Times with their equalities, and memory."""
+def row_of(
+    name: str, mode: MemoryMode, runs: dict[str, ModeResult | None], reference: str
+) -> BenchRow:
+    """Return the row of a mode: times with their equalities, and memory."""
     expected, run = runs[reference], runs[name]
     if expected is None or run is None:
         return row_without(name, reference, [name])
@@ -163,15 +164,15 @@ def _timing(name: str, peak: Peak) -> Timing:
     return Timing(name, {TOTAL: peak.seconds})
 
 
-def run_mode(mode: Mode, settings: BenchConfig, file: str | Path) -> Run:
-    """Memory of loading, of one U-Net call and of one decoded frame."""
+def run_mode(mode: MemoryMode, settings: BenchConfig, file: str | Path) -> ModeResult:
+    """Measure loading, one U-Net call and one decoded frame."""
     pipe, loading = measure_loading(lambda: _load(mode, settings, file), settings.device)
     unet = measure_peak(_unet_call(pipe, settings), settings.device)
     frame = measure_peak(_decode_frame(pipe, settings), settings.device)
-    return Run(loading, unet, frame)
+    return ModeResult(loading, unet, frame)
 
 
-def _load(mode: Mode, settings: BenchConfig, file: str | Path) -> HummingbirdPipeline:
+def _load(mode: MemoryMode, settings: BenchConfig, file: str | Path) -> HummingbirdPipeline:
     place: dict[str, Any] = {"device": settings.device, "dtype": DTYPES[mode.dtype]}
     if mode.memory:
         return load_in_less_memory(file, mode.memory, **place)

@@ -1,4 +1,4 @@
-"""`hummingbird bench growth`: how time and memory grow with frames, size and batch (table d)."""
+"""`hummingbird bench growth`: growth of time and memory with frames, size and batch (table d)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from .measure import Repeats, Variant, measure_variants, row_or_out_of_memory, r
 from .memory import call_peak
 from .models import BenchConfig, load_unet, unet_inputs
 from .peak_memory import MIB, Peak, in_fresh_process
-from .plain_reference import PlainUNet
+from .plain_reference import OURS, PLAIN, PlainUNet
 from .report import BenchRow, Chart, Report
 
 FRAMES = (8, 16, 32, 64)
 SCALES = (0.5, 1.0, 1.5, 2.0)  # of height and width
 BATCHES = (1, 2, 4)
 FIRST = {"frames": FRAMES[0], "size": SCALES[0], "batch": BATCHES[0]}
-PLAIN, OURS = "plain", "ours"
 
 
 def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
-    """One U-Net call, ours and plain, while one setting at a time grows."""
+    """Measure one U-Net call, ours and plain, while one setting at a time grows."""
     rows = [
         _row(grows, value, row_or_out_of_memory(in_fresh_process, measure_point, point, repeats))
         for grows, value, point in points(settings)
@@ -45,7 +44,7 @@ def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
 
 
 def points(settings: BenchConfig) -> list[tuple[str, float, BenchConfig]]:
-    """(what grows, its value, settings) for every point of the table."""
+    """Return (growing setting, value, config) for every point of the table."""
     height, width = settings.size
     frames = [("frames", count, replace(settings, frames=(count,))) for count in FRAMES]
     sizes = [
@@ -61,9 +60,9 @@ def _side(pixels: int, scale: float) -> int:
 
 
 def measure_point(settings: BenchConfig, repeats: Repeats) -> tuple[Peak, BenchRow]:
-    """Peak of our call, and its speed against the plain one; for a process of its own."""
+    """Return the peak of our call and its speed against the plain one; needs a fresh process."""
     unet = load_unet(settings)
-    peak = call_peak(unet, unet, settings)  # first: a process keeps what it once took
+    peak = call_peak(unet, unet, settings)  # first: a process keeps memory that it once took
     return peak, _compare(unet, settings, repeats)
 
 

@@ -1,7 +1,8 @@
-"""Time, and the equality that gives it a meaning: no ratio of times exists here without both.
+"""Timing of equal computations: every ratio of times requires a check of the results.
 
-Ways to compute the same thing take turns within one run, so that a machine which slows down in the
-meantime slows all of them. Each is run a few times unmeasured first; medians are reported.
+Variants of a computation take turns within one run, so that a slowdown of the machine affects all
+of them. Warm-up runs come first; medians are reported. (torch.utils.benchmark times one statement
+at a time: it has neither turns, nor CPU time of all cores, nor times of parts, nor the results.)
 """
 
 from __future__ import annotations
@@ -27,20 +28,21 @@ TOTAL = "total"
 
 @dataclass(frozen=True)
 class Seconds:
-    """Time of one run: on the clock, and of all processor cores together."""
+    """Time of one run: wall-clock, and CPU time of all cores."""
 
     wall: float
     cpu: float
 
     def to_dict(self) -> dict[str, float]:
+        """Return {"wall": seconds, "cpu": seconds}."""
         return {"wall": self.wall, "cpu": self.cpu}
 
 
 class Stopwatch:
-    """Times the parts of one run.
+    """Stopwatch for the parts of one run.
 
     Args:
-        device: where the work is done; a GPU is waited for before the clock is read.
+        device: device of the work; a GPU is synchronized before the clock is read.
     """
 
     def __init__(self, device: torch.device | str = "cpu"):
@@ -49,7 +51,7 @@ class Stopwatch:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Everything inside the `with` counts as part `name`."""
+        """Time the `with` block as part `name`."""
         wall, cpu = self._now()
         yield
         wall_after, cpu_after = self._now()
@@ -63,11 +65,11 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Variant:
-    """One of several ways to compute the same thing.
+    """One of several implementations of the same computation.
 
     Args:
-        name: as it appears in the table.
-        run: computes it; may time parts of itself with the stopwatch.
+        name: name in the table.
+        run: computes the result; may time its parts with the stopwatch.
     """
 
     name: str
@@ -76,26 +78,26 @@ class Variant:
 
 @dataclass(frozen=True)
 class Timing:
-    """Medians of several runs of one way."""
+    """Median times of one variant; `parts` includes the whole as "total"."""
 
     name: str
     parts: dict[str, Seconds]
-    """Of each part, and of the whole under "total"."""
 
     @property
     def total(self) -> Seconds:
+        """Return the time of the whole run."""
         return self.parts[TOTAL]
 
 
 @dataclass(frozen=True)
 class Equality:
-    """How far results are from a reference.
+    """Checked distance of results from a reference.
 
     Attributes:
-        reference: what they were compared with.
-        covered: the ways whose results were compared.
-        distance: relative L2, the largest of them.
-        tolerance: up to which they count as the same.
+        reference: name of the reference.
+        covered: names of the variants whose results were compared.
+        distance: largest relative L2.
+        tolerance: largest accepted relative L2.
     """
 
     reference: str
@@ -107,16 +109,16 @@ class Equality:
     def of(
         cls, reference: str, expected: Tensor, results: dict[str, Tensor], tolerance: float = EXACT
     ) -> Equality:
-        """Compares `results` (name of the way -> its output) with `expected`.
+        """Compare `results` (variant name -> output) with `expected`.
 
         Raises:
-            NumericalError: one is further away than `tolerance`, or NaN.
+            NumericalError: a distance exceeds `tolerance`, or is NaN.
         """
         distance = max(relative_l2(result, expected) for result in results.values())
         return cls(reference, tuple(results), distance, tolerance)
 
     def __post_init__(self) -> None:
-        if not self.distance <= self.tolerance:  # so that NaN is refused, too
+        if not self.distance <= self.tolerance:  # refuses NaN too
             raise NumericalError(
                 f"{' and '.join(self.covered)} gave results {self.distance:.2g} away from "
                 f"{self.reference}, expected at most {self.tolerance:.2g}: their times can't be "
@@ -124,7 +126,7 @@ class Equality:
             )
 
     def joined(self, other: Equality) -> Equality:
-        """Both checks as one, of results that have the same kind of reference."""
+        """Merge two checks against the same reference."""
         if self.reference != other.reference:
             raise InputError(
                 f"got checks against {self.reference} and {other.reference}, expected one reference"
@@ -134,7 +136,7 @@ class Equality:
         return Equality(self.reference, self.covered + other.covered, distance, tolerance)
 
     def check_covers(self, *names: str) -> None:
-        """Raises InputError unless the results of all these ways were compared."""
+        """Raise InputError unless the results of all these variants were compared."""
         missing = set(names) - {self.reference, *self.covered}
         if missing:
             raise InputError(
@@ -145,10 +147,10 @@ class Equality:
 
 @dataclass(frozen=True)
 class Speedup:
-    """A ratio of times, which can't be made without the check that both ways do the same.
+    """A ratio of times; requires the check that both variants compute the same.
 
     Raises:
-        InputError: the check is missing, or is not of these two ways.
+        InputError: the check is missing, or does not cover both variants.
     """
 
     baseline: Timing
@@ -164,7 +166,7 @@ class Speedup:
         self.equality.check_covers(self.baseline.name, self.measured.name)
 
     def to_dict(self) -> dict[str, Any]:
-        """For each clock the seconds, the speed-up and the distance it was measured with."""
+        """Return seconds, speed-up and checked distance for each clock."""
         return {
             "name": self.measured.name,
             "against": self.baseline.name,
@@ -182,12 +184,12 @@ class Speedup:
 
 @dataclass(frozen=True)
 class Repeats:
-    """How often each way is run.
+    """Number of runs of each variant.
 
     Args:
-        measured: runs that count, at least; the median of them is reported.
-        warm_up: runs before them that do not.
-        seconds: so long at least is measured: three runs of a few milliseconds say nothing.
+        measured: minimal number of measured runs; their median is reported.
+        warm_up: unmeasured runs before them.
+        seconds: minimal duration of all measured runs; three runs of a few ms are too noisy.
     """
 
     measured: int = 3
@@ -204,48 +206,49 @@ class Repeats:
 
 @dataclass
 class Measurements:
-    """What `measure` found: the timing of each way that fits, and what it computed."""
+    """Timings and results of the variants that fit into memory."""
 
     timings: dict[str, Timing] = field(default_factory=dict)
     results: dict[str, Tensor] = field(default_factory=dict)
 
     def speedup(
-        self, way: str, baseline: str, reference: str | None = None, tolerance: float = EXACT
+        self, variant: str, baseline: str, reference: str | None = None, tolerance: float = EXACT
     ) -> Speedup:
-        """How much faster `way` is than `baseline`, both checked against `reference`.
+        """Return the speed-up of `variant` over `baseline`, both checked against `reference`.
 
         Args:
-            way, baseline: names of two ways.
-            reference: name of the way that is right; default: the baseline.
-            tolerance: relative L2 that the results may be away from it.
+            variant: name of the measured variant.
+            baseline: name of the variant to compare with.
+            reference: name of the correct variant; default: the baseline.
+            tolerance: largest relative L2 of the results from the reference.
 
         Raises:
-            NumericalError: a result is further away.
+            NumericalError: a result exceeds the tolerance.
         """
         reference = reference or baseline
-        names = {way} if baseline == reference else {way, baseline}
+        names = {variant} if baseline == reference else {variant, baseline}
         results = {name: self.results[name] for name in names}
         equality = Equality.of(reference, self.results[reference], results, tolerance)
-        return Speedup(self.timings[baseline], self.timings[way], equality)
+        return Speedup(self.timings[baseline], self.timings[variant], equality)
 
     def row(
-        self, way: str, baseline: str, reference: str | None = None, tolerance: float = EXACT
+        self, variant: str, baseline: str, reference: str | None = None, tolerance: float = EXACT
     ) -> dict[str, Any]:
-        """`speedup` for a table; where one of its ways does not fit, a row that says which."""
-        missing = self.missing(way, baseline, reference or baseline)
+        """Return `speedup` as a table row, or a row that names the variants that do not fit."""
+        missing = self.missing(variant, baseline, reference or baseline)
         if missing:
-            return row_without(way, baseline, missing)
-        return self.speedup(way, baseline, reference, tolerance).to_dict()
+            return row_without(variant, baseline, missing)
+        return self.speedup(variant, baseline, reference, tolerance).to_dict()
 
     def missing(self, *names: str) -> list[str]:
-        """Those of the ways that do not fit into memory."""
+        """Return the variants among `names` that do not fit into memory."""
         return [name for name in dict.fromkeys(names) if name not in self.timings]
 
 
-def row_without(way: str, baseline: str, missing: Sequence[str]) -> dict[str, Any]:
-    """Instead of a ratio, for want of memory."""
+def row_without(variant: str, baseline: str, missing: Sequence[str]) -> dict[str, Any]:
+    """Return a row without a ratio: `missing` variants do not fit into memory."""
     return {
-        "name": way,
+        "name": variant,
         "against": baseline,
         "note": "; ".join(f"{name}: does not fit" for name in missing),
     }
@@ -253,37 +256,39 @@ def row_without(way: str, baseline: str, missing: Sequence[str]) -> dict[str, An
 
 @torch.inference_mode()
 def measure_variants(
-    ways: Sequence[Variant], repeats: Repeats, device: torch.device | str = "cpu"
+    variants: Sequence[Variant], repeats: Repeats, device: torch.device | str = "cpu"
 ) -> Measurements:
-    """Runs all ways in turn, again and again; those that do not fit into memory are left out."""
-    fitting = list(ways)
+    """Run all variants in turn, repeatedly; those that do not fit into memory are left out."""
+    fitting = list(variants)
     for _ in range(repeats.warm_up):
-        fitting = [way for way in fitting if row_or_out_of_memory(_run, way, device)]
-    runs: dict[str, list[dict[str, Seconds]]] = {way.name: [] for way in ways}
+        fitting = [variant for variant in fitting if row_or_out_of_memory(_run, variant, device)]
+    runs: dict[str, list[dict[str, Seconds]]] = {variant.name: [] for variant in variants}
     results, rounds, start = {}, 0, time.perf_counter()
     while fitting and (rounds < repeats.measured or time.perf_counter() - start < repeats.seconds):
         rounds += 1
-        for way in list(fitting):
-            found = row_or_out_of_memory(_run, way, device)
+        for variant in list(fitting):
+            found = row_or_out_of_memory(_run, variant, device)
             if found is None:
-                fitting.remove(way)
+                fitting.remove(variant)
                 continue
-            parts, results[way.name] = found
-            runs[way.name].append(parts)
-    timings = {way.name: Timing(way.name, _medians(runs[way.name])) for way in fitting}
+            parts, results[variant.name] = found
+            runs[variant.name].append(parts)
+    timings = {
+        variant.name: Timing(variant.name, _medians(runs[variant.name])) for variant in fitting
+    }
     return Measurements(timings, results)
 
 
-def _run(way: Variant, device: torch.device | str) -> tuple[dict[str, Seconds], Tensor]:
-    """Once: the times of its parts, and what came out as float32 on the CPU."""
+def _run(variant: Variant, device: torch.device | str) -> tuple[dict[str, Seconds], Tensor]:
+    """Run once; return the times of the parts and the result in float32 on the CPU."""
     watch = Stopwatch(device)
     with watch.part(TOTAL):
-        result = way.run(watch)
+        result = variant.run(watch)
     return watch.parts, result.float().cpu()
 
 
 def relative_l2(got: Tensor, expected: Tensor) -> float:
-    """|got - expected| / |expected| over the whole tensor, in float64."""
+    """Return |got - expected| / |expected| over the whole tensor, in float64."""
     got, expected = got.double(), expected.double()
     return float((got - expected).norm() / expected.norm())
 
@@ -304,7 +309,7 @@ T = TypeVar("T")
 
 
 def row_or_out_of_memory(function: Callable[..., T], *args: Any) -> T | None:
-    """What `function` gives; None, and a warning, if that takes more memory than there is."""
+    """Return the result of `function`; if memory runs out, log a warning and return None."""
     try:
         return function(*args)
     except (MemoryError, RuntimeError) as error:
@@ -315,8 +320,8 @@ def row_or_out_of_memory(function: Callable[..., T], *args: Any) -> T | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out.
+    """Return whether memory ran out.
 
-    A process of ours that ended without a word counts: so a system ends what takes too much.
+    A child process that died silently counts: the system kills processes that take too much.
     """
     return isinstance(error, BrokenProcessPool) or memory_advice(error) is not None

@@ -32,11 +32,11 @@ VAE_SETTINGS = {  # name -> frames at a time
     "ours, 1 frame at a time": 1,
     TILED: 1,
 }
-ANY_DISTANCE = math.inf  # of tiles, whose norms and attention see only themselves: said, not judged
+ANY_DISTANCE = math.inf  # for tiles, whose norms and attention see one tile: reported, not checked
 
 
 def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
-    """Each setting once, in a process of its own; `repeats` does not matter."""
+    """Measure each setting once in a fresh process; `repeats` is ignored."""
     unet = _rows("U-Net", unet_peak, UNET_SETTINGS, settings)
     vae = _rows("VAE decoder", vae_peak, ("plain", *VAE_SETTINGS), settings)
     rows = [*unet, *vae, *_fast_decoder_rows(settings)]
@@ -69,7 +69,7 @@ def _rows(
     names: tuple[str, ...],
     settings: BenchConfig,
 ) -> list[BenchRow]:
-    """One row a setting; the first is what the others are compared with, if it fits."""
+    """Return one row per setting; the first is the reference of the others, if it fits."""
     peaks = _peaks(peak_of, names, settings)
     plain = peaks[names[0]]
     rows = []
@@ -79,7 +79,7 @@ def _rows(
             continue
         tolerance = ANY_DISTANCE if name == TILED else settings.tolerance
         equality = Equality.of(names[0], plain.result, {name: peak.result}, tolerance)
-        share = peak.above / plain.above if plain.above else None  # a small one may take no page
+        share = peak.above / plain.above if plain.above else None  # a small model may take no page
         rows.append(_row(part, name, peak, share, equality.distance))
     return rows
 
@@ -91,7 +91,7 @@ def _peaks(
 
 
 def _fast_decoder_rows(settings: BenchConfig) -> list[BenchRow]:
-    """Other networks than the full decoder, so there is nothing to be equal to."""
+    """Return rows of the fast decoders, which are different networks and have no equality."""
     peaks = _peaks(vae_peak, load_fast_decoders(settings), settings)
     return [_row("VAE decoder", name, peak) for name, peak in peaks.items()]
 
@@ -117,22 +117,22 @@ def _row(
 
 
 def unet_peak(name: str, settings: BenchConfig) -> Peak:
-    """One call of the U-Net, "plain" or "ours"."""
+    """Measure one call of the U-Net, "plain" or "ours"."""
     unet = load_unet(settings)
     return call_peak(unet if name == "ours" else PlainUNet(unet), unet, settings)
 
 
 def call_peak(run: Callable[..., Tensor], unet: HummingbirdUNet, settings: BenchConfig) -> Peak:
-    """One call of `run`, which computes what `unet` does."""
+    """Measure one call of `run`, a computation of `unet`."""
     tiny = replace(settings, batch=1, height=64, width=64, frames=(1,))
     warm_up = unet_inputs(tiny, unet)
     inputs = unet_inputs(settings, unet)
-    measure_peak(lambda: run(**warm_up), settings.device)  # libraries take their share now
+    measure_peak(lambda: run(**warm_up), settings.device)  # libraries allocate their buffers now
     return measure_peak(lambda: run(**inputs), settings.device)
 
 
 def vae_peak(name: str, settings: BenchConfig) -> Peak:
-    """One video decoded: "plain", one of VAE_SETTINGS, or a fast decoder's name."""
+    """Measure one decoded video: "plain", one of VAE_SETTINGS, or a fast decoder's name."""
     full = name == "plain" or name in VAE_SETTINGS
     vae: Any = load_full_vae(settings) if full else load_fast_decoders(settings)[name]
     decode_chunk_size = VAE_SETTINGS.get(name)

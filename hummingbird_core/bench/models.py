@@ -1,7 +1,7 @@
-"""Models and inputs for `hummingbird bench`: the built-in ones, or any size with random weights.
+"""Models and inputs for `hummingbird bench`: built-in, or of any preset with random weights.
 
-Time and memory do not depend on what the weights are, so a benchmark of a released model needs no
-download: its shape is filled with random numbers from a seed.
+Time and memory do not depend on the values of the weights, so benchmarks of released models need no
+download: seeded random weights of their shapes suffice.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 BUILT_IN_PRESET = "nano"
 TEACHER_PRESET = "videocrafter2"
 PROMPT = "a red circle moves right"
-NAMED_WITHOUT_DTYPE = ("speed", "devices")  # tables whose results are, when it is float32
+NAMED_WITHOUT_DTYPE = ("speed", "devices")  # tables whose file names omit fp32
 # Stable Diffusion's VAE.
 VAE_CONFIG: dict[str, Any] = {
     "block_out_channels": (128, 256, 512, 512),
@@ -51,23 +51,23 @@ VAE_CONFIG: dict[str, Any] = {
     "up_block_types": ("UpDecoderBlock2D",) * 4,
     "latent_channels": 4,
 }
-# What `hummingbird train decoder --divisor 4 --layers 1` makes of it.
+# Result of `hummingbird train decoder --divisor 4 --layers 1` for it.
 PRUNED_CONFIG = PrunedDecoderConfig((32, 64, 128, 128), 1, 8, SCALING_FACTOR)
 
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """What is measured.
+    """Settings of a benchmark.
 
     Args:
         preset: "nano" for the built-in model, or a U-Net preset with random weights.
-        height, width: pixels; default: what the model was trained on.
+        height, width: pixels; default: the training resolution.
         frames: numbers of frames to measure; most tables use the first only.
-        batch: videos at a time.
+        batch: videos per call.
         dtype: "fp32", "bf16" or "fp16".
-        device: where.
-        seed: of random weights and inputs.
-        teacher_steps, student_steps: for the table of speed.
+        device: torch device.
+        seed: seed of random weights and inputs.
+        teacher_steps, student_steps: sampling steps in the table of speed.
     """
 
     preset: str = BUILT_IN_PRESET
@@ -83,21 +83,22 @@ class BenchConfig:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
+        """Return height and width in pixels."""
         trained = NANO if self.preset == BUILT_IN_PRESET else FULL_SIZE
         return self.height or trained.height, self.width or trained.width
 
     @property
     def torch_dtype(self) -> torch.dtype:
+        """Return the torch dtype of `dtype`."""
         return DTYPES[self.dtype]
 
     @property
     def tolerance(self) -> float:
-        """How far outputs may be apart: a dtype that rounds more excuses more."""
+        """Return the largest accepted relative L2, larger for dtypes of lower precision."""
         return EXACT if self.dtype == "fp32" else ROUNDED
 
     def file_name(self, table: str) -> str:
-        """Of a result: the table, the model, and what is not the default of size and device."""
+        """Return the name of a result: table, model, and non-default size, dtype and device."""
         trained = BenchConfig(self.preset)
         parts = [table, self.preset]
         if self.dtype != trained.dtype or table not in NAMED_WITHOUT_DTYPE:
@@ -109,13 +110,13 @@ class BenchConfig:
         return "-".join(parts)
 
     def latent_shape(self, frames: int | None = None) -> tuple[int, ...]:
-        """[B, 4, T, h, w]"""
+        """Return `[B, 4, T, h, w]`."""
         height, width = (side // SIZE_MULTIPLE for side in self.size)
         return self.batch, 4, frames or self.frames[0], height, width
 
 
 def load_pipeline(settings: BenchConfig, *, teacher: bool = False) -> HummingbirdPipeline:
-    """All three models, of the student or of its teacher."""
+    """Load U-Net, VAE and text encoder of the student or of its teacher."""
     if settings.preset == BUILT_IN_PRESET:
         name = "nano-teacher" if teacher else "nano"
         return HummingbirdPipeline.from_pretrained(
@@ -127,7 +128,7 @@ def load_pipeline(settings: BenchConfig, *, teacher: bool = False) -> Hummingbir
 
 @contextmanager
 def checkpoint_of(settings: BenchConfig) -> Iterator[str | Path]:
-    """What `from_pretrained` loads: "nano", or a file of random fp16 weights for as long."""
+    """Yield what `from_pretrained` loads: "nano", or a temporary file of random fp16 weights."""
     if settings.preset == BUILT_IN_PRESET:
         yield BUILT_IN_PRESET
         return
@@ -138,7 +139,7 @@ def checkpoint_of(settings: BenchConfig) -> Iterator[str | Path]:
 
 
 def _write_random_checkpoint(file: Path, settings: BenchConfig) -> None:
-    """In the layout of the released files."""
+    """Write random weights in the layout of the released files."""
     half = replace(settings, dtype="fp16", device="cpu")
     parts = {
         UNET_PREFIX: load_unet(half).state_dict(),
@@ -154,7 +155,7 @@ def _write_random_checkpoint(file: Path, settings: BenchConfig) -> None:
 
 
 def load_unet(settings: BenchConfig, *, teacher: bool = False) -> HummingbirdUNet:
-    """The U-Net alone."""
+    """Load the U-Net."""
     if settings.preset == BUILT_IN_PRESET:
         return load_pipeline(settings, teacher=teacher).unet
     config = UNetConfig.from_preset(TEACHER_PRESET if teacher else settings.preset)
@@ -164,7 +165,7 @@ def load_unet(settings: BenchConfig, *, teacher: bool = False) -> HummingbirdUNe
 
 
 def load_full_vae(settings: BenchConfig) -> AutoencoderKL:
-    """The full VAE."""
+    """Load the full VAE."""
     from diffusers.models import AutoencoderKL
 
     if settings.preset == BUILT_IN_PRESET:
@@ -176,9 +177,9 @@ def load_full_vae(settings: BenchConfig) -> AutoencoderKL:
 
 
 def load_fast_decoders(settings: BenchConfig) -> dict[str, AutoencoderKL | AutoencoderTiny]:
-    """Name -> decoder: the built-in model's pruned one; else TAESD and a pruned one, random.
+    """Return decoders by name: the built-in pruned one, or random TAESD and pruned decoders.
 
-    Without the built-in one there is a warning, and the tables lack its rows.
+    If the built-in decoder does not exist, logs a warning and returns none.
     """
     from diffusers.models import AutoencoderTiny
 
@@ -195,7 +196,7 @@ def load_fast_decoders(settings: BenchConfig) -> dict[str, AutoencoderKL | Autoe
 
 
 def _placed(model: Any, settings: BenchConfig) -> Any:
-    # The method that diffusers gives its models warns of layers to keep in float32, of none, too.
+    # Not diffusers' override of `to`, which warns about layers to keep in float32 even for none.
     return nn.Module.to(model, settings.device, settings.torch_dtype).eval()
 
 
@@ -211,7 +212,7 @@ def _random_text_encoder(settings: BenchConfig) -> TextEncoder:
 def unet_inputs(
     settings: BenchConfig, unet: HummingbirdUNet, frames: int | None = None
 ) -> dict[str, Any]:
-    """Arguments of one call of the U-Net, alike for every way of computing it."""
+    """Return the arguments of one U-Net call, equal for all variants."""
     guided = unet.config.guidance_embedding
     w = guidance_scale_embedding(torch.full((settings.batch,), 7.5)) if guided else None
     context = random_tensor(settings, (settings.batch, 77, unet.config.context_dim))
@@ -225,14 +226,14 @@ def unet_inputs(
 
 
 def random_tensor(settings: BenchConfig, shape: tuple[int, ...]) -> Tensor:
-    """Normal noise in the settings' dtype and place, drawn on the CPU."""
+    """Return normal noise in the config's dtype and on its device, drawn on the CPU."""
     generator = torch.Generator().manual_seed(settings.seed)
     return torch.randn(shape, generator=generator).to(settings.device, settings.torch_dtype)
 
 
 @contextmanager
 def _seeded(settings: BenchConfig) -> Iterator[None]:
-    """Random weights made inside come from the settings' seed; the global state stays as it was."""
+    """Seed random weights inside the `with` block without changing the global state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         yield

@@ -1,7 +1,7 @@
 """`hummingbird bench modules`: our modules against the plain reference, same weights (table b).
 
-In bfloat16 the plain way keeps float32 weights under autocast, as the original does; both are
-checked against the plain float32 result, and compared with it as well as with each other.
+In bfloat16 the plain reference keeps float32 weights under autocast, as the original does; both are
+checked against the plain float32 result, and timed against it and each other.
 """
 
 from __future__ import annotations
@@ -19,21 +19,20 @@ from ..unet.model import HummingbirdUNet
 from ..vae.codec import decode_latents
 from .measure import EXACT, ROUNDED, Repeats, Variant, measure_variants
 from .models import BenchConfig, load_full_vae, load_unet, random_tensor, unet_inputs
-from .plain_reference import PlainUNet, plain_decode, run_layer
+from .plain_reference import OURS, PLAIN, PlainUNet, plain_decode, run_layer
 from .report import BenchRow, Chart, Report
 
-PLAIN, OURS = "plain", "ours"
 LAYERS = (ResBlock, SpatialTransformer, TemporalTransformer)
 
 
 @dataclass(frozen=True)
-class Case:
-    """A module, and two ways to compute it in a given dtype.
+class ModuleCase:
+    """A module with its plain and our computation.
 
     Args:
-        name: of the module.
-        plain: computes it the plain way, in float32 (autocast does the rest).
-        ours: takes a dtype, and gives a function that computes it in that dtype.
+        name: name of the module.
+        plain: computes the plain reference in float32, or under autocast.
+        ours: maps a dtype to a function that computes the module in that dtype.
     """
 
     name: str
@@ -42,7 +41,7 @@ class Case:
 
 
 def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
-    """Whole U-Net, its three kinds of layers where they are largest, and the VAE decoder."""
+    """Measure the U-Net, its three kinds of layers at their largest, and the VAE decoder."""
     rows = []
     for case in _cases(settings):
         rows += [{"module": case.name, **row} for row in _measure(case, settings, repeats)]
@@ -66,8 +65,8 @@ def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
     )
 
 
-def _measure(case: Case, settings: BenchConfig, repeats: Repeats) -> list[BenchRow]:
-    """Ours against plain in the dtype, and both against plain in float32 if that is another."""
+def _measure(case: ModuleCase, settings: BenchConfig, repeats: Repeats) -> list[BenchRow]:
+    """Compare ours with plain in the dtype, and both with plain in float32 if that differs."""
     plain, ours = f"{PLAIN} fp32", f"{OURS} fp32"
     ways = [_way(plain, case.plain), _way(ours, case.ours(torch.float32))]
     if settings.torch_dtype == torch.float32:
@@ -89,27 +88,27 @@ def _way(name: str, compute: Callable[[], Tensor]) -> Variant:
     return Variant(name, lambda watch: compute())
 
 
-# --- what is compared -----------------------------------------------------------------------------
+# --- modules --------------------------------------------------------------------------------------
 
 
-def _cases(settings: BenchConfig) -> list[Case]:
-    full = replace(settings, dtype="fp32")  # weights to start from; `ours` casts a copy
+def _cases(settings: BenchConfig) -> list[ModuleCase]:
+    full = replace(settings, dtype="fp32")  # initial weights; `ours` casts a copy
     unet, vae = load_unet(full), load_full_vae(full)
     return [_unet_case(full, unet), *_layer_cases(full, unet), _vae_case(full, vae)]
 
 
-def _unet_case(settings: BenchConfig, unet: HummingbirdUNet) -> Case:
+def _unet_case(settings: BenchConfig, unet: HummingbirdUNet) -> ModuleCase:
     inputs = unet_inputs(settings, unet)
 
     def ours(dtype: torch.dtype) -> Callable[[], Tensor]:
         model, cast = _as(unet, dtype), _cast(inputs, dtype)
         return lambda: model(**cast)
 
-    return Case("U-Net", lambda: PlainUNet(unet)(**inputs), ours)
+    return ModuleCase("U-Net", lambda: PlainUNet(unet)(**inputs), ours)
 
 
-def _layer_cases(settings: BenchConfig, unet: HummingbirdUNet) -> list[Case]:
-    """The first block with attention: the largest features that have all kinds of layers."""
+def _layer_cases(settings: BenchConfig, unet: HummingbirdUNet) -> list[ModuleCase]:
+    """Return the layers of the first block with attention, which has the largest features."""
     config = unet.config
     level = config.attention_levels[0]
     block: Any = unet.input_blocks[1 + level * (config.num_res_blocks + 1)]
@@ -124,7 +123,7 @@ def _layer_cases(settings: BenchConfig, unet: HummingbirdUNet) -> list[Case]:
 
 def _layer_case(
     settings: BenchConfig, unet: HummingbirdUNet, layer: Any, channels: int, level: int
-) -> Case:
+) -> ModuleCase:
     batch, _, frames, height, width = settings.latent_shape()
     shape = (batch * frames, channels, height >> level, width >> level)
     x = random_tensor(settings, shape)
@@ -132,8 +131,8 @@ def _layer_case(
     context = random_tensor(settings, (batch, 77, unet.config.context_dim))
 
     def plain() -> Tensor:
-        told = embedding.expand(-1, frames, -1).flatten(0, 1)  # [B*T, E]
-        return run_layer(layer, x, told, context.repeat_interleave(frames, dim=0), frames)
+        expanded = embedding.expand(-1, frames, -1).flatten(0, 1)  # [B*T, E]
+        return run_layer(layer, x, expanded, context.repeat_interleave(frames, dim=0), frames)
 
     def ours(dtype: torch.dtype) -> Callable[[], Tensor]:
         model = _as(layer, dtype)
@@ -141,21 +140,21 @@ def _layer_case(
         features = x.to(dtype).contiguous(memory_format=torch.channels_last)
         return lambda: model(features, cond)
 
-    return Case(f"{type(layer).__name__}, {channels} channels", plain, ours)
+    return ModuleCase(f"{type(layer).__name__}, {channels} channels", plain, ours)
 
 
-def _vae_case(settings: BenchConfig, vae: Any) -> Case:
+def _vae_case(settings: BenchConfig, vae: Any) -> ModuleCase:
     latents = random_tensor(settings, settings.latent_shape())
 
     def ours(dtype: torch.dtype) -> Callable[[], Tensor]:
         model = _as(vae, dtype)
         return lambda: decode_latents(model, latents)
 
-    return Case("VAE decoder", lambda: plain_decode(vae, latents), ours)
+    return ModuleCase("VAE decoder", lambda: plain_decode(vae, latents), ours)
 
 
 def _as(model: nn.Module, dtype: torch.dtype) -> Any:
-    """The model itself, or a copy in another dtype."""
+    """Return the model itself, or a copy in another dtype."""
     return model if dtype == torch.float32 else copy.deepcopy(model).to(dtype)
 
 

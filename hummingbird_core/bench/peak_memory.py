@@ -1,6 +1,6 @@
-"""Peak memory of one computation: on a GPU as the allocator counts, on a CPU in its own process.
+"""Peak memory of one computation, by the allocator of a GPU or in a fresh process on a CPU.
 
-A process keeps what it once took, so every measurement on the CPU starts a fresh one.
+A process keeps memory that it once took, so every measurement on the CPU starts a new one.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _RESET = Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True)
 class Usage:
-    """What some work took, in bytes.
+    """Memory and time of some work.
 
     Attributes:
-        before: in use when it began: weights, and on a CPU the program itself.
-        peak: the most that was in use at any time until it ended.
-        seconds: how long it took, cold.
+        before: bytes in use at the start: weights, and on a CPU the program itself.
+        peak: largest number of bytes in use until the end.
+        seconds: duration, without warm-up.
     """
 
     before: int
@@ -43,19 +43,19 @@ class Usage:
 
     @property
     def above(self) -> int:
-        """Working memory: what was needed beside the weights."""
+        """Return the working memory, the bytes above `before`."""
         return self.peak - self.before
 
 
 @dataclass(frozen=True)
 class Peak(Usage):
-    """What one computation took, and what came out: `result` is float32, on the CPU."""
+    """Memory and time of one computation, with its result in float32 on the CPU."""
 
     result: Tensor
 
 
 def in_fresh_process(function: Callable[..., T], *args: Any) -> T:
-    """Runs a module's function in a new process, with nothing of this one's memory in it."""
+    """Run a module-level function in a new process that shares no memory with this one."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(function, *args).result()
@@ -63,13 +63,13 @@ def in_fresh_process(function: Callable[..., T], *args: Any) -> T:
 
 @torch.inference_mode()
 def measure_peak(compute: Callable[[], Tensor], device: torch.device | str = "cpu") -> Peak:
-    """Runs `compute` once; on a CPU nothing else may run in this process."""
+    """Run `compute` once; on a CPU nothing else may run in this process."""
     result, usage = measure_usage(compute, device)
     return Peak(usage.before, usage.peak, usage.seconds, result.float().cpu())
 
 
 def measure_usage(work: Callable[[], T], device: torch.device | str = "cpu") -> tuple[T, Usage]:
-    """As `measure_peak`, for work of any kind, such as loading a model."""
+    """Measure work of any kind, such as loading a model; see `measure_peak`."""
     cuda = torch.device(device).type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
@@ -84,10 +84,10 @@ def measure_usage(work: Callable[[], T], device: torch.device | str = "cpu") -> 
 
 
 def measure_loading(load: Callable[[], T], device: torch.device | str = "cpu") -> tuple[T, Usage]:
-    """As `measure_usage`, but on a CPU without the pages of files that are mapped for reading.
+    """Measure loading: `measure_usage`, on a CPU without memory-mapped pages of files.
 
-    The system drops such pages when memory is short. The kernel keeps no peak without them, so
-    memory is looked at every few milliseconds.
+    The system drops such pages when memory is short. The kernel records no peak without them, so
+    memory is sampled every 5 ms.
     """
     if torch.device(device).type == "cuda":
         return measure_usage(load, device)
@@ -110,14 +110,14 @@ def measure_loading(load: Callable[[], T], device: torch.device | str = "cpu") -
 
 
 def _unmapped() -> int:
-    """Memory of this process without mapped files; Linux alone tells them apart."""
+    """Return the memory of this process without mapped files, which only Linux counts."""
     info = psutil.Process().memory_info()
     return info.rss - getattr(info, "shared", 0)
 
 
 def peak_rss() -> int:
-    """The largest memory of this process so far, bytes of RAM."""
-    if _STATUS.exists():  # the kernel's own count; getrusage would count the parent in
+    """Return the peak RAM of this process so far, in bytes."""
+    if _STATUS.exists():  # the kernel's count; getrusage would include the parent
         lines = _STATUS.read_text(encoding="ascii", errors="replace").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
     info = psutil.Process().memory_info()
@@ -130,7 +130,7 @@ def peak_rss() -> int:
 
 
 def _reset_peak_rss() -> None:
-    """Forget how much was taken before, where the system can; else it counts if it was more."""
+    """Reset the peak where the system can; elsewhere an earlier, larger peak still counts."""
     try:
         _RESET.write_text("5", encoding="ascii")
     except OSError:

@@ -1,10 +1,10 @@
-"""The U-Net and the VAE decoder computed the plain way: what `hummingbird bench` measures against.
+"""Plain U-Net and VAE decoder, the reference of `hummingbird bench`.
 
-Written from a description of how the original system computes, not from its code, and with the
-weights of our own models:
+Written from a description of the original system's computation, not from its code, on the weights
+of our models:
 - the text embedding is repeated for every frame;
-- attention tensors are 3-D `[batch * heads, tokens, d]`, and the attention matrix is materialised
-  (in parts where it would be larger than at 16 frames of 320x512, so that the reference fits);
+- attention tensors are 3-D `[batch * heads, tokens, d]`, and the attention matrix is materialized
+  (in chunks where it would be larger than at 16 frames of 320x512, so that the reference fits);
 - temporal convolutions are Conv3d, on features copied to `[B, C, T, H, W]` and back around every
   temporal layer;
 - GroupNorm computes in float32;
@@ -34,11 +34,12 @@ from ..unet.layers import (
 )
 from ..unet.model import HummingbirdUNet, v_to_eps
 
-MAX_MATRIX = 2**31  # bytes of the attention matrices made at a time
+PLAIN, OURS = "plain", "ours"  # names of the two variants in the tables
+MAX_MATRIX = 2**31  # bytes of attention matrices at a time
 
 
 class PlainUNet:
-    """Computes what `unet` computes, with its weights, the plain way."""
+    """A callable that computes `unet` plainly, with its weights."""
 
     def __init__(self, unet: HummingbirdUNet):
         self.unet = unet
@@ -51,27 +52,27 @@ class PlainUNet:
         fps: Tensor | float = 8,
         timestep_cond: Tensor | None = None,
     ) -> Tensor:
-        """As `HummingbirdUNet.forward`."""
+        """Compute `HummingbirdUNet.forward`."""
         unet, (batch, _, frames, _, _) = self.unet, sample.shape
         context = encoder_hidden_states.repeat_interleave(frames, dim=0)  # [B*T, L, C]
         embedding = self._embedding(sample, timestep, fps, timestep_cond)
         embedding = embedding.repeat_interleave(frames, dim=0)  # [B*T, C]
         if unet.config.frame_phase:
             embedding = embedding + unet.frame_phase(encoder_hidden_states, frames).flatten(0, 1)
-        told = (embedding, context, frames)
+        conditions = (embedding, context, frames)
         x = rearrange(sample, "b c t h w -> (b t) c h w").contiguous()
         skips = []
         for i, block in enumerate(unet.input_blocks):
-            x = run_layers(block, x, *told)
+            x = run_layers(block, x, *conditions)
             if i == 0:
-                x = run_layers(unet.init_attn, x, *told)
+                x = run_layers(unet.init_attn, x, *conditions)
             skips.append(x)
         if unet.config.middle_block:
-            x = run_layers(unet.middle_block, x, *told)
+            x = run_layers(unet.middle_block, x, *conditions)
         for block in unet.output_blocks:
             skip = skips.pop()
             x = x[..., : skip.shape[-2], : skip.shape[-1]]
-            x = run_layers(block, torch.cat([x, skip], dim=1), *told)
+            x = run_layers(block, torch.cat([x, skip], dim=1), *conditions)
         norm, _, conv = unet.out
         out = plain_conv2d(conv, F.silu(group_norm(norm, x)))
         out = rearrange(out, "(b t) c h w -> b c t h w", b=batch)
@@ -97,7 +98,7 @@ class PlainUNet:
 
 
 def run_layers(block: Any, x: Tensor, embedding: Tensor, context: Tensor, frames: int) -> Tensor:
-    """The layers of one block, one after the other, on features `[B*T, C, H, W]`."""
+    """Run the layers of one block on features `[B*T, C, H, W]`."""
     for layer in block:
         x = run_layer(layer, x, embedding, context, frames)
     return x
@@ -106,14 +107,14 @@ def run_layers(block: Any, x: Tensor, embedding: Tensor, context: Tensor, frames
 def run_layer(
     layer: nn.Module, x: Tensor, embedding: Tensor, context: Tensor, frames: int
 ) -> Tensor:
-    """One layer.
+    """Run one layer.
 
     Args:
-        layer: of a `HummingbirdUNet`.
+        layer: layer of a `HummingbirdUNet`.
         x: features `[B*T, C, H, W]`.
-        embedding: of time, frame rate and guidance, `[B*T, 4 * model_channels]`.
+        embedding: embedding of time, frame rate and guidance `[B*T, 4 * model_channels]`.
         context: text embedding `[B*T, L, C]`.
-        frames: T.
+        frames: number of frames T.
     """
     if isinstance(layer, ResBlock):
         return _res_block(layer, x, embedding, frames)
@@ -129,13 +130,13 @@ def run_layer(
 
 
 def group_norm(norm: Any, x: Tensor) -> Tensor:
-    """GroupNorm in float32, whatever the features are in."""
+    """Compute GroupNorm in float32 for features of any dtype."""
     weight, bias = norm.weight.float(), norm.bias.float()
     return F.group_norm(x.float(), norm.num_groups, weight, bias, norm.eps).to(x.dtype)
 
 
 def plain_conv2d(conv: Any, x: Tensor) -> Tensor:
-    """A 2-D convolution by PyTorch's own way: the layer's is ours."""
+    """Compute a 2-D convolution with PyTorch's kernel; the layer's forward may be ours."""
     return F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding)
 
 
@@ -151,7 +152,7 @@ def _res_block(block: ResBlock, x: Tensor, embedding: Tensor, frames: int) -> Te
 
 
 def temporal_convs(block: TemporalConvBlock, video: Tensor) -> Tensor:
-    """Four Conv3d on `[B, C, T, H, W]`."""
+    """Apply four Conv3d to `[B, C, T, H, W]`."""
     x = video
     for layers in (block.conv1, block.conv2, block.conv3, block.conv4):
         conv: Any = layers[-1]
@@ -205,7 +206,7 @@ def _attention(layer: Attention, x: Tensor, context: Tensor | None) -> Tensor:
 
 
 def materialized_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v on 3-D tensors `[N, tokens, d]`."""
+    """Compute softmax(q k^T / sqrt(d)) v on 3-D tensors `[N, tokens, d]`."""
     count = max(1, MAX_MATRIX // (q.shape[1] * k.shape[1] * q.element_size()))
     if len(q) <= count:
         return _attend(q, k, v)
@@ -228,7 +229,7 @@ def _feed_forward(layer: Any, x: Tensor) -> Tensor:
 
 
 def plain_decode(vae: Any, latents: Tensor) -> Tensor:
-    """Latents `[B, C, T, h, w]` to frames `[B, 3, T, 8h, 8w]`, one frame at a time."""
+    """Decode latents `[B, C, T, h, w]` to frames `[B, 3, T, 8h, 8w]`, one frame at a time."""
     frames = rearrange(latents / vae.config["scaling_factor"], "b c t h w -> (b t) c h w")
     decoded = [_decode_frame(vae, frame[None]) for frame in frames.to(vae.dtype)]
     return rearrange(torch.cat(decoded), "(b t) c h w -> b c t h w", b=len(latents))

@@ -1,4 +1,4 @@
-"""Results of a benchmark as JSON, as a Markdown table and as a plot."""
+"""Benchmark results as JSON, Markdown table and plot."""
 
 from __future__ import annotations
 
@@ -30,10 +30,13 @@ BenchRow = dict[str, Any]
 
 @dataclass(frozen=True)
 class Chart:
-    """What is drawn: bars where x is a name, lines where x is a number.
+    """A plot: bars where x is a name, lines where x is a number.
 
     Args:
-        series: name -> points (x, y); none where nothing fitted into memory.
+        x_label: label of x.
+        y_label: label of y.
+        series: name -> points (x, y); empty if nothing fitted into memory.
+        logarithmic: whether the scale of values is logarithmic.
     """
 
     x_label: str
@@ -43,23 +46,23 @@ class Chart:
 
     @classmethod
     def bars(cls, y_label: str, rows: Iterable[BenchRow], *keys: str) -> Chart:
-        """A bar for each row that has a value at `keys`; what did not fit has none."""
+        """Return a chart with a bar for each row that has a value at `keys`."""
         points = [(row["name"], _value_at(row, keys)) for row in rows]
         return cls("", y_label, {"": [point for point in points if point[1] is not None]})
 
 
 @dataclass(frozen=True)
 class Report:
-    """One table with everything needed to repeat it.
+    """A table with everything needed to reproduce it.
 
     Args:
-        name: of the files.
-        title: above the table.
-        command: that made it.
-        settings: of the models and of the measuring.
+        name: name of the files.
+        title: title of the table.
+        command: command that made the table.
+        settings: settings of the benchmark.
         rows: nested dicts of text and numbers.
-        notes: what a reader must know.
-        chart: None for no plot.
+        notes: explanations below the table.
+        chart: plot, or None.
     """
 
     name: str
@@ -72,9 +75,11 @@ class Report:
 
     @property
     def environment(self) -> dict[str, Any]:
+        """Return the device and versions of the measurement."""
         return environment(self.settings.device)
 
     def to_json(self) -> str:
+        """Return the record as JSON."""
         record = {
             "title": self.title,
             "command": self.command,
@@ -86,14 +91,14 @@ class Report:
         return json.dumps(record, indent=2)
 
     def to_markdown(self) -> str:
-        """Title, command, table and notes."""
+        """Return title, command, table and notes as Markdown."""
         where = ", ".join(f"{key} {value}" for key, value in self.environment.items())
         parts = [f"# {self.title}", f"`{self.command}`", markdown_table(self.rows)]
         return "\n\n".join([*parts, *self.notes, f"Measured with: {where}."]) + "\n"
 
 
 def _value_at(row: BenchRow, keys: Iterable[str]) -> Any:
-    """`row[key1][key2]...`, None where a row does not go so deep."""
+    """Return `row[key1][key2]...`, or None for a missing key."""
     value: Any = row
     for key in keys:
         value = value.get(key) if value is not None else None
@@ -101,7 +106,7 @@ def _value_at(row: BenchRow, keys: Iterable[str]) -> Any:
 
 
 def environment(device: torch.device | str) -> dict[str, Any]:
-    """What the numbers are of: the device that computed, and versions."""
+    """Return the device, system and package versions of a measurement."""
     device = torch.device(device)
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
@@ -117,7 +122,7 @@ def environment(device: torch.device | str) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Its name, which only Linux keeps in a file."""
+    """Return the processor's name, from /proc/cpuinfo on Linux."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -125,9 +130,9 @@ def _processor() -> str:
 
 
 def write_bench_report(report: Report, folder: Path) -> list[Path]:
-    """Writes NAME.json, NAME.md and, where there is something to draw, NAME.png.
+    """Write NAME.json, NAME.md and, if the chart has points, NAME.png.
 
-    Without matplotlib there is a warning instead of a plot.
+    Without matplotlib a warning replaces the plot.
 
     Raises:
         OutputError: the folder cannot be written to.
@@ -154,7 +159,7 @@ def _write_plot(report: Report, path: Path) -> list[Path]:
 
 
 def markdown_table(rows: list[BenchRow]) -> str:
-    """Nested keys become columns ("cpu speedup"), in the order in which they first appear."""
+    """Return a Markdown table; nested keys become columns ("cpu speedup"), first seen first."""
     flat = [_flatten(row) for row in rows]
     columns = list(dict.fromkeys(key for row in flat for key in row))
     lines = [columns, ["---"] * len(columns)]
@@ -168,7 +173,7 @@ def _flatten(row: Mapping[str, Any], prefix: str = "") -> BenchRow:
         if isinstance(value, Mapping):
             flat |= _flatten(value, f"{prefix}{key} ")
         elif key == "equality" and prefix in CLOCKS:
-            flat[key] = value  # of both alike, so shown once
+            flat[key] = value  # equal for both clocks, so shown once
         else:
             flat[prefix + key.replace("_", " ")] = value
     return flat
@@ -189,7 +194,7 @@ def _cell(column: str, value: Any) -> str:
 
 
 def draw(chart: Chart, title: str, path: Path) -> None:
-    """Saves a plot as PNG."""
+    """Save a plot as PNG."""
     figure = figure_class()(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     series = {name: points for name, points in chart.series.items() if points}
@@ -205,7 +210,7 @@ def draw(chart: Chart, title: str, path: Path) -> None:
 
 def _label(axes: Any, chart: Chart, title: str, *, bars: bool) -> None:
     x_label, y_label = chart.x_label, chart.y_label
-    if bars:  # lie on their side, so that names are read level
+    if bars:  # horizontal bars keep the names readable
         x_label, y_label = y_label, x_label
         axes.invert_yaxis()
         axes.margins(x=0.05)

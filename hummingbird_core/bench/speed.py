@@ -1,8 +1,7 @@
 """`hummingbird bench speed`: the teacher's guided steps against the student's few (table a).
 
-The videos of teacher and student differ, because they are different models. What is checked before
-a ratio is printed: every timed run, taken apart into its parts, gave the very video that the
-pipeline gives for these settings.
+Teacher and student are different models with different videos. The check before a ratio is
+reported: every timed run, split into its parts, equals the pipeline's video for the same settings.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ from .measure import (
 from .models import PROMPT, BenchConfig, load_fast_decoders, load_pipeline
 from .report import BenchRow, Chart, Report
 
-PUBLISHED_STEPS = 50  # of the teacher
-TEACHER_GUIDANCE = 12.0  # VideoCrafter2's own
+PUBLISHED_STEPS = 50  # published sampling steps of the teacher
+TEACHER_GUIDANCE = 12.0  # published guidance scale of VideoCrafter2
 STUDENT_GUIDANCE = 7.5
 FAST_DECODER_STEPS = 4
 VIDEO_FPS = 8
@@ -42,10 +41,11 @@ TIMED_PARTS = ("text", "unet", "decode", "save")
 
 
 class AlwaysGuided(HummingbirdPipeline):
-    """Guides at every timestep, as teachers are published, also one that is better without."""
+    """A pipeline that guides at every timestep, as published teachers do."""
 
     @property
     def trained(self) -> ModelDefaults:
+        """Return the model's defaults with guidance at every timestep."""
         return replace(super().trained, guided_from=0)
 
 
@@ -60,7 +60,7 @@ class Candidate:
 
 
 def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
-    """Measures all candidates for every number of frames in the settings."""
+    """Measure all candidates for every number of frames in the settings."""
     rows = []
     candidates = _candidates(settings)
     for frames in settings.frames:
@@ -104,7 +104,7 @@ def _note_of_fewer_steps(settings: BenchConfig) -> tuple[str, ...]:
 
 
 def _candidates(settings: BenchConfig) -> list[Candidate]:
-    """The teacher first, then the student with each number of steps and decoder."""
+    """Return the teacher, then the student with each number of steps and decoder."""
     teacher, student = (load_pipeline(settings, teacher=flag) for flag in (True, False))
     count = settings.teacher_steps
     name = f"teacher, {_steps(count)}"
@@ -150,7 +150,7 @@ def _measure(
 def _in_parts(
     candidate: Candidate, settings: BenchConfig, frames: int, folder: Path
 ) -> Callable[[Stopwatch], Tensor]:
-    """From prompt to file as the pipeline does it, with a clock between the parts."""
+    """Return a run from prompt to file, equal to the pipeline's, with its parts timed."""
     pipe, shape = candidate.pipe, settings.latent_shape(frames)
 
     def run(watch: Stopwatch) -> Tensor:
@@ -177,7 +177,7 @@ def _in_parts(
 
 
 def _check(candidate: Candidate, settings: BenchConfig, frames: int, timed: Tensor) -> Equality:
-    """Is what was timed what the pipeline gives?"""
+    """Check that the timed video equals the pipeline's."""
     height, width = settings.size
     output = candidate.pipe(
         [PROMPT] * settings.batch,

@@ -1,1 +1,1 @@
-"""The built-in model's small world: captioned clips, readers of videos, latents."""
+"""The built-in model's synthetic dataset, readers of its videos, evaluation and latents."""

@@ -1,7 +1,7 @@
-"""Does a model of the built-in family show what its prompts say? (`hummingbird evaluate nano`)
+"""Accuracy of a nano model on held-out prompts (`hummingbird evaluate nano`).
 
-Held-out captions in, videos out, read back by `shape_reader` and `picture_reader`. Reported with
-95 % Wilson intervals.
+Videos of held-out captions are read back by `readers.shapes` and `readers.images`. Accuracies come
+with 95 % Wilson intervals.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .world.images import random_image
 from .world.shapes import random_shape
 from .world.world import DrawScene, samples
 
-EVALUATION_SEED = 2026  # of the held-out prompts; their videos have seeds 0, 1, 2, ...
+EVALUATION_SEED = 2026  # seed of the held-out prompts; their videos have seeds 0, 1, 2, ...
 
 
 @dataclass(frozen=True)
 class Subjects:
-    """A half of the built-in model's world, and how to tell what a video of it shows."""
+    """A half of the synthetic dataset, with the reader of its videos."""
 
     draw: DrawScene
     read: Callable[[np.ndarray], ShapeReading | ImageReading]
@@ -41,22 +41,23 @@ SUBJECTS = {
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How many of `total` videos were right."""
+    """Number of correct videos out of `total`."""
 
     right: int
     total: int
 
     @property
     def value(self) -> float:
+        """Return the accuracy, 0..1."""
         return self.right / self.total
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of Wilson (1927), which holds near 100 % too."""
+        """Return the 95 % interval of Wilson (1927), which is valid near 100 % too."""
         z, n, p = 1.96, self.total, self.value
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+        center = (p + z * z / (2 * n)) / (1 + z * z / n)
         half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return max(0.0, centre - half), min(1.0, centre + half)
+        return max(0.0, center - half), min(1.0, center + half)
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -72,15 +73,15 @@ def evaluate_nano(
     prompt_seed: int = EVALUATION_SEED,
     **settings,
 ) -> dict[str, Accuracy]:
-    """Accuracy of every aspect and of all together ("joint"), over `count` held-out prompts.
+    """Return the accuracy of every aspect, and of all at once ("joint"), on held-out prompts.
 
     Args:
         pipe: the model.
         subjects: "shapes" or "pictures".
-        count: of the prompts.
-        batch: videos that are made at once.
-        prompt_seed: of the row of prompts.
-        **settings: of the pipeline's call.
+        count: number of prompts.
+        batch: videos per call of the pipeline.
+        prompt_seed: seed of the stream of prompts.
+        **settings: arguments of the pipeline's call.
     """
     half = SUBJECTS[subjects]
     wanted = list(islice(samples(prompt_seed, half.draw, held_out=True), count))
@@ -101,7 +102,7 @@ def _check(half: Subjects, wanted: dict[str, str], frames: np.ndarray) -> dict[s
 
 
 def accuracy_table(found: dict[str, dict[str, Accuracy]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table of accuracies by subject and aspect."""
     rows = ["| | aspect | right (95 % interval) |", "|---|---|---|"]
     for name, accuracies in found.items():
         rows += [f"| {name} | {aspect} | {value} |" for aspect, value in accuracies.items()]

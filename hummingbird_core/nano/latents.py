@@ -1,9 +1,9 @@
-"""Latents of the built-in model: the picture at an eighth of its size, and where its edges are.
+"""Latents of the built-in model: the image at an eighth of its size, and the strength of its edges.
 
-A VAE that is free to choose packs the place of an edge into four numbers any way it likes, and a
-tiny diffusion model then spends its training on that code. These latents change evenly as a shape
-moves. Being a formula, they are also there before any VAE is: its encoder learns to make them, its
-decoder to read them, and the U-Net is trained meanwhile on clips drawn as they are needed.
+A freely trained VAE encodes the position of an edge in an arbitrary code of four numbers, and a
+tiny diffusion model spends its training on that code. These latents change smoothly as a shape
+moves. Being a formula, they need no VAE: its encoder learns to predict them, its decoder to decode
+them, and the U-Net is trained independently on clips drawn on demand.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LATENT_CELL = 8  # pixels of a latent's side: the VAE is 8x down
+LATENT_CELL = 8  # pixels per latent pixel and axis: the VAE downsamples by 8
 EDGE_GAIN = 4.0  # gives the fourth channel about the range of the others
 EDGE_MEAN = 0.75
-MAX_DEVIATION = 0.7  # of the colours of a cell, half palette colour and half background
-# Latents of 0.6 deviation leave less of the motion readable in the noisiest training input,
-# so that the U-Net has to ask the text for it.
+MAX_DEVIATION = 0.7  # std of a cell, half palette color and half background
+# Gives latents a std of 0.6, which hides more of the motion in the noisiest training input, so that
+# the U-Net has to use the text.
 NANO_SCALING_FACTOR = 0.9
 
 
 def image_latents(frames: Tensor) -> Tensor:
-    """What the VAE's encoder is trained to give, before scaling.
+    """Return the latents that the VAE's encoder is trained to predict, before scaling.
 
     Args:
         frames: `[N, 3, H, W]` in -1..1.
 
     Returns:
-        `[N, 4, H/8, W/8]`: the mean colour of every cell of 8x8 pixels, and how much its colours
-        differ. The latter rises steeply with the first pixels that a shape covers, so corners show.
+        Latents `[N, 4, H/8, W/8]`: mean color and color std of every cell of 8x8 pixels. The std
+        rises steeply with the first pixels that a shape covers, so corners are visible.
     """
-    colour = F.avg_pool2d(frames, LATENT_CELL)
-    variance = F.avg_pool2d(frames.square(), LATENT_CELL) - colour.square()
+    color = F.avg_pool2d(frames, LATENT_CELL)
+    variance = F.avg_pool2d(frames.square(), LATENT_CELL) - color.square()
     deviation = variance.mean(dim=1, keepdim=True).clamp(min=0).add(1e-4).sqrt()
-    return torch.cat([colour, EDGE_GAIN * deviation - EDGE_MEAN], dim=1)
+    return torch.cat([color, EDGE_GAIN * deviation - EDGE_MEAN], dim=1)
 
 
 def has_nano_latents(vae: Mapping[str, Any]) -> bool:
@@ -46,7 +46,7 @@ def has_nano_latents(vae: Mapping[str, Any]) -> bool:
 
 
 def clamp_to_range(latents: Tensor) -> Tensor:
-    """Scaled latents `[B, 4, T, h, w]`, held in the range that pictures have."""
+    """Clamp scaled latents `[B, 4, T, h, w]` to the range of images."""
     low = torch.tensor([-1.0, -1.0, -1.0, -EDGE_MEAN])
     high = torch.tensor([1.0, 1.0, 1.0, EDGE_GAIN * MAX_DEVIATION - EDGE_MEAN])
     low, high = (
@@ -56,20 +56,22 @@ def clamp_to_range(latents: Tensor) -> Tensor:
 
 
 def preview_colors() -> list[list[float]]:
-    """How previews make RGB in -1..1 of scaled latents: a row for each channel, and a bias."""
+    """Return the matrix from scaled latents to RGB in -1..1: a row per channel, then the bias."""
     return [*(torch.eye(4, 3) / NANO_SCALING_FACTOR).tolist(), [0.0, 0.0, 0.0]]
 
 
 def foreground_weight(latents: Tensor) -> Tensor:
-    """5 where the subject is, 1 elsewhere: it fills an eighth of the picture, but most of the text.
+    """Return loss weights: 5 at the subject, 1 elsewhere.
+
+    The subject fills an eighth of the image, but is most of the caption.
 
     Args:
-        latents: clean, `[B, 4, T, h, w]`.
+        latents: clean latents `[B, 4, T, h, w]`.
 
     Returns:
-        `[B, 1, T, h, w]`.
+        Weights `[B, 1, T, h, w]`.
     """
-    # Of each row: the outer columns of all frames, most of which no subject reaches.
+    # Background color of each row: the median of the outer columns, which subjects rarely reach.
     outer = latents[..., [0, -1]].transpose(2, 3).flatten(3)  # [B, 4, h, 2T]
     background = outer.median(dim=-1).values[:, :, None, :, None]  # [B, 4, 1, h, 1]
     distance = (latents - background).abs().mean(dim=1, keepdim=True)

@@ -1,1 +1,1 @@
-"""What a video of the small world shows, read by deterministic rules."""
+"""Deterministic readers of videos from the synthetic dataset."""

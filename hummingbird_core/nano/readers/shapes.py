@@ -1,7 +1,7 @@
-"""Says what a video of moving shapes shows: colour, shape and direction. Learning-free.
+"""Reader of videos of a moving shape: color, shape and direction, without learning.
 
-Exact on ground truth (see `tests/unit/test_shapes.py`). It answers None, "undecided", rather than
-guess, and undecided counts as wrong wherever we report an accuracy.
+Exact on ground truth (see `tests/unit/nano/test_world.py`). Unclear videos are read as None,
+"undecided", which counts as wrong in every reported accuracy.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from ..world.shapes import COLORS
 
-FOREGROUND = 0.22  # least distance from the background colour, RGB in 0..1
+FOREGROUND = 0.22  # minimal distance from the background color, RGB in 0..1
 MIN_AREA = 30.0  # pixels
 MIN_TRAVEL = 5.0  # pixels between the first and the last frame
 MIN_COLOUR_COSINE = 0.93
@@ -20,7 +20,7 @@ MIN_COLOUR_COSINE = 0.93
 
 @dataclass(frozen=True)
 class ShapeReading:
-    """What was seen; None where the video does not say clearly."""
+    """Attributes read from a video; None if undecided."""
 
     colour: str | None
     shape: str | None
@@ -28,7 +28,7 @@ class ShapeReading:
 
 
 def read_shape_scene(frames: np.ndarray) -> ShapeReading:
-    """Reads uint8 frames `[T, H, W, 3]` of one shape on a plain background."""
+    """Read uint8 frames `[T, H, W, 3]` of one shape on a plain background."""
     video = np.asarray(frames, dtype=np.float32) / 255
     border = np.concatenate(
         [video[:, 0], video[:, -1], video[:, :, 0], video[:, :, -1]], axis=1
@@ -48,7 +48,7 @@ def read_shape_scene(frames: np.ndarray) -> ShapeReading:
 
 
 def _colour(video: np.ndarray, cover: np.ndarray) -> str | None:
-    """Nearest palette colour, by angle, to the mean of the fully covered pixels."""
+    """Return the palette color nearest in angle to the mean of the fully covered pixels."""
     inside = video[cover > 0.9]
     if not len(inside):
         return None
@@ -59,7 +59,7 @@ def _colour(video: np.ndarray, cover: np.ndarray) -> str | None:
 
 
 def _shape(cover: np.ndarray) -> str | None:
-    """From how much of its bounding box the shape fills, and how far down its weight lies.
+    """Classify by the filled share of the bounding box and the sag of the centroid.
 
     Fill and sag of the ideal shapes: square 1 and 0, circle 0.785 and 0, triangle 0.5 and 1/6.
     """
@@ -75,7 +75,7 @@ def _shape(cover: np.ndarray) -> str | None:
 
 
 def _fill_and_sag(cover: np.ndarray) -> tuple[float, float]:
-    """Area over that of the bounding box, and the centroid below its middle over its height."""
+    """Return area / bounding box area, and (centroid - box center) / box height."""
     top, bottom = _extent(cover.max(axis=1))
     left, right = _extent(cover.max(axis=0))
     height, width = max(bottom - top, 1.0), max(right - left, 1.0)
@@ -85,7 +85,7 @@ def _fill_and_sag(cover: np.ndarray) -> tuple[float, float]:
 
 
 def _extent(profile: np.ndarray) -> tuple[float, float]:
-    """Where a profile of cover begins and ends; partly covered pixels count in part."""
+    """Return start and end of a coverage profile, to a fraction of a pixel."""
     inside = np.flatnonzero(profile > 0.5)
     if not len(inside):
         return 0.0, float(len(profile))
@@ -103,7 +103,7 @@ def _direction(cover: np.ndarray, times: np.ndarray) -> str | None:
 
 
 def heading(x: np.ndarray, y: np.ndarray, times: np.ndarray) -> str | None:
-    """Main axis and sign of least-squares lines through places `[T]`, in pixels."""
+    """Return the direction of least-squares lines through positions `[T]`, in pixels."""
     travel = np.array([np.polyfit(times, values, 1)[0] for values in (x, y)])
     travel *= times[-1] - times[0]
     dx, dy = travel

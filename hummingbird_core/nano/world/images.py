@@ -1,7 +1,7 @@
-"""Moving pictures: the larger part of the built-in model's world, drawn and worded.
+"""Moving images: the larger part of the synthetic dataset, with rendering and captions.
 
-A hummingbird, a cat, a rocket ... move over a plain background or a simple landscape. They look
-where they go, if they look anywhere. The pictures are `assets/nano/pictures.png`, see NOTICE.
+A hummingbird, a cat, a rocket ... move over a plain background or a simple landscape. Images with
+an orientation face their direction. The images are `assets/nano/pictures.png`, see NOTICE.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...files import ASSETS
 from .backgrounds import BACKGROUNDS, Background, plain_background, random_background
 from .motion import NANO_FPS, NUM_FRAMES, Motion, random_motion, sentence
 
-# The pictures of the file from left to right, and which way each looks.
+# The images of the file from left to right, with the direction that each faces.
 IMAGES: dict[str, str | None] = {
     "hummingbird": "right",
     "cat": None,
@@ -33,43 +33,46 @@ IMAGES: dict[str, str | None] = {
     "mushroom": None,
     "octopus": None,
 }
-PLAIN_SHARE = 0.3  # of the scenes, whose captions say nothing of a place
+PLAIN_SHARE = 0.3  # share of scenes with a plain background, whose captions name no place
 
 
 @dataclass(frozen=True)
 class ImageScene:
-    """A picture before its background."""
+    """An image moving over a background.
+
+    `picture`, `place` and `looks` are also keys of `attributes` and of recorded results.
+    """
 
     picture: str
-    place: str | None  # of `GROUNDS`
-    ground: Background
+    place: str | None  # key of `BACKGROUNDS`
+    background: Background
     motion: Motion
 
     @property
     def looks(self) -> str | None:
-        """Which way: as in the file, but never backwards."""
+        """Return the facing direction: as in the file, but never backwards."""
         looks, direction = IMAGES[self.picture], self.motion.direction
         return direction if looks and direction in ("left", "right") else looks
 
     @property
     def is_mirrored(self) -> bool:
-        """Whether it looks otherwise than in the file."""
+        """Return whether the image is flipped relative to the file."""
         return self.looks != IMAGES[self.picture]
 
     @property
     def attributes(self) -> dict[str, str]:
-        """What a caption of it says, or means: nobody has to say which way a picture looks."""
+        """Return the attributes of the caption; `looks` is implied, not stated."""
         said = {"picture": self.picture, "direction": self.motion.direction}
         more = {"place": self.place, "looks": self.looks}
         return {**said, **{name: value for name, value in more.items() if value}}
 
     def render(self) -> Tensor:
-        """Float video `[3, T, SIZE, SIZE]` in 0..1."""
+        """Return float video `[3, T, FRAME_SIZE, FRAME_SIZE]` in 0..1."""
         moved = sprite(self.picture, self.motion, self.is_mirrored)
-        return moved[:3] + (1 - moved[3:]) * self.ground.draw()[:, None]
+        return moved[:3] + (1 - moved[3:]) * self.background.draw()[:, None]
 
     def caption(self, rng: random.Random) -> str:
-        """One of many wordings."""
+        """Return one of many wordings."""
         return sentence(
             rng, self.picture, self.motion, BACKGROUNDS[self.place] if self.place else ""
         )
@@ -78,15 +81,15 @@ class ImageScene:
 def random_image(
     rng: random.Random, num_frames: int = NUM_FRAMES, fps: float = NANO_FPS
 ) -> ImageScene:
-    """Any of the scenes."""
+    """Return a random scene."""
     picture = rng.choice(list(IMAGES))
     place = None if rng.random() < PLAIN_SHARE else rng.choice(list(BACKGROUNDS))
-    ground = random_background(rng, place) if place else plain_background(rng)
-    return ImageScene(picture, place, ground, random_motion(rng, num_frames, fps))
+    background = random_background(rng, place) if place else plain_background(rng)
+    return ImageScene(picture, place, background, random_motion(rng, num_frames, fps))
 
 
 def sprite(picture: str, motion: Motion, mirrored: bool) -> Tensor:
-    """A moving picture before nothing: `[4, T, SIZE, SIZE]`, colours times cover, and cover."""
+    """Return a moving sprite `[4, T, FRAME_SIZE, FRAME_SIZE]`: premultiplied RGB and alpha."""
     x, y = (offset / motion.radius for offset in motion.offsets())
     x, y = torch.broadcast_tensors(-x if mirrored else x, y)
     image = at_size(picture, round(2 * motion.radius))
@@ -97,7 +100,7 @@ def sprite(picture: str, motion: Motion, mirrored: bool) -> Tensor:
 
 @cache
 def at_size(picture: str, pixels: int) -> Tensor:
-    """`[4, pixels, pixels]`, colours times cover, and cover."""
+    """Return an image `[4, pixels, pixels]`: premultiplied RGB and alpha."""
     return F.interpolate(
         _read_image(picture)[None], size=(pixels, pixels), mode="bilinear", antialias=True
     )[0]
@@ -105,7 +108,7 @@ def at_size(picture: str, pixels: int) -> Tensor:
 
 @cache
 def _read_image(name: str) -> Tensor:
-    """As in the file, `[4, H, W]` in 0..1, colours times cover."""
+    """Read an image `[4, H, W]` in 0..1: premultiplied RGB and alpha."""
     with Image.open(ASSETS / "nano" / "pictures.png") as image:
         sheet = np.asarray(image.convert("RGBA"), dtype=np.float32) / 255
     pictures = torch.from_numpy(sheet).permute(2, 0, 1).chunk(len(IMAGES), dim=2)

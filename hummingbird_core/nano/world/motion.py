@@ -1,4 +1,4 @@
-"""How a subject of the built-in model's world moves, and the words for it."""
+"""Motion of the subjects of the synthetic dataset, and the words for it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}  
 
 FRAME_SIZE = 64  # pixels, height and width
 NUM_FRAMES = 16
-LONG_FRAMES = 26  # the longest clips of training
+LONG_FRAMES = 26  # the longest training clips
 NANO_FPS = 8.0
-RADIUS = (14.0, 18.0)  # pixels: half the side of the square that a subject fits in
+RADIUS = (14.0, 18.0)  # pixels: half the side of a subject's bounding square
 SPEED = (8.0, 14.0)  # pixels a second
 
 VERBS = (
@@ -33,31 +33,31 @@ OPENINGS = ("a", "the", "a video of a", "one", "")
 
 @dataclass(frozen=True)
 class Motion:
-    """A subject that moves evenly in one of four directions."""
+    """Uniform motion in one of four directions."""
 
     direction: str
     radius: float
     speed: float  # pixels a second
-    start: tuple[float, float]  # centre in the first frame, (x, y) in pixels
+    start: tuple[float, float]  # center in the first frame, (x, y) in pixels
     fps: float
     num_frames: int
 
     def offsets(self) -> tuple[Tensor, Tensor]:
-        """Of every pixel's middle from the centre: x `[T, 1, SIZE]` and y `[T, SIZE, 1]`."""
+        """Return pixel offsets from the center: x `[T, 1, FRAME_SIZE]`, y `[T, FRAME_SIZE, 1]`."""
         time = torch.arange(self.num_frames, dtype=torch.float32) / self.fps
         dx, dy = DIRECTIONS[self.direction]
-        centre_x = self.start[0] + dx * self.speed * time
-        centre_y = self.start[1] + dy * self.speed * time
+        center_x = self.start[0] + dx * self.speed * time
+        center_y = self.start[1] + dy * self.speed * time
         pixels = torch.arange(FRAME_SIZE, dtype=torch.float32) + 0.5
-        x = pixels[None, None, :] - centre_x[:, None, None]  # [T, 1, W]
-        y = pixels[None, :, None] - centre_y[:, None, None]  # [T, H, 1]
+        x = pixels[None, None, :] - center_x[:, None, None]  # [T, 1, W]
+        y = pixels[None, :, None] - center_y[:, None, None]  # [T, H, 1]
         return x, y
 
 
 def random_motion(
     rng: random.Random, num_frames: int = NUM_FRAMES, fps: float = NANO_FPS
 ) -> Motion:
-    """A motion that stays inside the picture from the first frame to the last."""
+    """Return a motion that stays inside the frame for the whole clip."""
     direction = rng.choice(list(DIRECTIONS))
     radius = rng.uniform(*RADIUS)
     margin = radius + 1.5
@@ -73,14 +73,14 @@ def random_motion(
 
 
 def random_gray(rng: random.Random) -> tuple[float, float, float]:
-    """A nearly grey tone, dark or light: never close to the colour of a shape."""
-    grey = rng.uniform(0.04, 0.30) if rng.random() < 0.7 else rng.uniform(0.72, 0.94)
-    red, green, blue = (grey + rng.uniform(-0.04, 0.04) for _ in range(3))
+    """Return a nearly gray tone, dark or light, never close to the color of a shape."""
+    gray = rng.uniform(0.04, 0.30) if rng.random() < 0.7 else rng.uniform(0.72, 0.94)
+    red, green, blue = (gray + rng.uniform(-0.04, 0.04) for _ in range(3))
     return red, green, blue
 
 
 def sentence(rng: random.Random, subject: str, motion: Motion, place: str) -> str:
-    """One of many wordings; size and speed are sometimes mentioned."""
+    """Return one of many wordings, some of which mention size and speed."""
     words = [rng.choice(OPENINGS)]
     if rng.random() < 0.2:
         words.append("big" if motion.radius > sum(RADIUS) / 2 else "small")

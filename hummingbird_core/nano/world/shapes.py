@@ -1,7 +1,7 @@
-"""Moving shapes: a part of the built-in model's world, drawn and worded.
+"""Moving shapes: a part of the synthetic dataset, with rendering and captions.
 
-A coloured shape moves in one of four directions over a plain background. Videos are drawn from
-signed distances, so edges are anti-aliased and positions are not bound to pixels. Relatives:
+A colored shape moves in one of four directions over a plain background. Videos are rendered from
+signed distances, so edges are anti-aliased and positions continuous. Related datasets:
 captioned bouncing MNIST (Sync-DRAW, arXiv 1611.10314), SBMG (TGANs-C, arXiv 1804.08264).
 """
 
@@ -35,7 +35,7 @@ SHAPES = ("circle", "square", "triangle")
 
 @dataclass(frozen=True)
 class ShapeScene:
-    """A shape in its colour, on a plain background."""
+    """A colored shape on a plain background."""
 
     colour: str
     shape: str
@@ -44,20 +44,20 @@ class ShapeScene:
 
     @property
     def attributes(self) -> dict[str, str]:
-        """What a caption of it says."""
+        """Return the attributes that the caption states."""
         direction = self.motion.direction
         return {"colour": self.colour, "shape": self.shape, "direction": direction}
 
     def render(self) -> Tensor:
-        """Float video `[3, T, SIZE, SIZE]` in 0..1."""
+        """Return float video `[3, T, FRAME_SIZE, FRAME_SIZE]` in 0..1."""
         distance = _signed_distance(self.shape, *self.motion.offsets(), self.motion.radius)
-        cover = (0.5 - distance).clamp(0, 1)  # [T, H, W], share of each pixel that the shape covers
+        cover = (0.5 - distance).clamp(0, 1)  # [T, H, W], covered share of each pixel
         colour = torch.tensor(COLORS[self.colour])[:, None, None, None]
         background = torch.tensor(self.background)[:, None, None, None]
         return background + cover * (colour - background)
 
     def caption(self, rng: random.Random) -> str:
-        """One of many wordings; the background is sometimes mentioned."""
+        """Return one of many wordings, some of which mention the background."""
         tone = "dark" if self.background[1] < 0.5 else "light"
         place = f"on a {tone} background" if rng.random() < 0.2 else ""
         return sentence(rng, f"{self.colour} {self.shape}", self.motion, place)
@@ -66,13 +66,13 @@ class ShapeScene:
 def random_shape(
     rng: random.Random, num_frames: int = NUM_FRAMES, fps: float = NANO_FPS
 ) -> ShapeScene:
-    """Any of the scenes."""
+    """Return a random scene."""
     motion = random_motion(rng, num_frames, fps)
     return ShapeScene(rng.choice(list(COLORS)), rng.choice(SHAPES), random_gray(rng), motion)
 
 
 def _signed_distance(shape: str, x: Tensor, y: Tensor, radius: float) -> Tensor:
-    """Pixels from the edge of a shape centred at 0, negative inside (exact at flat edges)."""
+    """Return the distance in pixels to a shape at 0: negative inside, exact at flat edges."""
     if shape == "circle":
         return (x * x + y * y).sqrt() - radius
     if shape == "square":

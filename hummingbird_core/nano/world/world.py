@@ -1,4 +1,4 @@
-"""The built-in model's world: endless captioned videos of shapes and pictures that move."""
+"""The synthetic dataset: an infinite stream of captioned videos of moving shapes and images."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .shapes import COLORS, SHAPES, ShapeScene, random_shape
 Scene = ShapeScene | ImageScene
 DrawScene = Callable[..., Scene]  # draw(rng, num_frames=..., fps=...)
 
-HELD_OUT_MODULUS = 10  # one caption in ten is never trained on
-IMAGE_SHARE = 2 / 3  # of the scenes: there is more to learn in them than in shapes
+HELD_OUT_MODULUS = 10  # one caption in ten is held out: crc32 % 10 == 0
+IMAGE_SHARE = 2 / 3  # share of scenes: images are harder to learn than shapes
 
 
 def random_scene(rng: random.Random, **clip: float) -> Scene:
-    """A shape or a picture."""
+    """Return a scene of a shape or an image."""
     draw: DrawScene = random_image if rng.random() < IMAGE_SHARE else random_shape
     return draw(rng, **clip)
 
@@ -30,12 +30,12 @@ def random_scene(rng: random.Random, **clip: float) -> Scene:
 def samples(
     seed: int, draw: DrawScene = random_scene, *, held_out: bool = False, **clip: float
 ) -> Iterator[tuple[Scene, str]]:
-    """Endless scenes with captions, of the training or of the held-out wordings.
+    """Yield an infinite stream of scenes with captions.
 
     Args:
-        seed: of the row of scenes.
-        draw: `random_shape` or `random_picture` for one half of the world.
-        held_out: which wordings.
+        seed: seed of the stream.
+        draw: `random_shape` or `random_image` for one half of the dataset.
+        held_out: whether to yield the held-out captions or the training captions.
         **clip: `num_frames` and `fps`.
     """
     rng = random.Random(seed)
@@ -47,18 +47,18 @@ def samples(
 
 
 def is_held_out(text: str) -> bool:
-    """Whether a caption is kept for evaluation; decided by its text alone."""
+    """Return whether a caption is held out for evaluation; depends on its text alone."""
     return zlib.crc32(text.encode()) % HELD_OUT_MODULUS == 0
 
 
 def single_frames(seeds: Iterable[int]) -> Tensor:
-    """A picture of a scene for each seed, `[B, 3, SIZE, SIZE]` in -1..1."""
+    """Return one frame per seed, `[B, 3, FRAME_SIZE, FRAME_SIZE]` in -1..1."""
     scenes = (next(samples(seed, num_frames=1))[0] for seed in seeds)
     return torch.stack([scene.render()[:, 0] for scene in scenes]) * 2 - 1
 
 
 def vocabulary() -> list[str]:
-    """Every word a caption can hold, sorted."""
+    """Return all words of the captions, sorted."""
     phrases = [*COLORS, *SHAPES, *IMAGES, *BACKGROUNDS.values(), *VERBS, *OPENINGS]
     phrases += [way for ways in WAYS.values() for way in ways]
     phrases += ["big small quickly slowly", "on a dark light background"]
