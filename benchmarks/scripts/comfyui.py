@@ -1,10 +1,10 @@
-"""Measures what ComfyUI adds to the time of a video: its server against the library (table e).
+"""Time that ComfyUI adds to a video: its server against the library (table e).
 
     export COMFYUI_PATH=.comfyui/ComfyUI PYTHONPATH=.:tests:tools
     .comfyui/venv/bin/python benchmarks/scripts/comfyui.py -o benchmarks/results
 
 Both make the same videos from the same prompt, encode them as mp4, and have their models loaded.
-The server's time is that between its own messages of start and success. The plot needs matplotlib
+The server's time is measured between its messages of start and success. The plot needs matplotlib
 in that environment.
 """
 

@@ -1,12 +1,12 @@
-r"""Precision and recall of the faults that `hummingbird curate` finds.
+r"""Precision and recall of the defects that `hummingbird curate` finds.
 
     export PYTHONPATH=tests
     python benchmarks/scripts/curation_defects.py FOLDER --clips 300 \
         -o benchmarks/results/curation-defects
 
-In eight of ten clips one fault is planted (2 s of 320x240 at 24 frames a second, made by
-tests/planted_defects.py), and the manifest must say which. The clips and what curation made of them
-stay in FOLDER; called again, it goes on where it was.
+Eight of ten clips have one planted defect (2 s of 320x240 at 24 fps, made by
+tests/support/planted_defects.py), which the manifest must name. Clips and curated output stay in
+FOLDER; a second call continues an interrupted one.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from hummingbird_core.curation.selection import SelectionConfig
 from hummingbird_core.curation.sources import list_sources
 from hummingbird_core.engines.local import LocalEngine
 
-# What in the manifest says that a clip has the fault: the first of the rules that dropped it, which
-# is what the report counts as its reason.
+# Entries of the manifest that name the defect: the first rule that dropped the clip, which the
+# report counts as its reason.
 SIGNS = {
     "blur": {"blur"},
     "flicker": {"flicker"},
     "freeze": {"longest_freeze"},
     "black": {"black_fraction"},
-    "cut": {"cuts"},  # and a boundary "cut": what was found is cut in two
+    "cut": {"cuts"},  # and a boundary "cut": a found cut splits the clip
     "jerk": {"motion_smoothness", "camera_shake"},
     "low bitrate": {"blockiness"},
     "low bitrate H.264": {"blur"},
 }
-# Starved H.264 is blurred: the sign is right about both kinds.
+# H.264 at a low bitrate is blurred: the sign is right for both kinds.
 ALSO = {"blur": {"low bitrate H.264"}, "low bitrate H.264": {"blur"}}
 
 

@@ -1,21 +1,21 @@
-r"""What `hummingbird curate` takes for each clip, and whether that and its memory grow.
+r"""Time and memory of `hummingbird curate` per clip, and their growth.
 
-2 s of 320x240 at 24 frames a second; 100 different scenes, again and again:
+2 s of 320x240 at 24 fps; 100 different scenes, repeated:
 
     export PYTHONPATH=tests
     python benchmarks/scripts/curation_growth.py make CLIPS --clips 2000 --scenes 100
     python benchmarks/scripts/curation_growth.py measure CLIPS 200 2000 \
         -o benchmarks/results/curation-time
 
-20,000 small clips, 18 frames of 64x48; 300 different scenes, again and again:
+20,000 small clips, 18 frames of 64x48; 300 different scenes, repeated:
 
     python benchmarks/scripts/curation_growth.py make SMALL --clips 20000 --scenes 300 \
         --size 64x48 --frames 18
     python benchmarks/scripts/curation_growth.py measure SMALL 200 2000 4000 6000 8000 10000 \
         12000 14000 16000 18000 20000 -o benchmarks/results/curation-growth
 
-The clips up to each number are curated in one folder, so that a row tells what those since the row
-before took. Rows that are recorded already are not measured again: it goes on after a stop.
+The clips up to each number are curated in one folder, so a row measures the clips since the
+previous row. Recorded rows are not measured again, so the script continues after an interruption.
 """
 
 from __future__ import annotations

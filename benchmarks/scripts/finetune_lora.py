@@ -1,12 +1,11 @@
-"""Proves personalisation at nano size: a style is learned from clips of some subjects, and shown
-with others that it never saw.
+"""LoRA fine-tuning at nano size: a style learned from some subjects, applied to unseen ones.
 
     python benchmarks/scripts/finetune_lora.py FOLDER -o benchmarks/results/finetune-lora
 
-The style is a desert behind the subject. The clips show half of the pictures, with captions that
-say nothing of a place; the prompts name the other half. `evaluation/picture_reader.py` says what
-the videos show: with the trigger word there must be a desert, without it the plain ground that such
-a caption means, and in both the picture and the direction asked for.
+The style is a desert background. The clips show half of the images, with captions that name no
+place; the prompts name the other half. `nano/readers/images.py` reads the videos: with the trigger
+word they must show a desert, without it a plain background, and always the image and direction of
+the prompt.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ SEEN, UNSEEN = list(IMAGES)[::2], list(IMAGES)[1::2]
 
 
 def write_clips(folder: Path, count: int) -> None:
-    """Clips of the seen pictures in the style, with captions beside them."""
+    """Write clips of the seen images in the style, with captions in text files."""
     folder.mkdir(parents=True)
     rng = random.Random(0)
     for number in range(count):

@@ -1,9 +1,9 @@
-"""Measures what this pack adds to the start of ComfyUI: against a pack of one empty node.
+"""Import time that this pack adds to the start of ComfyUI, against a pack of one empty node.
 
     export COMFYUI_PATH=.comfyui/ComfyUI
     .comfyui/venv/bin/python benchmarks/scripts/import_time.py -o benchmarks/results/import-time
 
-Each run is a new process that has loaded ComfyUI's own nodes: then it is the packs' turn.
+Each run is a new process that loads ComfyUI's own nodes first, then the packs.
 """
 
 from __future__ import annotations

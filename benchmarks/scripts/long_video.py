@@ -1,10 +1,11 @@
-"""Do long videos of the built-in model show where their windows begin and end?
+"""Seams, content and motion of long videos of the built-in model, and their peak memory.
 
     python benchmarks/scripts/long_video.py -o benchmarks/results/long-video
 
-The same held-out prompts are sampled in several ways, among them one without windows and one whose
-windows are only put side by side, which must show. For each way: seams (`evaluation/seams.py`),
-what can be read in the videos, and how the shape moves. Then the peak memory of growing videos.
+The same held-out prompts are sampled with several window settings, including one without windows
+and one of concatenated windows, whose seams must be visible. For each setting: seams
+(`evaluation/seams.py`), attributes read from the videos, and motion of the shape. Then the peak
+memory of videos of growing length.
 """
 
 from __future__ import annotations

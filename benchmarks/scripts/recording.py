@@ -1,4 +1,4 @@
-"""What the benchmarks of data and quality have in common: peak memory, and a table on the disk."""
+"""Peak memory and result files, shared by the benchmark scripts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import psutil
 
 @contextmanager
 def memory_peak() -> Iterator[list[float]]:
-    """A list that ends as the peak memory, in MiB, of this process and of it with its workers."""
+    """Yield a list with the peak memory in MiB: of this process, and including its workers."""
     peak, done = [0.0, 0.0], threading.Event()
 
     def watch() -> None:
@@ -36,12 +36,12 @@ def memory_peak() -> Iterator[list[float]]:
 def _memory(process: psutil.Process) -> int:
     try:
         return process.memory_info().rss
-    except psutil.Error:  # it has ended since
+    except psutil.Error:  # the process has ended
         return 0
 
 
 def write_results(output: Path, result: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """`result` as JSON, and `rows` as a Markdown table beside it."""
+    """Write `result` as OUTPUT.json and `rows` as a Markdown table, OUTPUT.md."""
     output.parent.mkdir(parents=True, exist_ok=True)
     output.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     heads = list(rows[0])

@@ -1,4 +1,4 @@
-"""Draws the losses of a run of `hummingbird train nano`, stage by stage.
+"""Plot of the losses of a run of `hummingbird train nano`, stage by stage.
 
 python benchmarks/scripts/training_curves.py runs/nano -o benchmarks/results/nano-training
 """
@@ -20,11 +20,11 @@ STAGES = {
     "tuning": "tune/tune.losses.jsonl",
 }
 LEFT_OUT = {"step", "loss", "gradient_norm", "learning_rate", "peak_gib"}
-POINTS = 60  # of a curve; single steps jump
+POINTS = 60  # points per curve; single steps are noisy
 
 
 def read_curves(file: Path) -> dict[str, list[list[float]]]:
-    """Name of each term -> points (step, mean over the steps around it)."""
+    """Return points (step, mean over the following steps) by name of the loss term."""
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     width = max(1, len(lines) // POINTS)
     parts = [lines[start : start + width] for start in range(0, len(lines), width)]

@@ -1,12 +1,11 @@
-"""Estimates what a training step takes on each GPU at full size, without a GPU.
+"""Estimate of the memory of a full-size training step on each GPU, without a GPU.
 
     python benchmarks/scripts/training_memory.py -o benchmarks/results/training-memory
 
-The step is run on fake tensors, which have shapes and lifetimes but no numbers, and the bytes of
-those that are alive are added up. (PyTorch's own `MemTracker` can't take frozen weights.) Not seen:
-the CUDA context, fragments of the allocator, workspaces of kernels. Optimizer, precision and
-checkpointing are those of the recipes, except that AdamW's averages are counted in fp32 (8-bit ones
-are a quarter of that).
+The step runs on fake tensors, which have shapes and lifetimes but no data, and the bytes of live
+tensors are summed. (PyTorch's `MemTracker` does not support frozen weights.) Not included: the CUDA
+context, allocator fragmentation, kernel workspaces. Optimizer, precision and checkpointing are
+those of the recipes, except that AdamW's averages are counted in fp32 (8-bit ones take a quarter).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Time and memory of DOVER and DOVER-Mobile on a CPU, beside the measures without weights.
+"""Time and memory of DOVER and DOVER-Mobile on a CPU, and of the measures without weights.
 
     python benchmarks/scripts/vqa.py -o benchmarks/results/vqa
 
-The weights are random: they cost as much as trained ones. Each model runs in a process of its own,
-whose peak memory is what is reported; that of the process without any model is the first row.
+The weights are random, which costs as much as trained ones. Each model runs in a fresh process,
+whose peak memory is reported; the first row is a process without a model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FRAMES, HEIGHT, WIDTH = 16, 320, 512
 
 
 def measure(name: str | None) -> dict:
-    """One video scored; `name` is a preset of DOVER."""
+    """Score one video; `name` is a preset of DOVER, or None."""
     video = np.random.default_rng(0).integers(0, 256, (FRAMES, HEIGHT, WIDTH, 3), dtype=np.uint8)
     torch.manual_seed(0)
     dover = DOVER.from_preset(name).eval() if name else None

@@ -1,0 +1,1 @@
+"""Evaluation of videos: seams of long videos, and the VBench benchmark."""

@@ -1,8 +1,8 @@
-"""Does a long video show where its windows begin and end?
+"""Visibility of window borders in long videos.
 
-A seam is a change from one frame to the next that is larger than usual. So the differences of
-frames at the borders of windows are ranked among those inside windows of the same video: without
-seams, neither kind is the larger one (Mann-Whitney test).
+A seam is an unusually large change between neighboring frames. Differences of frames at the borders
+of windows are ranked among those inside windows of the same video: without seams, neither kind is
+larger (Mann-Whitney test).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ NORMAL_95 = 1.96  # standard errors to either side that hold 95 % of a normal di
 
 @dataclass(frozen=True)
 class Seams:
-    """Of one or more videos.
+    """Seam statistics of one or more videos.
 
     Attributes:
-        inside: median difference of two frames inside windows, in levels of 255.
-        at_borders: the same where a window begins or ends.
-        larger: how often a border's difference exceeds one inside, 0..1; 0.5 without seams.
-        error: standard error of `larger` where there are no seams.
+        inside: median difference of neighboring frames inside windows, in levels of 255.
+        at_borders: median difference where a window begins or ends.
+        larger: probability that a difference at a border exceeds one inside; 0.5 without seams.
+        error: standard error of `larger` without seams.
         beyond: share of borders above the 95th percentile inside; 0.05 without seams.
     """
 
@@ -39,24 +39,24 @@ class Seams:
 
     @property
     def are_visible(self) -> bool:
-        """Whether borders differ from the rest by more than chance explains (95 %)."""
+        """Return whether differences at borders are significantly larger (95 %)."""
         return self.larger > 0.5 + NORMAL_95 * self.error
 
 
 def frame_differences(frames: np.ndarray) -> np.ndarray:
-    """Mean difference of each frame, uint8 `[T, H, W, 3]`, to the one before: `[T - 1]` levels."""
+    """Return the mean absolute difference `[T - 1]` of neighboring uint8 frames `[T, H, W, 3]`."""
     return np.array([np.abs(a.astype(np.int16) - b).mean() for a, b in pairwise(frames)])
 
 
 def window_borders(num_frames: int, windows: ContextWindows) -> np.ndarray:
-    """Whether a window begins or ends between frame i and i + 1: bool `[T - 1]`."""
+    """Return bool `[T - 1]`: whether a window begins or ends between frames i and i + 1."""
     starts = np.array(window_starts(num_frames, windows.length, windows.overlap))
     edges = np.concatenate([starts, starts + windows.length])
     return np.isin(np.arange(1, num_frames), edges)
 
 
 def measure_seams(videos: Iterable[np.ndarray], windows: ContextWindows) -> Seams:
-    """Measures videos, uint8 `[T, H, W, 3]` each, that are longer than their windows."""
+    """Measure uint8 videos `[T, H, W, 3]` that are longer than their windows."""
     measured = []
     for frames in videos:
         differences = frame_differences(frames)
@@ -68,7 +68,7 @@ def measure_seams(videos: Iterable[np.ndarray], windows: ContextWindows) -> Seam
 
 
 def _rank(borders: np.ndarray, inside: np.ndarray) -> tuple[float, ...]:
-    """One video's measures; the variance is that of the Mann-Whitney statistic."""
+    """Return the statistics of one video, with the variance of the Mann-Whitney statistic."""
     pairs = borders[:, None] - inside[None]
     larger = (pairs > 0).mean() + 0.5 * (pairs == 0).mean()
     variance = (len(borders) + len(inside) + 1) / (12 * len(borders) * len(inside))

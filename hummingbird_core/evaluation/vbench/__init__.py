@@ -2,13 +2,13 @@
 
 Read in this order:
 
-1. `prompts`    which prompts, and how the videos have to be called
-2. `export`     the videos, through the same path as `hummingbird generate`
-3. `official`   the authors' package scores them, in an environment of its own
-   `flicker`    the one dimension that needs no network, without that package
-4. `scores`     the package's results -> quality, semantic, total
-5. `report`     beside the published systems: a table, a radar plot
+1. `prompts`    prompts, and names of the videos
+2. `export`     generation of the videos, as by `hummingbird generate`
+3. `official`   scores by the authors' package, in a separate environment
+   `flicker`    the one dimension that needs neither a network nor that package
+4. `scores`     results of the package -> quality, semantic, total
+5. `report`     comparison with published systems: table, radar plot
 
-`command` is `hummingbird evaluate vbench`. The prompts and the published numbers lie in
-assets/vbench; no code of VBench is here.
+The command is `hummingbird evaluate vbench`. Prompts and published numbers are in assets/vbench;
+no code of VBench is included.
 """

@@ -1,4 +1,4 @@
-"""The videos that VBench scores, as jobs of `hummingbird generate`."""
+"""Generation jobs for the videos that VBench scores."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def export_jobs(
     dimensions: Iterable[str],
     samples: int,
 ) -> list[Job]:
-    """One job a video, `samples` of each prompt.
+    """Return one job per video, `samples` for each prompt.
 
-    VBench asks for another random seed for each video. Video i of prompt number p of the whole
-    list has the seed `settings.seed + 100 p + i`, so it is the same whatever else is exported.
+    VBench requires a different random seed for each video. Video i of prompt number p of the whole
+    list has the seed `settings.seed + 100 p + i`, independent of the exported subset.
 
     Raises:
-        InputError: there is no such dimension, or too many samples are asked for.
+        InputError: a dimension does not exist, or `samples` is out of range.
         OutputError: the folder cannot be written.
     """
     if not 1 <= samples <= MAX_SAMPLES:
@@ -46,7 +46,7 @@ def export_jobs(
 
 
 def _distinct_files(prompts: list[str], folder: Path) -> list[str]:
-    """`prompts` without those that differ from another in capitals only, where files cannot."""
+    """Drop prompts that differ only in case, on case-insensitive file systems."""
     if not _ignores_case(folder):
         return prompts
     kept = list({prompt.lower(): prompt for prompt in reversed(prompts)}.values())[::-1]

@@ -1,7 +1,7 @@
-"""VBench's temporal flickering, which needs no network and so not its package either.
+"""VBench's temporal flickering, which needs neither a network nor VBench's package.
 
-Its 75 prompts ask for still scenes. VBench recommends to keep only videos that came out still,
-which its `vbench static_filter` finds by optical flow; what moves would count as flicker.
+Its 75 prompts describe still scenes. VBench recommends keeping only static videos, selected by
+optical flow with `vbench static_filter`, since motion counts as flicker.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ...video.reader import open_video
 
 
 def temporal_flickering(frames: Iterable[np.ndarray]) -> float:
-    """How little neighbouring frames differ: 1 is a still picture (arXiv 2311.17982, section 3.2).
+    """Return the flicker score; 1 is a still image (arXiv 2311.17982, section 3.2).
 
-    With d the mean absolute difference of two neighbours over all pixels and colours, the score
-    is (255 - mean of d) / 255.
+    score = (255 - mean d) / 255, where d is the mean absolute difference of two neighboring frames
+    over all pixels and channels.
 
     Args:
-        frames: uint8 `[H, W, 3]` each; only two are held at a time.
+        frames: uint8 frames `[H, W, 3]`; only two are held at a time.
 
     Raises:
         InputError: fewer than two frames.
@@ -38,6 +38,6 @@ def temporal_flickering(frames: Iterable[np.ndarray]) -> float:
 
 
 def flicker_of_file(path: Path) -> float:
-    """`temporal_flickering` of a video file."""
+    """Return the `temporal_flickering` of a video file."""
     with open_video(path) as video:
         return temporal_flickering(video.frames)

@@ -1,8 +1,7 @@
-"""Runs VBench's own package, https://pypi.org/project/vbench, where it is installed.
+"""Scores by VBench's package, https://pypi.org/project/vbench, if it is installed.
 
-It pins versions of numpy and transformers that are too old for this package, so it needs an
-environment of its own; docs/guides/evaluation.md says how. It fetches the weights of its networks
-itself.
+It pins versions of numpy and transformers that are too old for this package, so it needs a separate
+environment (docs/guides/evaluation.md). It downloads the weights of its networks itself.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from .scores import RESULT_SUFFIX
 
 
 def run_vbench(videos: Path, results: Path, dimensions: Iterable[str], device: str) -> None:
-    """Scores dimension by dimension into `results`; what is there already is kept.
+    """Score dimension by dimension into `results`; existing results are kept.
 
     Args:
         videos: folder with the videos of `export`.
-        results: folder for one file a dimension.
+        results: folder for one file per dimension.
         dimensions: names of dimensions.
-        device: "cuda", or "cpu" where the dimension's network allows it.
+        device: "cuda", or "cpu" if the dimension's network supports it.
 
     Raises:
         MissingPackageError: vbench is not installed.
@@ -46,7 +45,7 @@ def _require_vbench() -> Any:
         import vbench
     except ImportError as error:
         raise MissingPackageError(
-            "VBench is not installed here. It wants an environment of its own: "
+            "VBench is not installed here. It needs a separate environment: "
             "python -m venv vbench-env && vbench-env/bin/pip install vbench einops && "
             "vbench-env/bin/pip install --no-deps FOLDER_OF_HUMMINGBIRD; "
             "see docs/guides/evaluation.md"

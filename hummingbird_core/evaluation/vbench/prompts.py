@@ -1,4 +1,4 @@
-"""VBench's prompts, the dimensions that each list is for, and the names of the videos."""
+"""VBench's prompts by dimension, and the names of the videos."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ...errors import InputError
 from ...files import ASSETS
 from .scores import DIMENSIONS
 
-SAMPLES = 5  # videos of each prompt
-MAX_SAMPLES = 100  # reserved seeds: more than anyone samples
+SAMPLES = 5  # videos per prompt
+MAX_SAMPLES = 100  # seeds reserved per prompt
 
-# What has no prompts of its own is scored on the videos of another dimension.
+# Dimensions without prompts are scored on the videos of another dimension.
 SUITE_OF = {name: name for name in DIMENSIONS} | {
     "background_consistency": "scene",
     "motion_smoothness": "subject_consistency",
@@ -27,20 +27,20 @@ SUITE_OF = {name: name for name in DIMENSIONS} | {
 
 @cache
 def read_asset(name: str) -> Any:
-    """A JSON file of assets/vbench."""
+    """Read a JSON file of assets/vbench."""
     return json.loads((ASSETS / "vbench" / name).read_text(encoding="utf-8"))
 
 
 def all_prompts() -> list[str]:
-    """All 946, in VBench's order; two are in two lists."""
+    """Return all 946 prompts in VBench's order; two are in two lists."""
     return [prompt for suite in read_asset("prompts.json")["suites"].values() for prompt in suite]
 
 
 def prompts_of(dimensions: Iterable[str]) -> list[str]:
-    """The different prompts that `dimensions` need, in VBench's order.
+    """Return the distinct prompts of `dimensions`, in VBench's order.
 
     Raises:
-        InputError: there is no such dimension.
+        InputError: a dimension does not exist.
     """
     suites = {SUITE_OF[check_dimension(name)] for name in dimensions}
     lists = read_asset("prompts.json")["suites"]
@@ -48,14 +48,14 @@ def prompts_of(dimensions: Iterable[str]) -> list[str]:
 
 
 def check_dimension(name: str) -> str:
-    """`name`, if VBench has it."""
+    """Return `name`; raise InputError if VBench has no such dimension."""
     if name not in DIMENSIONS:
         raise InputError(f"got dimension {name!r}, expected one of {', '.join(DIMENSIONS)}")
     return name
 
 
 def video_name(prompt: str, index: int) -> str:
-    """How VBench wants video `index` of `prompt` to be called."""
+    """Return the file name that VBench expects for video `index` of `prompt`."""
     return f"{prompt}-{index}.mp4"
 
 
@@ -65,13 +65,13 @@ def _videos(folder: Path, prompt: str, most: int) -> list[str]:
 
 
 def videos_of(folder: Path, dimension: str) -> list[Path]:
-    """The videos that VBench scores for `dimension`: five of each prompt.
+    """Return the videos that VBench scores for `dimension`: five per prompt.
 
-    For temporal flickering all that are there, one of each prompt at least: VBench recommends to
-    make 25 of each, and to keep those that came out still.
+    For temporal flickering all existing videos, at least one per prompt: VBench recommends sampling
+    25 per prompt and keeping the static ones.
 
     Raises:
-        InputError: some are missing; with fewer, a score would not compare with published ones.
+        InputError: videos are missing; a score of fewer is not comparable with published ones.
     """
     if dimension == "temporal_flickering":
         found = {p: _videos(folder, p, MAX_SAMPLES) for p in prompts_of([dimension])}

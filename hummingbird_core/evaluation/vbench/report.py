@@ -1,4 +1,4 @@
-"""Systems side by side: a Markdown table, JSON, and a radar plot."""
+"""Comparison of systems: Markdown table, JSON and radar plot."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class System:
     """A model with its scores.
 
     Attributes:
-        name: of the model.
-        scores: raw, 0..1, by dimension; what is not known is not there.
+        name: name of the model.
+        scores: raw scores, 0..1, of the known dimensions.
         totals: computed from `scores`, or as published.
-        source: where the numbers are from.
+        source: source of the numbers.
     """
 
     name: str
@@ -51,12 +51,12 @@ class System:
 
 
 def measured(name: str, scores: Mapping[str, float], source: str) -> System:
-    """A system with the totals of its scores."""
+    """Return a system with the totals of its scores."""
     return System(name, scores, totals(scores), source)
 
 
 def published() -> list[System]:
-    """What others have published, best total first; some without their single dimensions."""
+    """Return published systems, best total first; some lack scores of single dimensions."""
     return [
         System(
             entry["name"],
@@ -73,7 +73,7 @@ def _share(percent: float | None) -> float | None:
 
 
 def systems_table(systems: Sequence[System]) -> str:
-    """A Markdown table in percent, a row a system, best total first and unknown totals last."""
+    """Return a Markdown table in percent: a row per system, best total first, unknown last."""
     titles = [
         "system",
         "total",
@@ -90,7 +90,7 @@ def systems_table(systems: Sequence[System]) -> str:
 
 
 def to_lines(system: System) -> list[str]:
-    """One system for people: each dimension raw and normalised, then the totals."""
+    """Return one system as text lines: each dimension raw and normalized, then the totals."""
     lines = [f"{'dimension':24} {'score':>8} {'normalised':>11}"]
     for name, score in system.scores.items():
         lines.append(f"{name:24} {percent(score):>8} {percent(normalize_score(name, score)):>11}")
@@ -102,7 +102,7 @@ def to_lines(system: System) -> list[str]:
 
 
 def to_record(system: System) -> dict[str, Any]:
-    """For a JSON file; scores are 0..1 and unknown totals null."""
+    """Return a record for a JSON file; scores are 0..1 and unknown totals null."""
     return {
         "name": system.name,
         "source": system.source,
@@ -113,7 +113,7 @@ def to_record(system: System) -> dict[str, Any]:
 
 
 def percent(value: float | None) -> str:
-    """Two decimals, as everyone prints VBench."""
+    """Format a score in percent with two decimals, as is usual for VBench."""
     return ABSENT if value is None else f"{100 * value:.2f}"
 
 
@@ -122,10 +122,10 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def draw_radar(path: Path, systems: Sequence[System]) -> None:
-    """Writes a plot of the normalised dimensions, 0 in the middle and 1 outside.
+    """Write a radar plot of the normalized dimensions, 0 at the center and 1 at the rim.
 
-    The scale is that of the totals. Systems without any dimension are left out; a dimension that
-    one system lacks is a gap in its line.
+    The scale is that of the totals. Systems without dimensions are left out; a missing dimension
+    leaves a gap in the line.
 
     Raises:
         MissingPackageError: matplotlib is not installed.
@@ -138,7 +138,7 @@ def draw_radar(path: Path, systems: Sequence[System]) -> None:
     angles = [2 * pi * i / len(DIMENSIONS) for i in range(len(DIMENSIONS))]
     for system in systems:
         if system.scores:
-            values = [_normalised_or_nan(system, name) for name in DIMENSIONS]
+            values = [_normalized_or_nan(system, name) for name in DIMENSIONS]
             axes.plot([*angles, angles[0]], [*values, values[0]], label=system.name, linewidth=1.5)
     axes.set_xticks(angles, [COLUMN_TITLES[name] for name in DIMENSIONS])
     axes.set_ylim(0, 1)
@@ -150,6 +150,6 @@ def draw_radar(path: Path, systems: Sequence[System]) -> None:
         figure.savefig(temporary, dpi=120)
 
 
-def _normalised_or_nan(system: System, name: str) -> float:
+def _normalized_or_nan(system: System, name: str) -> float:
     score = system.scores.get(name)
     return nan if score is None else normalize_score(name, score)

@@ -1,6 +1,6 @@
-"""From VBench's results to quality, semantic and total score.
+"""Quality, semantic and total score from VBench's results.
 
-Each dimension is normalised between two constants, (x - low) / (high - low). Quality and semantic
+Each dimension is normalized between two constants, (x - low) / (high - low). Quality and semantic
 are weighted means over their dimensions, total = (4 quality + semantic) / 5. Constants and weights
 are those of VBench's leaderboard.
 """
@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 from ...errors import InputError
 
 QUALITY_SHARE, SEMANTIC_SHARE = 4, 1
-RESULT_SUFFIX = "_eval_results.json"  # of the files that VBench writes
+RESULT_SUFFIX = "_eval_results.json"  # suffix of the files that VBench writes
 
 
 class Dimension(NamedTuple):
-    """The scores that count as 0 and as 1, and the weight in the mean."""
+    """Scores mapped to 0 and to 1, and the weight in the mean."""
 
     low: float = 0.0
     high: float = 1.0
@@ -52,7 +52,7 @@ DIMENSIONS = {**QUALITY, **SEMANTIC}
 
 @dataclass(frozen=True)
 class Totals:
-    """Scores of 0..1; None where a dimension is missing: absent, never smaller.
+    """Scores of 0..1; None if a dimension is missing, never a smaller score.
 
     Attributes:
         quality: from the seven dimensions of `QUALITY`.
@@ -66,13 +66,13 @@ class Totals:
 
 
 def normalize_score(name: str, score: float) -> float:
-    """A raw score of dimension `name` on the scale that the totals use: 0..1 for most systems."""
+    """Return a raw score of dimension `name` on the scale of the totals, 0..1 for most systems."""
     dimension = DIMENSIONS[name]
     return (score - dimension.low) / (dimension.high - dimension.low)
 
 
 def totals(scores: Mapping[str, float]) -> Totals:
-    """Quality, semantic and total of raw scores, 0..1, by dimension."""
+    """Return quality, semantic and total of raw scores, 0..1, by dimension."""
     quality, semantic = (_mean(scores, part) for part in (QUALITY, SEMANTIC))
     if quality is None or semantic is None:
         return Totals(quality, semantic, None)
@@ -81,7 +81,7 @@ def totals(scores: Mapping[str, float]) -> Totals:
 
 
 def missing(scores: Mapping[str, float]) -> list[str]:
-    """The dimensions that a total still needs."""
+    """Return the dimensions that the total still needs."""
     return [name for name in DIMENSIONS if name not in scores]
 
 
@@ -93,13 +93,13 @@ def _mean(scores: Mapping[str, float], part: Mapping[str, Dimension]) -> float |
 
 
 def read_results(path: Path) -> dict[str, float]:
-    """Raw scores, 0..1, by dimension, in the order of `DIMENSIONS`.
+    """Read raw scores, 0..1, by dimension, in the order of `DIMENSIONS`.
 
     Args:
-        path: a file that VBench has written (`..._eval_results.json`), or a folder of such files.
+        path: a file of VBench (`..._eval_results.json`), or a folder of such files.
 
     Raises:
-        InputError: there is none, one cannot be read, or two hold the same dimension.
+        InputError: no file is found, one cannot be read, or two hold the same dimension.
     """
     files = sorted(path.glob(f"*{RESULT_SUFFIX}")) if path.is_dir() else [path]
     if not files:
@@ -124,17 +124,17 @@ def _read_file(path: Path) -> dict[str, float]:
 
 
 def _score(path: Path, name: str, result: Any) -> float:
-    """VBench writes `[score, [one entry a video, ...]]` for each dimension."""
+    """Return the score from VBench's `[score, [one entry per video, ...]]` of a dimension."""
     value = result[0] if isinstance(result, list) and result else None
     if name not in DIMENSIONS or isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{path} has {name}: {value}, expected a dimension with its score")
-    if not 0 <= value <= 1:  # NaN, too
+    if not 0 <= value <= 1:  # refuses NaN too
         raise InputError(f"{path} has {name}: {value}, expected 0 to 1: score it again")
     return float(value)
 
 
 def write_result(folder: Path, dimension: str, videos: Sequence[tuple[Path, float]]) -> Path:
-    """Writes scores of single videos as VBench does; returns the file."""
+    """Write scores of single videos in VBench's format; return the file."""
     from ...files import atomic_write
 
     mean = sum(score for _, score in videos) / len(videos)

@@ -290,7 +290,7 @@ def test_the_official_package_is_asked_for_in_one_line(tmp_path):
     try:
         import vbench  # noqa: F401
     except ImportError:
-        with pytest.raises(MissingPackageError, match="environment of its own"):
+        with pytest.raises(MissingPackageError, match="needs a separate environment"):
             run_vbench(tmp_path, tmp_path, [], "cpu")
     else:
         pytest.skip("vbench is installed")
