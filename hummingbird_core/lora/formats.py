@@ -39,8 +39,8 @@ from ..unet.model import PRESETS, HummingbirdUNet, UNetConfig
 GUIDANCE_LAYER = "time_cond_proj"
 LAYER_BEFORE_GUIDANCE = "fps_embedding.2"
 NO_GUIDANCE_LAYER = (
-    "this U-Net has no guidance input; in the teacher's LoRA training the base weight of that "
-    "layer was random and was not saved, so its part of the LoRA means nothing without it"
+    "this U-Net has no guidance input; during the teacher's LoRA training the base weight of that "
+    "layer was random and was not saved, so its LoRA is useless on its own"
 )
 PREFIXES = {  # prefix of a layer's name -> format
     "base_model.model.": "peft",

@@ -46,7 +46,7 @@ def weights() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def merged(weights) -> dict[str, torch.Tensor]:
-    """A state dict with the U-Net and what checkpoints carry besides."""
+    """Return a state dict with the U-Net and the unused tensors of a checkpoint."""
     extras = ["betas", "ddim_sigmas", "model_ema.decay", VAE_PREFIX + "loss.logvar"]
     unused = {key: torch.ones(3) for key in extras}
     return {**unused, **{PREFIX + key: tensor for key, tensor in weights.items()}}
@@ -257,7 +257,7 @@ def test_weights_beyond_float16_are_reported(tmp_path, weights):
 
 
 def convert_in_child(source: Path, destination: Path, before: str = "") -> str:
-    """Runs a conversion in a fresh process; returns what it printed."""
+    """Run a conversion in a fresh process and return its output."""
     code = f"""
 import re, sys
 from pathlib import Path

@@ -28,7 +28,7 @@ def hub() -> Iterator[Hub]:
 
 
 def download(folder: Path, endpoint: str, name: str = "hummingbird-0.7b", **settings: str) -> str:
-    """Downloads in a fresh process; returns the file's path, or the error's class and message."""
+    """Download in a fresh process; return the file's path, or the error's class and message."""
     code = """
 import sys
 from hummingbird_core.hub.download import download

@@ -1,4 +1,4 @@
-"""LoRA files: every format, and what is said of files that don't fit."""
+"""LoRA files: every format, and the errors for files that don't match."""
 
 from __future__ import annotations
 
