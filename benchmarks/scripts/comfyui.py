@@ -56,7 +56,7 @@ def graph(frames: int, steps: int, seed: int, save: dict[str, Any]) -> Graph:
 
 
 def in_server(server: ComfyServer, frames: int, steps: int, repeats: int) -> Timing:
-    """Median time of an mp4, each with a seed of its own: ComfyUI would not make one twice."""
+    """Return the median time of an mp4; seeds differ, since ComfyUI caches equal jobs."""
     save = node("SaveVideo", video=["decode", 1], filename_prefix="v", format="mp4", codec="h264")
     seconds = []
     for seed in range(repeats + 1):

@@ -84,7 +84,7 @@ def make_clips(folder: Path, args: argparse.Namespace) -> None:
             writer.send(np.ascontiguousarray(frame))
     writer.close()
     for index in range(scenes, args.clips):
-        # A box that players skip gives each copy content, and so an id, of its own.
+        # A box that players skip gives each copy different content, hence a different id.
         mark = struct.pack(">I4sQ", 16, b"free", index)
         original = (folder / f"{index % scenes:06d}.mp4").read_bytes()
         (folder / f"{index:06d}.mp4").write_bytes(original + mark)

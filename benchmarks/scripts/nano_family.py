@@ -3,7 +3,7 @@
     hummingbird train nano
     python benchmarks/scripts/nano_family.py -o benchmarks/results/nano-family
 
-Students that lack one stage are trained beside the run (`FOLDER/ablations`), and one that lacks
+Students that lack one stage are trained next to the run (`FOLDER/ablations`), and one that lacks
 none to compare them with, all with as many steps. Then every model makes videos of the same
 held-out prompts, and the readers of `evaluation` say what they show. Of a tuned student, `reward`
 and `judge` are the means over its validation videos before and after: what tuning climbs, and a

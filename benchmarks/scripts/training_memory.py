@@ -153,7 +153,7 @@ def vit_h() -> nn.Module:
 
 
 class LiveBytes(TorchDispatchMode):
-    """Adds up the storages of all tensors that are made meanwhile, for as long as they live.
+    """Dispatch mode that sums the storages of live tensors created inside it.
 
     Attributes:
         now, peak: bytes.

@@ -141,7 +141,7 @@ class Equality:
         if missing:
             raise InputError(
                 f"got no check of the results of {', '.join(sorted(missing))}, expected one "
-                f"beside {', '.join(self.covered)}: compare them before reporting a speed"
+                f"besides {', '.join(self.covered)}: compare them before reporting a speed"
             )
 
 

@@ -151,7 +151,7 @@ def encode_source(
     if not any(video.caption for video in videos):
         raise InputError(
             f"got {source} without captions, and no trigger word: give --trigger WORD, or captions "
-            "in .txt files beside the clips"
+            "in .txt files next to the clips"
         )
     frames = FrameConfig(settings.height, settings.width)
     vae.to(distributed_state().device)

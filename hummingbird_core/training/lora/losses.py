@@ -92,6 +92,7 @@ class TeacherLoss:
     captions: Captions
 
     def __call__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
+        """Return {"noise": loss}, or {"keep": loss} for a step that preserves the prior."""
         batch = read_batch(self.clips, micro_batch, self.captions)
         context = self.captions.embed(batch.captions)
         noise, (u,) = micro_batch.draw(batch.latents.shape[1:], 1, batch.latents.device)
@@ -132,6 +133,7 @@ class StudentLoss:
     num_frames: int
 
     def __call__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
+        """Return {"learn": ...}, {"refine": ...} or {"keep": ...}, depending on the step."""
         losses: list[StepLoss] = [self._denoise, self._self_consistency, self._denoise]
         if self.captions.trigger:
             losses.append(self._prior_preservation)

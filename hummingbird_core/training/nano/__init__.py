@@ -1,1 +1,1 @@
-"""The built-in model: its world of moving shapes, its latents, and how it is made of nothing."""
+"""Training of the built-in model from scratch on the synthetic dataset."""

@@ -51,6 +51,7 @@ class NanoTeacherLoss:
     steps: int
 
     def __call__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
+        """Return {"noise": loss} of a micro-batch."""
         num_frames = clip_length(micro_batch.step, self.steps)
         micro_batch = micro_batch.wider(max(NUM_FRAMES // num_frames, 1))
         device = distributed_state().device

@@ -70,7 +70,7 @@ def map_to(teacher: UNetConfig, student: UNetConfig) -> BlockMap:
     mapping = {block: upper.get(source, source) for block, source in mapping.items()}
     if student_config(teacher, mapping).preset != student.preset:
         raise InputError(
-            f"got teacher {teacher.preset or 'of a shape of its own'}, expected one that "
+            f"got teacher {teacher.preset or 'of a custom shape'}, expected one that "
             f"{student.preset or 'the student'} is a part of: choose another teacher or student"
         )
     return mapping

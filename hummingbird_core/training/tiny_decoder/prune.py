@@ -54,7 +54,7 @@ def prune_decoder(full: AutoencoderKL, divisor: int, layers_per_block: int) -> A
 
 
 class _Pruner:
-    """Copies the kept filters of one decoder into a smaller one.
+    """Copier of the kept filters of one decoder into a smaller one.
 
     Residual blocks add to one stream of features: `stream` holds the indices of its kept channels
     and changes only where the width does.

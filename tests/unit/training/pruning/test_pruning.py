@@ -124,7 +124,7 @@ def test_a_student_of_fewer_levels_takes_the_upper_ones():
 
 
 def test_no_model_is_made_of_one_that_it_is_no_part_of():
-    with pytest.raises(InputError, match="got teacher of a shape of its own, expected one that"):
+    with pytest.raises(InputError, match="got teacher of a custom shape, expected one that"):
         map_to(replace(NANO, num_res_blocks=2), ALL_LEVELS)
     with pytest.raises(InputError, match="got teacher nano-teacher, expected one that humming"):
         map_to(NANO_TEACHER, UNetConfig.from_preset("hummingbird-0.7b"))
