@@ -22,7 +22,7 @@ from .sampling.ddim import ddim_timesteps, sample_ddim
 from .sampling.guidance import EpsModel, cfg_eps, distilled_guidance_eps, reporting
 from .sampling.noise import initial_noise, step_noises
 from .seeds import video_seed
-from .settings import CONTEXT_LENGTH, FULL_SIZE, NANO, ModelDefaults, check_settings
+from .settings import CONTEXT_LENGTH, ModelDefaults, check_settings
 from .text.encoder import TextEncoder, TextEncoding
 from .unet.model import HummingbirdUNet
 from .vae.codec import check_finite, decode_latents, encode_video, vae_scale_factor
@@ -116,8 +116,9 @@ class HummingbirdPipeline:
 
     @property
     def trained(self) -> ModelDefaults:
-        """Sizes the U-Net was trained on."""
-        return NANO if "nano" in (self.unet.config.preset or "") else FULL_SIZE
+        """Settings the U-Net was trained with."""
+        config = self.unet.config
+        return ModelDefaults(config.height, config.width, config.frames, config.cfg_start_timestep)
 
     @torch.inference_mode()
     def __call__(
@@ -269,8 +270,7 @@ class HummingbirdPipeline:
         predict = sliding_window(reporting(predict, count_steps(progress, calls)), windows)
         if is_student:
             return sample_lcm(predict, latents, noises, num_inference_steps)
-        # Only VideoCrafter2 knows its latents scaled.
-        rescale = self.unet.config.preset == "videocrafter2"
+        rescale = self.unet.config.dynamic_rescale
         return sample_ddim(predict, latents, num_inference_steps, rescale=rescale)
 
     def _noise_predictor(
@@ -278,8 +278,8 @@ class HummingbirdPipeline:
     ) -> EpsModel:
         if self.unet.config.guidance_embedding:
             return distilled_guidance_eps(self.unet, context, guidance_scale, fps)
-        empty, guided_from = self.encode_prompt(""), self.trained.guided_from
-        return cfg_eps(self.unet, context, empty, guidance_scale, fps, guided_from)
+        empty, start = self.encode_prompt(""), self.trained.cfg_start_timestep
+        return cfg_eps(self.unet, context, empty, guidance_scale, fps, start)
 
     def context_windows(
         self,

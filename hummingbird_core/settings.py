@@ -16,23 +16,23 @@ CONTEXT_LENGTH = 16  # frames of a window of a long video: all models were train
 
 @dataclass(frozen=True)
 class ModelDefaults:
-    """What a model was trained on: the defaults, and what to warn about when they are left.
+    """Training resolution and length: used as defaults; other values log a warning.
 
     Attributes:
-        height, width: pixels.
-        frames: of the clips.
-        guided_from: lowest timestep at which a teacher is guided (arXiv 2404.07724): further down,
+        height: pixels.
+        width: pixels.
+        frames: lengths of the training clips.
+        cfg_start_timestep: lowest timestep with classifier-free guidance (arXiv 2404.07724): below,
             guidance only coarsens what is there already.
     """
 
     height: int
     width: int
     frames: tuple[int, ...]
-    guided_from: int = 0
+    cfg_start_timestep: int = 0
 
 
 FULL_SIZE = ModelDefaults(height=320, width=512, frames=(16, 26))
-NANO = ModelDefaults(height=64, width=64, frames=(16, 26), guided_from=500)
 
 
 def check_settings(

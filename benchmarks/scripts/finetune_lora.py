@@ -75,7 +75,7 @@ def main() -> None:
     write_clips(args.folder / "clips", args.clips)
     pipe = HummingbirdPipeline.from_pretrained("nano", device="cpu", dtype=torch.float32)
     settings = replace(
-        LoRAFinetuneConfig.for_model(pipe.trained), trigger=TRIGGER, steps=args.steps
+        LoRAFinetuneConfig.for_model(pipe.unet.config), trigger=TRIGGER, steps=args.steps
     )
     file = args.folder / "style.safetensors"
     began = time.perf_counter()

@@ -24,7 +24,7 @@ from ..devices import DTYPES
 from ..errors import CheckpointError
 from ..pipeline import HummingbirdPipeline
 from ..sampling.consistency import guidance_scale_embedding
-from ..settings import FULL_SIZE, NANO, SIZE_MULTIPLE
+from ..settings import SIZE_MULTIPLE
 from ..text.encoder import text_encoder_to_openclip
 from ..unet.model import HummingbirdUNet, UNetConfig
 from ..vae.codec import SCALING_FACTOR
@@ -84,7 +84,9 @@ class BenchConfig:
     @property
     def size(self) -> tuple[int, int]:
         """Return height and width in pixels."""
-        trained = NANO if self.preset == BUILT_IN_PRESET else FULL_SIZE
+        trained = UNetConfig.from_preset(
+            "hummingbird-nano" if self.preset == BUILT_IN_PRESET else self.preset
+        )
         return self.height or trained.height, self.width or trained.width
 
     @property

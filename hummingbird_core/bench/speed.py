@@ -46,7 +46,7 @@ class AlwaysGuided(HummingbirdPipeline):
     @property
     def trained(self) -> ModelDefaults:
         """Return the model's defaults with guidance at every timestep."""
-        return replace(super().trained, guided_from=0)
+        return replace(super().trained, cfg_start_timestep=0)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _candidates(settings: BenchConfig) -> list[Candidate]:
     count = settings.teacher_steps
     name = f"teacher, {_steps(count)}"
     candidates = [Candidate(name, teacher, count, TEACHER_GUIDANCE)]
-    if teacher.trained.guided_from:
+    if teacher.trained.cfg_start_timestep:
         always = AlwaysGuided(teacher.unet, teacher.vae, teacher.text_encoder)
         candidates.append(Candidate(f"{name}, always guided", always, count, TEACHER_GUIDANCE))
     for steps in settings.student_steps:

@@ -53,7 +53,7 @@ def cfg_eps(
     empty: Tensor,
     scale: float,
     fps: float | Tensor,
-    guided_from: int,
+    cfg_start_timestep: int,
 ) -> EpsModel:
     """Classifier-free guidance: text and no text in one batch.
 
@@ -63,13 +63,13 @@ def cfg_eps(
         empty: embedding of the empty prompt, `[1, 77, C]`.
         scale: of the guidance.
         fps: frames a second, scalar or `[B]`.
-        guided_from: lowest timestep that is guided; below, one call with the text is enough.
+        cfg_start_timestep: lowest timestep that is guided; below, one call with the text is enough.
     """
     both = torch.cat([context, empty.to(context).expand_as(context)])
     rates = torch.as_tensor(fps, device=context.device).expand(len(context)).repeat(2)
 
     def predict(sample: Tensor, t: int) -> Tensor:
-        is_guided = t >= guided_from
+        is_guided = t >= cfg_start_timestep
         inputs = torch.cat([sample, sample]) if is_guided else sample
         count = len(inputs)
         eps = unet(inputs.to(context.dtype), _on(context, t), both[:count], rates[:count]).float()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +11,11 @@ from torch import Tensor
 from ..errors import InputError
 
 INIT_ATTENTION_HEADS = 8  # of the temporal transformer behind the first convolution
+
+# How a model was trained, and thus how it is sampled. A pruned model inherits these.
+TRAITS = ("dynamic_rescale", "height", "width", "frames", "cfg_start_timestep")
+# Fields that the shapes of tensors do not show.
+_UNSHAPED = (*TRAITS, "norm_groups", "v_prediction")
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,13 @@ class UNetConfig:
             in the video: too much for a small network, and v avoids it.
         frame_phase: whether an embedding of each frame's position is added (nano presets only).
         dropout: probability of dropout in ResBlocks and temporal convolutions, in training only.
+        dynamic_rescale: whether the training scaled clean latents by `latent_scale`, which DDIM
+            then has to follow (VideoCrafter2's word; see `sampling.schedule`).
+        height: pixels of the training videos.
+        width: pixels of the training videos.
+        frames: lengths of the training clips.
+        cfg_start_timestep: lowest timestep with classifier-free guidance (arXiv 2404.07724): below,
+            guidance only coarsens what is there already.
     """
 
     in_channels: int = 4
@@ -51,6 +63,11 @@ class UNetConfig:
     v_prediction: bool = False
     frame_phase: bool = False
     dropout: float = 0.0
+    dynamic_rescale: bool = False
+    height: int = 320
+    width: int = 512
+    frames: tuple[int, ...] = (16, 26)
+    cfg_start_timestep: int = 0
 
     @classmethod
     def from_preset(cls, name: str, **changes: Any) -> UNetConfig:
@@ -73,7 +90,9 @@ class UNetConfig:
     def from_dict(cls, values: dict[str, Any]) -> UNetConfig:
         """Return the config of a `to_dict`, also after JSON, which turns tuples into lists."""
         tuples: dict[str, Any] = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
-        return cls(**{**values, **tuples})
+        config = cls(**{**values, **tuples})
+        # Files written before the traits were fields lack them.
+        return _take_from_preset(config, [name for name in TRAITS if name not in values])
 
     @classmethod
     def from_state_dict(cls, state_dict: Mapping[str, Tensor]) -> UNetConfig:
@@ -89,13 +108,7 @@ class UNetConfig:
             InputError: the keys are not those of this U-Net.
         """
         shapes = {key: tuple(tensor.shape) for key, tensor in state_dict.items()}
-        config = _config_from_shapes(shapes)
-        preset = PRESETS.get(config.preset or "", config)
-        return replace(
-            config,
-            norm_groups=preset.norm_groups,
-            v_prediction=preset.v_prediction,
-        )
+        return _take_from_preset(_config_from_shapes(shapes), _UNSHAPED)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON can hold."""
@@ -107,20 +120,22 @@ class UNetConfig:
         return 4 * self.model_channels
 
     @property
+    def traits(self) -> dict[str, Any]:
+        """The fields named in `TRAITS`, for the config of a pruned model."""
+        return {name: getattr(self, name) for name in TRAITS}
+
+    @property
     def preset(self) -> str | None:
         """Name of the preset of this shape, or None.
 
         The guidance input and fields that shapes do not show are not compared.
         """
 
-        def shape(config: UNetConfig) -> UNetConfig:
-            return replace(
-                config,
-                dropout=0.0,
-                norm_groups=32,
-                v_prediction=False,
-                guidance_embedding=False,
-            )
+        ignored = (*_UNSHAPED, "dropout", "guidance_embedding")
+        compared = [field.name for field in fields(self) if field.name not in ignored]
+
+        def shape(config: UNetConfig) -> list[Any]:
+            return [getattr(config, name) for name in compared]
 
         return next((name for name, c in PRESETS.items() if shape(c) == shape(self)), None)
 
@@ -136,9 +151,12 @@ NANO = UNetConfig(
     norm_groups=8,
     v_prediction=True,
     frame_phase=True,
+    height=64,
+    width=64,
+    cfg_start_timestep=500,
 )
 PRESETS = {
-    "videocrafter2": UNetConfig(),
+    "videocrafter2": UNetConfig(dynamic_rescale=True),
     "hummingbird-0.9b": UNetConfig(num_res_blocks=1, guidance_embedding=True),
     "hummingbird-0.7b": UNetConfig(num_res_blocks=1, middle_block=False, guidance_embedding=True),
     "nano-teacher": NANO,
@@ -147,6 +165,12 @@ PRESETS = {
         NANO, channel_mult=(1, 2), num_res_blocks=1, middle_block=False, guidance_embedding=True
     ),
 }
+
+
+def _take_from_preset(config: UNetConfig, names: Iterable[str]) -> UNetConfig:
+    """Return `config` with the fields `names` of the preset of its shape, if there is one."""
+    preset = PRESETS.get(config.preset or "", config)
+    return replace(config, **{name: getattr(preset, name) for name in names})
 
 
 def _config_from_shapes(shapes: dict[str, tuple[int, ...]]) -> UNetConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 
 import pytest
@@ -111,6 +112,18 @@ def test_guidance_and_fps_of_core_nodes_reach_the_unet(adapter):
     assert relative_l2(eps(guidance=7.5, frame_rate=8), default) == 0
     assert relative_l2(eps(guidance=12.0), default) > 1e-3
     assert relative_l2(eps(frame_rate=24), default) > 1e-3
+
+
+@pytest.mark.parametrize("rescales", [True, False])
+def test_the_schedule_hangs_on_the_config_not_on_the_shape(adapter, rescales):
+    from hummingbird_pack.hummingbird_core.unet import UNetConfig
+
+    narrow = {"model_channels": 8, "head_channels": 4, "context_dim": 64, "norm_groups": 4}
+    for change in ({}, {"num_res_blocks": 1, "middle_block": False}):  # whole, and pruned
+        config = UNetConfig.from_preset("videocrafter2", **narrow, **change)
+        config = dataclasses.replace(config, dynamic_rescale=rescales)
+        model = adapter.unet.HummingbirdModelConfig({"config": config}).get_model({})
+        assert isinstance(model.model_sampling, adapter.unet.ScaledLatentSampling) == rescales
 
 
 def test_teachers_schedule_equals_ddim_with_its_latent_scale(adapter):

@@ -28,7 +28,7 @@ def trained(tmp_path_factory):
     write_video(folder / "clips" / "square.mp4", frames, 8)
     pipe = HummingbirdPipeline.from_pretrained("nano", device="cpu", dtype=torch.float32)
     settings = replace(
-        LoRAFinetuneConfig.for_model(pipe.trained), trigger="zorblax", steps=2, rank=4
+        LoRAFinetuneConfig.for_model(pipe.unet.config), trigger="zorblax", steps=2, rank=4
     )
     finetune_lora(folder / "clips", pipe, folder / "style.safetensors", settings)
     return folder / "style.safetensors"

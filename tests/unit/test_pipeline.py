@@ -7,25 +7,40 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from support.models import relative_l2
 from support.paths import ROOT
 
+from hummingbird_core.checkpoints import load_checkpoint
+from hummingbird_core.checkpoints.layout import CONFIG_KEY, ModelConfigs
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
 from hummingbird_core.hub.local import resolve_model
 from hummingbird_core.nano.evaluate import SUBJECTS, evaluate_nano
 from hummingbird_core.nano.readers.shapes import read_shape_scene
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import initial_noise, step_noises
+from hummingbird_core.sampling.ddim import sample_ddim
+from hummingbird_core.sampling.guidance import cfg_eps
 from hummingbird_core.training.nano.autoencoder import build_vae
 from hummingbird_core.training.nano.text import build_text_encoder
+from hummingbird_core.training.pruning.block_map import map_to, student_config
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 SMALL = {"width": 32, "height": 16, "num_frames": 3, "num_inference_steps": 2}
+NARROW = {
+    "model_channels": 8,
+    "channel_mult": (1, 1),
+    "attention_levels": (1,),
+    "head_channels": 4,
+    "context_dim": 64,
+    "norm_groups": 4,
+}
 BENCHMARKS = ROOT / "benchmarks" / "results"
 PROMPT = "a red circle moves right"
 
@@ -99,9 +114,43 @@ def test_a_nano_teacher_is_guided_at_high_noise_only():
         lambda _, inputs: calls.append((int(inputs[1]), len(inputs[0])))
     )
     teacher("a", **{**SMALL, "num_inference_steps": 5})
-    guided_from = teacher.trained.guided_from
-    assert [count for _, count in calls] == [2 if t >= guided_from else 1 for t, _ in calls]
+    cfg_start_timestep = teacher.trained.cfg_start_timestep
+    assert [count for _, count in calls] == [2 if t >= cfg_start_timestep else 1 for t, _ in calls]
     assert {count for _, count in calls} == {1, 2}
+
+
+def load_stored(config: UNetConfig, folder: Path) -> HummingbirdPipeline:
+    """A random model of `config`, written to a file and read again."""
+    torch.manual_seed(0)
+    file = folder / "unet.safetensors"
+    metadata = {CONFIG_KEY: ModelConfigs(config, {}, {}).to_json()}
+    save_file(HummingbirdUNet(config).state_dict(), file, metadata)
+    return HummingbirdPipeline(load_checkpoint(file).unet, None, build_text_encoder().eval())
+
+
+def ddim_latents(pipe: HummingbirdPipeline, rescale: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the pipeline samples in two steps, and DDIM with or without the latents' scale."""
+    noise, context = initial_noise((1, 4, 2, 4, 4), 0), pipe.encode_prompt(PROMPT)
+    sampled = pipe.sample(context, latents=noise, noises=(), num_inference_steps=2)
+    predict = cfg_eps(pipe.unet, context, pipe.encode_prompt(""), 7.5, 8, 0)
+    with torch.no_grad():
+        return sampled, sample_ddim(predict, noise, 2, rescale=rescale)
+
+
+def test_a_pruned_videocrafter2_is_sampled_with_its_latent_rescaling(tmp_path):
+    teacher = UNetConfig.from_preset("videocrafter2", **NARROW)
+    student = student_config(teacher, map_to(teacher, replace(teacher, num_res_blocks=1)))
+    pipe = load_stored(replace(student, guidance_embedding=False), tmp_path)
+    assert pipe.unet.config.preset is None
+    sampled, expected = ddim_latents(pipe, rescale=True)
+    assert torch.equal(sampled, expected)
+    assert not torch.equal(sampled, ddim_latents(pipe, rescale=False)[1])
+
+
+def test_a_model_of_the_same_shape_without_the_trait_is_sampled_without(tmp_path):
+    config = UNetConfig.from_preset("videocrafter2", **NARROW, dynamic_rescale=False)
+    sampled, expected = ddim_latents(load_stored(config, tmp_path), rescale=False)
+    assert torch.equal(sampled, expected)
 
 
 def test_progress_is_told_of_every_step(pipe):

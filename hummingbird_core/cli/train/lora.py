@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     pipe = HummingbirdPipeline.from_pretrained(args.model, device="cpu", dtype=torch.float32)
     given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
     trigger = (args.trigger or "").strip()
-    settings = replace(LoRAFinetuneConfig.for_model(pipe.trained), trigger=trigger, **given)
+    settings = replace(LoRAFinetuneConfig.for_model(pipe.unet.config), trigger=trigger, **given)
     lora = finetune_lora(args.source, pipe, args.output, settings, overwrite=args.overwrite)
     if distributed_state().is_main_process:
         print(f"{len(lora.weights)} layers, rank {lora.rank}")

@@ -83,7 +83,8 @@ def load_student(name_or_path: str | Path, teacher: Teacher, recipe: Recipe) -> 
         recipe: sets dropout and gradient checkpointing.
     """
     if name_or_path in PRESETS:
-        student = HummingbirdUNet(UNetConfig.from_preset(str(name_or_path)))
+        traits = teacher.unet.config.traits
+        student = HummingbirdUNet(UNetConfig.from_preset(str(name_or_path), **traits))
         prune(teacher.unet, student)
     else:
         student = load_checkpoint(resolve_model(name_or_path), dtype=torch.float32).unet

@@ -25,10 +25,10 @@ from ...files import check_destination
 from ...lora.layers import lora_from_peft, new_lora
 from ...lora.merge import LoRA, save_lora
 from ...pipeline import HummingbirdPipeline
-from ...settings import FULL_SIZE, NANO, ModelDefaults
+from ...settings import FULL_SIZE
 from ...text.encoder import TextEncoder
 from ...unet.layers import TemporalConvBlock, TemporalTransformer
-from ...unet.model import HummingbirdUNet
+from ...unet.model import HummingbirdUNet, UNetConfig
 from ..data.clip_index import PICTURE_SUFFIXES, list_clips
 from ..data.clip_order import ClipConfig
 from ..data.clip_reading import FrameConfig
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "fp16", "bf16"]
 
+SMALL_NETWORK_CHANNELS = 64
 TEACHER_CAPTION_DROPOUT = 0.1  # classifier-free guidance of teachers needs predictions without text
 
 
@@ -79,11 +80,12 @@ class LoRAFinetuneConfig:
                 raise InputError(f"got {name} {getattr(self, name)}, expected at least 1")
 
     @classmethod
-    def for_model(cls, trained: ModelDefaults) -> LoRAFinetuneConfig:
-        """Return the defaults for a model that was trained on such videos."""
+    def for_model(cls, config: UNetConfig) -> LoRAFinetuneConfig:
+        """Return the settings for a U-Net of `config`: its training size, and its learning rate."""
         # A small network takes larger steps.
-        rate = 2e-3 if trained == NANO else cls.learning_rate
-        return cls(learning_rate=rate, height=trained.height, width=trained.width)
+        is_small = config.model_channels <= SMALL_NETWORK_CHANNELS
+        rate = 2e-3 if is_small else cls.learning_rate
+        return cls(learning_rate=rate, height=config.height, width=config.width)
 
 
 def finetune_lora(

@@ -97,7 +97,7 @@ class TeacherLoss:
         context = self.captions.embed(batch.captions)
         noise, (u,) = micro_batch.draw(batch.latents.shape[1:], 1, batch.latents.device)
         t = uniform_timesteps(u)
-        scaled = self.unet.config.preset == "videocrafter2"
+        scaled = self.unet.config.dynamic_rescale
         latents = scale_latents(batch.latents, t) if scaled else batch.latents
         sample = add_noise(latents, noise, t)
         if self.captions.trigger and micro_batch.step % 3 == 2:

@@ -92,7 +92,7 @@ def teacher_targets(pipe: HummingbirdPipeline, clips: ClipBatch) -> list[ProbeSa
 
     Clip i is noised with seed i.
     """
-    unet, scaled = pipe.unet, pipe.unet.config.preset == "videocrafter2"
+    unet, scaled = pipe.unet, pipe.unet.config.dynamic_rescale
     context, probes = pipe.encode_prompt(clips.captions), []
     for i in range(len(clips.captions)):
         latents = clips.latents[i : i + 1].float()

@@ -78,9 +78,9 @@ class HummingbirdModel(comfy.model_base.BaseModel):
         super().__init__(
             model_config, comfy.model_base.ModelType.EPS, device=device, unet_model=NativeUNet
         )
-        # The consistency-distilled students do without the scale, the nano models never had it.
+        # Consistency sampling does without the scale.
         config = model_config.unet_config["config"]
-        if config.preset == "videocrafter2" and not config.guidance_embedding:
+        if config.dynamic_rescale and not config.guidance_embedding:
             self.model_sampling = ScaledLatentSampling(model_config)
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:

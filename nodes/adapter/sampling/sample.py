@@ -170,14 +170,14 @@ def _guided_at_high_noise(
     model: comfy.model_patcher.ModelPatcher,
 ) -> comfy.model_patcher.ModelPatcher:
     """Return the MODEL guided at the noisy timesteps only, as the pipeline does it."""
-    guided_from = trained_sizes(model).guided_from
-    if not guided_from:
+    cfg_start_timestep = trained_sizes(model).cfg_start_timestep
+    if not cfg_start_timestep:
         return model
     timestep = model.get_model_object("model_sampling").timestep
 
     def guide(given: dict[str, Any]) -> Tensor:
         cond, uncond = given["cond"], given["uncond"]
-        is_guided = timestep(given["timestep"]) >= guided_from  # [B], of sigmas
+        is_guided = timestep(given["timestep"]) >= cfg_start_timestep  # [B], of sigmas
         scale = torch.where(is_guided, given["cond_scale"], 1.0).reshape(-1, 1, 1, 1, 1)
         return uncond + scale * (cond - uncond)
 

@@ -25,10 +25,11 @@ from hummingbird_core.sampling.context_windows import (
     window_starts,
     window_weights,
 )
-from hummingbird_core.settings import CONTEXT_LENGTH, FULL_SIZE, NANO
+from hummingbird_core.settings import CONTEXT_LENGTH
 from hummingbird_core.training.nano.autoencoder import build_vae
 from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
+from hummingbird_core.unet.config import PRESETS
 from hummingbird_core.video import read_metadata, read_video
 
 PROMPT = "a red circle moves right"
@@ -167,8 +168,7 @@ def test_noise_stays_as_it_is_for_short_videos_and_for_an_overview():
 
 
 def test_defaults(pipe):
-    assert CONTEXT_LENGTH in NANO.frames
-    assert CONTEXT_LENGTH in FULL_SIZE.frames
+    assert all(CONTEXT_LENGTH in config.frames for config in PRESETS.values())
     assert not pipe.context_windows(26).are_needed(26)
     assert pipe.context_windows(27) == ContextWindows(16, 12, overview=True)
     assert pipe.context_windows(27, 10) == ContextWindows(10, 7, overview=True)

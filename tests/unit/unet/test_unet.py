@@ -10,6 +10,7 @@ import torch
 from hummingbird_core.errors import InputError
 from hummingbird_core.sampling import add_noise, alpha_sigma
 from hummingbird_core.unet import PRESETS, HummingbirdUNet, UNetConfig, v_to_eps
+from hummingbird_core.unet.config import TRAITS
 
 TINY = UNetConfig.from_preset("hummingbird-nano")
 
@@ -99,6 +100,9 @@ def test_config_is_read_off_the_shapes(name):
         assert UNetConfig.from_state_dict(state_dict) == config
         assert config.preset == name
         assert UNetConfig.from_dict(config.to_dict()) == config
+        # A file written before the traits were fields gets those of its preset.
+        old = {key: value for key, value in config.to_dict().items() if key not in TRAITS}
+        assert UNetConfig.from_dict(old) == config
 
 
 def test_student_has_at_most_as_many_parameters_as_planned():
