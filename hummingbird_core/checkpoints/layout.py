@@ -31,6 +31,8 @@ LICENSE_KEY = "hummingbird.licence"
 
 CUSTOM_PRESET = "custom"  # name of a U-Net whose shapes match no preset
 
+PREVIEW_KEY = "preview_colours"  # in the config of a VAE whose latents are images
+
 UNET_PREFIX = "model.diffusion_model."
 VAE_PREFIX = "first_stage_model."
 TEXT_PREFIX = "cond_stage_model.model."
@@ -89,7 +91,8 @@ class ComponentConfigs:
     Attributes:
         unet: config of the U-Net.
         text: `heads` and `skip_last` of the text encoder, where known; its shapes give the rest.
-        vae: `scaling_factor` and `norm_num_groups` of the VAE, where known, likewise.
+        vae: `scaling_factor`, `norm_num_groups` and `latents_are_images` of the VAE, where known,
+            likewise.
     """
 
     unet: UNetConfig
@@ -171,7 +174,10 @@ def _stored_configs(file: TensorFile) -> ComponentConfigs:
     try:
         values = json.loads(file.metadata[CONFIG_KEY])
         unet = UNetConfig.from_dict(values["unet"])
-        return ComponentConfigs(unet, dict(values.get("text", {})), dict(values.get("vae", {})))
+        vae = dict(values.get("vae", {}))
+        if PREVIEW_KEY in vae:  # older files with such latents do not say so
+            vae.setdefault("latents_are_images", True)
+        return ComponentConfigs(unet, dict(values.get("text", {})), vae)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"{file.path.name} has damaged metadata {CONFIG_KEY} ({error}): convert it again"

@@ -133,7 +133,8 @@ def _load_vae(configs: ComponentConfigs, weights: dict[str, Tensor]) -> Autoenco
         return None
     from ..vae.codec import load_vae
 
-    known = {k: v for k, v in configs.vae.items() if k in ("scaling_factor", "norm_num_groups")}
+    arguments = ("scaling_factor", "norm_num_groups", "latents_are_images")
+    known = {key: value for key, value in configs.vae.items() if key in arguments}
     return load_vae(weights, **known)
 
 

@@ -2,7 +2,6 @@
 
 from .formats import LoRA
 from .merge import (
-    TEACHER_PRESETS,
     LoRAStack,
     MergedLoRA,
     convert_lora,
@@ -13,7 +12,6 @@ from .merge import (
 )
 
 __all__ = [
-    "TEACHER_PRESETS",
     "LoRA",
     "LoRAStack",
     "MergedLoRA",

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError, InputError
 from ..files import atomic_write, check_destination
-from ..unet.model import HummingbirdUNet
+from ..unet.model import PRESETS, HummingbirdUNet, UNetConfig
 from ..weights.tensor_files import TORCH_LOAD_ERRORS
 from .formats import (
     GUIDANCE_LAYER,
@@ -44,7 +44,6 @@ __all__ = ["LoRA", "LoRAWeight", "convert_lora", "load_lora", "merge_lora", "sav
 logger = logging.getLogger(__name__)
 
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
-TEACHER_PRESETS = ("videocrafter2", "nano-teacher")
 
 
 def load_lora(path: str | Path, unet: HummingbirdUNet) -> LoRA:
@@ -296,11 +295,17 @@ def _warn_of_untrained_guidance(lora: LoRA, unet: HummingbirdUNet) -> None:
     left_out = [entry for entry in lora.unused if GUIDANCE_LAYER in entry]
     if left_out:
         lora.warnings.append(f"its part for the guidance scale is not used: {left_out[0]}")
-    elif GUIDANCE_LAYER in lora.weights and unet.config.preset in TEACHER_PRESETS:
+    elif GUIDANCE_LAYER in lora.weights and _is_published_without_guidance(unet.config):
         lora.warnings.append(
             f"it changes {GUIDANCE_LAYER}, whose base weight no released teacher holds: unless you "
             "loaded a trained one, the output is random; take a teacher without that layer"
         )
+
+
+def _is_published_without_guidance(config: UNetConfig) -> bool:
+    """Return whether the preset of this shape has no guidance input, as teachers have none."""
+    preset = PRESETS.get(config.preset or "")
+    return preset is not None and not preset.guidance_embedding
 
 
 def _check_fits(lora: LoRA, layers: dict[str, torch.nn.Module]) -> None:

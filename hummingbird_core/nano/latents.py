@@ -40,9 +40,9 @@ def image_latents(frames: Tensor) -> Tensor:
     return torch.cat([color, EDGE_GAIN * deviation - EDGE_MEAN], dim=1)
 
 
-def has_nano_latents(vae: Mapping[str, Any]) -> bool:
-    """Return whether the latents of a VAE of this config are images, as the built-in model's."""
-    return vae.get("scaling_factor") == NANO_SCALING_FACTOR
+def has_image_latents(vae: Mapping[str, Any]) -> bool:
+    """Return whether the latents of a VAE of this config are images, as `image_latents` makes."""
+    return bool(vae.get("latents_are_images"))
 
 
 def clamp_to_range(latents: Tensor) -> Tensor:

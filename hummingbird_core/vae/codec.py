@@ -45,6 +45,7 @@ def load_vae(
     *,
     scaling_factor: float = SCALING_FACTOR,
     norm_num_groups: int = 32,
+    latents_are_images: bool = False,
     dtype: torch.dtype | None = None,
 ) -> AutoencoderKL:
     """Build the VAE that fits `state_dict` and give it these weights, without copying them.
@@ -54,6 +55,7 @@ def load_vae(
             (`encoder.down.0.block.0.conv1.weight`). Their shapes give the sizes of the VAE.
         scaling_factor: scale of the latents, which shapes do not show.
         norm_num_groups: groups of every GroupNorm, which shapes do not show.
+        latents_are_images: whether the latents are small images, see `nano.latents`.
         dtype: of the VAE; None keeps the stored dtype.
 
     Returns:
@@ -78,6 +80,7 @@ def load_vae(
             f"got VAE weights of {config['block_out_channels']} channels, expected multiples of "
             f"{norm_num_groups}: give the norm_num_groups it was trained with"
         ) from error
+    vae.register_to_config(latents_are_images=latents_are_images)
     validate_state_dict("VAE", diffusers_to_ldm(vae.state_dict()), weights)
     converted = ldm_to_diffusers(weights)
     vae.load_state_dict({key: value.to(dtype) for key, value in converted.items()}, assign=True)

@@ -18,7 +18,7 @@ from support.models import relative_l2
 from support.paths import ROOT
 
 from hummingbird_core.checkpoints import load_checkpoint
-from hummingbird_core.checkpoints.layout import CONFIG_KEY, ModelConfigs
+from hummingbird_core.checkpoints.layout import CONFIG_KEY, ComponentConfigs
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
 from hummingbird_core.hub.local import resolve_model
 from hummingbird_core.nano.evaluate import SUBJECTS, evaluate_nano
@@ -123,7 +123,7 @@ def load_stored(config: UNetConfig, folder: Path) -> HummingbirdPipeline:
     """A random model of `config`, written to a file and read again."""
     torch.manual_seed(0)
     file = folder / "unet.safetensors"
-    metadata = {CONFIG_KEY: ModelConfigs(config, {}, {}).to_json()}
+    metadata = {CONFIG_KEY: ComponentConfigs(config, {}, {}).to_json()}
     save_file(HummingbirdUNet(config).state_dict(), file, metadata)
     return HummingbirdPipeline(load_checkpoint(file).unet, None, build_text_encoder().eval())
 

@@ -120,10 +120,11 @@ def test_the_core_never_imports_comfy():
     assert not [name for name, text in texts.items() if re.search("(import|from) comfy", text)]
 
 
-@pytest.mark.xfail(strict=True, reason="traits come with the next commits")
 def test_behaviour_hangs_on_traits_not_on_names():
     """No code compares with, or looks for, the name of a preset outside of presets and look-ups."""
-    pattern = r"""["'](nano|videocrafter2)["'] (in|==)|(==|!=) ["'](nano|videocrafter2)["']"""
+    name = r"""(["'](nano|videocrafter2)["']|NANO\b)"""
+    asked = r"(?<!for )\bpreset (==|in (?!CATALOG\b))"
+    pattern = rf"{name} (not in|in|==|!=) |(==|!=|\bin) {name}|{asked}"
     found = [
         path.relative_to(CORE).as_posix()
         for path in MODULES.values()

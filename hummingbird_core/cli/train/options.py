@@ -78,10 +78,10 @@ def stage_recipe(args: argparse.Namespace, stage: str) -> Recipe:
 
 def _usual_recipe(teacher: str, stage: str) -> str:
     from ...checkpoints.layout import component_configs, split_components
-    from ...nano.latents import has_nano_latents
+    from ...nano.latents import has_image_latents
     from ...training.distillation.stage import find_teacher
     from ...weights.tensor_files import open_tensors
 
     file = open_tensors(find_teacher(teacher))
-    is_nano = has_nano_latents(component_configs(file, split_components(file.tensors)).vae)
+    is_nano = has_image_latents(component_configs(file, split_components(file.tensors)).vae)
     return f"nano-{stage}" if is_nano else f"{stage}-0.7b"

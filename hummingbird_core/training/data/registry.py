@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...files import import_callable
-from ...nano.latents import clamp_to_range, has_nano_latents
+from ...nano.latents import clamp_to_range, has_image_latents
 from .batch import ClipSource
 from .clip_order import ClipConfig
 from .clip_reading import FrameConfig
@@ -90,7 +90,7 @@ def check_latents(source: str | Path, vae: Mapping[str, Any], name: str) -> None
     Raises:
         InputError: the VAE has other latents.
     """
-    if str(source) == NANO_WORLD and not has_nano_latents(vae):
+    if str(source) == NANO_WORLD and not has_image_latents(vae):
         raise InputError(
             f"got data nano for {name}, expected clips of your own: the VAE of this teacher has "
             "other latents than the built-in model's world"
@@ -103,4 +103,4 @@ def latent_clamp(vae: Mapping[str, Any]) -> Callable[[Tensor], Tensor] | None:
     Returns:
         None if the latents of a VAE of this config are no images.
     """
-    return clamp_to_range if has_nano_latents(vae) else None
+    return clamp_to_range if has_image_latents(vae) else None

@@ -38,7 +38,7 @@ def build_vae() -> AutoencoderKL:
     """
     from diffusers.models import AutoencoderKL
 
-    return AutoencoderKL(
+    vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(64, 64, 64, 128),
@@ -47,6 +47,8 @@ def build_vae() -> AutoencoderKL:
         norm_num_groups=32,
         scaling_factor=NANO_SCALING_FACTOR,
     )
+    vae.register_to_config(latents_are_images=True)
+    return vae
 
 
 def train_vae(settings: TrainConfig, folder: Path) -> AutoencoderKL:

@@ -21,6 +21,7 @@ from ...checkpoints.layout import (
     CONFIG_KEY,
     LICENSE_KEY,
     PRESET_KEY,
+    PREVIEW_KEY,
     TEXT_PREFIX,
     TOKENIZER_KEY,
     UNET_PREFIX,
@@ -159,7 +160,11 @@ def save_model(
     }
     config = {
         "unet": unet.config.to_dict(),
-        "vae": {"scaling_factor": NANO_SCALING_FACTOR, "preview_colours": preview_colors()},
+        "vae": {
+            "scaling_factor": NANO_SCALING_FACTOR,
+            "latents_are_images": True,
+            PREVIEW_KEY: preview_colors(),
+        },
         "text": asdict(text_encoder.config),
     }
     metadata = {

@@ -13,6 +13,7 @@ from ...pipeline import HummingbirdPipeline
 from ..data.batch import ClipBatch
 from .analysis import Metric
 
+NANO_ACCURACY = "nano"  # name of the metric in settings
 RANKING_CLIP_SEED, RANKING_PROMPT_SEED = (
     11,
     12,

@@ -10,6 +10,7 @@ from typing import Any
 from ...errors import InputError
 from ...files import atomic_write, sha256_of_file
 from ...hub.local import resolve_model
+from ...nano.latents import has_image_latents
 from ...pipeline import HummingbirdPipeline
 from ...reporting import figure_class
 from ...unet.model import UNetConfig
@@ -30,7 +31,7 @@ from .analysis import (
 )
 from .block_map import map_to, map_without, student_config
 from .block_removal import Removal, removal_of_map
-from .metrics import load_metric, nano_accuracy, nano_clips
+from .metrics import NANO_ACCURACY, load_metric, nano_accuracy, nano_clips
 from .report import ranking_table, ranking_title, write_plot
 
 
@@ -74,11 +75,11 @@ def rank_blocks(
 
 def _for_model(settings: RankConfig, pipe: HummingbirdPipeline) -> RankConfig:
     """Return `settings` with the defaults for the kind of teacher filled in."""
-    is_nano = "nano" in (pipe.unet.config.preset or "")
+    draws_clips = pipe.vae is not None and has_image_latents(pipe.vae.config)
     return replace(
         settings,
-        data=settings.data or (NANO_WORLD if is_nano else None),
-        metric=settings.metric or ("nano" if is_nano else "none"),
+        data=settings.data or (NANO_WORLD if draws_clips else None),
+        metric=settings.metric or (NANO_ACCURACY if draws_clips else "none"),
     )
 
 
@@ -99,7 +100,7 @@ def _record(source: str | Path, pipe: HummingbirdPipeline, settings: RankConfig)
 def _metric(settings: RankConfig) -> Metric | None:
     if settings.metric in (None, "none"):
         return None
-    if settings.metric == "nano":
+    if settings.metric == NANO_ACCURACY:
         return nano_accuracy(settings.prompts, settings.frames, settings.steps, settings.guidance)
     return load_metric(settings.metric)
 

@@ -10,6 +10,7 @@ from ...files import atomic_write
 from ...reporting import figure_class
 from .analysis import Ranking, RemovalCost
 from .block_removal import Removal
+from .metrics import NANO_ACCURACY
 
 KIND_COLORS = {"pair": "#2a7f9e", "bypass": "#d98e2b", "level": "#b3261e", "lowest": "#7b4fa3"}
 RANKED = tuple(KIND_COLORS)
@@ -23,7 +24,7 @@ def ranking_title(settings: Mapping[str, Any]) -> str:
         f"{settings['teacher']}: {settings['clips']} clips of {settings['frames']} frames at "
         f"t = {timesteps}"
     )
-    if settings["metric"] == "nano":
+    if settings["metric"] == NANO_ACCURACY:
         text += (
             f"; score: share of what {settings['prompts']} held-out prompts for shapes and as many "
             f"for pictures ask for that the videos show, {settings['steps']} steps, guidance "

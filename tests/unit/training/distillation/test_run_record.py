@@ -78,7 +78,7 @@ def test_a_refused_start_leaves_no_recipe(tmp_path):
 
 def test_nanos_world_and_range_are_for_the_nano_family(tmp_path):
     teacher = load_teacher("nano-teacher")
-    teacher.vae.register_to_config(scaling_factor=0.18215)  # as VideoCrafter2's
+    teacher.vae.register_to_config(latents_are_images=False)  # as VideoCrafter2's
     student = load_student("nano", teacher, recipe())
     for data, message in (("nano", "got data nano for nano-teacher"), (tmp_path, "clip_denoised")):
         with pytest.raises(InputError, match=message):
