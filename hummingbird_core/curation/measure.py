@@ -287,7 +287,7 @@ def _own_columns(
     except Exception as error:
         raise HummingbirdError(
             f"the detector {name} failed: {type(error).__name__}: {error}; it should return a dict "
-            "of numbers under names of their own"
+            "of numbers under names that are not taken"
         ) from error
 
 

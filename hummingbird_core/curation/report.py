@@ -120,12 +120,12 @@ def _samples(table: pyarrow.Table, settings: SelectionConfig, clip_folder: Path)
 
 def _frame(clip: Path, value: float, kept: bool) -> str:
     try:
-        picture = base64.b64encode(clip.with_suffix(".jpg").read_bytes()).decode()
+        image = base64.b64encode(clip.with_suffix(".jpg").read_bytes()).decode()
     except OSError:  # the clips were moved: report the numbers without images
-        picture = ""
+        image = ""
     return (
         f'<figure class="{"kept" if kept else "dropped"}"><img height="72" alt="{clip.stem}" '
-        f'src="data:image/jpeg;base64,{picture}"><figcaption>{value:.4g}</figcaption></figure>'
+        f'src="data:image/jpeg;base64,{image}"><figcaption>{value:.4g}</figcaption></figure>'
     )
 
 
@@ -203,13 +203,13 @@ def histogram(name: str, values: np.ndarray, kept: np.ndarray, limits: Iterable[
     )
 
 
-def _bar(index: int, bottom: float, top: float, colour: str) -> str:
+def _bar(index: int, bottom: float, top: float, color: str) -> str:
     if top <= bottom:
         return ""
     step = WIDTH / HISTOGRAM_BINS
     return (
         f'<rect x="{index * step:.1f}" y="{HEIGHT * (1 - top):.1f}" width="{step - 1:.1f}" '
-        f'height="{HEIGHT * (top - bottom):.1f}" fill="{colour}"/>'
+        f'height="{HEIGHT * (top - bottom):.1f}" fill="{color}"/>'
     )
 
 

@@ -298,7 +298,7 @@ def _drop_unmeasured(
     """Reject clips that lack a column with a rule; skip clips already rejected.
 
     A black clip measures as unblurred, for example. The default rules look for defects, and as in
-    `vqa.find_defects` an absent measure (the blockiness of a tiny picture) is no defect, unless
+    `vqa.find_defects` an absent measure (the blockiness of a tiny frame) is no defect, unless
     nothing at all was measured of the clip.
     """
     is_measured = np.array(table["hash"].is_valid())

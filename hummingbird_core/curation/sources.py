@@ -123,7 +123,7 @@ def _list_folder(folder: Path, suffixes: Collection[str]) -> Iterator[SourceVide
             continue
         name = as_unicode(path.relative_to(folder).as_posix())
         if path.suffix.lower() in suffixes and path.is_file():
-            yield SourceVideo(name, str(path.resolve()), _caption_beside(path))
+            yield SourceVideo(name, str(path.resolve()), _sidecar_caption(path))
         elif path.suffix.lower() == ".tar" and path.is_file():
             try:
                 yield from _list_tar(path, name, suffixes)
@@ -131,7 +131,7 @@ def _list_folder(folder: Path, suffixes: Collection[str]) -> Iterator[SourceVide
                 yield SourceVideo(name, str(path.resolve()), error=str(error))
 
 
-def _caption_beside(video: Path) -> str:
+def _sidecar_caption(video: Path) -> str:
     for suffix in CAPTION_SUFFIXES:
         with suppress(OSError):
             if caption := _caption_in(video.with_suffix(suffix).read_bytes(), suffix):

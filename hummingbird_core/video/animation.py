@@ -74,7 +74,7 @@ def open_animation(path: Path, fps: float | None = None) -> Iterator[Animation]:
         opened = Image.open(path)
     with opened as image:
         with image_errors(path):
-            durations = [min(_duration(picture), MAX_FRAME_MS) for picture in _pictures(image)]
+            durations = [min(_duration(frame), MAX_FRAME_MS) for frame in _images(image)]
         fps = fps or 1000 / min(durations)
         repeats = [max(1, round(duration * fps / 1000)) for duration in durations]
         frames = _repeated(path, image, repeats)
@@ -101,19 +101,19 @@ def write_animation(path: Path, frames: np.ndarray, fps: float, comment: str) ->
     )
 
 
-def _pictures(image: Image) -> Iterator[Image]:
+def _images(image: Image) -> Iterator[Image]:
     from PIL import ImageSequence
 
-    for picture in ImageSequence.Iterator(image):
-        picture.load()  # a WebP knows the duration only once loaded
-        yield picture
+    for frame in ImageSequence.Iterator(image):
+        frame.load()  # a WebP knows the duration only once loaded
+        yield frame
 
 
-def _duration(picture: Image) -> float:
-    return float(picture.info.get("duration") or DEFAULT_FRAME_MS)
+def _duration(frame: Image) -> float:
+    return float(frame.info.get("duration") or DEFAULT_FRAME_MS)
 
 
 def _repeated(path: Path, image: Image, repeats: list[int]) -> Iterator[np.ndarray]:
     with image_errors(path):
-        for picture, times in zip(_pictures(image), repeats, strict=True):
-            yield from itertools.repeat(np.asarray(picture.convert("RGB")), times)
+        for frame, times in zip(_images(image), repeats, strict=True):
+            yield from itertools.repeat(np.asarray(frame.convert("RGB")), times)

@@ -53,13 +53,13 @@ def _stored(path: Path, options: Mapping[str, str]) -> tuple[int, float]:
 
     frames, end = 0, 0.0
     with av.open(path, options=dict(options)) as container:
-        pictures = container.streams.video[0]
+        video = container.streams.video[0]
         for packet in container.demux():
             if (
                 packet.pts is None or packet.time_base is None
             ):  # the empty packet at the end of a stream
                 continue
-            frames += packet.stream is pictures
+            frames += packet.stream is video
             end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
     return frames, end
 

@@ -3,8 +3,8 @@
 | suffix  | format                                    | location of the settings        |
 |---------|-------------------------------------------|---------------------------------|
 | `.mp4`  | H.264, yuv420p: plays everywhere          | container tag `comment`         |
-| `.gif`  | at most 256 colours a frame               | comment block                   |
-| `.webp` | animated, true colour                     | EXIF `ImageDescription`         |
+| `.gif`  | at most 256 colors a frame                | comment block                   |
+| `.webp` | animated, true color                      | EXIF `ImageDescription`         |
 | `.png`  | folder of that name: `00000.png`, ...     | text chunk `Comment`, each file |
 
 Settings are one JSON object, which always has `fps`. Files are written atomically: to a temporary

@@ -118,7 +118,7 @@ class MotionSeries:
     def _is_cut(self, pair: int) -> bool:
         """Return whether content and colors both change far more than before and after."""
         return all(
-            series[pair] > max(least, CUT_RATIO * _neighbours(series, pair))
+            series[pair] > max(least, CUT_RATIO * _neighbors(series, pair))
             for series, least in ((self._residuals, CUT_RESIDUAL), (self._colors, CUT_COLORS))
         )
 
@@ -204,6 +204,6 @@ def _longest_run(flags: list[bool]) -> int:
     return longest
 
 
-def _neighbours(series: list[float], pair: int) -> float:
+def _neighbors(series: list[float], pair: int) -> float:
     """Return the larger of the values before and after `pair`."""
     return max((series[i] for i in (pair - 1, pair + 1) if 0 <= i < len(series)), default=0.0)

@@ -107,7 +107,7 @@ def test_a_rule_about_what_no_clip_shows_is_no_mistake():
     assert select(table, SelectionConfig())["dropped_by"].to_pylist() == ["black_fraction"]
 
 
-def test_a_default_rule_takes_what_cannot_be_told_for_no_fault():
+def test_a_default_rule_takes_what_cannot_be_told_for_no_defect():
     clip = {"num_frames": 16, "contrast": 0.2}  # so small that it has no blocks
     table = build_table([row(1, **clip), row(2, **clip, hash=None)])
     reasons = select(table, SelectionConfig())["reason"].to_pylist()

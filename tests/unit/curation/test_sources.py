@@ -1,4 +1,4 @@
-"""Where videos come from: every kind of source gives the same videos with the same captions."""
+"""Sources of videos: every kind gives the same videos with the same captions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weight-free measures: each fault is found on a video that has it, and on no other.
+"""Weight-free measures: each defect is found on a video that has it, and on no other.
 
 The videos are synthetic: a landscape of 1/f noise with hard-edged boxes, seen by a moving camera,
 moving objects, noise, a zoom. Thresholds are the documented defaults.
@@ -173,13 +173,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_good_videos_have_no_fault(name):
+def test_good_videos_have_no_defect(name):
     score = score_video(GOOD[name](), FPS)
     assert find_defects(score) == [], score
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_planted_fault_is_found_and_no_other(name):
+def test_a_planted_defect_is_found_and_no_other(name):
     score = score_video(BAD[name](), FPS)
     assert find_defects(score) == [name.split()[0]], score
 
@@ -198,7 +198,7 @@ def test_a_still_picture_with_noise_is_static_but_not_frozen():
     assert find_defects(score_video(video, FPS)) == ["static"]
 
 
-def test_a_faint_fault_scores_less_than_a_strong_one():
+def test_a_faint_defect_scores_less_than_a_strong_one():
     video = pan()
     faint = np.where(np.arange(FRAMES)[:, None, None, None] % 2, video, video * 0.97)
     videos = (video, faint.astype(np.uint8), flickering(video))

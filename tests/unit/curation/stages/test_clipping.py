@@ -31,7 +31,7 @@ def test_cuts_are_found_to_the_frame():
 
 
 @pytest.mark.parametrize("kind", ["blur", "flicker", "freeze", "jerk"])
-def test_other_faults_are_no_cuts(kind):
+def test_other_defects_are_no_cuts(kind):
     assert outline(with_defect(kind, 5, **SMALL)) == [(0, 20, "start")]
 
 
@@ -80,7 +80,7 @@ def test_the_memory_is_that_of_one_clip():
 
 
 def test_the_frames_of_a_clip_are_not_there_twice():
-    """What holds frames while the stages look at the clip is the search for the next cut."""
+    """Only the search for the next cut holds frames while the stages measure a clip."""
     alive: set[int] = set()
 
     def watched():
