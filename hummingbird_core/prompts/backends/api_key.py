@@ -50,7 +50,7 @@ def check_key(key: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Return whether the URL names this machine, by `localhost` or an IP address of its own."""
+    """Return whether the URL names this machine, by `localhost` or a loopback IP address."""
     host = urlsplit(url).hostname or ""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback

@@ -37,7 +37,7 @@ class Chat(ABC):
     @property
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
-        """What decides the answers beside the question; it can go into JSON."""
+        """Everything that determines the answers apart from the question, ready for JSON."""
 
     @abstractmethod
     def answer(self, system: str, question: str, seed: int) -> str:

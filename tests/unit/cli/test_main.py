@@ -46,7 +46,7 @@ def test_help_of_a_group_names_every_kind(capsys, group):
 def test_help_is_quick():
     start_of_python = fastest([sys.executable, "-c", "pass"])
     # 0.05 s on an idle machine; measured against Python's own start, since a busy one is slower.
-    assert fastest([*CLI, "--help"]) < max(0.1, 4 * start_of_python)
+    assert fastest([*CLI, "--help"]) < max(0.1, 6 * start_of_python)
 
 
 def test_help_imports_nothing_heavy():
