@@ -19,7 +19,7 @@ def from_mapping(kind: type[T], values: Any, where: str) -> T:
     """Build a dataclass from a mapping of its fields, nested ones included.
 
     Args:
-        kind: the dataclass; a class method `from_mapping(values, where)` of its own takes over.
+        kind: the dataclass; its class method `from_mapping(values, where)` is used, if any.
         values: the mapping.
         where: its name for error messages.
 

@@ -26,7 +26,7 @@ def list_clips(
 
     Args:
         source: the output folder of `hummingbird curate` (its kept clips), a folder with a table
-            `metadata.csv`, `.jsonl` or `.parquet`, a folder of clips with captions beside them, a
+            `metadata.csv`, `.jsonl` or `.parquet`, a folder of clips with caption files, a
             table of paths and captions, a WebDataset shard, a folder of these, or many as
             `clips-{000000..000012}.tar`.
         suffixes: file names that count as clips in a folder or shard.

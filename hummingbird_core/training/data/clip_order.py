@@ -22,7 +22,7 @@ MAX_STRIDE = 6  # frame strides 1 to 6 were used at full size
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """How training clips are cut from videos.
+    """Settings for cutting training clips from videos.
 
     Args:
         num_frames: of a training clip.

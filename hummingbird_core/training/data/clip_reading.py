@@ -20,7 +20,7 @@ STILL_FPS = 8.0  # for images, which have no frame rate: the models' usual one
 
 @dataclass(frozen=True)
 class FrameConfig:
-    """How frames are prepared.
+    """Size and number of the frames read from a video.
 
     Args:
         height, width: pixels, multiples of 8; frames are scaled to cover this and cropped.
@@ -115,6 +115,6 @@ def _read_image(path: Path) -> np.ndarray:
             return np.asarray(Image.alpha_composite(white, upright).convert("RGB"))
     except InputError:
         raise
-    # Pillow raises SyntaxError for bad PNGs, and an error of its own for far too large ones.
+    # Pillow raises SyntaxError for bad PNGs, and DecompressionBombError for far too large ones.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError("cannot be decoded as an image: get it again") from error

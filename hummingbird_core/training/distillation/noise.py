@@ -30,7 +30,7 @@ TIMESTEP_BINS = ((1.0, 1.0), (0.9, 1.0), *[(0.4, 0.9)] * 2, *[(0.2, 0.6)] * 2, *
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """How clips are noised, and how strongly the teacher is guided.
+    """Settings of the noise on clips, and of the teacher's guidance.
 
     Args:
         samples: "data", noisy clips; "on_policy", the student's own samples after some of its
@@ -88,6 +88,7 @@ def draw_timesteps(u: Tensor, settings: NoiseConfig) -> Tensor:
     A share p of the clips is at the student's sampling timesteps, the others follow
     `settings.timesteps`.
     """
+    # One number decides both, by disjoint intervals of u.
     p = settings.sampling_share
     # u in [p, 1) -> (u - p) / (1 - p) in [0, 1)
     others = _spread_timesteps(_unit_interval(u - p, 1 - p), settings.timesteps)
@@ -110,7 +111,8 @@ def _spread_timesteps(u: Tensor, kind: str) -> Tensor:
 
 
 def uniform_timesteps(u: Tensor) -> Tensor:
-    """Return floor(1000 u), timesteps 0 to 999 `[B]`, for numbers `u` `[B]` in 0..1."""
+    """Return timesteps 0 to 999 `[B]` for numbers `u` `[B]` in 0..1."""
+    # t = floor(1000 u), at most 999
     return (TRAIN_TIMESTEPS * u).long().clamp(max=LAST_TIMESTEP)
 
 

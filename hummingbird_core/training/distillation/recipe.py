@@ -4,7 +4,7 @@
     objectives: {output_kd: {weight: 1.0}}
 
 A section is a dataclass and its keys are the fields; missing keys have their defaults. Single
-values can be given beside the file, as `training.steps=100`. `recipe_files` reads the YAML.
+values can be given on top of the file, as `training.steps=100`. `recipe_files` reads the YAML.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .step import Objective
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The clips.
+    """Settings of the clips.
 
     Args:
         num_frames: frames of a clip; of several lengths, each step takes one at random.
@@ -294,7 +294,7 @@ def read_recipe(name_or_path: str | Path, changes: Sequence[str] = ()) -> Recipe
 
     Args:
         name_or_path: one of `recipe_files.recipe_names()`, or a YAML file.
-        changes: values beside the file, as "training.steps=100".
+        changes: values on top of the file, as "training.steps=100".
 
     Raises:
         InputError: there is no such recipe; or a key is unknown, missing or renamed, or has a value

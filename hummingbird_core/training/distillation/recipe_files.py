@@ -59,7 +59,7 @@ def recipe_mapping(text: str, origin: str, changes: Sequence[str] = ()) -> dict[
     Args:
         text: YAML.
         origin: name for error messages.
-        changes: values beside the text, as "training.steps=100".
+        changes: values on top of the text, as "training.steps=100".
 
     Raises:
         InputError: the text is no YAML, a change is malformed, or a key has another name now.

@@ -22,7 +22,7 @@ PROVENANCE = "origins.json"
 
 @dataclass(frozen=True)
 class RunRecord:
-    """The files beside a run's state that record how it started.
+    """Files that record how a run started, in the folder of its state.
 
     Attributes:
         folder: of the run.

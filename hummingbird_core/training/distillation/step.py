@@ -116,7 +116,7 @@ def draw_step(
 
 @dataclass(frozen=True)
 class Conditions:
-    """The inputs of student and teacher beside noisy latents and timestep.
+    """Inputs of student and teacher, apart from noisy latents and timestep.
 
     Attributes:
         context: text embeddings `[B, 77, C]`.
@@ -246,7 +246,7 @@ class Step:
             sample = self._ddim_step(sample, eps, t, earlier)
             t, eps = earlier, self._teacher_eps(sample, earlier)
         x0 = predict_x0(sample, eps, t)
-        # x_0 carries the scale of the last t, the student's sample that of its own.
+        # x_0 carries the scale of the last t_k; the student's x_t has the scale of t.
         if self.settings.dynamic_rescale:
             x0 = rescale_latents(x0, t, self.t)
         # (x_t - alpha_t x_0) / sigma_t: the one prediction at x_t that gives this x_0
@@ -278,6 +278,7 @@ class Step:
         ).float()
 
     def _ddim_step(self, sample: Tensor, eps: Tensor, t: Tensor, earlier: Tensor) -> Tensor:
+        # x_s = alpha_s x_0 + sigma_s eps, with x_0 = (x_t - sigma_t eps) / alpha_t
         x0 = predict_x0(sample, eps, t)
         return ddim_step(x0, eps, t, earlier, rescale=self.settings.dynamic_rescale)
 

@@ -48,8 +48,8 @@ class ClipImageReward(nn.Module):
         """Score clips `[B, 3, K, H, W]` in -1..1: `[B]` in -1..1; `generator` is not used."""
         size = self.model.config.vision_config.image_size
         images = rearrange((frames + 1) / 2, "b c k h w -> (b k) c h w")
-        pixels = standardise(
-            centre_crop(resize_short_side(images, size), size), CLIP_MEAN, CLIP_STD
+        pixels = standardize(
+            center_crop(resize_short_side(images, size), size), CLIP_MEAN, CLIP_STD
         )
         image = features(self.model.get_image_features(pixel_values=pixels.to(self.model.dtype)))
         image = rearrange(image, "(b k) d -> b k d", b=len(frames))
@@ -82,7 +82,7 @@ def resize_short_side(images: Tensor, size: int) -> Tensor:
     return resized.clamp(0, 1)
 
 
-def centre_crop(images: Tensor, size: int) -> Tensor:
+def center_crop(images: Tensor, size: int) -> Tensor:
     """Crop the middle `[..., size, size]` of `[..., H, W]`."""
     height, width = images.shape[-2:]
     return _crop(images, round((height - size) / 2), round((width - size) / 2), size)
@@ -101,7 +101,7 @@ def _crop(images: Tensor, top: int, left: int, size: int) -> Tensor:
     return images[..., top : top + size, left : left + size]
 
 
-def standardise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def standardize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Subtract the mean and divide by the deviation of each colour of `[N, 3, H, W]`."""
     shape = (1, 3, 1, 1)
     return (images - images.new_tensor(mean).view(shape)) / images.new_tensor(std).view(shape)

@@ -24,7 +24,7 @@ BLUR = 1.2  # pixels; carries gradients from the edge of a shape to the pixels b
 SOFT_EDGE = (0.1, 0.9)  # share of the shape's colour at which its soft edge begins and ends
 MIN_SHAPE_CONTRAST = 0.2  # RGB distance in 0..1; an image with less shows no shape
 SHAPE_QUANTILE = 0.975  # of the contrasts of a clip: the smallest shape fills 9 % of the image
-COLOUR_TOLERANCE = 0.25  # RGB distance in 0..1 at which the score has fallen to 0.71
+COLOR_TOLERANCE = 0.25  # RGB distance in 0..1 at which the score has fallen to 0.71
 STANDSTILL = 4.0  # pixels: a travel of this length scores 0.71 of what a long one does
 
 # Ideal signatures (see `shape_signature`), integrated over the outlines of `nano.world.shapes`:
@@ -74,7 +74,7 @@ def aspect_scores(measures: ShapeMeasures, captions: list[str]) -> dict[str, Ten
     """
     colours, shapes, directions = zip(*map(read_caption, captions), strict=True)
     return {
-        "colour": _colour_score(measures.colour, colours),
+        "colour": _color_score(measures.color, colours),
         "shape": _shape_score(measures.signature, shapes),
         "direction": _direction_score(measures.travel, directions),
     }
@@ -107,12 +107,12 @@ class ShapeMeasures:
     """Measured colour, shape and motion of clips.
 
     Attributes:
-        colour: `[B, 3]`, RGB in 0..1 well inside the shape.
+        color: `[B, 3]`, RGB in 0..1 well inside the shape.
         signature: `[B, T, 7]`, see `shape_signature`.
         travel: `[B, 2]`, x and y in pixels, from the first frame to the last.
     """
 
-    colour: Tensor
+    color: Tensor
     signature: Tensor
     travel: Tensor
 
@@ -123,7 +123,7 @@ def measure_shapes(frames: Tensor) -> ShapeMeasures:
     cover = soft_cover(video)
     moments = central_moments(cover)
     return ShapeMeasures(
-        _colour(video, cover), shape_signature(moments.powers), _travel(moments.centroid)
+        _color(video, cover), shape_signature(moments.powers), _travel(moments.centroid)
     )
 
 
@@ -217,7 +217,7 @@ def shape_signature(powers: Tensor) -> Tensor:
     )
 
 
-def _colour(video: Tensor, cover: Tensor) -> Tensor:
+def _color(video: Tensor, cover: Tensor) -> Tensor:
     """Return the mean `[B, 3]` of the pixels well inside, without gradient to the outline."""
     inside = (cover.detach() > 0.9).to(video.dtype)[:, None]  # [B, 1, T, H, W]
     return (video * inside).sum(dim=(2, 3, 4)) / inside.sum(dim=(2, 3, 4)).clamp(min=1)
@@ -237,9 +237,9 @@ def _closeness(squared_distance: Tensor) -> Tensor:
     return (1 + squared_distance).rsqrt()
 
 
-def _colour_score(colour: Tensor, wanted: tuple[str, ...]) -> Tensor:
+def _color_score(colour: Tensor, wanted: tuple[str, ...]) -> Tensor:
     error = colour - colour.new_tensor([COLORS[name] for name in wanted])  # [B, 3]
-    return _closeness((error / COLOUR_TOLERANCE).square().sum(dim=1))
+    return _closeness((error / COLOR_TOLERANCE).square().sum(dim=1))
 
 
 def _shape_score(signature: Tensor, wanted: tuple[str, ...]) -> Tensor:

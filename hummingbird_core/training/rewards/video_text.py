@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...errors import CheckpointError
 from .base import strided_frames
-from .clip_image import random_crop, resize_short_side, standardise
+from .clip_image import random_crop, resize_short_side, standardize
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -91,7 +91,7 @@ class VideoTextReward(nn.Module):
         size = self.model.config.vision_config.image_size
         images = rearrange((frames + 1) / 2, "b c k h w -> (b k) c h w")
         images = random_crop(resize_short_side(images, size), size, generator)
-        images = standardise(images, self._family.mean, self._family.std)
+        images = standardize(images, self._family.mean, self._family.std)
         return rearrange(images, "(b k) c h w -> b k c h w", b=len(frames))
 
     def _tokens(self, captions: list[str]) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from hummingbird_core.text.tokenizer import ClipTokenizer
 from hummingbird_core.training.rewards import REWARDS, load_reward
 from hummingbird_core.training.rewards.clip_image import (
     ClipImageReward,
-    centre_crop,
+    center_crop,
     features,
     random_crop,
     resize_short_side,
@@ -201,7 +201,7 @@ def test_preprocessing_is_that_of_pillow(height, width):
     noise = F.interpolate(rnd("picture", (1, 3, 8, 8)), (height, width), mode="bicubic")
     pixels = (noise.sigmoid() * 255).round()
     size, short = 24, min(height, width)
-    ours = centre_crop(resize_short_side(pixels / 255, size), size)[0]
+    ours = center_crop(resize_short_side(pixels / 255, size), size)[0]
     picture = Image.fromarray(pixels[0].permute(1, 2, 0).numpy().astype(np.uint8))
     wide, high = int(width * size / short), int(height * size / short)
     picture = picture.resize((max(wide, size), max(high, size)), Image.Resampling.BICUBIC)

@@ -54,7 +54,7 @@ def test_the_right_caption_beats_all_71_wrong_ones(look):
 
 
 def score(measures: ShapeMeasures, caption: str) -> torch.Tensor:
-    scores = aspect_scores(measures, [caption] * len(measures.colour))
+    scores = aspect_scores(measures, [caption] * len(measures.color))
     return sum(scores.values()) / 3
 
 
