@@ -89,6 +89,7 @@ class UNetConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> UNetConfig:
         """Return the config of a `to_dict`, also after JSON, which turns tuples into lists."""
+        # JSON has no tuples.
         tuples: dict[str, Any] = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
         config = cls(**{**values, **tuples})
         # Files written before the traits were fields lack them.
@@ -156,7 +157,9 @@ NANO = UNetConfig(
     cfg_start_timestep=500,
 )
 PRESETS = {
+    # The teacher (arXiv 2401.09047): two ResBlocks a level, guided by two predictions.
     "videocrafter2": UNetConfig(dynamic_rescale=True),
+    # Students: one ResBlock a level, guidance scale as an input (arXiv 2503.18559, table 1).
     "hummingbird-0.9b": UNetConfig(num_res_blocks=1, guidance_embedding=True),
     "hummingbird-0.7b": UNetConfig(num_res_blocks=1, middle_block=False, guidance_embedding=True),
     "nano-teacher": NANO,
@@ -176,16 +179,20 @@ def _take_from_preset(config: UNetConfig, names: Iterable[str]) -> UNetConfig:
 def _config_from_shapes(shapes: dict[str, tuple[int, ...]]) -> UNetConfig:
     """Infer all fields that the names and shapes of tensors determine."""
     try:
+        # Convolutions are [out_channels, in_channels, 3, 3]; every level but the last downsamples.
         out_channels, width = shapes["out.2.weight"][:2]
         levels = 1 + sum(1 for key in shapes if key.endswith(".op.weight"))
         # Input blocks form `levels` groups of 1 + num_res_blocks: convolution or downsampling,
         # then the ResBlocks.
         blocks = 1 + max(int(k.split(".")[1]) for k in shapes if k.startswith("input_blocks."))
         stride = blocks // levels
+        # The first ResBlock of a level has the level's width, and its transformers, if any.
         first = [f"input_blocks.{level * stride + 1}" for level in range(levels)]
         widths = [shapes[f"{block}.0.out_layers.3.weight"][0] for block in first]
         attention = tuple(i for i, block in enumerate(first) if f"{block}.1.norm.weight" in shapes)
+        # Keys of the attention to the text: [channels, context_dim].
         cross = f"{first[attention[0]]}.1.transformer_blocks.0.attn2.to_k.weight"
+        # init_attn projects to a fixed number of heads; other layers do not show theirs.
         return UNetConfig(
             in_channels=shapes["input_blocks.0.0.weight"][1],
             out_channels=out_channels,

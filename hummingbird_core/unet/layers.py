@@ -39,6 +39,7 @@ def timestep_embedding(timesteps: Tensor, dim: int) -> Tensor:
         `[B, dim]` float32.
     """
     half = dim // 2
+    # 10000^(-2i/dim) = exp(-ln(10000) i / half), in float32 whatever the model's dtype.
     steps = torch.arange(half, dtype=torch.float32, device=timesteps.device)
     # [B, 1] * [dim/2] -> [B, dim/2]
     angles = timesteps.float()[:, None] * torch.exp(-math.log(10000.0) * steps / half)
@@ -57,7 +58,7 @@ class FramePositionEmbedding(nn.Module):
         operations: namespace of layer classes.
     """
 
-    HARMONICS = 4
+    HARMONICS = 4  # K: waves of 1/2, 1, 3/2 and 2 periods over the clip
 
     def __init__(self, context_dim: int, embedding_dim: int, operations: Any):
         super().__init__()
@@ -77,6 +78,8 @@ class FramePositionEmbedding(nn.Module):
         Returns:
             `[B, T, E]`.
         """
+        # Frame centers at p = (frame + 1/2) / T: the last frame is as far from the end as the first
+        # from the start.
         position = (torch.arange(num_frames, device=context.device) + 0.5) / num_frames
         harmonics = torch.arange(1, self.HARMONICS + 1, device=context.device)
         angles = math.pi * position[:, None] * harmonics  # [T, 1] * [K] -> [T, K]
@@ -111,6 +114,7 @@ class UNetBlock(nn.ModuleList):
 
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
         """Map features `[B*T, C, H, W]` to the block's output channels and size."""
+        # [B*T, C, H, W] after every layer: transformers return to it from their tokens.
         for layer in self:
             x = layer(x, cond) if isinstance(layer, ConditionedLayer) else layer(x)
         return x
@@ -132,9 +136,11 @@ class TemporalConvBlock(nn.Module):
     def __init__(self, channels: int, config: UNetConfig, operations: Any):
         super().__init__()
 
+        # On [B, C, T, S, 1], the statistics of a group of channels are over all frames of a clip.
         def norm() -> nn.Module:
             return operations.GroupNorm(config.norm_groups, channels)
 
+        # A receptive field of 3 frames each, 9 after all four; zeros before and after the clip.
         def conv() -> nn.Module:
             return operations.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0))
 
@@ -151,6 +157,7 @@ class TemporalConvBlock(nn.Module):
         height = x.shape[-2]
         # [B*T, C, H, W] -> [B, C, T, H*W, 1]: a kernel of (3, 1, 1) sees no pixel's neighbors.
         x = rearrange(x, "(b t) c h w -> b c t (h w) 1", t=num_frames)
+        # x + f(x); add_ writes into the new tensor of conv4.
         x = self.conv4(self.conv3(self.conv2(self.conv1(x)))).add_(x)
         # [B, C, T, H*W, 1] -> [B*T, C, H, W]
         return rearrange(x, "b c t (h w) 1 -> (b t) c h w", h=height)
@@ -165,11 +172,13 @@ class ResBlock(ConditionedLayer):
 
     def __init__(self, in_channels: int, out_channels: int, config: UNetConfig, operations: Any):
         super().__init__()
+        # conv(SiLU(norm(x)))
         self.in_layers = nn.Sequential(
             operations.GroupNorm(config.norm_groups, in_channels),
             silu(),
             conv3x3(in_channels, out_channels, operations),
         )
+        # W SiLU(emb)
         self.emb_layers = nn.Sequential(
             nn.SiLU(), operations.Linear(config.embedding_dim, out_channels)
         )
@@ -179,6 +188,7 @@ class ResBlock(ConditionedLayer):
             nn.Dropout(config.dropout),
             conv3x3(out_channels, out_channels, operations),
         )
+        # A 1x1 projection where the number of channels changes.
         self.skip_connection = (
             nn.Identity()
             if in_channels == out_channels
@@ -229,8 +239,9 @@ class TemporalTransformer(ConditionedLayer):
         channels: C of the features.
         config: of the U-Net.
         operations: namespace of layer classes.
-        is_initial: whether this is the one behind the first convolution. In the checkpoints it
-            has a width of its own and projects with Conv1d, all others with Linear.
+        is_initial: whether this is the one behind the first convolution. In the checkpoints its
+            attention has INIT_ATTENTION_HEADS heads and it projects with Conv1d; all others have
+            as many channels as the features and project with Linear.
     """
 
     def __init__(
@@ -244,6 +255,7 @@ class TemporalTransformer(ConditionedLayer):
         self.use_linear = not is_initial
         self.norm = operations.GroupNorm(config.norm_groups, channels, eps=1e-6)
         self.proj_in = projection(channels, inner_dim)
+        # No text here: context_dim None gives two self-attentions through time.
         block = TransformerBlock(inner_dim, None, config.head_channels, TEMPORAL, operations)
         self.transformer_blocks = nn.ModuleList([block])
         self.proj_out = projection(inner_dim, channels)
@@ -252,7 +264,8 @@ class TemporalTransformer(ConditionedLayer):
         """Update features `[B*T, C, H, W]`."""
         # [B*T, C, H, W] -> [B, C, T, H*W]
         time_by_space = rearrange(x, "(b t) c h w -> b c t (h w)", t=cond.num_frames)
-        tokens = rearrange(self.norm(time_by_space), "b c t s -> b t s c")  # [B, T, S, C]
+        # [B, C, T, S] -> [B, T, S, C]
+        tokens = rearrange(self.norm(time_by_space), "b c t s -> b t s c")
         tokens = self._project(self.proj_in, tokens)
         for block in self.transformer_blocks:
             tokens = block(tokens, None)
@@ -277,7 +290,7 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B*T, C, H, W]` to `[B*T, C, ceil(H/2), ceil(W/2)]`."""
-        return self.op(x)
+        return self.op(x)  # output pixel (i, j) is centered on input pixel (2i, 2j)
 
 
 class Upsample(nn.Module):
@@ -289,4 +302,5 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B*T, C, H, W]` to `[B*T, C, 2H, 2W]`."""
+        # [B*T, C, H, W] -> [B*T, C, 2H, 2W]: nearest neighbor, then smoothed by the convolution
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))

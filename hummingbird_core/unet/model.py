@@ -10,6 +10,7 @@ channels of the conditioning embedding.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -62,10 +63,7 @@ class HummingbirdUNet(nn.Module):
         super().__init__()
         self.config = config
         self.gradient_checkpointing = False
-        ops = SimpleNamespace(**{
-            name: functools.partial(getattr(operations, name), dtype=dtype, device=device)
-            for name in LAYER_CLASSES
-        })  # fmt: skip
+        ops = bind_factory(operations, dtype=dtype, device=device)
         width = config.model_channels
 
         # Conditioning: timestep, frame rate, guidance scale (consistency-distilled students, as
@@ -77,7 +75,8 @@ class HummingbirdUNet(nn.Module):
         if config.frame_phase:
             self.frame_phase = FramePositionEmbedding(config.context_dim, config.embedding_dim, ops)
 
-        # Way down. The output of every block is kept as a skip connection for the way up.
+        # Way down: a convolution, then `num_res_blocks` blocks a level, with H and W halved between
+        # levels. The output of every block is kept as a skip connection for the way up.
         blocks = [UNetBlock([conv3x3(config.in_channels, width, ops)])]
         skips = [width]  # channels of the skip connections
         for level, mult in enumerate(config.channel_mult):
@@ -88,6 +87,7 @@ class HummingbirdUNet(nn.Module):
                 blocks.append(UNetBlock(level_layers(level, skips[-1], config, ops)))
                 skips.append(mult * width)
         self.input_blocks = nn.ModuleList(blocks)
+        # Runs behind the first block, though the checkpoints keep it apart from the list.
         self.init_attn = UNetBlock([TemporalTransformer(width, config, ops, is_initial=True)])
 
         # Lowest resolution.
@@ -96,21 +96,14 @@ class HummingbirdUNet(nn.Module):
             before, after = (ResBlock(channels, channels, config, ops) for _ in range(2))
             self.middle_block = UNetBlock([before, *transformers(channels, config, ops), after])
 
-        # Way up. Every block takes the features before it and one skip connection.
-        blocks = []
-        for level, mult in reversed(list(enumerate(config.channel_mult))):
-            for i in range(config.num_res_blocks + 1):
-                layers = level_layers(level, channels + skips.pop(), config, ops)
-                channels = mult * width
-                if level > 0 and i == config.num_res_blocks:
-                    layers.append(Upsample(channels, ops))
-                blocks.append(UNetBlock(layers))
-        self.output_blocks = nn.ModuleList(blocks)
+        self.output_blocks = nn.ModuleList(way_up(channels, skips, config, ops))
+        # Features to latent channels: conv(SiLU(norm(x))).
         self.out = nn.Sequential(
             ops.GroupNorm(config.norm_groups, width),
             nn.SiLU(),
             conv3x3(width, config.out_channels, ops),
         )
+        # Layers above are plain ones; the faster kernels for CPUs come in here, keys stay.
         accelerate_for_cpu(self)
 
     def forward(
@@ -146,6 +139,7 @@ class HummingbirdUNet(nn.Module):
         cond = Conditioning(embedding, encoder_hidden_states, num_frames)
         # [B, C, T, H, W] -> [B, T, C, H, W] -> [B*T, C, H, W]
         x = sample.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        # Down: x halves at each level, and every block leaves a skip connection.
         skips: list[Tensor] = []
         for i, block in enumerate(self.input_blocks):
             x = self.run_block(block, x, cond)
@@ -154,7 +148,9 @@ class HummingbirdUNet(nn.Module):
             skips.append(x)
         if self.config.middle_block:
             x = self.run_block(self.middle_block, x, cond)
+        # Up: the last skip connection belongs to the first block.
         for block in self.output_blocks:
+            # [B*T, C, H, W] and [B*T, C', H, W] -> [B*T, C + C', H, W]
             x = concat_skip(x, skips.pop())
             x = self.run_block(block, x, cond)
         # [B*T, C, H, W] -> [B, T, C, H, W] -> [B, C, T, H, W]
@@ -175,10 +171,13 @@ class HummingbirdUNet(nn.Module):
         emb = MLP(sin(t) + W w) + MLP'(sin(fps)), w the embedded guidance scale.
         """
         width, dtype = self.config.model_channels, sample.dtype
+        # Sinusoids in float32, then in the dtype of the layers: [B] -> [B, model_channels]
         time = timestep_embedding(timestep, width).to(dtype)
         if timestep_cond is not None:
+            # [B, 256] -> [B, model_channels]
             time = time + self.time_cond_proj(timestep_cond.to(dtype))
         rate = timestep_embedding(per_video(fps, sample), width).to(dtype)
+        # twice [B, model_channels] -> [B, E]
         return self.time_embed(time) + self.fps_embedding(rate)
 
     def _check_inputs(self, sample: Tensor, context: Tensor, timestep_cond: Tensor | None) -> None:
@@ -200,6 +199,14 @@ class HummingbirdUNet(nn.Module):
             )
 
 
+def bind_factory(operations: Any, **factory: Any) -> SimpleNamespace:
+    """Return the layer classes with dtype and device bound, so that no layer passes them on."""
+    bound = {
+        name: functools.partial(getattr(operations, name), **factory) for name in LAYER_CLASSES
+    }
+    return SimpleNamespace(**bound)
+
+
 def embedding_mlp(config: UNetConfig, operations: Any) -> nn.Sequential:
     """Return the MLP from sinusoids `[B, model_channels]` to an embedding `[B, E]`."""
     return nn.Sequential(
@@ -207,6 +214,27 @@ def embedding_mlp(config: UNetConfig, operations: Any) -> nn.Sequential:
         nn.SiLU(),
         operations.Linear(config.embedding_dim, config.embedding_dim),
     )
+
+
+def way_up(
+    channels: int, skips: list[int], config: UNetConfig, operations: Any
+) -> Iterator[UNetBlock]:
+    """Yield the output blocks; each takes the features before it and one skip connection.
+
+    Args:
+        channels: of the features at the lowest resolution.
+        skips: channels of the skip connections, the first on the way down first.
+        config: of the U-Net.
+        operations: namespace of layer classes.
+    """
+    remaining = list(skips)
+    for level, mult in reversed(list(enumerate(config.channel_mult))):
+        for i in range(config.num_res_blocks + 1):
+            layers = level_layers(level, channels + remaining.pop(), config, operations)
+            channels = mult * config.model_channels
+            if level > 0 and i == config.num_res_blocks:
+                layers.append(Upsample(channels, operations))
+            yield UNetBlock(layers)
 
 
 def level_layers(
@@ -259,5 +287,7 @@ def v_to_eps(sample: Tensor, v: Tensor, timestep: Tensor | float) -> Tensor:
         The noise, in the shape and dtype of `sample`.
     """
     steps = torch.as_tensor(timestep).long()
+    # v = sqrt(a_t) eps - sqrt(1 - a_t) x_0 and x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps, solved for
+    # eps; both factors are [B, 1, 1, 1, 1].
     signal, sigma = alpha_sigma(steps, sample)
     return (sigma * sample + signal * v).to(sample.dtype)

@@ -129,14 +129,14 @@ def test_frames_stay_in_their_order(vae):
 
 
 def test_progress_counts_frames(vae):
-    told = []
+    reported = []
     decode_latents(
         vae,
         rnd("z", (1, 4, 5, 4, 4)),
         decode_chunk_size=2,
-        progress=lambda *step: told.append(step),
+        progress=lambda *step: reported.append(step),
     )
-    assert told == [(2, 5), (4, 5), (5, 5)]
+    assert reported == [(2, 5), (4, 5), (5, 5)]
 
 
 @pytest.mark.parametrize("size", [(16, 24), (13, 20), (24, 17)])
