@@ -22,7 +22,7 @@ from .sampling.ddim import ddim_timesteps, sample_ddim
 from .sampling.guidance import EpsModel, cfg_eps, distilled_guidance_eps, reporting
 from .sampling.noise import initial_noise, step_noises
 from .seeds import video_seed
-from .settings import CONTEXT_LENGTH, ModelDefaults, check_settings
+from .settings import WINDOW_FRAMES, ModelDefaults, check_settings
 from .text.encoder import TextEncoder, TextEncoding
 from .unet.model import HummingbirdUNet
 from .vae.codec import check_finite, decode_latents, encode_video, vae_scale_factor
@@ -294,14 +294,14 @@ class HummingbirdPipeline:
         Args:
             num_frames: if the model was trained on as many or more, the default is a single window.
             length: default for longer videos: 16 frames.
-            overlap: default: see `ContextWindows.of_clips`.
+            overlap: default: see `ContextWindows.default`.
             from_noise: a video that is given says already what is where, and needs no overview.
         """
         if length is None:
             is_long = num_frames > max(self.trained.frames)
-            length = CONTEXT_LENGTH if is_long else num_frames
+            length = WINDOW_FRAMES if is_long else num_frames
         overview = from_noise and self.unet.config.frame_phase
-        return ContextWindows.of_clips(length, overlap, overview=overview)
+        return ContextWindows.default(length, overlap, overview=overview)
 
     def _decode_to_uint8(self, latents: Tensor, progress: Progress | None) -> np.ndarray:
         """Frames `[B, T, H, W, 3]`; of a long video, a part is held as floats at a time."""

@@ -11,7 +11,7 @@ from .sampling.consistency import CONSISTENCY_GRID, check_steps
 from .seeds import video_seed
 
 SIZE_MULTIPLE = 8  # pixels per latent pixel
-CONTEXT_LENGTH = 16  # frames of a window of a long video: all models were trained on so many
+WINDOW_FRAMES = 16  # frames of a window of a long video: all models were trained on so many
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def _check_context(length: int | None, overlap: int | None) -> None:
             f"got a context length of {length} frames, expected at least 2: leave it out for what "
             "the model was trained on"
         )
-    if overlap is not None and not 0 <= overlap < (length or CONTEXT_LENGTH):
+    if overlap is not None and not 0 <= overlap < (length or WINDOW_FRAMES):
         raise InputError(
             f"got a context overlap of {overlap} frames, expected 0 to "
-            f"{(length or CONTEXT_LENGTH) - 1}, less than a window: half of it is a good start"
+            f"{(length or WINDOW_FRAMES) - 1}, less than a window: half of it is a good start"
         )

@@ -38,7 +38,7 @@ from hummingbird_core.sampling import initial_noise, step_noises
 from hummingbird_core.sampling.context_windows import ContextWindows, freenoise_shuffle
 
 ANY_LENGTH = 10**6
-DEFAULT = ContextWindows.of_clips(16, overview=True)
+DEFAULT = ContextWindows.default(16, overview=True)
 FOREGROUND = 0.15  # least distance from the background, RGB in 0..1
 BATCH = 4
 MEMORY_SIZE = 128  # pixels

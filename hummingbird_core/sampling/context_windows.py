@@ -22,11 +22,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .guidance import EpsModel
 from .schedule import alpha_sigma, predict_x0
 
-EpsModel = Callable[[Tensor, int], Tensor]
-
-OVERVIEW_TIMESTEP = 500  # from here up, an overview; the clearer half of the schedule has windows
+KEYFRAME_TIMESTEP = 500  # from here up, an overview; the clearer half of the schedule has windows
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class ContextWindows:
     overview: bool = False
 
     @classmethod
-    def of_clips(
+    def default(
         cls, length: int, overlap: int | None = None, *, overview: bool = False
     ) -> ContextWindows:
         """Windows that share half of their frames, or what `overlap` says.
@@ -59,14 +58,14 @@ class ContextWindows:
     def are_needed(self, num_frames: int) -> bool:
         return num_frames > self.length
 
-    def is_overview(self, t: int) -> bool:
+    def is_keyframe_pass(self, t: int) -> bool:
         """Whether the step at timestep `t` sees the whole video at once."""
-        return self.overview and t >= OVERVIEW_TIMESTEP
+        return self.overview and t >= KEYFRAME_TIMESTEP
 
     def count_calls(self, timesteps: Sequence[int], num_frames: int) -> int:
         """Calls of the U-Net that all steps take together."""
         windows = len(window_starts(num_frames, self.length, self.overlap))
-        return sum(1 if self.is_overview(t) else windows for t in timesteps)
+        return sum(1 if self.is_keyframe_pass(t) else windows for t in timesteps)
 
 
 def window_starts(num_frames: int, length: int, overlap: int) -> list[int]:
@@ -109,7 +108,7 @@ def freenoise_shuffle(noise: Tensor, windows: ContextWindows) -> Tensor:
     return shared
 
 
-def overview_frames(num_frames: int, length: int) -> Tensor:
+def keyframe_indices(num_frames: int, length: int) -> Tensor:
     """`length` evenly spread frames, from the first to the last, `[length]` int64."""
     return torch.linspace(0, num_frames - 1, length).round().long()
 
@@ -147,7 +146,7 @@ def blend_windows(
     return blended / total
 
 
-def predict_overview(
+def predict_keyframes(
     predict: Callable[[Tensor], Tensor], sample: Tensor, windows: ContextWindows
 ) -> Tensor:
     """Clean latents of all frames from those of some that are evenly spread.
@@ -158,7 +157,7 @@ def predict_overview(
         windows: shorter than T.
     """
     num_frames = sample.shape[-3]
-    chosen = overview_frames(num_frames, windows.length)
+    chosen = keyframe_indices(num_frames, windows.length)
     return interpolate_frames(predict(sample[..., chosen, :, :]), num_frames)
 
 
@@ -173,9 +172,9 @@ def sliding_window(predict_noise: EpsModel, windows: ContextWindows) -> EpsModel
     def predict(sample: Tensor, t: int) -> Tensor:
         if not windows.are_needed(sample.shape[-3]):
             return predict_noise(sample, t)
-        if not windows.is_overview(t):
+        if not windows.is_keyframe_pass(t):
             return blend_windows(lambda part: predict_noise(part, t), sample, windows)
-        x0 = predict_overview(
+        x0 = predict_keyframes(
             lambda part: predict_x0(part, predict_noise(part, t), t), sample, windows
         )
         signal, sigma = alpha_sigma(t, sample)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ....hummingbird_core.sampling.context_windows import (
     ContextWindows,
     blend_windows,
-    predict_overview,
+    predict_keyframes,
 )
 
 FRAME_AXIS = 2  # of latents [B, 4, T, h, w]
@@ -65,8 +65,10 @@ class FrameWindows(comfy.context_windows.ContextHandlerABC):
             return torch.stack(calc_cond_batch(model, conds, part, timestep, model_options))
 
         t = int(model.model_sampling.timestep(timestep)[0])
-        is_overview = self.windows.is_overview(t)
-        fused = (predict_overview if is_overview else blend_windows)(predict, x_in, self.windows)
+        is_keyframe_pass = self.windows.is_keyframe_pass(t)
+        fused = (predict_keyframes if is_keyframe_pass else blend_windows)(
+            predict, x_in, self.windows
+        )
         return list(fused)  # [conds, B, 4, T, h, w]
 
 

@@ -14,18 +14,18 @@ from hummingbird_core.errors import InputError
 from hummingbird_core.pipeline import DECODED_FRAMES, HummingbirdPipeline
 from hummingbird_core.sampling import add_noise, initial_noise, predict_x0, step_noises
 from hummingbird_core.sampling.context_windows import (
-    OVERVIEW_TIMESTEP,
+    KEYFRAME_TIMESTEP,
     ContextWindows,
     blend_windows,
     freenoise_shuffle,
     interpolate_frames,
-    overview_frames,
-    predict_overview,
+    keyframe_indices,
+    predict_keyframes,
     sliding_window,
     window_starts,
     window_weights,
 )
-from hummingbird_core.settings import CONTEXT_LENGTH
+from hummingbird_core.settings import WINDOW_FRAMES
 from hummingbird_core.training.nano.autoencoder import build_vae
 from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
@@ -106,7 +106,7 @@ def test_predictions_may_have_more_axes_in_front():
     def both(part: Tensor) -> Tensor:
         return torch.stack([part, -part])
 
-    for fused in (blend_windows, predict_overview):
+    for fused in (blend_windows, predict_keyframes):
         positive, negative = fused(both, sample, QUARTERS)
         assert torch.equal(positive, -negative)
         assert torch.equal(positive, fused(lambda part: part, sample, QUARTERS))
@@ -116,8 +116,8 @@ def test_predictions_may_have_more_axes_in_front():
 
 
 def test_an_overview_has_the_first_and_the_last_frame():
-    assert overview_frames(64, 4).tolist() == [0, 21, 42, 63]
-    assert overview_frames(4, 4).tolist() == [0, 1, 2, 3]
+    assert keyframe_indices(64, 4).tolist() == [0, 21, 42, 63]
+    assert keyframe_indices(4, 4).tolist() == [0, 1, 2, 3]
 
 
 def test_frames_between_are_mixtures_of_their_neighbours():
@@ -126,7 +126,7 @@ def test_frames_between_are_mixtures_of_their_neighbours():
     assert torch.equal(interpolate_frames(frames, 3), frames)
 
 
-@pytest.mark.parametrize("t", [999, OVERVIEW_TIMESTEP, OVERVIEW_TIMESTEP - 1, 279])
+@pytest.mark.parametrize("t", [999, KEYFRAME_TIMESTEP, KEYFRAME_TIMESTEP - 1, 279])
 def test_noisy_steps_see_the_overview_and_clear_ones_the_windows(t):
     """The prediction knows the clean video, so that the result is right whatever it has seen."""
     x0 = torch.linspace(0, 1, 13).reshape(1, 1, 13, 1, 1).expand(1, 4, 13, 2, 2)
@@ -142,7 +142,7 @@ def test_noisy_steps_see_the_overview_and_clear_ones_the_windows(t):
     eps = sliding_window(true_noise, ContextWindows(length=4, overlap=2, overview=True))(sample, t)
     assert relative_l2(predict_x0(sample, eps, t), x0) < 1e-4
     windows = [list(range(start, start + 4)) for start in (0, 2, 4, 5, 7, 9)]
-    assert seen == ([[0, 4, 8, 12]] if t >= OVERVIEW_TIMESTEP else windows)
+    assert seen == ([[0, 4, 8, 12]] if t >= KEYFRAME_TIMESTEP else windows)
 
 
 # --- noise ---------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_noise_stays_as_it_is_for_short_videos_and_for_an_overview():
 
 
 def test_defaults(pipe):
-    assert all(CONTEXT_LENGTH in config.frames for config in PRESETS.values())
+    assert all(WINDOW_FRAMES in config.frames for config in PRESETS.values())
     assert not pipe.context_windows(26).are_needed(26)
     assert pipe.context_windows(27) == ContextWindows(16, 12, overview=True)
     assert pipe.context_windows(27, 10) == ContextWindows(10, 7, overview=True)
