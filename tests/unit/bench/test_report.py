@@ -125,7 +125,7 @@ def test_tiles_are_in_the_table_of_memory():
 
 
 @pytest.fixture(scope="module")
-def everything() -> bench_devices.Run:
+def everything() -> bench_devices.ModeResult:
     return bench_devices.run_mode(bench_devices.CPU_MODES[bench_devices.EVERYTHING], TINY, "nano")
 
 
@@ -171,11 +171,11 @@ def test_modules_that_do_not_fit_leave_the_others_their_rows(monkeypatch):
     assert len(ratios(others)) == 2 * len(others)
 
 
-def huge_case() -> bench_modules.Case:
+def huge_case() -> bench_modules.ModuleCase:
     def run() -> torch.Tensor:
         return torch.empty(HUGE.latent_shape())
 
-    return bench_modules.Case("huge", run, lambda dtype: run)
+    return bench_modules.ModuleCase("huge", run, lambda dtype: run)
 
 
 @pytest.mark.slow
