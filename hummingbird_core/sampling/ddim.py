@@ -16,17 +16,21 @@ from .schedule import TRAIN_TIMESTEPS, alphas_cumprod, extract, predict_x0, resc
 
 
 def ddim_timesteps(steps: int) -> Tensor:
-    """Evenly spaced timesteps of DDIM, falling, `[steps]` int64; 5: 801 601 401 201 1.
+    """Return evenly spaced timesteps of DDIM, falling, `[steps]` int64; 5: 801 601 401 201 1.
 
     Raises:
         InputError: `steps` is not an int from 1 to 500.
     """
     check_steps(steps, TRAIN_TIMESTEPS // 2)
+    # 1000 // steps apart, from 1 on: t_i = i (1000 // steps) + 1
     return (torch.arange(steps) * (TRAIN_TIMESTEPS // steps) + 1).flip(0)
 
 
 def classifier_free_guidance(eps_cond: Tensor, eps_uncond: Tensor, scale: float | Tensor) -> Tensor:
-    """eps_uncond + scale (eps_cond - eps_uncond) (arXiv 2207.12598); a tensor scale broadcasts."""
+    """Return eps_uncond + scale (eps_cond - eps_uncond) (arXiv 2207.12598).
+
+    A tensor `scale` broadcasts.
+    """
     return eps_uncond + scale * (eps_cond - eps_uncond)
 
 
@@ -40,7 +44,7 @@ def ddim_step(
     noise: Tensor | None = None,
     rescale: bool = False,
 ) -> Tensor:
-    """One DDIM step (arXiv 2010.02502, equation 12) from predictions of x0 and of the noise.
+    """Take one DDIM step (arXiv 2010.02502, equation 12) from predictions of x_0 and of the noise.
 
     diffusers' `DDIMScheduler` gives the same values without `rescale`; it can't rescale, nor take
     another t for each video of a batch, which consistency distillation needs.
@@ -52,16 +56,18 @@ def ddim_step(
         t_next: lower timestep to go to.
         eta: 0 for the deterministic step, 1 for the variance of DDPM.
         noise: fresh noise, needed unless `eta` is 0.
-        rescale: whether the latents carry VideoCrafter2's `latent_scale`.
+        rescale: whether the model knows clean latents times VideoCrafter2's `latent_scale`.
 
     Returns:
         latents at `t_next`.
     """
-    alphas = alphas_cumprod()
-    a, a_next = extract(alphas, t, x0), extract(alphas, t_next, x0)
+    alphas = alphas_cumprod(x0)
+    a, a_next = extract(alphas, t, x0), extract(alphas, t_next, x0)  # [B, 1, 1, 1, 1]
+    # sigma = eta sqrt((1 - a_next) / (1 - a)) sqrt(1 - a / a_next)
     sigma = eta * ((1 - a_next) / (1 - a) * (1 - a / a_next)).sqrt()
     if rescale:
         x0 = rescale_latents(x0, t, t_next)
+    # x_next = sqrt(a_next) x_0 + sqrt(1 - a_next - sigma^2) eps + sigma noise
     sample = a_next.sqrt() * x0 + (1 - a_next - sigma**2).sqrt() * eps
     return sample if noise is None else sample + sigma * noise
 
@@ -75,15 +81,15 @@ def sample_ddim(
     noises: Iterable[Tensor] = (),
     rescale: bool = True,
 ) -> Tensor:
-    """Samples as VideoCrafter2 does.
+    """Sample as VideoCrafter2 does.
 
     Args:
         predict_noise: `predict_noise(sample, t)` gives the noise, guidance included.
         sample: starting noise `[B, 4, T, H, W]`.
-        steps: 1 to 500; exactly so many are made.
+        steps: 1 to 500.
         eta: 0 for the deterministic sampler; VideoCrafter2's own setting is 1.
         noises: one fresh noise a step, such as `step_noises(...)`; needed unless `eta` is 0.
-        rescale: whether the model knows latents times `latent_scale`, as VideoCrafter2 does.
+        rescale: as in `ddim_step`; VideoCrafter2 needs it.
 
     Returns:
         denoised latents, in the shape of `sample`.
@@ -101,6 +107,7 @@ def sample_ddim(
             )
         t_next = max(t - TRAIN_TIMESTEPS // steps, 0)
         x0 = predict_x0(sample, eps, t)
+        # The arithmetic is in fp32 at least; the sample goes on in its dtype.
         noise = None if noise is None else noise.to(sample)
         sample = ddim_step(x0, eps, t, t_next, eta=eta, noise=noise, rescale=rescale).to(
             sample.dtype
