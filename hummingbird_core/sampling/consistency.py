@@ -1,18 +1,14 @@
 """From noise to video latents in few steps: consistency functions and their samplers.
 
 Pure functions on tensors; no model, no state. Consistency sampling takes 1 to 50 steps, as in LCM
-(arXiv 2310.04378) and T2V-Turbo (arXiv 2405.18750). The teacher's sampler is in `ddim`.
-
-Symbols: x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps, where a_t is `alphas_cumprod()[t]`. A timestep `t`
-is an int, or a tensor `[B]` with one per video. All arithmetic is done in at least fp32 and the
-result has the dtype of the sample.
+(arXiv 2310.04378) and T2V-Turbo (arXiv 2405.18750). The teacher's sampler is in `ddim`, the
+symbols are those of `schedule`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -20,7 +16,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .noise import step_noises
-from .schedule import TRAIN_TIMESTEPS, add_noise, alphas_cumprod, extract, predict_x0
+from .schedule import TRAIN_TIMESTEPS, Tables, add_noise, alphas_cumprod, extract, predict_x0
 
 CONSISTENCY_GRID = 50  # timesteps that consistency distillation trained on, thus the most steps
 GRID_STRIDE = TRAIN_TIMESTEPS // CONSISTENCY_GRID
@@ -30,21 +26,21 @@ NoiseSampler = Callable[[Tensor, Tensor], Tensor]
 
 
 def consistency_timesteps(steps: int) -> Tensor:
-    """The timesteps of `steps` consistency steps, falling, `[steps]` int64; 4: 999 759 519 279.
+    """Return the timesteps of `steps` consistency steps, falling, `[steps]` int64.
 
     Of the 50 timesteps 20 (i + 1) - 1 of the distillation grid, from the noisiest on, every
-    (50 // steps)-th.
+    (50 // steps)-th. For 4 steps: 999 759 519 279.
 
     Raises:
         InputError: `steps` is not an int from 1 to 50.
     """
     check_steps(steps, CONSISTENCY_GRID)
-    grid = torch.arange(TRAIN_TIMESTEPS - 1, 0, -GRID_STRIDE)
+    grid = torch.arange(TRAIN_TIMESTEPS - 1, 0, -GRID_STRIDE)  # 999, 979, ..., 19
     return grid[:: CONSISTENCY_GRID // steps][:steps]
 
 
 def guidance_scale_embedding(w: Tensor, dim: int = 256) -> Tensor:
-    """Sinusoids of 1000 w for the U-Net's guidance input: sines first, then cosines.
+    """Embed guidance scales for the U-Net: sinusoids of 1000 w, sines first, then cosines.
 
     Follows LCM (arXiv 2310.04378, section 4.2). An odd `dim` ends with a zero.
 
@@ -56,8 +52,9 @@ def guidance_scale_embedding(w: Tensor, dim: int = 256) -> Tensor:
         `[B, dim]` float32 on the device of `w`.
     """
     half = dim // 2
-    # fp32 as in training, each step rounded alike on every machine: at angles of thousands, one
-    # rounding of a frequency (fp32 exp differs between processors) shifts its sine by 4e-4.
+    # f_i = 10000^(-i / (half - 1)), in fp32 as in training, each step rounded alike on every
+    # machine: at angles of thousands, one rounding of a frequency (fp32 exp differs between
+    # processors) shifts its sine by 4e-4.
     exponents = torch.arange(half) * -(math.log(10000.0) / (half - 1))
     frequencies = exponents.double().exp().float()
     angles = (1000 * w.detach().to("cpu", torch.float32))[:, None] * frequencies[None]  # [B, half]
@@ -66,39 +63,44 @@ def guidance_scale_embedding(w: Tensor, dim: int = 256) -> Tensor:
 
 
 def boundary_scalings() -> tuple[Tensor, Tensor]:
-    """c_skip and c_out of every timestep, each `[1000]` float64.
+    """Return c_skip and c_out of every timestep, each `[1000]` float64.
 
-    f(x, t) = c_skip x + c_out x0 is the identity at t = 0, as a consistency function must be
-    (arXiv 2303.01469, section 3). With s = 0.5 and u = 10 t,
-    c_skip = s^2 / (u^2 + s^2) and c_out = u / sqrt(u^2 + s^2).
+    f(x, t) = c_skip x + c_out x_0 is the identity at t = 0, as a consistency function must be
+    (arXiv 2303.01469, section 3).
     """
-    t = BOUNDARY_TIMESTEP_SCALE * torch.arange(TRAIN_TIMESTEPS, dtype=torch.float64)
-    variance = t**2 + BOUNDARY_SIGMA**2
-    return BOUNDARY_SIGMA**2 / variance, t / variance.sqrt()
+    # With s = 0.5 and u = 10 t: c_skip = s^2 / (u^2 + s^2), c_out = u / sqrt(u^2 + s^2).
+    t = torch.arange(TRAIN_TIMESTEPS, dtype=torch.float64, device="cpu")
+    u = BOUNDARY_TIMESTEP_SCALE * t
+    variance = u**2 + BOUNDARY_SIGMA**2
+    c_skip, c_out = BOUNDARY_SIGMA**2 / variance, u / variance.sqrt()
+    return c_skip, c_out
+
+
+_BOUNDARY = Tables(**dict(zip(("c_skip", "c_out"), boundary_scalings(), strict=True)))
 
 
 def consistency_function(sample: Tensor, eps: Tensor, t: Tensor | int) -> Tensor:
-    """The denoised latents f(sample, t) that noise prediction `eps` stands for, like `sample`."""
+    """Return the denoised latents f(sample, t) for a noise prediction `eps`, like `sample`."""
     return apply_boundary(predict_x0(sample, eps, t), sample, t)
 
 
 def apply_boundary(x0: Tensor, sample: Tensor, t: Tensor | int) -> Tensor:
-    """The consistency function's value from a prediction of x0: c_skip sample + c_out x0."""
-    c_skip, c_out = boundary_scalings()
-    denoised = extract(c_skip, t, sample) * sample + extract(c_out, t, sample) * x0
-    return denoised.to(sample.dtype)
+    """Return c_skip sample + c_out x_0, the consistency function for a prediction of x_0."""
+    tables = _BOUNDARY.on(sample)
+    c_skip, c_out = (extract(tables[name], t, sample) for name in ("c_skip", "c_out"))
+    return (c_skip * sample + c_out * x0).to(sample.dtype)
 
 
 def consistency_step(
     sample: Tensor, eps: Tensor, t: Tensor | int, t_next: Tensor | int, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One step of multistep consistency sampling (arXiv 2303.01469, algorithm 1).
+    """Take one step of multistep consistency sampling (arXiv 2303.01469, algorithm 1).
 
     Args:
         sample: latents at `t`, `[B, 4, T, H, W]`.
         eps: the noise predicted in them.
-        t: where they are.
-        t_next: where they go, a lower timestep.
+        t: their timestep.
+        t_next: a lower timestep.
         noise: fresh N(0, 1) noise of the same shape.
 
     Returns:
@@ -108,13 +110,35 @@ def consistency_step(
     return add_noise(denoised, noise, t_next), denoised
 
 
+def _multistep(
+    x: Tensor,
+    steps: Iterable[int],
+    denoise: Callable[[Tensor, int], Tensor],
+    add_noise: Callable[[Tensor, int], Tensor | None],
+) -> Tensor:
+    """Denoise and add noise in turn (arXiv 2303.01469, algorithm 1); end with a denoising.
+
+    Args:
+        x: noisy latents.
+        steps: numbers of the steps, 0, 1, ...
+        denoise: `denoise(x, i)` is the consistency function of step i.
+        add_noise: `add_noise(denoised, i)` goes to the noise level of step i + 1; None: no more.
+    """
+    denoised = x
+    for i in steps:
+        denoised = denoise(x, i)
+        noisy = add_noise(denoised, i)
+        x = denoised if noisy is None else noisy
+    return denoised
+
+
 def sample_lcm(
     predict_noise: Callable[[Tensor, int], Tensor],
     latents: Tensor,
     noises: Iterable[Tensor],
     steps: int,
 ) -> Tensor:
-    """Multistep consistency sampling; what the last step denoised is the result.
+    """Sample by multistep consistency from predictions of the noise.
 
     Args:
         predict_noise: `predict_noise(sample, t)` gives the noise.
@@ -122,28 +146,27 @@ def sample_lcm(
         noises: fresh noise for the steps, like `latents`; the last step needs none.
         steps: 1 to 50.
 
+    Returns:
+        what the last step denoised, like `latents`.
+
     Raises:
         InputError: `steps` is out of range, or `noises` ends too early.
     """
     timesteps, remaining = consistency_timesteps(steps).tolist(), iter(noises)
-    for t, t_next in pairwise(timesteps):
-        noise = next(remaining, None)
+
+    def denoise(x: Tensor, i: int) -> Tensor:
+        t = timesteps[i]
+        return consistency_function(x, predict_noise(x, t), t)
+
+    def noisy(denoised: Tensor, i: int) -> Tensor | None:
+        if i + 1 == steps:
+            return None
+        noise, t_next = next(remaining, None), timesteps[i + 1]
         if noise is None:
             raise InputError(f"got no noise for t = {t_next}, expected {steps - 1}: give more")
-        eps = predict_noise(latents, t)
-        latents, _ = consistency_step(latents, eps, t, t_next, noise.to(latents))
-    last = timesteps[-1]
-    return consistency_function(latents, predict_noise(latents, last), last)
+        return add_noise(denoised, noise.to(denoised), t_next)
 
-
-def consistency_sigmas(steps: int) -> Tensor:
-    """Sigmas sqrt((1 - a) / a) of `consistency_timesteps`, then 0; `[steps + 1]` float32.
-
-    Raises:
-        InputError: `steps` is not an int from 1 to 50.
-    """
-    sigmas = _sigma_table()[consistency_timesteps(steps)]
-    return torch.cat([sigmas, sigmas.new_zeros(1)]).float()
+    return _multistep(latents, range(steps), denoise, noisy)
 
 
 def sample_lcm_kdiffusion(
@@ -155,7 +178,7 @@ def sample_lcm_kdiffusion(
     disable: bool | None = None,
     noise_sampler: NoiseSampler | None = None,
 ) -> Tensor:
-    """Consistency sampling as a k-diffusion sampler; the same steps as `ConsistencyScheduler`.
+    """Sample by multistep consistency as a k-diffusion sampler, with the steps of `sample_lcm`.
 
     k-diffusion's latents are "variance exploding": x = x_t / sqrt(a_t) = x_0 + sigma eps.
 
@@ -164,7 +187,7 @@ def sample_lcm_kdiffusion(
         x: noisy latents at `sigmas[0]`, `[B, 4, T, H, W]`: pure noise times sqrt(1 + sigma^2).
         sigmas: `consistency_sigmas(steps)`, or any falling sequence that ends with 0.
         extra_args: more arguments of `model`; its "seed" seeds the default noise, else torch does.
-        callback: told `x, i, sigma, sigma_hat, denoised` of each step.
+        callback: called with `x, i, sigma, sigma_hat, denoised` of each step.
         disable: hides the progress bar.
         noise_sampler: `noise_sampler(sigma, sigma_next)` gives noise like `x`.
 
@@ -175,17 +198,34 @@ def sample_lcm_kdiffusion(
 
     extra_args = extra_args or {}
     noise_sampler = noise_sampler or default_noise_sampler(x, extra_args.get("seed"))
-    for i in trange(len(sigmas) - 1, disable=disable):
-        sigma, sigma_next = sigmas[i], sigmas[i + 1]
+    levels = sigmas.tolist()  # once: each later look at a value would wait for the device
+
+    def denoise(x: Tensor, i: int) -> Tensor:
+        sigma = sigmas[i]
         x0 = model(x, sigma.expand(x.shape[0]), **extra_args)
-        denoised = apply_boundary(x0, x / (1 + sigma**2).sqrt(), timestep_of_sigma(sigma))
+        # x_t = x sqrt(a_t), and a_t = 1 / (1 + sigma^2)
+        denoised = apply_boundary(x0, x / (1 + sigma**2).sqrt(), timestep_of_sigma(levels[i]))
         if callback is not None:
             step = {"x": x, "i": i, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised}
             callback(step)
-        x = denoised
-        if sigma_next > 0:
-            x = denoised + sigma_next * noise_sampler(sigma, sigma_next).to(x)
-    return x
+        return denoised
+
+    def noisy(denoised: Tensor, i: int) -> Tensor | None:
+        if levels[i + 1] == 0:
+            return None
+        return denoised + sigmas[i + 1] * noise_sampler(sigmas[i], sigmas[i + 1]).to(denoised)
+
+    return _multistep(x, trange(len(sigmas) - 1, disable=disable), denoise, noisy)
+
+
+def consistency_sigmas(steps: int) -> Tensor:
+    """Return the sigmas sqrt((1 - a) / a) of `consistency_timesteps`, then 0, `[steps + 1]` fp32.
+
+    Raises:
+        InputError: `steps` is not an int from 1 to 50.
+    """
+    sigmas = _sigma_table()[consistency_timesteps(steps)]
+    return torch.cat([sigmas, sigmas.new_zeros(1)]).float()
 
 
 def default_noise_sampler(x: Tensor, seed: int | None) -> NoiseSampler:
@@ -196,18 +236,19 @@ def default_noise_sampler(x: Tensor, seed: int | None) -> NoiseSampler:
     return lambda sigma, sigma_next: next(noises)
 
 
-def timestep_of_sigma(sigma: Tensor) -> int:
-    """The timestep whose k-diffusion sigma is nearest, by ratio."""
+def timestep_of_sigma(sigma: Tensor | float) -> int:
+    """Return the timestep whose k-diffusion sigma is nearest, by ratio."""
     return int((_sigma_table().log() - math.log(float(sigma))).abs().argmin())
 
 
 def _sigma_table() -> Tensor:
+    """Return k-diffusion's sigma of every timestep, sqrt((1 - a_t) / a_t), `[1000]` float64."""
     alphas = alphas_cumprod()
     return ((1 - alphas) / alphas).sqrt()
 
 
 def check_steps(steps: int, most: int) -> None:
-    """Raises InputError unless `steps` is an int from 1 to `most`."""
+    """Raise InputError unless `steps` is an int from 1 to `most`."""
     if not isinstance(steps, int) or not 1 <= steps <= most:
         raise InputError(
             f"got {steps!r} steps, expected an int from 1 to {most}: choose one of these"
