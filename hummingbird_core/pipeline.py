@@ -1,4 +1,4 @@
-"""From a prompt to frames: text encoder, U-Net sampling, VAE decoder, in one object."""
+"""Text to video in one object: text encoder, U-Net sampling, VAE decoder."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .checkpoints.load import Checkpoint, load_checkpoint
 from .devices import best_device, check_device, default_dtype
 from .errors import CheckpointError
 from .hub.local import resolve_model
+from .reporting import Progress, count_steps, decoding, part_of
 from .sampling.consistency import consistency_timesteps, sample_lcm
 from .sampling.context_windows import ContextWindows, freenoise_shuffle, sliding_window
 from .sampling.ddim import ddim_timesteps, sample_ddim
@@ -29,7 +30,6 @@ from .vae.codec import check_finite, decode_latents, encode_video, vae_scale_fac
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny
-from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class HummingbirdPipeline:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> HummingbirdPipeline:
-        """Loads a model.
+        """Load a model.
 
         Args:
             name_or_path: "nano" or "nano-teacher" for the built-in models, a checkpoint file, a
@@ -104,14 +104,17 @@ class HummingbirdPipeline:
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> HummingbirdPipeline:
+        """Return a pipeline of the models of a checkpoint."""
         return cls(checkpoint.unet, checkpoint.vae, checkpoint.text_encoder)
 
     @property
     def device(self) -> torch.device:
+        """Device of the U-Net."""
         return next(self.unet.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
+        """Dtype of the U-Net's weights."""
         return next(self.unet.parameters()).dtype
 
     @property
@@ -136,20 +139,20 @@ class HummingbirdPipeline:
         context_overlap: int | None = None,
         progress: Progress | None = None,
     ) -> VideoOutput:
-        """Makes one video a prompt.
+        """Make one video for each prompt.
 
         Args:
             prompt: one text or several.
             width, height: pixels, multiples of 8; default: what the model was trained on.
-            num_frames: at least 1, and no limit: a video longer than what the model was trained on
-                goes through it in windows, in the memory of one.
+            num_frames: at least 1; a video longer than the training clips goes through the model in
+                windows, in the memory of one.
             num_inference_steps: 1 to 50.
             guidance_scale: how closely to follow the prompt; students were trained on 5 to 15.
             fps: frames a second that the motion is made for.
             seed: of the first video; the next ones have seed + 1, seed + 2, ...
             context_length, context_overlap: frames of a window, and of them those shared with the
                 next at least; see `context_windows` for the defaults.
-            progress: told of (done, total, what).
+            progress: called with (done, total, what).
 
         Raises:
             InputError: a setting is out of range.
@@ -192,12 +195,12 @@ class HummingbirdPipeline:
 
     @torch.no_grad()
     def encode_prompt(self, prompt: str | Sequence[str]) -> Tensor:
-        """Text to embeddings `[B, 77, C]`."""
+        """Encode text to embeddings `[B, 77, C]`."""
         return self._require(self.text_encoder, "text encoder").encode(prompt).embeddings
 
     @torch.no_grad()
     def encode_tokens(self, ids: Tensor) -> Tensor:
-        """Token ids `[B, 77]` to embeddings `[B, 77, C]`."""
+        """Encode token ids `[B, 77]` to embeddings `[B, 77, C]`."""
         return self._require(self.text_encoder, "text encoder").encode_tokens(ids)
 
     @torch.no_grad()
@@ -209,7 +212,7 @@ class HummingbirdPipeline:
         tile: int | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
-        """Latents `[B, 4, T, h, w]` to video, float32 `[B, 3, T, 8h, 8w]` in about -1..1.
+        """Decode latents `[B, 4, T, h, w]` to video, float32 `[B, 3, T, 8h, 8w]` in about -1..1.
 
         `decode_chunk_size` and `tile` bound the memory, see `vae.decode_latents`.
 
@@ -228,7 +231,7 @@ class HummingbirdPipeline:
 
     @torch.no_grad()
     def encode_video(self, video: Tensor, *, encode_chunk_size: int | None = None) -> Tensor:
-        """Video `[B, 3, T, H, W]` in -1..1 to the mean latents `[B, 4, T, H/8, W/8]`."""
+        """Encode video `[B, 3, T, H, W]` in -1..1 to the mean latents `[B, 4, T, H/8, W/8]`."""
         vae = self._require(self.vae, "VAE")
         return encode_video(vae, video, encode_chunk_size=encode_chunk_size, sample=False)
 
@@ -245,7 +248,7 @@ class HummingbirdPipeline:
         windows: ContextWindows | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
-        """Noise to denoised latents; all randomness is given, so the result is too.
+        """Denoise latents; all randomness is injected, so the result is deterministic.
 
         Args:
             encoder_hidden_states: text embedding `[B, 77, C]`.
@@ -289,22 +292,22 @@ class HummingbirdPipeline:
         *,
         from_noise: bool = True,
     ) -> ContextWindows:
-        """The windows for a video of `num_frames`.
+        """Return the windows for a video of `num_frames`.
 
         Args:
             num_frames: if the model was trained on as many or more, the default is a single window.
             length: default for longer videos: 16 frames.
             overlap: default: see `ContextWindows.default`.
-            from_noise: a video that is given says already what is where, and needs no overview.
+            from_noise: video to video needs no keyframe pass: the input says what is where.
         """
         if length is None:
             is_long = num_frames > max(self.trained.frames)
             length = WINDOW_FRAMES if is_long else num_frames
-        overview = from_noise and self.unet.config.frame_phase
-        return ContextWindows.default(length, overlap, overview=overview)
+        keyframe_pass = from_noise and self.unet.config.frame_phase
+        return ContextWindows.default(length, overlap, keyframe_pass=keyframe_pass)
 
     def _decode_to_uint8(self, latents: Tensor, progress: Progress | None) -> np.ndarray:
-        """Frames `[B, T, H, W, 3]`; of a long video, a part is held as floats at a time."""
+        """Decode to frames `[B, T, H, W, 3]`; only a part of a long video is held as floats."""
         total = latents.shape[0] * latents.shape[2]
         parts, done = [], 0
         for part in latents.split(DECODED_FRAMES, dim=2):
@@ -343,32 +346,6 @@ class HummingbirdPipeline:
 
 
 def to_uint8(video: Tensor) -> np.ndarray:
-    """Video `[B, 3, T, H, W]` in -1..1 to frames, uint8 `[B, T, H, W, 3]`."""
+    """Convert video `[B, 3, T, H, W]` in -1..1 to frames, uint8 `[B, T, H, W, 3]`."""
     levels = ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return levels.permute(0, 2, 3, 4, 1).cpu().numpy()
-
-
-Progress = Callable[[int, int, str], None]  # done, total, what is being done
-
-
-def count_steps(progress: Progress | None, total: int) -> Callable[[], None]:
-    """To be called after each of `total` steps of sampling."""
-    done = 0
-
-    def report() -> None:
-        nonlocal done
-        done += 1
-        if progress:
-            progress(done, total, "sampling")
-
-    return report
-
-
-def decoding(progress: Progress | None) -> Callable[[int, int], None] | None:
-    """To be told how many frames of how many are decoded."""
-    return progress and (lambda done, total: progress(done, total, "decoding"))
-
-
-def part_of(progress: Progress | None, before: int, total: int) -> Progress | None:
-    """For one part of a work of `total`, of which `before` is done."""
-    return progress and (lambda done, _, text: progress(before + done, total, text))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .errors import MissingPackageError
@@ -55,3 +55,29 @@ def figure_class() -> type[Figure]:
     except ImportError as error:
         raise MissingPackageError("plots need matplotlib: pip install matplotlib") from error
     return Figure
+
+
+Progress = Callable[[int, int, str], None]  # done, total, what is being done
+
+
+def count_steps(progress: Progress | None, total: int) -> Callable[[], None]:
+    """Return a callback that reports one more of `total` steps of sampling."""
+    done = 0
+
+    def report() -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total, "sampling")
+
+    return report
+
+
+def decoding(progress: Progress | None) -> Callable[[int, int], None] | None:
+    """Return a callback that reports decoded frames."""
+    return progress and (lambda done, total: progress(done, total, "decoding"))
+
+
+def part_of(progress: Progress | None, before: int, total: int) -> Progress | None:
+    """Return a callback for a part of a job of `total`, of which `before` is done."""
+    return progress and (lambda done, _, text: progress(before + done, total, text))

@@ -25,7 +25,7 @@ __all__ = ["ConsistencyScheduler", "ConsistencySchedulerOutput", "guidance_scale
 
 @dataclass
 class ConsistencySchedulerOutput(BaseOutput):
-    """What a step gives, each `[B, 4, T, H, W]`.
+    """The latents after a step, each `[B, 4, T, H, W]`.
 
     Args:
         prev_sample: latents to go on with.
@@ -54,7 +54,7 @@ class ConsistencyScheduler(SchedulerMixin, ConfigMixin):
     def set_timesteps(
         self, num_inference_steps: int, device: torch.device | str | None = None
     ) -> None:
-        """Chooses `timesteps`, falling, `[num_inference_steps]` int64.
+        """Set `timesteps`, falling, `[num_inference_steps]` int64.
 
         Raises:
             InputError: the number of steps is not from 1 to 50.
@@ -62,7 +62,7 @@ class ConsistencyScheduler(SchedulerMixin, ConfigMixin):
         self.timesteps = consistency_timesteps(num_inference_steps).to(device)
 
     def scale_model_input(self, sample: Tensor, timestep: Tensor | int | None = None) -> Tensor:
-        """The sample as it is: this schedule's latents have unit variance at the start."""
+        """Return the sample as it is: this schedule's latents have unit variance at the start."""
         return sample
 
     def step(
@@ -74,7 +74,7 @@ class ConsistencyScheduler(SchedulerMixin, ConfigMixin):
         generator: torch.Generator | list[torch.Generator] | None = None,
         return_dict: bool = True,
     ) -> ConsistencySchedulerOutput | tuple[Tensor, Tensor]:
-        """One consistency step.
+        """Take one consistency step.
 
         Args:
             model_output: predicted noise `[B, 4, T, H, W]`.
@@ -82,7 +82,7 @@ class ConsistencyScheduler(SchedulerMixin, ConfigMixin):
             sample: the latents that it was predicted in.
             noise: noise to add; by default it is drawn, always on the CPU.
             generator: CPU generator to draw from, or one for each video.
-            return_dict: whether to give an object; else a tuple of its fields.
+            return_dict: whether to return an object; else a tuple of its fields.
 
         Raises:
             InputError: `timestep` is not one of `timesteps`.
@@ -102,7 +102,7 @@ class ConsistencyScheduler(SchedulerMixin, ConfigMixin):
         return ConsistencySchedulerOutput(prev_sample=prev_sample, denoised=denoised)
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Clean latents `[B, ...]` with noise at `timesteps` `[B]`."""
+        """Add noise to clean latents `[B, ...]` as at `timesteps` `[B]`."""
         return add_noise(original_samples, noise, timesteps)
 
     def _index(self, timestep: int) -> int:

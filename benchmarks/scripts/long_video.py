@@ -38,7 +38,7 @@ from hummingbird_core.sampling import initial_noise, step_noises
 from hummingbird_core.sampling.context_windows import ContextWindows, freenoise_shuffle
 
 ANY_LENGTH = 10**6
-DEFAULT = ContextWindows.default(16, overview=True)
+DEFAULT = ContextWindows.default(16, keyframe_pass=True)
 FOREGROUND = 0.15  # least distance from the background, RGB in 0..1
 BATCH = 4
 MEMORY_SIZE = 128  # pixels
@@ -57,8 +57,8 @@ class Way:
 WAYS = (
     Way("in one piece (no windows)", ContextWindows(ANY_LENGTH, 0)),
     Way("overview, windows share 12 (default)", DEFAULT),
-    Way("overview, windows share 8", ContextWindows(16, 8, overview=True)),
-    Way("overview, windows share 4", ContextWindows(16, 4, overview=True)),
+    Way("overview, windows share 8", ContextWindows(16, 8, keyframe_pass=True)),
+    Way("overview, windows share 4", ContextWindows(16, 4, keyframe_pass=True)),
     Way("windows share 8, shared noise", ContextWindows(16, 8)),
     Way("windows share 8, own noise", ContextWindows(16, 8), is_noise_shared=False),
     Way("windows share nothing", ContextWindows(16, 0), is_noise_shared=False),

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from ..engines.journal import Journal
     from ..engines.local import Engine
-    from ..pipeline import HummingbirdPipeline, Progress
+    from ..pipeline import HummingbirdPipeline
+    from ..reporting import Progress
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ of its predictions counts, each weighted towards the middle of its window: Multi
 2302.08113) along time, as in Gen-L-Video (arXiv 2305.18264). All windows start from the noise of
 the first one in another order, so that they show the same things: FreeNoise (arXiv 2310.15169).
 
-A U-Net that is told each frame's place in the clip makes a whole motion in every window: windows
-alone would send a shape across the picture again and again. For it, the noisy steps, which decide
-where things are, see the whole video through one window of evenly spread frames, and the frames
-between are interpolated (coarse to fine, as in NUWA-XL, arXiv 2303.12346).
+A U-Net with a frame position embedding makes a whole motion in every window: windows alone would
+send a shape across the picture again and again. Its noisy steps, which decide where things are, are
+a keyframe pass: one window of evenly spread frames of the whole video, with the frames between
+interpolated (coarse to fine, as in NUWA-XL, arXiv 2303.12346).
 
 Frames are the third axis from the end, whatever comes before: `[..., T, h, w]`.
 """
@@ -25,83 +25,87 @@ from torch import Tensor
 from .guidance import EpsModel
 from .schedule import alpha_sigma, predict_x0
 
-KEYFRAME_TIMESTEP = 500  # from here up, an overview; the clearer half of the schedule has windows
+KEYFRAME_TIMESTEP = 500  # from here up, a keyframe pass; the clearer half of the steps has windows
 
 
 @dataclass(frozen=True)
 class ContextWindows:
-    """How a video is cut into clips for the U-Net.
+    """The clips that a video is cut into for the U-Net.
 
     Args:
         length: frames that the U-Net sees at once; a video of no more is not cut.
-        overlap: frames that neighbouring windows share at least, less than `length`.
-        overview: whether noisy steps see evenly spread frames of the whole video instead.
+        overlap: frames that neighboring windows share at least, less than `length`.
+        keyframe_pass: whether noisy steps see evenly spread frames of the whole video instead.
     """
 
     length: int
     overlap: int
-    overview: bool = False
+    keyframe_pass: bool = False
 
     @classmethod
     def default(
-        cls, length: int, overlap: int | None = None, *, overview: bool = False
+        cls, length: int, overlap: int | None = None, *, keyframe_pass: bool = False
     ) -> ContextWindows:
-        """Windows that share half of their frames, or what `overlap` says.
+        """Return windows that share half of their frames, or `overlap`.
 
-        With an overview they share three quarters: it leaves few steps to windows, and half left
+        With a keyframe pass they share three quarters: few steps are left to windows, and half left
         borders that can be measured (benchmarks/results/long-video.md).
         """
         if overlap is None:
-            overlap = 3 * length // 4 if overview else length // 2
-        return cls(length, overlap, overview)
+            overlap = 3 * length // 4 if keyframe_pass else length // 2
+        return cls(length, overlap, keyframe_pass)
 
     def are_needed(self, num_frames: int) -> bool:
+        """Return whether a video of so many frames is cut."""
         return num_frames > self.length
 
     def is_keyframe_pass(self, t: int) -> bool:
-        """Whether the step at timestep `t` sees the whole video at once."""
-        return self.overview and t >= KEYFRAME_TIMESTEP
+        """Return whether the step at timestep `t` sees the whole video at once."""
+        return self.keyframe_pass and t >= KEYFRAME_TIMESTEP
 
     def count_calls(self, timesteps: Sequence[int], num_frames: int) -> int:
-        """Calls of the U-Net that all steps take together."""
+        """Return how often all steps together call the U-Net."""
         windows = len(window_starts(num_frames, self.length, self.overlap))
         return sum(1 if self.is_keyframe_pass(t) else windows for t in timesteps)
 
 
 def window_starts(num_frames: int, length: int, overlap: int) -> list[int]:
-    """First frames of evenly spread windows that cover all frames; 64, 16, 8: 0, 8, ... 48."""
+    """Return first frames of evenly spread windows over all frames; 64, 16, 8: 0, 8, ... 48."""
     room = num_frames - length
     if room <= 0:
         return [0]
+    # As few windows as overlap enough: n - 1 = ceil(room / (length - overlap)) strides.
     steps = math.ceil(room / (length - overlap))
     return [round(step * room / steps) for step in range(steps + 1)]
 
 
 def window_weights(length: int) -> Tensor:
-    """How much each frame of a window counts, `[length]`: a triangle, highest in the middle.
+    """Return the weight of each frame of a window, `[length]`: a triangle, highest in the middle.
 
-    With an overlap of half a window, neighbours then fade into each other evenly.
+    With an overlap of half a window, neighbors then fade into each other evenly.
     """
     middle = torch.arange(length) + 0.5
+    # w_i = min(i + 1/2, length - i - 1/2)
     return torch.minimum(middle, length - middle)
 
 
 def freenoise_shuffle(noise: Tensor, windows: ContextWindows) -> Tensor:
-    """Starting noise in which every window has the frames of the first, in an order of its own.
+    """Return starting noise in which every window has the first one's frames in another order.
 
-    An overview sees frames of many windows side by side: for it, noise stays as it is.
+    A keyframe pass sees frames of many windows in one: for it, noise stays as it is.
 
     Args:
         noise: independent, `[..., T, h, w]`.
-        windows: what it will be sampled with.
+        windows: of the sampling.
     """
     num_frames, stride = noise.shape[-3], windows.length - windows.overlap
-    if windows.overview or not windows.are_needed(num_frames):
+    if windows.keyframe_pass or not windows.are_needed(num_frames):
         return noise
     shared = noise.clone()
     for start in range(windows.length, num_frames, stride):
         count = min(stride, num_frames - start)
-        # The same order for every seed: it is the noise that is random.
+        # Frames a stride further are frames a window before, permuted (FreeNoise, section 3.2). The
+        # same order for every seed: it is the noise that is random.
         generator = torch.Generator().manual_seed(start)
         order = torch.randperm(stride, generator=generator)[:count] + start - windows.length
         shared[..., start : start + count, :, :] = shared[..., order, :, :]
@@ -109,24 +113,25 @@ def freenoise_shuffle(noise: Tensor, windows: ContextWindows) -> Tensor:
 
 
 def keyframe_indices(num_frames: int, length: int) -> Tensor:
-    """`length` evenly spread frames, from the first to the last, `[length]` int64."""
+    """Return `length` evenly spread frames, from the first to the last, `[length]` int64."""
     return torch.linspace(0, num_frames - 1, length).round().long()
 
 
 def interpolate_frames(frames: Tensor, num_frames: int) -> Tensor:
-    """Evenly spread frames `[..., N, h, w]` to all `num_frames`, mixing neighbours linearly."""
+    """Interpolate evenly spread frames `[..., N, h, w]` linearly to all `num_frames`."""
     last = frames.shape[-3] - 1
+    # Frame i lies at i (N - 1) / (T - 1) between the N frames.
     place = torch.linspace(0, last, num_frames, device=frames.device)
     before = place.floor().long()
     after = (before + 1).clamp(max=last)
-    share = (place - before)[:, None, None].to(frames.dtype)
+    share = (place - before)[:, None, None].to(frames.dtype)  # [T, 1, 1]
     return torch.lerp(frames[..., before, :, :], frames[..., after, :, :], share)
 
 
 def blend_windows(
     predict: Callable[[Tensor], Tensor], sample: Tensor, windows: ContextWindows
 ) -> Tensor:
-    """Predictions for all frames from predictions for windows.
+    """Return predictions for all frames from predictions for windows.
 
     Args:
         predict: of noise or of clean latents, `[..., length, h, w]` to the same or with more axes
@@ -137,7 +142,8 @@ def blend_windows(
     length = windows.length
     starts = window_starts(sample.shape[-3], length, windows.overlap)
     predictions = [predict(sample[..., start : start + length, :, :]) for start in starts]
-    weights = window_weights(length)[:, None, None].to(sample)
+    # eps(x)_i = sum_k w_(i - s_k) eps_k / sum_k w_(i - s_k), over windows k that start at s_k
+    weights = window_weights(length)[:, None, None].to(sample)  # [length, 1, 1]
     blended = predictions[0].new_zeros(*predictions[0].shape[:-3], *sample.shape[-3:])
     total = sample.new_zeros(sample.shape[-3], 1, 1)
     for start, prediction in zip(starts, predictions, strict=True):
@@ -149,7 +155,7 @@ def blend_windows(
 def predict_keyframes(
     predict: Callable[[Tensor], Tensor], sample: Tensor, windows: ContextWindows
 ) -> Tensor:
-    """Clean latents of all frames from those of some that are evenly spread.
+    """Return clean latents of all frames from those of evenly spread keyframes.
 
     Args:
         predict: of clean latents, as in `blend_windows`.
@@ -162,11 +168,11 @@ def predict_keyframes(
 
 
 def sliding_window(predict_noise: EpsModel, windows: ContextWindows) -> EpsModel:
-    """A prediction of the noise in videos of any length, from one for clips.
+    """Return a prediction of the noise in videos of any length, from one for clips.
 
     Args:
         predict_noise: `predict_noise(sample, t)` gives the noise in `[B, 4, T, h, w]` at `t`.
-        windows: for what is longer than they are; the rest goes through as it is.
+        windows: for longer videos; shorter ones are predicted at once.
     """
 
     def predict(sample: Tensor, t: int) -> Tensor:
@@ -177,7 +183,8 @@ def sliding_window(predict_noise: EpsModel, windows: ContextWindows) -> EpsModel
         x0 = predict_keyframes(
             lambda part: predict_x0(part, predict_noise(part, t), t), sample, windows
         )
-        signal, sigma = alpha_sigma(t, sample)
-        return (sample - signal * x0) / sigma
+        # eps = (x_t - sqrt(a_t) x_0) / sqrt(1 - a_t)
+        alpha, sigma = alpha_sigma(t, sample)
+        return (sample - alpha * x0) / sigma
 
     return predict

@@ -1,4 +1,4 @@
-"""What a sampler asks of a U-Net: the noise in latents, with the guidance of its kind."""
+"""Noise predictions of a U-Net for samplers, with the guidance that its kind needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import Tensor
 from .consistency import guidance_scale_embedding
 from .ddim import classifier_free_guidance
 
-EpsModel = Callable[[Tensor, int], Tensor]  # latents [B, 4, T, h, w] and timestep to float32
+# (noisy latents [B, 4, T, h, w], timestep) -> predicted noise, float32 of the same shape
+EpsModel = Callable[[Tensor, int], Tensor]
 
 
 class VideoUNet(Protocol):
@@ -31,7 +32,7 @@ class VideoUNet(Protocol):
 def distilled_guidance_eps(
     unet: VideoUNet, context: Tensor, scale: float, fps: float | Tensor
 ) -> EpsModel:
-    """Guidance is an input of the U-Net: one call.
+    """Return the noise of a U-Net that takes guidance as an input: one call (arXiv 2210.03142).
 
     Args:
         unet: with a guidance embedding.
@@ -39,6 +40,7 @@ def distilled_guidance_eps(
         scale: of the guidance.
         fps: frames a second, scalar or `[B]`.
     """
+    # The scale w in cond + w (cond - uncond), embedded as in LCM: [B, 256].
     w = guidance_scale_embedding(torch.full((len(context),), float(scale))).to(context)
 
     def predict(sample: Tensor, t: int) -> Tensor:
@@ -55,7 +57,7 @@ def cfg_eps(
     fps: float | Tensor,
     cfg_start_timestep: int,
 ) -> EpsModel:
-    """Classifier-free guidance: text and no text in one batch.
+    """Return the noise under classifier-free guidance (arXiv 2207.12598), both texts in a batch.
 
     Args:
         unet: without a guidance embedding.
@@ -63,14 +65,16 @@ def cfg_eps(
         empty: embedding of the empty prompt, `[1, 77, C]`.
         scale: of the guidance.
         fps: frames a second, scalar or `[B]`.
-        cfg_start_timestep: lowest timestep that is guided; below, one call with the text is enough.
+        cfg_start_timestep: lowest timestep that is guided (arXiv 2404.07724); below, the text alone
+            is predicted.
     """
+    # First with text, then without: [2 B, 77, C], and frame rates [2 B].
     both = torch.cat([context, empty.to(context).expand_as(context)])
     rates = torch.as_tensor(fps, device=context.device).expand(len(context)).repeat(2)
 
     def predict(sample: Tensor, t: int) -> Tensor:
         is_guided = t >= cfg_start_timestep
-        inputs = torch.cat([sample, sample]) if is_guided else sample
+        inputs = torch.cat([sample, sample]) if is_guided else sample  # [2 B or B, 4, T, h, w]
         count = len(inputs)
         eps = unet(inputs.to(context.dtype), _on(context, t), both[:count], rates[:count]).float()
         if not is_guided:
@@ -82,7 +86,7 @@ def cfg_eps(
 
 
 def reporting(predict_noise: EpsModel, report: Callable[[], None]) -> EpsModel:
-    """The same; `report` is called after each prediction."""
+    """Return `predict_noise`, with a call of `report` after each prediction."""
 
     def predict(sample: Tensor, t: int) -> Tensor:
         eps = predict_noise(sample, t)
@@ -93,5 +97,5 @@ def reporting(predict_noise: EpsModel, report: Callable[[], None]) -> EpsModel:
 
 
 def _on(like: Tensor, t: int) -> Tensor:
-    """A tensor, because a compiled U-Net would be compiled again for other numbers."""
+    """Return a timestep as a tensor: for other numbers a compiled U-Net would be compiled again."""
     return torch.tensor(t, device=like.device)

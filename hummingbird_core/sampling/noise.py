@@ -12,33 +12,36 @@ from ..seeds import video_seed
 
 
 def step_noise_generator(seed: int) -> torch.Generator:
-    """Generator for the noise between steps; its stream differs from the initial noise of any seed.
+    """Return the generator of the noise between steps, another stream than that of `initial_noise`.
 
     It starts from the first 8 bytes of SHA-256("step noise SEED"): torch's CPU generator looks at
     the lower 32 bits of a seed only, so an offset in the upper ones would change nothing.
     """
+    # seed' = first 8 bytes of SHA-256, little-endian
     digest = hashlib.sha256(f"step noise {video_seed(seed, 0)}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
 
 
 def initial_noise(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Starting noise `shape` = `[B, 4, T, H, W]`, float32 on the CPU.
+    """Return starting noise of `shape` `[B, 4, T, H, W]`, float32 on the CPU.
 
     Drawn on the CPU whatever the device, so that a seed means the same video everywhere.
 
     Raises:
         InputError: the seed is out of range.
     """
+    # Video i is drawn alone from seed + i, so it does not depend on the size of the batch.
     seeds = (video_seed(seed, i) for i in range(shape[0]))
     return torch.stack([torch.randn(shape[1:], generator=_generator(s)) for s in seeds])
 
 
 def step_noises(shape: tuple[int, ...], seed: int) -> Iterator[Tensor]:
-    """Endless noise `shape` = `[B, 4, T, H, W]` for the steps, float32 on the CPU.
+    """Yield endless noise of `shape` `[B, 4, T, H, W]` for the steps, float32 on the CPU.
 
     Raises:
         InputError: the seed is out of range.
     """
+    # One stream for each video, as in `initial_noise`.
     generators = [step_noise_generator(video_seed(seed, i)) for i in range(shape[0])]
     while True:
         yield torch.stack([torch.randn(shape[1:], generator=g) for g in generators])

@@ -80,8 +80,8 @@ def test_weights_are_a_triangle_that_adds_up_evenly_at_half_overlap():
 def test_calls_are_counted():
     timesteps = [999, 759, 519, 279]
     assert ContextWindows(16, 8).count_calls(timesteps, 64) == 4 * 7
-    assert ContextWindows(16, 8, overview=True).count_calls(timesteps, 64) == 3 + 7
-    assert ContextWindows(16, 8, overview=True).count_calls(timesteps, 16) == 4
+    assert ContextWindows(16, 8, keyframe_pass=True).count_calls(timesteps, 64) == 3 + 7
+    assert ContextWindows(16, 8, keyframe_pass=True).count_calls(timesteps, 16) == 4
 
 
 # --- blending ------------------------------------------------------------------------------------
@@ -139,7 +139,9 @@ def test_noisy_steps_see_the_overview_and_clear_ones_the_windows(t):
         seen.append(frames.tolist())
         return noise[:, :, frames]
 
-    eps = sliding_window(true_noise, ContextWindows(length=4, overlap=2, overview=True))(sample, t)
+    eps = sliding_window(true_noise, ContextWindows(length=4, overlap=2, keyframe_pass=True))(
+        sample, t
+    )
     assert relative_l2(predict_x0(sample, eps, t), x0) < 1e-4
     windows = [list(range(start, start + 4)) for start in (0, 2, 4, 5, 7, 9)]
     assert seen == ([[0, 4, 8, 12]] if t >= KEYFRAME_TIMESTEP else windows)
@@ -160,7 +162,7 @@ def test_every_window_starts_from_the_noise_of_the_first_in_another_order():
 
 def test_noise_stays_as_it_is_for_short_videos_and_for_an_overview():
     noise = rnd("noise", (1, 4, 12, 2, 2))
-    for windows in (ContextWindows(12, 6), ContextWindows(4, 2, overview=True)):
+    for windows in (ContextWindows(12, 6), ContextWindows(4, 2, keyframe_pass=True)):
         assert torch.equal(freenoise_shuffle(noise, windows), noise)
 
 
@@ -170,8 +172,8 @@ def test_noise_stays_as_it_is_for_short_videos_and_for_an_overview():
 def test_defaults(pipe):
     assert all(WINDOW_FRAMES in config.frames for config in PRESETS.values())
     assert not pipe.context_windows(26).are_needed(26)
-    assert pipe.context_windows(27) == ContextWindows(16, 12, overview=True)
-    assert pipe.context_windows(27, 10) == ContextWindows(10, 7, overview=True)
+    assert pipe.context_windows(27) == ContextWindows(16, 12, keyframe_pass=True)
+    assert pipe.context_windows(27, 10) == ContextWindows(10, 7, keyframe_pass=True)
     assert pipe.context_windows(27, from_noise=False) == ContextWindows(16, 8)
     with torch.device("meta"):
         big = HummingbirdPipeline(HummingbirdUNet(UNetConfig.from_preset("hummingbird-0.7b")))
@@ -235,7 +237,7 @@ def test_call_is_sampling_in_windows_of_shared_noise(pipe):
     config = UNetConfig.from_preset("hummingbird-nano", frame_phase=False)
     plain = HummingbirdPipeline(HummingbirdUNet(config).eval(), pipe.vae, pipe.text_encoder)
     windows = plain.context_windows(11, 4)
-    assert not windows.overview
+    assert not windows.keyframe_pass
     video = plain(PROMPT, num_frames=11, context_length=4, seed=3, **SMALL)
     shape = video.latents.shape
     with torch.no_grad():
