@@ -305,10 +305,10 @@ def _medians(runs: Sequence[dict[str, Seconds]]) -> dict[str, Seconds]:
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+Output = TypeVar("Output")
 
 
-def row_or_out_of_memory(function: Callable[..., T], *args: Any) -> T | None:
+def row_or_out_of_memory(function: Callable[..., Output], *args: Any) -> Output | None:
     """Return the result of `function`; if memory runs out, log a warning and return None."""
     try:
         return function(*args)

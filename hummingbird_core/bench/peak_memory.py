@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .measure import TOTAL, Seconds, Stopwatch
 
-T = TypeVar("T")
+Outcome = TypeVar("Outcome")
 MIB = 2**20
 SAMPLING_SECONDS = 0.005
 _STATUS = Path("/proc/self/status")  # Linux
@@ -54,7 +54,7 @@ class Peak(Usage):
     result: Tensor
 
 
-def in_fresh_process(function: Callable[..., T], *args: Any) -> T:
+def in_fresh_process(function: Callable[..., Outcome], *args: Any) -> Outcome:
     """Run a module-level function in a new process that shares no memory with this one."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -68,7 +68,9 @@ def measure_peak(compute: Callable[[], Tensor], device: torch.device | str = "cp
     return Peak(usage.before, usage.peak, usage.seconds, result.float().cpu())
 
 
-def measure_usage(work: Callable[[], T], device: torch.device | str = "cpu") -> tuple[T, Usage]:
+def measure_usage(
+    work: Callable[[], Outcome], device: torch.device | str = "cpu"
+) -> tuple[Outcome, Usage]:
     """Measure work of any kind, such as loading a model; see `measure_peak`."""
     cuda = torch.device(device).type == "cuda"
     if cuda:
@@ -83,7 +85,9 @@ def measure_usage(work: Callable[[], T], device: torch.device | str = "cpu") -> 
     return result, Usage(before, peak, watch.parts[TOTAL])
 
 
-def measure_loading(load: Callable[[], T], device: torch.device | str = "cpu") -> tuple[T, Usage]:
+def measure_loading(
+    load: Callable[[], Outcome], device: torch.device | str = "cpu"
+) -> tuple[Outcome, Usage]:
     """Measure loading: `measure_usage`, on a CPU without memory-mapped pages of files.
 
     The system drops such pages when memory is short. The kernel records no peak without them, so

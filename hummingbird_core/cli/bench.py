@@ -49,14 +49,14 @@ USED_BY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "warm_up": (1, REPEATED),
 }
 MIN_SECONDS = 0.5  # per measurement
-PRESETS = ("nano", "hummingbird-0.7b", "hummingbird-0.9b")
+BENCH_PRESETS = ("nano", "hummingbird-0.7b", "hummingbird-0.9b")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird bench`."""
     parser.epilog = EPILOG
     parser.add_argument("table", choices=TABLES, help="what to measure")
-    parser.add_argument("--preset", choices=PRESETS, default="nano", help="the model")
+    parser.add_argument("--preset", choices=BENCH_PRESETS, default="nano", help="the model")
     parser.add_argument("--size", metavar="HEIGHTxWIDTH", help="pixels (default: the model's)")
     parser.add_argument(
         "--frames", type=int, nargs="+", default=[16], help="frames; several for speed"

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .kernels import linear
-from .winograd import Before, conv3x3, convolve, fold_group_norm, is_worthwhile
+from .winograd import Before, convolve, fold_group_norm, is_worthwhile, winograd_conv3x3
 
 
 def accelerate_for_cpu(model: nn.Module, *, linear_layers: bool = True) -> None:
@@ -81,7 +81,7 @@ class WinogradConv2d(nn.Conv2d):
         self, x: Tensor, weight: Tensor, bias: Tensor | None, *args: Any, **kwargs: Any
     ) -> Tensor:
         if _is_same_3x3(self):
-            return conv3x3(x, weight, bias)
+            return winograd_conv3x3(x, weight, bias)
         return super()._conv_forward(x, weight, bias, *args, **kwargs)
 
 
@@ -119,7 +119,7 @@ def can_fold(conv: Any, x: Tensor, *, doubled: bool = False) -> bool:
 
 
 def _is_same_3x3(conv: nn.Conv2d) -> bool:
-    """Return whether `conv3x3` computes this convolution."""
+    """Return whether `winograd_conv3x3` computes this convolution."""
     is_3x3 = conv.kernel_size == (3, 3) and conv.padding == (1, 1)
     return is_3x3 and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
 

@@ -115,7 +115,7 @@ def _group_statistics(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     return group_mean, (variance + (mean - group_mean) ** 2).mean(-1, keepdim=True)
 
 
-def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def winograd_conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Drop-in replacement for `F.conv2d(..., padding=1)`, Winograd where that is faster.
 
     Args:

@@ -28,7 +28,7 @@ import psutil
 from tqdm import tqdm
 
 from ..engines.journal import Journal, read_journal
-from ..engines.local import Engine
+from ..engines.local import WORKER_DIED, Engine
 from ..errors import InputError, OutputError
 from ..files import atomic_write, remove
 from .captions import CaptionConfig, open_enhancer, rewrite_captions
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LEFTOVERS = f".{'[0-9a-f]' * 8}-*"
-WORKER_DIED = "the process that measured it died, twice: out of memory, or a fault in a library"
 
 
 @dataclass(frozen=True)

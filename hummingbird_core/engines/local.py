@@ -22,6 +22,8 @@ from typing import Protocol, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# For the results of `on_worker_death`.
+WORKER_DIED = "its worker process died twice: out of memory, or a crash in a library"
 QUEUED_PER_WORKER = 4  # items submitted ahead: no worker waits, and the queue stays small
 
 

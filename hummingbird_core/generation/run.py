@@ -17,6 +17,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..engines.local import WORKER_DIED
 from ..errors import HummingbirdError, first_line, memory_advice
 from ..files import atomic_write
 from ..video.files import write_contact_sheet, write_video
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from ..reporting import Progress
 
 logger = logging.getLogger(__name__)
-
-WORKER_DIED = "the process that made it died, twice: out of memory, or a fault in a library"
 
 
 def generate_missing(

@@ -55,7 +55,7 @@ LOOK = word_set(
 )
 LOOK_HEADS = word_set("style look aesthetic quality lighting shot footage hour")
 PHRASE_END = re.compile(rf"[(){CLAUSE_ENDS}{SENTENCE_ENDS}]|\s[{DASHES}]\s")
-SUFFIXES = ("ing", "ies", "ed", "es", "s")
+WORD_ENDINGS = ("ing", "ies", "ed", "es", "s")
 SHORTEST_STEM = 3
 MAX_NOUN = 6  # letters; shorter words in -ing are more likely nouns: ring, spring, string
 
@@ -121,7 +121,7 @@ def _is_modifier(word: str) -> bool:
 def _stem(word: str) -> str:
     """Strip plural and verb endings; the result is for comparison only, not a word."""
     word = re.sub(rf"[{APOSTROPHES}]s?$", "", word)
-    for suffix in SUFFIXES:
+    for suffix in WORD_ENDINGS:
         if word.endswith(suffix) and len(word) - len(suffix) >= SHORTEST_STEM:
             word = word.removesuffix(suffix) + ("y" if suffix == "ies" else "")
             break

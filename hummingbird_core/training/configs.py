@@ -10,12 +10,12 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from ..errors import InputError
 
-T = TypeVar("T")
+Config = TypeVar("Config")
 
 SCALAR_NAMES = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
 
 
-def from_mapping(kind: type[T], values: Any, where: str) -> T:
+def from_mapping(kind: type[Config], values: Any, where: str) -> Config:
     """Build a dataclass from a mapping of its fields, nested ones included.
 
     Args:

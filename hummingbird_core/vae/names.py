@@ -14,7 +14,7 @@ from torch import Tensor
 
 # Fragments of key names: latent diffusion, diffusers. The middle comes first, because latent
 # diffusion numbers its two residual blocks by name and those of the levels by index.
-FRAGMENTS = (
+KEY_FRAGMENTS = (
     (".mid.block_1.", ".mid_block.resnets.0."),
     (".mid.block_2.", ".mid_block.resnets.1."),
     (".mid.attn_1.norm.", ".mid_block.attentions.0.group_norm."),
@@ -40,7 +40,7 @@ def ldm_to_diffusers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     converted = {}
     for key, value in state_dict.items():
         name = _flip_decoder_level(key, levels)
-        for ldm, diffusers in FRAGMENTS:
+        for ldm, diffusers in KEY_FRAGMENTS:
             name = name.replace(ldm, diffusers)
         # [out, in, 1, 1] -> [out, in]
         converted[name] = value.flatten(1) if _ATTENTION_WEIGHT.search(name) else value
@@ -53,7 +53,7 @@ def diffusers_to_ldm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     converted = {}
     for key, value in state_dict.items():
         name = _flip_decoder_level(key, levels)
-        for ldm, diffusers in FRAGMENTS:
+        for ldm, diffusers in KEY_FRAGMENTS:
             name = name.replace(diffusers, ldm)
         # [out, in] -> [out, in, 1, 1]
         converted[name] = value[:, :, None, None] if _ATTENTION_WEIGHT.search(key) else value

@@ -17,13 +17,13 @@ from einops import rearrange
 from .frames import gray_frames
 
 CAMERA_COLUMNS = ("camera_speed", "camera_shake", "camera_zoom", "dolly_zoom")
-LONG_SIDE = 128  # pixels of the shrunk frames
+MOTION_LONG_SIDE = 128  # pixels of the shrunk frames
 BLOCK_SIZE, BLOCK_STRIDE = 32, 16
 MIN_TEXTURE = (
     3.0  # standard deviation of a block's pixels, of 255; below it no block can be tracked
 )
 MIN_PEAK = 0.1  # of the phase correlation; below it the block changed rather than moved
-MIN_BLOCKS = 6  # tracked blocks; with fewer the fit is not reliable
+MIN_TRACKED_BLOCKS = 6  # tracked blocks; with fewer the fit is not reliable
 FIT_ROUNDS = 4
 RESIDUAL_SCALE = 0.5  # pixels; larger residuals lose their weight
 
@@ -64,7 +64,7 @@ def camera_motion(frames: np.ndarray, fps: float) -> dict[str, float]:
             per second: a dolly zoom keeps the subject's size while its surroundings grow or shrink.
             Only frames in which both parts can be tracked count.
     """
-    gray = gray_frames(frames, LONG_SIDE)
+    gray = gray_frames(frames, MOTION_LONG_SIDE)
     if min(gray.shape[1:]) < BLOCK_SIZE:  # a strip or an icon
         return {}
     blocks = _track_blocks(gray)
@@ -163,7 +163,7 @@ def _fit_similarity(blocks: _Blocks, chosen: np.ndarray | None = None) -> np.nda
         tracked.
     """
     part = slice(None) if chosen is None else chosen
-    known = np.count_nonzero(blocks.weights[:, part], axis=1) >= MIN_BLOCKS
+    known = np.count_nonzero(blocks.weights[:, part], axis=1) >= MIN_TRACKED_BLOCKS
     moved, weights = blocks.moved[known][:, part], blocks.weights[known][:, part]
     x, y = blocks.centers[part].T
     one, zero = np.ones_like(x), np.zeros_like(x)

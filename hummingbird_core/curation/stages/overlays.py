@@ -15,7 +15,7 @@ from einops import reduce
 from ...files import import_callable
 from .frames import gray_frames
 
-LONG_SIDE = 320  # pixels; small text is lost below
+OVERLAY_LONG_SIDE = 320  # pixels; small text is lost below
 MAX_LOOKS = 8  # frames compared, spread over the clip
 CELL = 16  # pixels
 EDGE = 24.0  # minimum luma step between neighboring pixels, of 255
@@ -38,7 +38,7 @@ def overlay_share(frames: np.ndarray, fps: float) -> dict[str, float]:
         fps: frames per second; unused, all stages share one signature.
     """
     chosen = np.linspace(0, len(frames) - 1, min(MAX_LOOKS, len(frames))).round().astype(int)
-    gray = gray_frames(frames[chosen], LONG_SIDE)
+    gray = gray_frames(frames[chosen], OVERLAY_LONG_SIDE)
     height, width = (side // CELL * CELL for side in gray.shape[1:])
     if not height or not width:
         return {}

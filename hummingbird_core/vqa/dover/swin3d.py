@@ -136,7 +136,7 @@ class SwinBlock(nn.Module):
     def _attend(self, x: Tensor) -> Tensor:
         """Pad to whole windows, shift, attend within windows and undo both: `[B, T, H, W, C]`."""
         size: Size = (x.shape[1], x.shape[2], x.shape[3])
-        window, shift = fit_window(size, self.is_shifted)
+        window, shift = window_and_shift(size, self.is_shifted)
         t, h, w = (-length % cut for length, cut in zip(size, window, strict=True))
         x = F.pad(x, (0, 0, 0, w, 0, h, 0, t))
         padded: Size = (x.shape[1], x.shape[2], x.shape[3])
@@ -236,7 +236,7 @@ class WindowAttention(nn.Module):
         return bias
 
 
-def fit_window(size: Size, is_shifted: bool) -> tuple[Size, Size]:
+def window_and_shift(size: Size, is_shifted: bool) -> tuple[Size, Size]:
     """Return window and shift for a video of `size` tokens; no window exceeds the video."""
     window = tuple(min(length, full) for length, full in zip(size, SWIN_WINDOW, strict=True))
     shift = tuple(

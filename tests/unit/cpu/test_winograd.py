@@ -11,7 +11,7 @@ from torch import nn
 from hummingbird_core.cpu import accelerate_for_cpu, winograd
 from hummingbird_core.cpu import kernels as cpu_kernels
 from hummingbird_core.cpu.layers import WinogradConv2d, can_fold
-from hummingbird_core.cpu.winograd import Before, conv3x3
+from hummingbird_core.cpu.winograd import Before, winograd_conv3x3
 
 ROUNDING = 1e-5
 
@@ -32,18 +32,18 @@ def test_values_are_those_of_pytorch(channels, out_channels, buffer, cpu, groupe
     monkeypatch.setattr(cpu_kernels, "MAX_GROUPED_CHANNELS", grouped)
     x, weight, bias = problem(channels, out_channels, 28, 32)
     expected = F.conv2d(x, weight, bias, padding=1)
-    got = conv3x3(x, weight, bias)
+    got = winograd_conv3x3(x, weight, bias)
     assert not torch.equal(got, expected)  # it did go the other way
     assert relative_l2(got, expected) <= ROUNDING
     assert got.stride() == expected.stride()
     without_bias = F.conv2d(x, weight, padding=1)
-    assert relative_l2(conv3x3(x.contiguous(), weight, None), without_bias) <= ROUNDING
+    assert relative_l2(winograd_conv3x3(x.contiguous(), weight, None), without_bias) <= ROUNDING
 
 
 @torch.no_grad()
 def test_each_image_is_computed_alone():
     x, weight, bias = problem(96, 96, 28, 32)
-    assert torch.equal(conv3x3(x, weight, bias)[1:], conv3x3(x[1:], weight, bias))
+    assert torch.equal(winograd_conv3x3(x, weight, bias)[1:], winograd_conv3x3(x[1:], weight, bias))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_other_inputs_take_pytorchs_way(channels, height, dtype, grad):
     x, weight, bias = (t.to(dtype) for t in problem(channels, channels, height, 32))
     x = x[:, :, :, :8] if height == 4 else x
     with torch.set_grad_enabled(grad):
-        assert torch.equal(conv3x3(x, weight, bias), F.conv2d(x, weight, bias, padding=1))
+        assert torch.equal(winograd_conv3x3(x, weight, bias), F.conv2d(x, weight, bias, padding=1))
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.models import manifest, tiny_vae
 
-from hummingbird_core.vae.names import FRAGMENTS, diffusers_to_ldm, ldm_to_diffusers
+from hummingbird_core.vae.names import KEY_FRAGMENTS, diffusers_to_ldm, ldm_to_diffusers
 
 
 @pytest.mark.parametrize("attention", [True, False])
@@ -25,5 +25,5 @@ def test_from_stable_diffusion_there_and_back_again():
 
 
 def test_the_table_is_invertible():
-    for side in zip(*FRAGMENTS, strict=True):
+    for side in zip(*KEY_FRAGMENTS, strict=True):
         assert len(set(side)) == len(side)

@@ -11,7 +11,7 @@ from hummingbird_core.errors import CheckpointError, InputError
 from hummingbird_core.vqa import DOVER, load_dover, score_file, score_video
 from hummingbird_core.vqa.dover.convnext3d import ConvNeXtConfig
 from hummingbird_core.vqa.dover.model import DOVERConfig, fuse
-from hummingbird_core.vqa.dover.swin3d import Swin3D, SwinConfig, fit_window, region_labels
+from hummingbird_core.vqa.dover.swin3d import Swin3D, SwinConfig, region_labels, window_and_shift
 from hummingbird_core.vqa.dover.views import dover_views, fragment_corners
 
 
@@ -137,9 +137,9 @@ def test_scores_grow_with_raw_scores_and_stay_in_range():
 
 
 def test_windows_are_no_larger_than_the_video():
-    assert fit_window((16, 56, 56), True) == ((8, 7, 7), (4, 3, 3))
-    assert fit_window((8, 7, 3), True) == ((8, 7, 3), (0, 0, 0))
-    assert fit_window((16, 56, 56), False)[1] == (0, 0, 0)
+    assert window_and_shift((16, 56, 56), True) == ((8, 7, 7), (4, 3, 3))
+    assert window_and_shift((8, 7, 3), True) == ((8, 7, 3), (0, 0, 0))
+    assert window_and_shift((16, 56, 56), False)[1] == (0, 0, 0)
 
 
 def test_regions_part_what_a_shift_brings_together():
