@@ -42,17 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="maximum size of the student as a share of the teacher's parameters",
     )
+    _add_clip_options(parser, usual)
+    _add_metric_options(parser, usual)
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps ... (default: the best available)")
     parser.add_argument(
-        "--clips",
-        type=int,
-        default=usual.clips,
-        help="clips to measure the loss on",
+        "--dtype", choices=("fp32", "fp16", "bf16"), help="default: depends on --device"
+    )
+
+
+def _add_clip_options(parser: argparse.ArgumentParser, usual: RankConfig) -> None:
+    """Declare the options of the clips that the loss is measured on."""
+    parser.add_argument(
+        "--clips", type=int, default=usual.clips, help="clips to measure the loss on"
     )
     parser.add_argument(
-        "--frames",
-        type=int,
-        default=usual.frames,
-        help="frames of clips and samples",
+        "--frames", type=int, default=usual.frames, help="frames of clips and samples"
     )
     parser.add_argument(
         "--data",
@@ -60,6 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="clips with captions: a folder, table, shards, or an output of `hummingbird curate`; "
         "or `nano`, the built-in model's synthetic dataset (default for nano models)",
     )
+
+
+def _add_metric_options(parser: argparse.ArgumentParser, usual: RankConfig) -> None:
+    """Declare the options of the metric of sampled videos."""
     parser.add_argument(
         "--metric",
         help="nano (accuracy of captions, default for nano models), none (default for others), or "
@@ -79,10 +87,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=usual.guidance,
         help="guidance scale, for the metric nano",
-    )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps ... (default: the best available)")
-    parser.add_argument(
-        "--dtype", choices=("fp32", "fp16", "bf16"), help="default: depends on --device"
     )
 
 
