@@ -1,4 +1,4 @@
-"""Diagnose this machine: hardware, packages, and the models that fit.
+"""Diagnose this machine: hardware, packages, and the models that fit in memory.
 
 All values are measured, except for the working memory of a run, which is an estimate.
 """
@@ -35,9 +35,9 @@ UNET_PARAMETERS = {
     "videocrafter2": 1_413_284_420,
 }
 TEXT_PARAMETERS, VAE_PARAMETERS = 354_032_641, 83_653_863
-# Memory of a run in addition to the weights, at 320x512, 16 frames: a cautious estimate.
+# Memory of a run in addition to the weights, at 320x512, 16 frames: a conservative estimate.
 WORKING_MEMORY = 3 * 2**30
-# The same with --memory, which decodes one frame at a time; on a CPU, 0.9 GiB was measured.
+# The same with --memory, which decodes one frame at a time; 0.9 GiB was measured on a CPU.
 LESS_WORKING_MEMORY = 3 * 2**29
 
 
@@ -72,7 +72,7 @@ def diagnose(required: Sequence[str] = REQUIRED) -> dict[str, Any]:
 
 
 def for_people(found: dict[str, Any]) -> dict[str, Any]:
-    """Return the report of `diagnose` with sizes in GiB and verdicts in words."""
+    """Return the report of `diagnose` with sizes in GiB and a sentence per model."""
     memory = {name: gibibytes(size) for name, size in found["memory"].items()}
     models = {name: _verdict(fit) for name, fit in found["models"].items()}
     return {**found, "memory": memory, "models": models}
@@ -180,5 +180,5 @@ def _problems(
     if ffmpeg is None and "imageio-ffmpeg" in required and "imageio-ffmpeg" not in missing:
         problems.append("imageio-ffmpeg found no ffmpeg: reinstall it, or install ffmpeg")
     if not built_in:
-        problems.append("the built-in model is missing from the package: install it again")
+        problems.append("the built-in model is missing from the package: reinstall it")
     return problems

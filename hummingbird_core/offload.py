@@ -2,14 +2,14 @@
 
     pipe = load_in_less_memory("hummingbird.safetensors", "fp8")
 
-stores, or streams, each part as soon as it is read, so that the whole is never in memory. A
-pipeline that is there already can be made smaller, too:
+compresses or streams each submodule as soon as it is read, so that the whole model is never in
+memory. A pipeline that is loaded already can be reduced in place:
 
     store_weights(pipe.unet, torch.float8_e4m3fn)     a quarter of float32; rounds the weights
-    stream_from_ram(pipe, "cuda")                     a small GPU: U-Net layers come one by one
-    stream_from_disk(pipe, folder)                    little RAM: so do the weights of all models
+    stream_from_ram(pipe, "cuda")                     small GPU: loads one U-Net layer at a time
+    stream_from_disk(pipe, folder)                    little RAM: reads all weights when needed
 
-The hooks are diffusers'. What streams gives the same values as before; it only takes longer.
+The hooks are diffusers'. Streaming is slower and gives identical values.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ from .unet.model import HummingbirdUNet
 STORAGE = {"bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn}
 MEMORY = (*STORAGE, "ram", "disk")
 M_MMAP_THRESHOLD = -3  # of glibc's <malloc.h>
-# Small, or sensitive to rounding; the first of them tells the pipeline its device and dtype.
+# Small, or sensitive to rounding: kept on the device in full precision. The pipeline reads its
+# device and dtype from the first.
 KEPT = ("time_embed", "fps_embedding", "time_cond_proj", "frame_phase")
 ROUNDING_HURTS = (*KEPT, "input_blocks.0", "out")
 
@@ -51,21 +52,21 @@ def load_in_less_memory(
     dtype: torch.dtype | None = None,
     on_loaded: Callable[[HummingbirdUNet, str], None] | None = None,
 ) -> HummingbirdPipeline:
-    """Loads a model so that neither loading nor running it needs the memory of all its weights.
+    """Load a model so that neither loading nor running it needs memory for all its weights.
 
     Args:
         name_or_path: as for `HummingbirdPipeline.from_pretrained`.
-        memory: "bf16" or "fp8": the U-Net's weights are stored so, those of the text encoder in
-            bf16, and cast when they are used; "ram": for a GPU, which holds one layer of the U-Net
-            at a time; "disk": on the CPU, every weight is read from a temporary file when needed,
-            and the whole process gives freed memory back, see `give_back_freed_memory`.
-        device: where to compute; default: the CPU for "disk", else the best there is.
-        dtype: to compute in; default: float16 on a GPU, float32 on a CPU.
-        on_loaded: called with the U-Net and the name of each submodule before that is stored or
-            streamed: the last moment to merge a LoRA.
+        memory: "bf16" or "fp8": store the U-Net's weights in this type and those of the text
+            encoder in bf16, and cast them when used; "ram": stream to a GPU, which holds one layer
+            of the U-Net at a time; "disk": on the CPU, read every weight from a temporary file when
+            needed, and return freed memory to the system, see `give_back_freed_memory`.
+        device: compute device; default: the CPU for "disk", else the best available.
+        dtype: compute dtype; default: float16 on a GPU, float32 on a CPU.
+        on_loaded: called with the U-Net and the name of each submodule before it is stored or
+            streamed: the last chance to merge a LoRA.
 
     Raises:
-        CheckpointError: there is no such model, or its file is damaged.
+        CheckpointError: the model does not exist, or its file is damaged.
         InputError: `memory` is unknown, or saves nothing on this device or in this dtype.
         MissingPackageError: diffusers is too old.
     """
@@ -94,13 +95,13 @@ def load_in_less_memory(
 
 
 def store_weights(unet: HummingbirdUNet, storage: torch.dtype) -> None:
-    """Keeps the U-Net's large weights in a smaller type; each is cast when it is used.
+    """Store the U-Net's large weights in a smaller type; each is cast when it is used.
 
     On a CPU without bfloat16 arithmetic, `storage=torch.bfloat16` with float32 computing halves
-    the memory at full speed. Merge LoRAs before: a stored weight is rounded for good.
+    the memory at full speed. Merge LoRAs first: storing a weight rounds it permanently.
 
     Args:
-        unet: changed in place; it goes on computing in the dtype it has.
+        unet: changed in place; its compute dtype stays the same.
         storage: such as torch.float8_e4m3fn or torch.bfloat16.
 
     Raises:
@@ -114,15 +115,15 @@ def store_weights(unet: HummingbirdUNet, storage: torch.dtype) -> None:
 
 
 def stream_from_ram(pipe: HummingbirdPipeline, device: torch.device | str) -> None:
-    """Computes on `device`, which holds one layer of the U-Net at a time.
+    """Compute on `device`, which holds one layer of the U-Net at a time.
 
-    The U-Net's weights wait in RAM, the VAE moves to `device`, and the text encoder, which is
-    needed once a prompt, stays on the CPU and computes there.
+    The U-Net's weights stay in RAM, the VAE moves to `device`, and the text encoder, which is
+    needed once per prompt, stays on the CPU and computes there.
 
     Args:
         pipe: on the CPU (`from_pretrained(..., device="cpu", dtype=torch.float16)`); changed in
             place.
-        device: where to compute.
+        device: compute device.
 
     Raises:
         MissingPackageError: diffusers is too old.
@@ -135,11 +136,11 @@ def stream_from_ram(pipe: HummingbirdPipeline, device: torch.device | str) -> No
 
 
 def stream_from_disk(pipe: HummingbirdPipeline, folder: Path) -> None:
-    """Computes on the CPU, with each layer's weights read from a file when they are needed.
+    """Compute on the CPU, reading each layer's weights from a file when they are needed.
 
     Args:
-        pipe: on the CPU; changed in place, and of no use once `folder` is gone.
-        folder: an empty one, with room for all weights.
+        pipe: on the CPU; changed in place, and unusable after `folder` is deleted.
+        folder: empty, with disk space for all weights.
 
     Raises:
         InputError: `folder` is not empty: files of another model would be taken for this one's.
@@ -156,17 +157,17 @@ def stream_from_disk(pipe: HummingbirdPipeline, folder: Path) -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Makes freed blocks of a MiB and more go back to the system at once, in the whole process.
+    """Make the process return freed blocks of 1 MiB and more to the system at once.
 
-    Each weight that streams is freed after use. glibc would keep such blocks for later; of the 0.7B
-    model 1.3 GB of them were in use for nothing. Other C libraries are left as they are.
+    Each streamed weight is freed after use. By default glibc keeps such blocks for reuse; with the
+    0.7B model this wasted 1.3 GB. Other C libraries are left unchanged.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(M_MMAP_THRESHOLD, 2**20)
 
 
 def check_memory(memory: str, device: torch.device | str | None) -> torch.device:
-    """The device to compute on; see `load_in_less_memory` for what is raised."""
+    """Return the compute device; raise InputError as `load_in_less_memory` does."""
     if memory not in MEMORY:
         raise InputError(f"got memory {memory!r}, expected one of {', '.join(MEMORY)}")
     if device is None:
@@ -174,14 +175,14 @@ def check_memory(memory: str, device: torch.device | str | None) -> torch.device
     else:
         target = check_device(device)
     if memory == "ram" and target.type == "cpu":
-        raise InputError("got memory 'ram' on a CPU, whose weights are there: try 'fp8' or 'disk'")
+        raise InputError("got memory 'ram' on a CPU, expected a GPU: try 'fp8' or 'disk'")
     if memory == "disk" and target.type != "cpu":
         raise InputError(f"got memory 'disk' on {target}, expected a CPU: on a GPU, try 'ram'")
     return target
 
 
 def _folder_on_disk() -> TemporaryDirectory[str]:
-    # /tmp is often in RAM itself; whoever sets TMPDIR knows better.
+    # /tmp is often in RAM itself; a TMPDIR set by the user takes precedence.
     is_free = "TMPDIR" not in os.environ and os.access("/var/tmp", os.W_OK)
     return TemporaryDirectory(prefix="hummingbird-", dir="/var/tmp" if is_free else None)
 
@@ -192,7 +193,7 @@ def _shrinker(
     dtype: torch.dtype,
     folder: TemporaryDirectory[str] | None,
 ) -> OnLoaded:
-    """What to do with each part that is loaded."""
+    """Return the callback that stores or streams each loaded submodule."""
     if folder is not None:
         return partial(_stream_from, Path(folder.name))
     if memory == "ram":
@@ -210,7 +211,10 @@ def _check_storage(storage: torch.dtype, compute: torch.dtype) -> None:
 
 
 def _store(model: nn.Module, part: str, storage: torch.dtype, compute: torch.dtype) -> None:
-    """The U-Net but for what rounding hurts; the text encoder in 16 bits; nothing of the VAE."""
+    """Store U-Net layers except `ROUNDING_HURTS` in `storage`, the text encoder in bfloat16.
+
+    The VAE is left unchanged.
+    """
     is_text = isinstance(model, TextEncoder)
     storage = torch.bfloat16 if is_text else storage
     is_kept = part in ROUNDING_HURTS or storage.itemsize >= compute.itemsize
@@ -222,7 +226,7 @@ def _store(model: nn.Module, part: str, storage: torch.dtype, compute: torch.dty
 
 
 def _stream_to(device: torch.device, model: nn.Module, part: str) -> None:
-    """The U-Net's layers in turn; the VAE moves, and the text encoder stays where it is."""
+    """Stream the U-Net's layers to `device` and move the VAE there; leave the text encoder."""
     if isinstance(model, TextEncoder):
         return
     module = model.get_submodule(part)

@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DECODED_FRAMES = 32  # of each video, held as floats at a time
+DECODED_FRAMES = 32  # decoded frames of each video held as floats at a time
 
 
 @dataclass(frozen=True)
 class VideoOutput:
-    """Videos and what they were made from.
+    """Videos with their latents, prompts and seeds.
 
     Attributes:
         frames: uint8 `[B, T, H, W, 3]`.
         latents: denoised latents `[B, 4, T, H/8, W/8]` on the CPU; an inference tensor, so
             `.clone()` it to train on it.
-        prompts: one a video.
-        text: token counts, and what was cut off or not known.
-        seeds: one a video; video i of a batch is the single video of seed + i.
+        prompts: one per video.
+        text: token counts, and the text that was cut off or unknown.
+        seeds: one per video; video i of a batch equals the single video of seed + i.
     """
 
     frames: np.ndarray
@@ -90,12 +90,12 @@ class HummingbirdPipeline:
         Args:
             name_or_path: "nano" or "nano-teacher" for the built-in models, a checkpoint file, a
                 folder with one, or the hub id of a repository that is in the hub's local cache.
-            device: default: the best there is.
+            device: default: the best available.
             dtype: of all weights; default: float16 on a GPU, float32 on a CPU.
 
         Raises:
-            CheckpointError: there is no such model, or its file is damaged.
-            InputError: there is no such device.
+            CheckpointError: the model does not exist, or its file is damaged.
+            InputError: the device is not available.
         """
         device = best_device() if device is None else check_device(device)
         dtype = default_dtype(device) if dtype is None else dtype
@@ -104,7 +104,7 @@ class HummingbirdPipeline:
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> HummingbirdPipeline:
-        """Return a pipeline of the models of a checkpoint."""
+        """Return a pipeline with the models of a checkpoint."""
         return cls(checkpoint.unet, checkpoint.vae, checkpoint.text_encoder)
 
     @property
@@ -139,19 +139,19 @@ class HummingbirdPipeline:
         context_overlap: int | None = None,
         progress: Progress | None = None,
     ) -> VideoOutput:
-        """Make one video for each prompt.
+        """Generate one video per prompt.
 
         Args:
             prompt: one text or several.
-            width, height: pixels, multiples of 8; default: what the model was trained on.
-            num_frames: at least 1; a video longer than the training clips goes through the model in
-                windows, in the memory of one.
+            width, height: pixels, multiples of 8; default: the training size.
+            num_frames: at least 1; a video longer than the training clips is sampled in windows,
+                with the memory of one window.
             num_inference_steps: 1 to 50.
             guidance_scale: how closely to follow the prompt; students were trained on 5 to 15.
-            fps: frames a second that the motion is made for.
-            seed: of the first video; the next ones have seed + 1, seed + 2, ...
-            context_length, context_overlap: frames of a window, and of them those shared with the
-                next at least; see `context_windows` for the defaults.
+            fps: frames per second of the motion.
+            seed: of the first video; the next ones use seed + 1, seed + 2, ...
+            context_length, context_overlap: frames per window, and the minimum shared with the
+                next one; see `context_windows` for the defaults.
             progress: called with (done, total, what).
 
         Raises:
@@ -253,12 +253,12 @@ class HummingbirdPipeline:
         Args:
             encoder_hidden_states: text embedding `[B, 77, C]`.
             latents: starting noise `[B, 4, T, h, w]`.
-            noises: fresh noise for the steps, each like `latents`; the last step needs none.
+            noises: noise added after each step but the last, each shaped like `latents`.
             num_inference_steps, guidance_scale, fps, progress: as in `__call__`.
-            windows: for long videos; default: those of `context_windows`.
+            windows: for long videos; default: see `context_windows`.
 
         Returns:
-            denoised latents `[B, 4, T, h, w]`, float32: only the U-Net computes in less.
+            Denoised latents `[B, 4, T, h, w]`, float32: only the U-Net runs in lower precision.
 
         Raises:
             InputError: `noises` ends too early.
@@ -295,10 +295,10 @@ class HummingbirdPipeline:
         """Return the windows for a video of `num_frames`.
 
         Args:
-            num_frames: if the model was trained on as many or more, the default is a single window.
+            num_frames: up to the longest training clip, the default is a single window.
             length: default for longer videos: 16 frames.
             overlap: default: see `ContextWindows.default`.
-            from_noise: video to video needs no keyframe pass: the input says what is where.
+            from_noise: False for video to video, whose input replaces the keyframe pass.
         """
         if length is None:
             is_long = num_frames > max(self.trained.frames)
@@ -307,7 +307,7 @@ class HummingbirdPipeline:
         return ContextWindows.default(length, overlap, keyframe_pass=keyframe_pass)
 
     def _decode_to_uint8(self, latents: Tensor, progress: Progress | None) -> np.ndarray:
-        """Decode to frames `[B, T, H, W, 3]`; only a part of a long video is held as floats."""
+        """Decode to frames `[B, T, H, W, 3]`; holds only a part of a long video as floats."""
         total = latents.shape[0] * latents.shape[2]
         parts, done = [], 0
         for part in latents.split(DECODED_FRAMES, dim=2):
@@ -328,11 +328,10 @@ class HummingbirdPipeline:
     def _warn_if_untrained(self, num_frames: int) -> None:
         frames = self.trained.frames
         if num_frames not in frames:
-            usual = " or ".join(map(str, frames))
             logger.warning(
-                "%d frames asked for; the model was trained on %s, so motion may suffer",
+                "%d frames requested, but the model was trained on %s: motion may suffer",
                 num_frames,
-                usual,
+                " or ".join(map(str, frames)),
             )
 
     @staticmethod

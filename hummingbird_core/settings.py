@@ -1,4 +1,4 @@
-"""The settings of a video: what models were trained on, and what none can work with."""
+"""Settings of a video: training defaults of the models, and the check of valid values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .sampling.consistency import CONSISTENCY_GRID, check_steps
 from .seeds import video_seed
 
 SIZE_MULTIPLE = 8  # pixels per latent pixel
-WINDOW_FRAMES = 16  # frames of a window of a long video: all models were trained on so many
+WINDOW_FRAMES = 16  # frames per window of a long video: the training length that all models share
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class ModelDefaults:
         height: pixels.
         width: pixels.
         frames: lengths of the training clips.
-        cfg_start_timestep: lowest timestep with classifier-free guidance (arXiv 2404.07724): below,
-            guidance only coarsens what is there already.
+        cfg_start_timestep: lowest timestep with classifier-free guidance (arXiv 2404.07724): below
+            it, guidance only coarsens existing details.
     """
 
     height: int
@@ -48,9 +48,9 @@ def check_settings(
     context_length: int | None = None,
     context_overlap: int | None = None,
 ) -> None:
-    """Raises InputError for the first setting that no model can work with."""
+    """Raise InputError for the first setting that no model supports."""
     if not prompts or not all(isinstance(p, str) and p.strip() for p in prompts):
-        raise InputError("got an empty prompt, expected text: say what the video should show")
+        raise InputError("got an empty prompt, expected text: describe what the video should show")
     for name, size in (("width", width), ("height", height)):
         if size is not None and (size < SIZE_MULTIPLE or size % SIZE_MULTIPLE):
             nearest = max(SIZE_MULTIPLE, round(size / SIZE_MULTIPLE) * SIZE_MULTIPLE)
@@ -63,7 +63,7 @@ def check_settings(
             f"got guidance {guidance_scale}, expected a number of at least 0: 7.5 is the default"
         )
     if not math.isfinite(fps) or fps <= 0:
-        raise InputError(f"got {fps} frames a second, expected more than 0: 8 is the default")
+        raise InputError(f"got {fps} frames per second, expected more than 0: 8 is the default")
     video_seed(seed, 0)
     _check_context(context_length, context_overlap)
 
@@ -71,8 +71,8 @@ def check_settings(
 def _check_context(length: int | None, overlap: int | None) -> None:
     if length is not None and length < 2:
         raise InputError(
-            f"got a context length of {length} frames, expected at least 2: leave it out for what "
-            "the model was trained on"
+            f"got a context length of {length} frames, expected at least 2: omit it to use the "
+            "training length"
         )
     if overlap is not None and not 0 <= overlap < (length or WINDOW_FRAMES):
         raise InputError(
