@@ -131,7 +131,6 @@ class UNetConfig:
 
         The guidance input and fields that shapes do not show are not compared.
         """
-
         ignored = (*_UNSHAPED, "dropout", "guidance_embedding")
         compared = [field.name for field in fields(self) if field.name not in ignored]
 
