@@ -22,24 +22,25 @@ class BestOfN(io.ComfyNode):
             node_id="HummingbirdBestOfN",
             display_name="Best of N",
             category=CATEGORY,
-            description="Samples, decodes and scores the same prompt with several seeds and keeps "
-            "the best. Videos with faults (black, frozen, flickering ...) come last.",
+            description="Samples, decodes and scores the same prompt with several seeds and "
+            "keeps the best video. Videos with defects (black, frozen, flickering ...) are "
+            "ranked last.",
             inputs=[
                 io.Model.Input("model", tooltip="From Load Hummingbird."),
-                io.Conditioning.Input("positive", tooltip="What to show: from Encode Prompt."),
-                io.Vae.Input("vae", tooltip="The VAE of Load Hummingbird."),
+                io.Conditioning.Input("positive", tooltip="The prompt, from Encode Prompt."),
+                io.Vae.Input("vae", tooltip="The VAE from Load Hummingbird."),
                 io.Int.Input(
                     "count",
                     default=4,
                     min=1,
                     max=64,
-                    tooltip="How many seeds to try: seed, seed + 1, ...",
+                    tooltip="Number of seeds to try: seed, seed + 1, ...",
                 ),
                 io.Combo.Input(
                     "metric",
                     options=list(METRICS),
-                    tooltip="What decides. auto: overall with DOVER's weights, else "
-                    "motion_smoothness.",
+                    tooltip="Metric that ranks the videos. auto: overall with DOVER's "
+                    "weights, otherwise motion_smoothness.",
                 ),
                 io.Float.Input(
                     "threshold",
@@ -47,21 +48,27 @@ class BestOfN(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.01,
-                    tooltip="Stop at the first video without faults that reaches it; 0: try all.",
+                    tooltip="Stop at the first video without defects that reaches this "
+                    "value; 0: try all seeds.",
                 ),
                 dover_input(),
                 *sampling_inputs(),
                 io.Conditioning.Input(
-                    "negative", optional=True, tooltip="For teachers only: an empty prompt."
+                    "negative",
+                    optional=True,
+                    tooltip="For teachers only: the conditioning of an empty prompt.",
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="images", tooltip="The frames of the best."),
-                io.Latent.Output(display_name="latent", tooltip="Its latent."),
-                io.Int.Output(display_name="best_seed", tooltip="Its seed, for Sample Video."),
-                io.Float.Output(display_name="score", tooltip="Its value of the metric."),
-                io.String.Output(display_name="report", tooltip="All seeds, best first."),
-                io.Video.Output(display_name="video", tooltip="The best, for Save Video."),
+                io.Image.Output(display_name="images", tooltip="The frames of the best video."),
+                io.Latent.Output(display_name="latent", tooltip="The latent of the best video."),
+                io.Int.Output(
+                    display_name="best_seed",
+                    tooltip="The seed of the best video, for Sample Video.",
+                ),
+                io.Float.Output(display_name="score", tooltip="The metric of the best video."),
+                io.String.Output(display_name="report", tooltip="Scores of all seeds, best first."),
+                io.Video.Output(display_name="video", tooltip="The best video, for Save Video."),
             ],
         )
 

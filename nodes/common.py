@@ -14,7 +14,7 @@ MAX_PIXELS, MAX_FRAMES = 4096, 4096
 
 
 def size_inputs(default: int, smallest: int, hint: str) -> list[io.Input]:
-    """Return the inputs for width and height in pixels."""
+    """Return the inputs for width and height in pixels; `hint` ends their tooltips."""
     limits = {"default": default, "min": smallest, "max": MAX_PIXELS, "step": 8}
     return [
         io.Int.Input("width", **limits, tooltip=f"Pixels, a multiple of 8. {hint}"),
@@ -40,25 +40,28 @@ def steps_input() -> io.Input:
         default=4,
         min=1,
         max=CONSISTENCY_GRID,
-        tooltip="U-Net calls. 4 is fast, 8 is finer; a teacher needs 25 to 50.",
+        tooltip="Number of sampling steps. 4 is fast, 8 gives finer detail; a teacher "
+        "needs 25 to 50.",
     )
 
 
 def strength_input() -> io.Input:
-    """Return the input for the share of a given video that is replaced."""
+    """Return the input for the share of the input video that is replaced."""
     return io.Float.Input(
         "strength",
         default=1.0,
         min=0.02,
         max=1.0,
         step=0.01,
-        tooltip="How much of the given video is replaced: 1 keeps nothing, 0.3 changes details. "
-        "The fast models then take fewer steps if need be: at 0.3 at most 15.",
+        tooltip="Share of the input video that is replaced: 1 keeps nothing, 0.3 changes "
+        "details. A low strength limits the number of steps of the fast models: at 0.3 to at "
+        "most 15.",
     )
 
 
 def seed_input(
-    tooltip: str = "Another seed, another video; the same one gives the same video everywhere.",
+    tooltip: str = "A different seed gives a different video; the same seed gives the same "
+    "video on any computer.",
 ) -> io.Input:
     """Return the input for the seed."""
     return io.Int.Input(
@@ -66,7 +69,7 @@ def seed_input(
     )
 
 
-def fps_input(default: float = DEFAULT_FPS, smallest: float = 0.1, hint: str = "") -> io.Input:
+def fps_input(tooltip: str, default: float = DEFAULT_FPS, smallest: float = 0.1) -> io.Input:
     """Return the input for the frame rate."""
     return io.Float.Input(
         "fps",
@@ -74,7 +77,7 @@ def fps_input(default: float = DEFAULT_FPS, smallest: float = 0.1, hint: str = "
         min=smallest,
         max=120.0,
         step=0.1,
-        tooltip=f"Frames per second. {hint}",
+        tooltip=tooltip,
     )
 
 
@@ -83,17 +86,17 @@ def dover_input() -> io.Input:
     return io.Combo.Input(
         "dover",
         options=dover_names(),
-        tooltip="DOVER's weights in models/vqa: DOVER.pth or DOVER-Mobile.pth from its authors, "
-        "VQAssessment/DOVER on GitHub (for non-commercial use). none: only the measures that need "
-        "no weights.",
+        tooltip="File with DOVER's weights in models/vqa: DOVER.pth or DOVER-Mobile.pth, "
+        "published by its authors at VQAssessment/DOVER on GitHub (non-commercial use only). "
+        "none: compute only the measures that need no weights.",
     )
 
 
 def sampling_inputs() -> list[io.Input]:
     """Return the inputs for the fields of `SamplingConfig`, and the seed."""
     return [
-        *size_inputs(0, 0, "0: the size that the model was trained on."),
-        frames_input("; more are made in windows of 16 that overlap."),
+        *size_inputs(0, 0, "0: the training size of the model."),
+        frames_input("; longer videos are sampled in overlapping windows of 16."),
         steps_input(),
         io.Float.Input(
             "guidance",
@@ -101,12 +104,11 @@ def sampling_inputs() -> list[io.Input]:
             min=0.0,
             max=100.0,
             step=0.1,
-            tooltip="How closely to follow the prompt. Students were trained on 5 to 15. Takes the "
-            "place of what FluxGuidance says.",
+            tooltip="Guidance scale: how closely to follow the prompt. Students were "
+            "trained on 5 to 15. Overrides FluxGuidance.",
         ),
         fps_input(
-            hint="The rate that the motion is made for. Takes the place of what LTXVConditioning "
-            "says."
+            "Frames per second that the motion is generated for. Overrides LTXVConditioning."
         ),
         seed_input(),
     ]

@@ -18,8 +18,9 @@ class HummingbirdSigmas(io.ComfyNode):
             node_id="HummingbirdSigmas",
             display_name="Hummingbird Sigmas",
             category=CATEGORY,
-            description="The noise levels that the fast models were trained for (4 steps: "
-            "timesteps 999, 759, 519, 279). No scheduler of ComfyUI gives exactly these.",
+            description="Returns the noise levels that the fast models were trained on (4 "
+            "steps: timesteps 999, 759, 519, 279). No scheduler of ComfyUI gives exactly "
+            "these.",
             inputs=[steps_input(), strength_input()],
             outputs=[io.Sigmas.Output(tooltip="For SamplerCustom.")],
         )
@@ -40,8 +41,8 @@ class HummingbirdSampler(io.ComfyNode):
             node_id="HummingbirdSampler",
             display_name="Hummingbird Sampler",
             category=CATEGORY,
-            description="Consistency sampling with step noise from the CPU: with Hummingbird "
-            "Sigmas and cfg 1, the same video as Sample Video.",
+            description="Consistency sampling with step noise drawn on the CPU. With "
+            "Hummingbird Sigmas and cfg 1, it gives the same video as Sample Video.",
             inputs=[],
             outputs=[io.Sampler.Output(tooltip="For SamplerCustom.")],
         )

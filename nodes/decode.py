@@ -20,28 +20,28 @@ class Decode(io.ComfyNode):
             node_id="HummingbirdDecode",
             display_name="Decode",
             category=CATEGORY,
-            description="Decodes all frames, a few at a time, and gives them as images and as a "
-            "video with its frame rate. Stops with the likely cause if the result would be "
-            "black (NaN), and says why if it is one flat colour.",
+            description="Decodes all frames, a few at a time, to images and to a video with "
+            "its frame rate. Stops with the likely cause if the result would be black (NaN), "
+            "and reports the likely cause if it is one flat colour.",
             inputs=[
                 io.Latent.Input("samples", tooltip="From Sample Video or any sampler."),
-                io.Vae.Input("vae", tooltip="The VAE of Load Hummingbird."),
+                io.Vae.Input("vae", tooltip="The VAE from Load Hummingbird."),
                 fps_input(
-                    0.0,
-                    0.0,
-                    "0: the rate that Sample Video made the motion for; after another sampler 8, "
-                    "whatever LTXVConditioning says.",
+                    "Frames per second. 0: the rate set in Sample Video; after any other sampler "
+                    "8, regardless of LTXVConditioning.",
+                    default=0.0,
+                    smallest=0.0,
                 ),
             ],
             outputs=[
                 io.Image.Output(
                     display_name="images",
-                    tooltip="All frames; of a batch, one video after the other.",
+                    tooltip="All frames; for a batch, one video after the other.",
                 ),
                 io.Video.Output(
                     display_name="video",
                     is_output_list=True,
-                    tooltip="For Save Video; of a batch, a video each.",
+                    tooltip="For Save Video; for a batch, one video per element.",
                 ),
             ],
         )
@@ -54,5 +54,5 @@ class Decode(io.ComfyNode):
         return io.NodeOutput(
             images,
             videos_of(images, samples, frame_rate(samples, fps)),
-            ui={"text": (warning or "",)},  # also if there is none: an earlier one must go
+            ui={"text": (warning or "",)},  # empty: clears an earlier warning
         )

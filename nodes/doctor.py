@@ -18,8 +18,8 @@ class Doctor(io.ComfyNode):
             node_id="HummingbirdDoctor",
             display_name="Doctor",
             category=CATEGORY,
-            description="Says which versions, device and memory there are, which models would "
-            "fit, and what is missing. Paste the report into a bug report.",
+            description="Reports versions, device and memory, which models fit, and what is "
+            "missing. Paste the report into a bug report.",
             inputs=[],
             outputs=[io.String.Output(display_name="report", tooltip="Plain text.")],
             is_output_node=True,

@@ -19,29 +19,33 @@ class DownloadHummingbird(io.ComfyNode):
             node_id="HummingbirdDownload",
             display_name="Download Hummingbird",
             category=CATEGORY,
-            description="Fetches a checkpoint from its authors into models/checkpoints; goes on "
-            "where an earlier try stopped, verifies the file, and converts it to safetensors.\n"
+            description="Downloads a checkpoint from its authors into models/checkpoints, resumes "
+            "an interrupted download, verifies the file, and converts it to safetensors.\n"
             f"{describe_all()}",
             inputs=[
                 io.Combo.Input(
-                    "checkpoint", options=list(CATALOG), tooltip="Which released checkpoint."
+                    "checkpoint",
+                    options=list(CATALOG),
+                    tooltip="The released checkpoint to download.",
                 ),
                 io.Boolean.Input(
                     "accept_licence",
                     default=False,
-                    tooltip="You have read the authors' licence, which this node names, and "
-                    "agree to it. Nothing is downloaded otherwise.",
+                    tooltip="Confirm that you have read the authors' licence, which this "
+                    "node names, and agree to it. Otherwise nothing is downloaded.",
                 ),
                 io.Boolean.Input(
                     "convert",
                     default=True,
-                    tooltip="Also write a safetensors file in fp16: half the size, loads faster.",
+                    tooltip="Also write a safetensors file in fp16, which is half the "
+                    "size and loads faster.",
                 ),
             ],
             outputs=[
                 io.String.Output(
                     display_name="file",
-                    tooltip="Choose it in Load Hummingbird after refreshing the page.",
+                    tooltip="The file name: choose it in Load Hummingbird after "
+                    "refreshing the page.",
                 )
             ],
             is_output_node=True,

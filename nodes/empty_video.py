@@ -18,21 +18,21 @@ class EmptyHummingbirdVideo(io.ComfyNode):
             node_id="HummingbirdEmptyVideo",
             display_name="Empty Hummingbird Video",
             category=CATEGORY,
-            description="An empty latent with a frame axis, for KSampler and other samplers. "
-            "Empty Latent Image would make clips of one frame.",
+            description="Creates an empty latent with a frame axis, for KSampler and other "
+            "samplers. Empty Latent Image would give clips of one frame.",
             inputs=[
-                *size_inputs(64, 8, "64x64 for the built-in model, 512x320 for the big ones."),
+                *size_inputs(64, 8, "64x64 for the built-in model, 512x320 for the large ones."),
                 frames_input(
-                    ". For more, Sample Video makes windows by itself; with KSampler, put Context "
-                    "Windows (dim 2) on the model."
+                    ". For longer videos, Sample Video uses windows "
+                    "automatically; with KSampler, add Context Windows (dim 2) to the model."
                 ),
                 io.Int.Input(
                     "batch_size",
                     default=1,
                     min=1,
                     max=64,
-                    tooltip="Videos at once; the next ones have seed + 1, seed + 2, ... in "
-                    "Sample Video.",
+                    tooltip="Number of videos; in Sample Video, the next ones use seed + "
+                    "1, seed + 2, ...",
                 ),
             ],
             outputs=[io.Latent.Output(tooltip="For KSampler or Sample Video.")],

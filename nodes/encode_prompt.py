@@ -1,4 +1,4 @@
-"""Encode Prompt: text to CONDITIONING, with a report on what had no effect."""
+"""Encode Prompt: text to CONDITIONING, with a report on text without effect."""
 
 from __future__ import annotations
 
@@ -20,24 +20,26 @@ class EncodePrompt(io.ComfyNode):
             node_id="HummingbirdEncodePrompt",
             display_name="Encode Prompt",
             category=CATEGORY,
-            description="Encodes a prompt exactly as `hummingbird generate` does: taken "
-            "literally, cut after 75 tokens. Says how many tokens it has and what was cut off. "
-            "For ComfyUI's (emphasis:1.2) use CLIP Text Encode instead.",
+            description="Encodes a prompt exactly as `hummingbird generate` does: literally, "
+            "cut after 75 tokens. Reports the number of tokens and the text that was cut "
+            "off. For ComfyUI's syntax (emphasis:1.2), use CLIP Text Encode instead.",
             inputs=[
-                io.Clip.Input("clip", tooltip="The CLIP of Load Hummingbird."),
+                io.Clip.Input("clip", tooltip="The CLIP from Load Hummingbird."),
                 io.String.Input(
                     "prompt",
                     multiline=True,
                     default="a red circle moves right",
-                    tooltip="What to show, in plain words. Empty: for the negative input of a "
-                    "teacher.",
+                    tooltip="Description of the video, in plain words. Empty: for the "
+                    "negative input of a teacher.",
                 ),
             ],
             outputs=[
                 io.Conditioning.Output(tooltip="For Sample Video or any sampler."),
-                io.Int.Output(display_name="tokens", tooltip="Tokens of the whole prompt."),
+                io.Int.Output(
+                    display_name="tokens", tooltip="Number of tokens in the whole prompt."
+                ),
                 io.String.Output(
-                    display_name="report", tooltip="Token count, and what had no effect."
+                    display_name="report", tooltip="Token count, and the text that had no effect."
                 ),
             ],
         )

@@ -21,46 +21,51 @@ class EnhancePrompt(io.ComfyNode):
             node_id="HummingbirdEnhancePrompt",
             display_name="LLM Prompt Enhance",
             category=CATEGORY,
-            description="Adds motion, style, camera and light to a prompt, keeps its subject, and "
-            "fits it into the text window of the video model.",
+            description="Adds motion, style, camera and light to a prompt, keeps its "
+            "subject, and fits the result into the text window of the video model.",
             inputs=[
                 io.Clip.Input(
-                    "clip", tooltip="Of Load Hummingbird: it counts the tokens of the result."
+                    "clip",
+                    tooltip="The CLIP from Load Hummingbird; it counts the tokens of the result.",
                 ),
                 io.String.Input(
                     "prompt",
                     multiline=True,
                     default="a red circle",
-                    tooltip="What to show. With a language model, in any language it knows.",
+                    tooltip="Description of the video. A language model accepts any "
+                    "language that it knows.",
                 ),
                 io.Combo.Input(
                     "source",
                     options=list(ENHANCER_SOURCES),
-                    tooltip="builtin: a fixed list of phrases, immediate; local: a Hugging Face "
-                    "chat model; server: Ollama, llama.cpp, vLLM, LM Studio ...; comfyui: the "
-                    "language model on input llm.",
+                    tooltip="builtin: a fixed list of phrases, instant; local: a Hugging "
+                    "Face chat model; server: Ollama, llama.cpp, vLLM, LM Studio ...; "
+                    "comfyui: the language model connected to input llm.",
                 ),
                 io.String.Input(
                     "language_model",
                     default="",
-                    tooltip="local: folder or id of a downloaded model; server: its name there, "
-                    "empty if there is only one.",
+                    tooltip="local: folder or id of a downloaded model; server: name of "
+                    "the model on the server, empty if there is only one.",
                 ),
                 io.String.Input(
-                    "url", default=DEFAULT_URL, tooltip="server: its OpenAI-compatible address."
+                    "url",
+                    default=DEFAULT_URL,
+                    tooltip="server: address of an OpenAI-compatible server.",
                 ),
-                seed_input("Another seed, another wording."),
+                seed_input("A different seed gives a different wording."),
                 io.Clip.Input(
                     "llm",
                     optional=True,
-                    tooltip="comfyui: a language model from Load CLIP, in releases of ComfyUI "
-                    "that have Generate Text.",
+                    tooltip="comfyui: a language model from Load CLIP; needs a release "
+                    "of ComfyUI that has Generate Text.",
                 ),
             ],
             outputs=[
                 io.String.Output(display_name="prompt", tooltip="For Encode Prompt."),
                 io.String.Output(
-                    display_name="report", tooltip="Tokens, what was cut, and remarks."
+                    display_name="report",
+                    tooltip="Token count, text that was cut off, and remarks.",
                 ),
             ],
             is_output_node=True,

@@ -21,24 +21,25 @@ class LoadHummingbird(io.ComfyNode):
             display_name="Load Hummingbird",
             category=CATEGORY,
             description="Loads a Hummingbird or VideoCrafter2 checkpoint, as released or "
-            "converted, or the small model that is built in. ComfyUI's own checkpoint loader "
-            "takes such a file for Stable Diffusion 2 and loses all motion. Nothing in a file "
-            "is executed.",
+            "converted, or the small built-in model. ComfyUI's own checkpoint loader "
+            "mistakes such a file for Stable Diffusion 2 and loses all motion. No code in a "
+            "file is executed.",
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
                     options=checkpoint_names(),
-                    tooltip="A file in models/checkpoints or models/diffusion_models. The "
-                    "built-in nano draws small moving pictures and shapes at 64x64, offline and on "
-                    "any computer; Download Hummingbird gets the big ones.",
+                    tooltip="A file in models/checkpoints or models/diffusion_models. "
+                    "The built-in nano generates small moving images and shapes at 64x64, "
+                    "offline and on any computer; Download Hummingbird downloads the large "
+                    "models.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
                     options=list(WEIGHT_DTYPES),
                     default="auto",
-                    tooltip="How the U-Net is stored. auto: what suits this computer; "
-                    "fp8_e4m3fn: half the memory of fp16, a little less exact; fp32: exact, "
-                    "also for text encoder and VAE.",
+                    tooltip="Storage type of the U-Net. auto: chosen for this computer; "
+                    "fp8_e4m3fn: half the memory of fp16, slightly less precise; fp32: full "
+                    "precision, also for text encoder and VAE.",
                 ),
             ],
             outputs=[

@@ -21,15 +21,16 @@ class LoadHummingbirdLoRA(io.ComfyNode):
             node_id="HummingbirdLoadLoRA",
             display_name="Load Hummingbird LoRA",
             category=CATEGORY,
-            description="Applies a LoRA in any format, also the nameless list in which reward "
-            "LoRAs are released (unet_lora.pt), and says what of it did not fit. Converted "
-            "ones also work with ComfyUI's own LoRA loader.",
+            description="Applies a LoRA in any format, including the list without layer "
+            "names in which reward LoRAs are released (unet_lora.pt), and reports the layers "
+            "that did not fit. Converted LoRAs also work with ComfyUI's own LoRA loader.",
             inputs=[
                 io.Model.Input("model", tooltip="From Load Hummingbird."),
                 io.Combo.Input(
                     "lora",
                     options=lora_names(),
-                    tooltip="A file in models/loras: PEFT, kohya, ComfyUI, or a nameless list.",
+                    tooltip="A file in models/loras: PEFT, kohya, ComfyUI, or a list "
+                    "without layer names.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -37,12 +38,14 @@ class LoadHummingbirdLoRA(io.ComfyNode):
                     min=-10.0,
                     max=10.0,
                     step=0.05,
-                    tooltip="1: as trained; 0: no effect; below 0: the opposite.",
+                    tooltip="1: as trained; 0: no effect; below 0: the opposite effect.",
                 ),
             ],
             outputs=[
                 io.Model.Output(tooltip="The model with the LoRA; the input is unchanged."),
-                io.String.Output(display_name="report", tooltip="What did and did not fit."),
+                io.String.Output(
+                    display_name="report", tooltip="The layers that fit and those that did not."
+                ),
             ],
         )
 

@@ -18,14 +18,14 @@ class PromptList(io.ComfyNode):
             node_id="HummingbirdPromptList",
             display_name="Prompt List",
             category=CATEGORY,
-            description="One prompt a line. Whatever is connected runs once for each of them, so "
-            "that one graph makes many videos.",
+            description="Splits text into one prompt per line. Connected nodes run once per "
+            "prompt, so one graph generates many videos.",
             inputs=[
                 io.String.Input(
                     "prompts",
                     multiline=True,
                     default="a red circle moves right\na blue square moves up",
-                    tooltip="One prompt a line; empty lines are left out.",
+                    tooltip="One prompt per line; empty lines are ignored.",
                 )
             ],
             outputs=[
@@ -42,5 +42,5 @@ class PromptList(io.ComfyNode):
         """Run the node; arguments are the values of its inputs."""
         lines = [line.strip() for line in prompts.splitlines() if line.strip()]
         if not lines:
-            raise InputError("input prompts: got no text, expected one prompt a line")
+            raise InputError("input prompts: got no text, expected one prompt per line")
         return io.NodeOutput(lines)

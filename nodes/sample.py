@@ -20,24 +20,26 @@ class SampleVideo(io.ComfyNode):
             node_id="HummingbirdSample",
             display_name="Sample Video",
             category=CATEGORY,
-            description="Makes the same video as `hummingbird generate` with the same settings. "
-            "Noise is drawn on the CPU, so a seed means the same video on any computer.",
+            description="Generates the same video as `hummingbird generate` with the same "
+            "settings. Noise is drawn on the CPU, so a seed gives the same video on any "
+            "computer.",
             inputs=[
                 io.Model.Input("model", tooltip="From Load Hummingbird."),
-                io.Conditioning.Input("positive", tooltip="What to show: from Encode Prompt."),
+                io.Conditioning.Input("positive", tooltip="The prompt, from Encode Prompt."),
                 *sampling_inputs(),
                 strength_input(),
                 io.Latent.Input(
                     "latent",
                     optional=True,
-                    tooltip="A video to start from, encoded with VAE Encode (then width, height "
-                    "and frames are its own), or an Empty Hummingbird Video for a batch.",
+                    tooltip="A video to start from, encoded with VAE Encode (its width, "
+                    "height and frames replace the inputs), or an Empty Hummingbird Video "
+                    "for a batch.",
                 ),
                 io.Conditioning.Input(
                     "negative",
                     optional=True,
-                    tooltip="For teachers only (VideoCrafter2, nano-teacher): an empty prompt, "
-                    "or what not to show. The fast models need none.",
+                    tooltip="For teachers only (VideoCrafter2, nano-teacher): an empty "
+                    "prompt, or a description of what to avoid. The fast models need none.",
                 ),
             ],
             outputs=[io.Latent.Output(tooltip="For Decode or VAE Decode.")],

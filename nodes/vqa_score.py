@@ -1,4 +1,4 @@
-"""VQA Score: quality measures and faults of a video."""
+"""VQA Score: quality measures and defects of a video."""
 
 from __future__ import annotations
 
@@ -27,28 +27,33 @@ class VQAScore(io.ComfyNode):
             node_id="HummingbirdVQAScore",
             display_name="VQA Score",
             category=CATEGORY,
-            description="Measures flicker, motion, blur and faults of a video, and with DOVER's "
-            "weights its technical and aesthetic quality. The frames pass through unchanged; "
-            "it may also be the end of a graph.",
+            description="Measures flicker, motion, blur and defects of a video and, with "
+            "DOVER's weights, its technical and aesthetic quality. The frames pass through "
+            "unchanged; the node can also end a graph.",
             inputs=[
                 io.Image.Input("images", tooltip="The frames of one video."),
-                fps_input(hint="Of this video."),
+                fps_input("Frames per second of this video."),
                 dover_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The same frames."),
                 io.Float.Output(
-                    display_name="overall", tooltip="DOVER, 0 to 100; NaN without its weights."
+                    display_name="overall",
+                    tooltip="DOVER's overall score, 0 to 100; NaN without its weights.",
                 ),
                 io.Float.Output(
-                    display_name="technical", tooltip="DOVER; NaN without its weights."
+                    display_name="technical",
+                    tooltip="DOVER's technical score; NaN without its weights.",
                 ),
                 io.Float.Output(
-                    display_name="aesthetic", tooltip="DOVER; NaN without its weights."
+                    display_name="aesthetic",
+                    tooltip="DOVER's aesthetic score; NaN without its weights.",
                 ),
-                io.Float.Output(display_name="flicker", tooltip="Needs no weights."),
-                io.Float.Output(display_name="motion_smoothness", tooltip="Needs no weights."),
-                io.String.Output(display_name="report", tooltip="All measures and faults."),
+                io.Float.Output(display_name="flicker", tooltip="Computed without weights."),
+                io.Float.Output(
+                    display_name="motion_smoothness", tooltip="Computed without weights."
+                ),
+                io.String.Output(display_name="report", tooltip="All measures and defects."),
             ],
             is_output_node=True,
         )

@@ -21,6 +21,6 @@ def absent(input_name: str) -> InputError:
     """Return the error for an input that is None because the checkpoint lacks that component."""
     part = input_name.upper()
     return InputError(
-        f"input {input_name}: got nothing, expected a {part}: the checkpoint holds none, take the "
-        f"{part} of another Load Hummingbird"
+        f"input {input_name}: got nothing, expected a {part}: the checkpoint has none, connect "
+        f"the {part} of another Load Hummingbird"
     )

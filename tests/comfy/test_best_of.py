@@ -67,7 +67,7 @@ def test_without_a_threshold_all_are_tried(found):
 def test_fewer_faults_win_over_the_metric(found):
     result = found([faulty(0.99), good(0.75), good(0.8)])
     assert [candidate.seed for candidate in result.candidates] == [5, 4, 3]
-    assert "seed 3: motion_smoothness 0.99, faults: flicker" in result.report
+    assert "seed 3: motion_smoothness 0.99, defects: flicker" in result.report
 
 
 def test_the_video_is_that_of_the_best_at_its_rate(found):

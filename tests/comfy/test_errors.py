@@ -76,9 +76,9 @@ def test_what_a_checkpoint_lacks_is_said_by_the_loader_and_where_it_is_missed(
     _, clip, vae = loaded.args
     (text,) = loaded.ui["text"]
     assert text.startswith("This file holds no CLIP and no VAE:")
-    with pytest.raises(adapter.core_errors.InputError, match=r"input clip: .* holds none"):
+    with pytest.raises(adapter.core_errors.InputError, match=r"input clip: .* has none"):
         adapter.text.tokenize(clip, "a red circle")
-    with pytest.raises(adapter.core_errors.InputError, match=r"input vae: .* holds none"):
+    with pytest.raises(adapter.core_errors.InputError, match=r"input vae: .* has none"):
         adapter.frames.decode(vae, {"samples": torch.zeros(1, 4, 2, 8, 8)})
 
 
@@ -139,7 +139,7 @@ def test_a_single_picture_is_scored_too(adapter):
     """As a video that stands still: no other node may fail for it."""
     picture = rnd("image", (1, 64, 64, 4)).sigmoid()
     score = adapter.scoring.rating("none")(picture, 8.0)
-    assert "faults" in adapter.scoring.describe_score(score)
+    assert "defects" in adapter.scoring.describe_score(score)
     assert adapter.scoring.sheet_row(picture).shape == (96, 6 * 96, 3)
 
 

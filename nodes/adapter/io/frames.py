@@ -53,7 +53,7 @@ def flat_warning(images: Tensor, latent: Latent) -> str | None:
     spread = float(latent["samples"].std())
     return (
         f"The video is one flat colour. Its latents have a standard deviation of {spread:.3g}, "
-        "usual is 1 to 6: more steps, a lower LoRA strength, or the VAE of the same Load "
+        "usual values are 1 to 6: more steps, a lower LoRA strength, or the VAE of the same Load "
         "Hummingbird may help."
     )
 

@@ -24,6 +24,6 @@ def check_video_latent(latent: Latent, channels: int, input_name: str) -> None:
     if len(shape) != 5 or shape[1] != channels:
         raise InputError(
             f"input {input_name}: got shape {shape}, expected [batch, {channels}, frames, height, "
-            "width]: encode frames with the VAE of Load Hummingbird, or take Empty Hummingbird "
+            "width]: encode frames with the VAE of Load Hummingbird, or connect Empty Hummingbird "
             "Video"
         )

@@ -54,19 +54,19 @@ def number(score: Score, name: str) -> float:
 
 
 def shown_score(score: Score) -> dict[str, Any]:
-    """Return the finite measures and the faults for the front end; JSON has no NaN."""
+    """Return the finite measures and the defects for the front end; JSON has no NaN."""
     finite = {name: value for name, value in score.to_dict().items() if math.isfinite(value)}
     # The front end reads the key "faults" and has a text `fault_NAME` for each defect.
     return {"measures": finite, "faults": find_defects(score)}
 
 
 def describe_score(score: Score) -> str:
-    """Return a text of all measures, one per line, and the faults."""
+    """Return a text of all measures, one per line, and the defects."""
     shown = shown_score(score)
     lines = [f"{name}: {value:.4g}" for name, value in shown["measures"].items()]
     if score.overall is None:
-        lines.append("technical, aesthetic, overall: absent, they need DOVER's weights")
-    lines.append(f"faults: {', '.join(shown['faults']) or 'none'}")
+        lines.append("technical, aesthetic, overall: not computed without DOVER's weights")
+    lines.append(f"defects: {', '.join(shown['faults']) or 'none'}")
     return "\n".join(lines)
 
 

@@ -223,6 +223,6 @@ def hummingbird_unet(model: comfy.model_patcher.ModelPatcher) -> NativeUNet:
     if not isinstance(unet, HummingbirdUNet):
         raise InputError(
             f"input model: got a {type(inner).__name__}, expected a Hummingbird model: "
-            "connect Load Hummingbird (other loaders take such a file for Stable Diffusion 2)"
+            "connect Load Hummingbird (other loaders mistake such a file for Stable Diffusion 2)"
         )
     return unet

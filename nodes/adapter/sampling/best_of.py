@@ -43,7 +43,7 @@ class Candidate:
 
     @property
     def rank(self) -> tuple[int, float]:
-        """Sort key, higher is better: fewer faults first, then the metric."""
+        """Sort key, higher is better: fewer defects first, then the metric."""
         return -len(find_defects(self.score)), -math.inf if math.isnan(self.value) else self.value
 
 
@@ -72,7 +72,7 @@ class RankedCandidates:
         """One line per candidate, best first."""
         lines = [
             f"seed {c.seed}: {self.metric} {c.value:.4g}, "
-            f"faults: {', '.join(find_defects(c.score)) or 'none'}"
+            f"defects: {', '.join(find_defects(c.score)) or 'none'}"
             for c in self.candidates
         ]
         return "\n".join(lines)
@@ -90,7 +90,7 @@ def best_of(
     threshold: float = 0.0,
     dover: str = NO_DOVER,
 ) -> RankedCandidates:
-    """Sample one video per seed until one without faults reaches the threshold.
+    """Sample one video per seed until one without defects reaches the threshold.
 
     Args:
         model: see `sample_video`, as are `positive`, `settings` and `negative`.

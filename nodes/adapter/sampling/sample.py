@@ -248,8 +248,8 @@ def _check(
         raise InputError(f"input strength: got {settings.strength}, expected above 0, at most 1")
     if latent is None and settings.strength < 1:
         raise InputError(
-            f"input latent: got nothing, expected a video, of which strength {settings.strength:g} "
-            "replaces a part: connect VAE Encode, or set strength to 1"
+            f"input latent: got nothing, expected a video to change with strength "
+            f"{settings.strength:g}: connect VAE Encode, or set strength to 1"
         )
     if latent is not None:
         check_video_latent(latent, config.in_channels, "latent")
