@@ -65,7 +65,7 @@ class FastLinear(nn.Linear):
 class WinogradConv2d(nn.Conv2d):
     """A Conv2d that uses the Winograd algorithm if it is 3x3, keeps the size and is large.
 
-    peft builds the 1x1 layers of a LoRA from the class of the layer beside them, so every kernel
+    peft builds the 1x1 layers of a LoRA from the class of the layer they adapt, so every kernel
     size must work.
     """
 

@@ -56,7 +56,7 @@ class ContextWindows:
         return cls(length, overlap, keyframe_pass)
 
     def are_needed(self, num_frames: int) -> bool:
-        """Return whether a video of so many frames is cut."""
+        """Return whether a video of `num_frames` is longer than a window."""
         return num_frames > self.length
 
     def is_keyframe_pass(self, t: int) -> bool:

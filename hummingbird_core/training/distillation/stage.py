@@ -127,7 +127,7 @@ def train_student(
         latents: folder of the clips' latents, which runs can share; default: in `folder`.
 
     Returns:
-        the trained weights by name, on the CPU; empty in processes other than the main one.
+        The trained weights by name, on the CPU; empty in processes other than the main one.
     """
     _check_latents(teacher, data, recipe)
     _check_guidance(student, recipe)
@@ -137,13 +137,7 @@ def train_student(
         record.check(recipe)
     for module in (teacher.unet, teacher.vae, teacher.text_encoder):
         freeze(module, recipe.training.precision)
-    models = Models(
-        student,
-        teacher.unet,
-        teacher.text_encoder,
-        _kept_blocks(student, teacher, recipe),
-        latent_clamp(teacher.vae.config),
-    )
+    models = _models(student, teacher, recipe)
     objectives = make_objectives(recipe, teacher.vae)
     check_objectives(objectives, distributed_state().num_processes, recipe.training.sharding)
     metric = make_held_out_metric(recipe, objectives, folder / "judge.jsonl")
@@ -163,6 +157,16 @@ def train_student(
         record.keep(recipe)
     loss = DistillationLoss(clips, models, objectives, recipe.noise)
     return full_state_dict(train(name, student, loss, recipe.training, folder, validation))
+
+
+def _models(student: HummingbirdUNet, teacher: Teacher, recipe: Recipe) -> Models:
+    return Models(
+        student,
+        teacher.unet,
+        teacher.text_encoder,
+        _kept_blocks(student, teacher, recipe),
+        latent_clamp(teacher.vae.config),
+    )
 
 
 def _record(
