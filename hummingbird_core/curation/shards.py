@@ -79,8 +79,8 @@ def _clip_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(
-            f"cannot read the clip {path}: {error.strerror}; delete the folder `journal` next to it "
-            "and curate the source again"
+            f"cannot read the clip {path}: {error.strerror}; delete the folder `journal` next to "
+            "it and curate the source again"
         ) from error
 
 
