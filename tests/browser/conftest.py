@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-# Here and not in pytest.ini, so that these tests are also found from the folder above.
+# Here and not in pyproject.toml, so that these tests are also found from the folder above.
 TESTS = Path(__file__).resolve().parent.parent
 sys.path.append(str(TESTS.parent / "tools"))
 
