@@ -64,7 +64,7 @@ def open_source(
     if not callable(getattr(made, "batch", None)):
         raise InputError(
             f"got {type(made).__name__} from the clip source {source}, expected an object with a "
-            "method batch(step, *, size, rank, world_size): see docs/training.md"
+            "method batch(step, *, size, rank, world_size): see docs/guides/training.md"
         )
     return made
 

@@ -217,7 +217,7 @@ def import_objective(kind: str) -> type[Objective]:
     if not (isinstance(found, type) and issubclass(found, Objective) and is_dataclass(found)):
         raise InputError(
             f"got objective {kind!r}, expected a dataclass derived from {Objective.__module__}."
-            "Objective: see docs/training.md"
+            "Objective: see docs/guides/training.md"
         )
     return found
 

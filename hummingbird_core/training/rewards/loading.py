@@ -53,7 +53,7 @@ def _load_outside(kind: str, weights: str | Path | None) -> Reward:
     if not callable(reward) or not callable(getattr(reward, "frames_needed", None)):
         raise InputError(
             f"got {type(reward).__name__} from the reward {kind}, expected an object like "
-            f"{Reward.__module__}.Reward: see docs/training.md"
+            f"{Reward.__module__}.Reward: see docs/guides/training.md"
         )
     return reward
 
