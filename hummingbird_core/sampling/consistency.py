@@ -19,8 +19,8 @@ from .noise import step_noises
 from .schedule import TRAIN_TIMESTEPS, Tables, add_noise, alphas_cumprod, extract, predict_x0
 
 CONSISTENCY_GRID = 50  # timesteps that consistency distillation trained on, thus the most steps
-GRID_STRIDE = TRAIN_TIMESTEPS // CONSISTENCY_GRID
-BOUNDARY_SIGMA, BOUNDARY_TIMESTEP_SCALE = 0.5, 10.0
+GRID_STRIDE = TRAIN_TIMESTEPS // CONSISTENCY_GRID  # 20
+BOUNDARY_SIGMA, BOUNDARY_TIMESTEP_SCALE = 0.5, 10.0  # s and u / t of `boundary_scalings`
 
 NoiseSampler = Callable[[Tensor, Tensor], Tensor]
 
@@ -58,7 +58,7 @@ def guidance_scale_embedding(w: Tensor, dim: int = 256) -> Tensor:
     exponents = torch.arange(half) * -(math.log(10000.0) / (half - 1))
     frequencies = exponents.double().exp().float()
     angles = (1000 * w.detach().to("cpu", torch.float32))[:, None] * frequencies[None]  # [B, half]
-    embedding = torch.cat([angles.sin(), angles.cos()], dim=1)
+    embedding = torch.cat([angles.sin(), angles.cos()], dim=1)  # [B, 2 half]
     return torch.nn.functional.pad(embedding, (0, dim % 2)).to(w.device)
 
 
@@ -88,6 +88,7 @@ def apply_boundary(x0: Tensor, sample: Tensor, t: Tensor | int) -> Tensor:
     """Return c_skip sample + c_out x_0, the consistency function for a prediction of x_0."""
     tables = _BOUNDARY.on(sample)
     c_skip, c_out = (extract(tables[name], t, sample) for name in ("c_skip", "c_out"))
+    # f(x, t) = c_skip x + c_out x_0
     return (c_skip * sample + c_out * x0).to(sample.dtype)
 
 
@@ -213,6 +214,7 @@ def sample_lcm_kdiffusion(
     def noisy(denoised: Tensor, i: int) -> Tensor | None:
         if levels[i + 1] == 0:
             return None
+        # x = x_0 + sigma noise
         return denoised + sigmas[i + 1] * noise_sampler(sigmas[i], sigmas[i + 1]).to(denoised)
 
     return _multistep(x, trange(len(sigmas) - 1, disable=disable), denoise, noisy)

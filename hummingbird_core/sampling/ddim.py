@@ -105,7 +105,7 @@ def sample_ddim(
             raise InputError(
                 f"got no noise for t = {t}, expected one a step with eta {eta}: give more"
             )
-        t_next = max(t - TRAIN_TIMESTEPS // steps, 0)
+        t_next = max(t - TRAIN_TIMESTEPS // steps, 0)  # 0 after the last step
         x0 = predict_x0(sample, eps, t)
         # The arithmetic is in fp32 at least; the sample goes on in its dtype.
         noise = None if noise is None else noise.to(sample)

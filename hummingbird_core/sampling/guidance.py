@@ -70,6 +70,7 @@ def cfg_eps(
     """
     # First with text, then without: [2 B, 77, C], and frame rates [2 B].
     both = torch.cat([context, empty.to(context).expand_as(context)])
+    # One rate for each video of the doubled batch.
     rates = torch.as_tensor(fps, device=context.device).expand(len(context)).repeat(2)
 
     def predict(sample: Tensor, t: int) -> Tensor:
@@ -79,7 +80,7 @@ def cfg_eps(
         eps = unet(inputs.to(context.dtype), _on(context, t), both[:count], rates[:count]).float()
         if not is_guided:
             return eps
-        with_text, without = eps.chunk(2)
+        with_text, without = eps.chunk(2)  # [B, 4, T, h, w] each
         return classifier_free_guidance(with_text, without, scale)
 
     return predict
