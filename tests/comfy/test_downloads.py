@@ -38,7 +38,7 @@ def test_writing_is_watched_and_can_be_stopped(core, downloads, tmp_path):
 
     seen = []
     with (tmp_path / "part").open("ab") as file:
-        watched = core._Watched(file, 9, lambda done, total: seen.append((done, total)))
+        watched = core._ReportingFile(file, 9, lambda done, total: seen.append((done, total)))
         watched.write(b"abcd")
         watched.write(b"efg")
     assert seen == [(4, 9), (7, 9)]
