@@ -60,12 +60,12 @@ def _latent_scale() -> Tensor:
     return torch.cat([ramp, ramp.new_full((TRAIN_TIMESTEPS - len(ramp),), LATENT_SCALE)])
 
 
-_ALPHAS = _alphas_cumprod()
+_ALPHAS, _LATENT_SCALE = _alphas_cumprod(), _latent_scale()
 _TABLES = Tables(
     alphas_cumprod=_ALPHAS,
     alpha=_ALPHAS.sqrt(),
     sigma=(1 - _ALPHAS).sqrt(),
-    latent_scale=_latent_scale(),
+    latent_scale=_LATENT_SCALE,
 )
 
 
@@ -90,8 +90,7 @@ def latent_scale(like: Tensor | None = None) -> Tensor:
     Args:
         like: as in `alphas_cumprod`.
     """
-    table = torch.empty(0, dtype=torch.float64, device="cpu") if like is None else like
-    return _TABLES.on(table)["latent_scale"]
+    return _LATENT_SCALE if like is None else _TABLES.on(like)["latent_scale"]
 
 
 def extract(table: Tensor, t: Tensor | int, like: Tensor) -> Tensor:
