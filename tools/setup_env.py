@@ -24,7 +24,7 @@ OLDEST_PYTHON = (3, 10)
 
 
 class SetupError(Exception):
-    """What stops the setup and what to do about it, in one line."""
+    """A reason why the setup stopped and what to do about it, in one line."""
 
 
 def main() -> int:

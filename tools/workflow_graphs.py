@@ -32,7 +32,7 @@ class Workflow:
 
     @property
     def runs_offline(self) -> bool:
-        """Whether it needs no file that a user has to get."""
+        """Return whether it runs without a file that a user has to get."""
         return all(node["inputs"].get("checkpoint") != BIG for node in self.graph.values())
 
 

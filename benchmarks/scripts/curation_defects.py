@@ -67,7 +67,7 @@ def found_kinds(manifest: Path) -> dict[str, set[str]]:
 
 
 def compare(kind: str, planted: dict[str, str], found: dict[str, set[str]]) -> dict:
-    """What was found of one kind, and what is none of it."""
+    """Compare the clips with one kind of defect with those found to have it."""
     have = {name for name, planted_kind in planted.items() if planted_kind == kind}
     said = {name for name, kinds in found.items() if kind in kinds}
     said -= {name for name in said if planted[name] in ALSO.get(kind, ())}

@@ -57,7 +57,7 @@ class TimedEngine(LocalEngine):
 
 
 def cpu_seconds() -> float:
-    """Of this process and of those under it that have ended."""
+    """Return the time of this process and of its children that have ended."""
     return sum(os.times()[:4])
 
 
@@ -118,7 +118,7 @@ def measure(sources: list[SourceVideo], output: Path, workers: int) -> dict:
 
 
 def copies_seconds(count: int) -> float:
-    """How long the search takes where no clip is a copy and none is left out early."""
+    """Time the search where no clip is a copy and none is left out early."""
     rng = np.random.default_rng(0)
     hashes = [(row, rng.bytes(HASH_BITS // 8).hex()) for row in range(count)]
     start = time.perf_counter()

@@ -42,7 +42,7 @@ async def comfy_entrypoint():
 
 
 def seconds_to_load(packs: list[str]) -> list[float]:
-    """How long ComfyUI's own loader takes for each of the folders; to be called once a process."""
+    """Time ComfyUI's own loader on each of the folders; to be called once a process."""
     sys.path.insert(0, os.environ["COMFYUI_PATH"])
     sys.argv = ["comfyui", "--cpu"]
     import comfy.options

@@ -122,7 +122,7 @@ def _is_right(scene: ShapeScene, frames: np.ndarray) -> bool:
 
 
 def path(frames: np.ndarray, direction: str) -> np.ndarray:
-    """How far the shape has come in a direction, in pixels: `[T]`."""
+    """Return how far the shape has come in a direction, in pixels: `[T]`."""
     video = frames.astype(np.float32) / 255
     border = np.concatenate([video[:, 0], video[:, -1], video[:, :, 0], video[:, :, -1]], axis=1)
     distance = np.linalg.norm(video - np.median(border.reshape(-1, 3), axis=0), axis=-1)

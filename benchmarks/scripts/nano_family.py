@@ -136,7 +136,7 @@ def cases(folder: Path, ablations: Ablations) -> list[Case]:
 
 
 def scores(model: Path) -> dict[str, str]:
-    """What tuning did to its reward and to the judge; nothing for a model that was not tuned."""
+    """Return reward and judge before and after tuning; nothing for a model that was not tuned."""
     file = model.with_name("judge.jsonl")
     if not file.exists():
         return {"reward": "", "judge": ""}

@@ -87,7 +87,7 @@ class Step:
         self.optimizer = torch.optim.AdamW(trained, lr=1e-5)
 
     def weights(self) -> Iterator[Tensor]:
-        """Of all models."""
+        """Return the weights of all models."""
         models = [self.teacher, self.student]
         models += [self.vae, self.reward] if self.case.lora else []
         return (weight for model in models for weight in model.parameters())

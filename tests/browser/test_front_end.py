@@ -56,7 +56,7 @@ PROGRESS = """async (value) => {
 
 
 def _wait_for_runs(page: Any) -> None:
-    """What a run sends is drawn on the node of its id, as by ComfyUI, whatever graph is open."""
+    """Results of a run are drawn on the node of their id, as by ComfyUI, whatever graph is open."""
     page.evaluate(ALL_RUNS_ENDED)
 
 

@@ -88,7 +88,7 @@ def positive(adapter: SimpleNamespace, nano) -> list:
 
 @pytest.fixture(autouse=True)
 def inference_mode() -> Iterator[None]:
-    """As ComfyUI runs nodes."""
+    """Run tests in inference mode, as ComfyUI runs nodes."""
     with torch.inference_mode():
         yield
 

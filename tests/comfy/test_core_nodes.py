@@ -124,7 +124,7 @@ def lora_file(server):
 
 @pytest.fixture(scope="module")
 def plain_frames(server):
-    """What the plain graph gives: a LoRA or a frame rate must change it."""
+    """Return the frames of the plain graph: a LoRA or a frame rate must change them."""
     return server.frames(server.run(GRAPHS["lcm"][0]))
 
 

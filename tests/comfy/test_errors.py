@@ -136,7 +136,7 @@ def test_decode_says_why_a_video_is_flat_and_takes_it_back(node_classes, adapter
 
 
 def test_a_single_picture_is_scored_too(adapter):
-    """As a video that stands still: no other node may fail for it."""
+    """An image is a video that stands still: no other node may fail for it."""
     picture = rnd("image", (1, 64, 64, 4)).sigmoid()
     score = adapter.scoring.rating("none")(picture, 8.0)
     assert "defects" in adapter.scoring.describe_score(score)

@@ -41,7 +41,7 @@ def test_a_server_is_asked(ask):
 
 
 def test_a_server_that_only_the_workflow_names_gets_no_key(ask, adapter, monkeypatch, tmp_path):
-    """As if it were not on this machine; the node shows how to allow it."""
+    """Treat the server as another machine; the node shows how to allow it."""
     core = adapter.prompts.create_enhancer.__module__.removesuffix(".factory")
     policy = sys.modules[f"{core}.backends.api_key"]
     monkeypatch.setattr(policy, "is_loopback", lambda url: False)

@@ -1,4 +1,4 @@
-"""What ComfyUI is told of our working memory covers what is held, and not much more."""
+"""The memory estimates for ComfyUI cover the tensors held, and not much more."""
 
 from __future__ import annotations
 

@@ -241,7 +241,7 @@ def test_interrupt_is_noticed_within_one_chunk_of_the_vae(adapter, nano):
 
 @pytest.mark.parametrize(("pixels", "chunks"), [(512, [1, 1, 1]), (64, [3])])
 def test_frames_share_a_chunk_of_the_vae_where_they_are_small(nano, pixels, chunks):
-    """As outside of ComfyUI: on a CPU, a large frame goes by itself, in a quarter of the memory."""
+    """A CPU decodes large frames one by one, in a quarter of the memory, as outside ComfyUI."""
     sizes = []
     conv_in = nano.vae.first_stage_model.decoder.conv_in
     hook = conv_in.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))

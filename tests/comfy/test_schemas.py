@@ -1,4 +1,4 @@
-"""What saved workflows and users rely on: ids, input names, and a text for every input."""
+"""Ids, input names and a text for every input: saved workflows and users rely on them."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def build() -> nn.Module:
 
 
 def _add_attributes(root: nn.Module) -> None:
-    """What the weights do not tell, and what the reader has to leave alone."""
+    """Add what the weights do not tell, and what the reader has to leave alone."""
     root.scale_factor = 0.18215
     root.forward = root.native_forward
     root.cond_stage_model.layer_idx = 1

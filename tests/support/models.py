@@ -1,4 +1,4 @@
-"""What golden tests share: the rule for pseudo-random weights, and readers of stored values."""
+"""Helpers of the golden tests: the rule for pseudo-random weights, readers of stored values."""
 
 from __future__ import annotations
 

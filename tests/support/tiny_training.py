@@ -143,7 +143,7 @@ def _child(rank: int, processes: int, port: int, arguments: dict) -> int:
 
 
 def _join(rank: int, processes: int, port: int) -> None:
-    """What torchrun tells a process."""
+    """Set the environment variables that torchrun sets."""
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),

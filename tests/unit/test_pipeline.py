@@ -129,7 +129,7 @@ def load_stored(config: UNetConfig, folder: Path) -> HummingbirdPipeline:
 
 
 def ddim_latents(pipe: HummingbirdPipeline, rescale: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the pipeline samples in two steps, and DDIM with or without the latents' scale."""
+    """Return two steps of the pipeline, and of DDIM with or without the latents' scale."""
     noise, context = initial_noise((1, 4, 2, 4, 4), 0), pipe.encode_prompt(PROMPT)
     sampled = pipe.sample(context, latents=noise, noises=(), num_inference_steps=2)
     predict = cfg_eps(pipe.unet, context, pipe.encode_prompt(""), 7.5, 8, 0)

@@ -1,4 +1,4 @@
-"""How many bytes of tensors a computation holds at its peak; nothing is computed for it."""
+"""Measure the bytes of tensors that a computation holds at its peak, without computing it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the in-process tests of our nodes share."""
+"""Helpers of the in-process tests of our nodes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def encode(adapter: SimpleNamespace, models: Any, prompt: str) -> list:
 
 
 def settings(adapter: SimpleNamespace, **changes: Any) -> Any:
-    """What Sample Video is asked for: a short video in two steps, but for `changes`."""
+    """Return settings of Sample Video: a short video in two steps, but for `changes`."""
     values = {**SIZE, "frames": FRAMES, "steps": 2, "guidance": 7.5, "fps": 8.0}
     return adapter.sample.SamplingConfig(**{**values, **changes})

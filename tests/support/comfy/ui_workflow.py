@@ -8,7 +8,7 @@ from workflow_graphs import Graph
 
 
 def api_graph(workflow: dict[str, Any], object_info: dict[str, Any]) -> Graph:
-    """What the front end sends for a saved workflow when Run is pressed."""
+    """Return what the front end sends for a saved workflow when Run is pressed."""
     links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     # Notes are of the front end only.
     nodes = [node for node in workflow["nodes"] if node["type"] in object_info]

@@ -108,7 +108,7 @@ def test_the_tables_that_take_minutes(tmp_path, table):
 
 
 def test_peaks_are_of_equal_results():
-    """What the memory table compares, here without processes of their own."""
+    """Measure what the memory table compares, here without separate processes."""
     plain, ours = (bench_memory.unet_peak(name, TINY) for name in ("plain", "ours"))
     assert relative_l2(ours.result, plain.result) <= EXACT
     plain, ours = (bench_memory.vae_peak(n, TINY) for n in ("plain", "ours, 1 frame at a time"))

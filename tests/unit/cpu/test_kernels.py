@@ -33,7 +33,7 @@ def intel(monkeypatch):
 
 
 def differs(got: torch.Tensor, expected: torch.Tensor) -> bool:
-    """Whether another kernel has rounded."""
+    """Return whether another kernel has rounded."""
     return not torch.equal(got, expected)
 
 

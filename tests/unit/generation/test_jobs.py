@@ -45,7 +45,7 @@ def jobs_in(folder: Path, **changes) -> list[Job]:
 
 
 def frames_in(folder: Path) -> np.ndarray:
-    """Of all videos, in the order of their names."""
+    """Read all videos, in the order of their names."""
     return np.stack([read_video(path).frames for path in sorted(folder.iterdir()) if path.is_dir()])
 
 

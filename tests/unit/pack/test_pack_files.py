@@ -137,7 +137,7 @@ def test_every_node_has_a_help_page_with_current_tables(node, language):
 @pytest.mark.parametrize("language", TRANSLATED)
 @pytest.mark.parametrize("node", SNAPSHOT)
 def test_translated_help_says_as_much_as_the_english(node, language):
-    """As many paragraphs, list entries and table rows; the same code and the same numbers."""
+    """Both have as many paragraphs, list entries and table rows, the same code and numbers."""
     english, translated = (_prose(node, name) for name in ("en", language))
     for pattern in (r"^- ", r"^\|", r"\n\n", r"`[^`]+`", r"\d[\d.]*\d"):
         found = [sorted(re.findall(pattern, t, re.MULTILINE)) for t in (translated, english)]

@@ -1,4 +1,4 @@
-"""What a prompt is about, which a rewritten one has to keep."""
+"""The subject of a prompt, which a rewritten one has to keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes the U-Net and the decoder fast changes neither their results nor their inputs."""
+"""Fast paths of the U-Net and the decoder change neither their results nor their inputs."""
 
 from __future__ import annotations
 

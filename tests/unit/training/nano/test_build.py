@@ -1,4 +1,4 @@
-"""How the built-in model is made: its latents, clips, frames, and the whole way in a few steps."""
+"""Building the built-in model: latents, clips, frames, and all stages in a few steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured without some blocks, and the map that follows."""
+"""Measurements without some blocks, and the map that follows."""
 
 from __future__ import annotations
 

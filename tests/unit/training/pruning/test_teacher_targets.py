@@ -1,4 +1,4 @@
-"""What the teacher says of noisy clips: guided or not, in range, at once or by a path."""
+"""The teacher's targets for noisy clips: guided or not, in range, at once or by a path."""
 
 from __future__ import annotations
 

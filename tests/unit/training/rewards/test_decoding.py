@@ -41,7 +41,7 @@ def test_values_and_gradients_are_those_of_one_plain_decode_by_diffusers(vae, ch
 
 
 def test_kept_activations_do_not_grow_with_the_frames_beyond_what_is_decoded(vae):
-    """What autograd keeps for the backward pass, in numbers, per decoded frame."""
+    """Count the numbers that autograd keeps for the backward pass, per decoded frame."""
 
     def kept(decode) -> int:
         total = 0

@@ -15,7 +15,7 @@ from hummingbird_core.training.rewards.shapes import ShapesReward
 
 
 def scores(mean: float) -> torch.Tensor:
-    """Of 16 clips; hard prompts stay hard, so the clips' own differences are large and shared."""
+    """Return scores of 16 clips: hard prompts stay hard, so clips differ much and alike."""
     generator = torch.Generator().manual_seed(round(1000 * mean))
     own = torch.linspace(-0.2, 0.2, 16)
     return mean + own + 0.02 * torch.randn(16, generator=generator)
