@@ -16,7 +16,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from .. import __version__
 from ..errors import HummingbirdError, MissingPackageError, memory_advice
 
 # Command -> its module in this package, or None for a group of commands, and a summary.
@@ -92,12 +91,28 @@ class CommandParser(argparse.ArgumentParser):
         self.exit(2, f"hummingbird: error: {message}; see {self.prog} --help\n")
 
 
+class _PrintVersion(argparse.Action):
+    """Reads the version only when it is printed: the metadata of a wheel takes 40 ms."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from .. import __version__
+
+        print(f"hummingbird {__version__}")
+        parser.exit()
+
+
 def create_parser() -> CommandParser:
     """Return the parser of the whole command line; no command is imported yet."""
     parser = CommandParser(
         prog="hummingbird", description="Small, fast text-to-video.", epilog=EPILOG
     )
-    parser.add_argument("--version", action="version", version=f"hummingbird {__version__}")
+    parser.add_argument(
+        "--version",
+        action=_PrintVersion,
+        nargs=0,
+        default=argparse.SUPPRESS,
+        help="show program's version number and exit",
+    )
     subparsers = {"": _add_subparsers(parser, "COMMAND")}
     for command, (module, summary) in COMMANDS.items():
         group, _, name = command.rpartition(" ")
