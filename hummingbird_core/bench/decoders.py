@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..sampling.noise import initial_noise, step_noises
 from ..vae.codec import decode_latents
+from ..vae.tiny import psnr
 from .measure import (
     Equality,
     Measurements,
@@ -108,11 +109,5 @@ def _row(name: str, measured: Measurements, checks: dict[str, Equality]) -> Benc
     equality = checks[PLAIN_DECODER].joined(checks[name])
     speedup = Speedup(measured.timings[PLAIN_DECODER], measured.timings[name], equality)
     full = measured.results.get(FULL_DECODER)
-    psnr = None if full is None else _psnr(measured.results[name], full)
-    return {**speedup.to_dict(), "PSNR dB": psnr}
-
-
-def _psnr(got: Tensor, expected: Tensor) -> float | None:
-    """Return 10 log10(peak^2 / mean squared error); the peak of frames in -1..1 is 2."""
-    error = (got.clamp(-1, 1) - expected.clamp(-1, 1)).square().mean().item()
-    return 10 * math.log10(4 / error) if error else None
+    quality = math.inf if full is None else psnr([(measured.results[name], full)])
+    return {**speedup.to_dict(), "PSNR dB": quality if math.isfinite(quality) else None}

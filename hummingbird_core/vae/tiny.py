@@ -6,7 +6,8 @@ Both blur fine detail. `decode_latents` accepts them like the full VAE.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,19 @@ def load_fast_decoder(
         return _load_taesd(path / "diffusion_pytorch_model.safetensors", config, dtype)
     pruned = open_tensors(path).metadata.get(PRUNED_KEY)
     return _load_pruned(path, pruned, dtype) if pruned else _load_taesd(path, {}, dtype)
+
+
+def psnr(batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Return the PSNR of frames against a reference in dB, infinite if they are equal.
+
+    Args:
+        batches: pairs of frames and reference in -1..1, one shape for all.
+    """
+    # Clamped, as in a video file.
+    errors = [(got.clamp(-1, 1) - ref.clamp(-1, 1)).square().mean() for got, ref in batches]
+    mse = torch.stack(errors).mean().item()
+    # 10 log10(peak^2 / MSE); the peak of a range -1..1 is 2.
+    return 10 * math.log10(4 / mse) if mse else math.inf
 
 
 def build_pruned_decoder(config: PrunedDecoderConfig) -> AutoencoderKL:

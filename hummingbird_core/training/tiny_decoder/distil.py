@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from ...checkpoints.layout import LICENSE_KEY
 from ...files import atomic_write, check_destination
-from ...vae.tiny import PRUNED_KEY, PrunedDecoderConfig
+from ...vae.tiny import PRUNED_KEY, PrunedDecoderConfig, psnr
 from ..loop.config import TrainConfig
 from ..loop.micro_batch import MicroBatch
 from ..loop.trainer import train
@@ -73,14 +72,9 @@ def held_out_frames(frames: FrameSource, count: int = HELD_OUT_FRAMES) -> Tensor
 
 @torch.no_grad()
 def psnr_against(full: Any, small: Any, frames_: Tensor) -> float:
-    """Return the PSNR in dB of `small` against `full` on frames `[B, 3, H, W]` in -1..1.
-
-    10 log10(peak^2 / mean squared error), with the peak of 2 that frames in -1..1 have.
-    """
+    """Return the PSNR in dB of `small` against `full` on frames `[B, 3, H, W]` in -1..1."""
     latents = _latents(full, frames_)
-    pairs = [(full.decode(z).sample, small.decode(z).sample) for z in latents.split(8)]
-    error = torch.stack([(a.clamp(-1, 1) - b.clamp(-1, 1)).square().mean() for a, b in pairs])
-    return 10 * math.log10(4 / error.mean().item())
+    return psnr((small.decode(z).sample, full.decode(z).sample) for z in latents.split(8))
 
 
 def save_decoder(path: Path, small: Any, *, psnr: float, license: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import contextmanager
 
 import pytest
@@ -21,7 +22,7 @@ from hummingbird_core.vae import (
     vae_config_from_state_dict,
     vae_scale_factor,
 )
-from hummingbird_core.vae.tiny import load_fast_decoder
+from hummingbird_core.vae.tiny import load_fast_decoder, psnr
 
 SCALE = 0.9
 ROUNDING = 1e-5  # another batch size may add up in another order
@@ -257,6 +258,16 @@ def test_refuses_a_folder_or_file_that_is_no_taesd(weights, tmp_path):
     save_file(weights, tmp_path / "vae.safetensors")
     with pytest.raises(CheckpointError, match="TAESD"):
         load_fast_decoder(tmp_path / "vae.safetensors")
+
+
+# --- PSNR
+
+
+def test_psnr_is_of_clamped_frames_and_the_mean_error_of_all_batches():
+    black, darkest, grey = torch.full((2, 3), -1.0), torch.full((2, 3), -3.0), torch.zeros(2, 3)
+    assert psnr([(grey, black)]) == pytest.approx(10 * math.log10(4 / 1))
+    assert psnr([(grey, black), (darkest, black)]) == pytest.approx(10 * math.log10(4 / 0.5))
+    assert psnr([(black, black)]) == math.inf
 
 
 # --- NaN
