@@ -96,14 +96,30 @@ def _check_arguments(source: Path, destination: Path, dtype: torch.dtype) -> Non
         raise InputError(f"got {source} as source and destination: choose another destination")
 
 
+def license_of(source: str | Path) -> str:
+    """Return the terms of a checkpoint's weights, for files made from them.
+
+    Raises:
+        CheckpointError: the source is damaged, unsafe or does not match any model.
+    """
+    file = open_tensors(checkpoint_file(Path(source)))
+    return weights_license(file, component_configs(file, split_components(file.tensors)))
+
+
+def weights_license(file: TensorFile, configs: ComponentConfigs) -> str:
+    """Return the terms stored in a file, else those of the released model of its shape."""
+    released = CATALOG.get(preset_name(file, configs))
+    return file.metadata.get(
+        LICENSE_KEY, released.license if released else "that of the source file"
+    )
+
+
 def _metadata(file: TensorFile, configs: ComponentConfigs, dtype: torch.dtype) -> dict[str, str]:
-    preset = preset_name(file, configs)
-    license = CATALOG[preset].license if preset in CATALOG else "that of the source file"
     return {
-        LICENSE_KEY: license,
+        LICENSE_KEY: weights_license(file, configs),
         **file.metadata,  # of an already converted source, such as its tokenizer
         "format": "pt",
-        PRESET_KEY: preset,
+        PRESET_KEY: preset_name(file, configs),
         CONFIG_KEY: configs.to_json(),
         "hummingbird.source": file.path.name,
         "hummingbird.source_sha256": sha256_of_file(file.path),

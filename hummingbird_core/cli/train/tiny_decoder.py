@@ -46,10 +46,11 @@ def run(args: argparse.Namespace) -> None:
     """Prune, distil, measure and write the decoder."""
     import torch
 
+    from ...checkpoints.convert import license_of
     from ...checkpoints.load import load_checkpoint
     from ...errors import InputError
     from ...files import check_destination
-    from ...hub.local import BUILT_IN_MODELS, resolve_model
+    from ...hub.local import resolve_model
     from ...nano.world.world import single_frames
     from ...training.data.single_frames import open_frames
     from ...training.loop.distributed import distributed_state
@@ -63,7 +64,8 @@ def run(args: argparse.Namespace) -> None:
     from ...training.tiny_decoder.prune import prune_decoder
 
     check_destination(args.output, overwrite=args.overwrite)
-    full = load_checkpoint(resolve_model(args.model), dtype=torch.float32).vae
+    model = resolve_model(args.model)
+    full = load_checkpoint(model, dtype=torch.float32).vae
     if full is None:
         raise InputError(f"got {args.model} without a VAE: give a whole model")
     frames, others = open_frames(args.videos) if args.videos else (single_frames, single_frames)
@@ -75,10 +77,8 @@ def run(args: argparse.Namespace) -> None:
     if not distributed_state().is_main_process:
         return
     quality = psnr_against(full, small, pictures)
-    # Decoders of models that are not ours stay under the licence of the source model.
-    is_ours = args.model in BUILT_IN_MODELS
-    license = "Apache-2.0" if is_ours else "that of the model it was made from"
-    save_decoder(args.output, small, psnr=quality, license=license)
+    # A decoder made from a model's decoder stays under that model's licence.
+    save_decoder(args.output, small, psnr=quality, license=license_of(model))
     print(f"PSNR against the full decoder: {quality:.1f} dB; wrote {args.output}")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...checkpoints.convert import weights_license
 from ...checkpoints.layout import (
     CONFIG_KEY,
     CUSTOM_PRESET,
@@ -19,8 +20,7 @@ from ...checkpoints.layout import (
     split_components,
 )
 from ...files import check_destination
-from ...hub.download import CATALOG
-from ...unet.model import HummingbirdUNet
+from ...unet.model import HummingbirdUNet, UNetConfig
 from ...weights.tensor_files import TensorFile, open_tensors, write_safetensors
 
 STUDENT_DTYPE = torch.float16  # the precision the released models run in
@@ -56,28 +56,26 @@ def write_student(unet: HummingbirdUNet, teacher: Path, destination: Path) -> No
     check_destination(destination, overwrite=True)
     file = open_tensors(teacher)
     components = split_components(file.tensors)
-    configs = replace(component_configs(file, components), unet=unet.config)
     tensors = replace(
         components,
         unet={key: _InMemory(value) for key, value in unet.state_dict().items()},
         unet_prefix=UNET_PREFIX,
     )
-    metadata = student_metadata(file, configs, STUDENT_DTYPE)
+    configs = component_configs(file, components)
+    metadata = student_metadata(file, configs, unet.config, STUDENT_DTYPE)
     write_safetensors(destination, tensors.with_prefixes(), dtype=STUDENT_DTYPE, metadata=metadata)
 
 
 def student_metadata(
-    file: TensorFile, configs: ComponentConfigs, dtype: torch.dtype
+    file: TensorFile, teacher: ComponentConfigs, student: UNetConfig, dtype: torch.dtype
 ) -> dict[str, str]:
-    """Return the metadata of the teacher's file, with preset and configs of the student."""
-    teacher = file.metadata.get(PRESET_KEY, "videocrafter2")
-    license = CATALOG[teacher].license if teacher in CATALOG else "that of the teacher's file"
+    """Return the metadata of the teacher's file, with preset and config of the student's U-Net."""
     return {
-        LICENSE_KEY: license,
+        LICENSE_KEY: weights_license(file, teacher),
         **file.metadata,
         "format": "pt",
-        PRESET_KEY: configs.unet.preset or CUSTOM_PRESET,
-        CONFIG_KEY: configs.to_json(),
+        PRESET_KEY: student.preset or CUSTOM_PRESET,
+        CONFIG_KEY: replace(teacher, unet=student).to_json(),
         "hummingbird.source": file.path.name,
         "hummingbird.dtype": str(dtype).removeprefix("torch."),
     }

@@ -80,7 +80,7 @@ def prune_checkpoint(
     kept = pruned_tensors(components.unet, student, mapping)
     new = _new_tensors(student, kept)
     pruned = replace(components, unet={**kept, **new})
-    metadata = student_metadata(file, replace(configs, unet=student), dtype)
+    metadata = student_metadata(file, configs, student, dtype)
     metadata["hummingbird.source_sha256"] = sha256_of_file(source)
     write_safetensors(
         destination, pruned.with_prefixes(), dtype=dtype, metadata=metadata, progress=progress

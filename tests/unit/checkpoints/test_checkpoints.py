@@ -20,10 +20,12 @@ from hummingbird_core.checkpoints import (
     load_checkpoint,
     read_tensors,
 )
-from hummingbird_core.checkpoints.layout import VAE_PREFIX
+from hummingbird_core.checkpoints.convert import license_of, weights_license
+from hummingbird_core.checkpoints.layout import VAE_PREFIX, ComponentConfigs
 from hummingbird_core.errors import CheckpointError, InputError, OutputError
+from hummingbird_core.hub.download import CATALOG
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
-from hummingbird_core.weights.tensor_files import open_tensors, write_safetensors
+from hummingbird_core.weights.tensor_files import TensorFile, open_tensors, write_safetensors
 
 PREFIX = "model.diffusion_model."
 TINY = UNetConfig(
@@ -212,6 +214,16 @@ def test_metadata_survives_a_second_conversion(tmp_path, weights):
     save_file(weights, tmp_path / "a.safetensors", metadata=extra)
     convert_checkpoint(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
     assert extra.items() <= load_checkpoint(tmp_path / "b.safetensors").metadata.items()
+
+
+def test_terms_are_those_in_the_file_or_of_the_released_model_of_its_shape(tmp_path, weights):
+    assert license_of(saved(tmp_path / "a.pt", weights)) == "that of the source file"
+    save_file(weights, tmp_path / "b.safetensors", metadata={"hummingbird.licence": "MIT"})
+    assert license_of(tmp_path / "b.safetensors") == "MIT"
+    for name, entry in CATALOG.items():
+        file = TensorFile(path=tmp_path / "c.pt", format="pickle", tensors={}, metadata={})
+        configs = ComponentConfigs(UNetConfig.from_preset(name), text={}, vae={})
+        assert weights_license(file, configs) == entry.license
 
 
 def test_nothing_is_overwritten_unasked(tmp_path, weights):
