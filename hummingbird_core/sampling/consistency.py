@@ -36,6 +36,7 @@ def consistency_timesteps(steps: int) -> Tensor:
     """
     check_steps(steps, CONSISTENCY_GRID)
     grid = torch.arange(TRAIN_TIMESTEPS - 1, 0, -GRID_STRIDE)  # 999, 979, ..., 19
+    # Where 50 / steps leaves a rest, the stride gives more than `steps` entries: cut off the end.
     return grid[:: CONSISTENCY_GRID // steps][:steps]
 
 
@@ -57,7 +58,9 @@ def guidance_scale_embedding(w: Tensor, dim: int = 256) -> Tensor:
     # processors) shifts its sine by 4e-4.
     exponents = torch.arange(half) * -(math.log(10000.0) / (half - 1))
     frequencies = exponents.double().exp().float()
+    # On the CPU, whatever the device of w: sines of large angles differ between devices.
     angles = (1000 * w.detach().to("cpu", torch.float32))[:, None] * frequencies[None]  # [B, half]
+    # emb_i = sin(1000 w f_i), emb_(half + i) = cos(1000 w f_i)
     embedding = torch.cat([angles.sin(), angles.cos()], dim=1)  # [B, 2 half]
     return torch.nn.functional.pad(embedding, (0, dim % 2)).to(w.device)
 
@@ -73,6 +76,7 @@ def boundary_scalings() -> tuple[Tensor, Tensor]:
     u = BOUNDARY_TIMESTEP_SCALE * t
     variance = u**2 + BOUNDARY_SIGMA**2
     c_skip, c_out = BOUNDARY_SIGMA**2 / variance, u / variance.sqrt()
+    # t = 0: c_skip = 1, c_out = 0. On the grid, t >= 19: c_skip < 7e-6, so f is almost x_0.
     return c_skip, c_out
 
 
@@ -81,12 +85,14 @@ _BOUNDARY = Tables(**dict(zip(("c_skip", "c_out"), boundary_scalings(), strict=T
 
 def consistency_function(sample: Tensor, eps: Tensor, t: Tensor | int) -> Tensor:
     """Return the denoised latents f(sample, t) for a noise prediction `eps`, like `sample`."""
+    # x_0 = (x_t - sqrt(1 - a_t) eps) / sqrt(a_t)
     return apply_boundary(predict_x0(sample, eps, t), sample, t)
 
 
 def apply_boundary(x0: Tensor, sample: Tensor, t: Tensor | int) -> Tensor:
     """Return c_skip sample + c_out x_0, the consistency function for a prediction of x_0."""
     tables = _BOUNDARY.on(sample)
+    # [1000] -> [B, 1, 1, 1, 1] each
     c_skip, c_out = (extract(tables[name], t, sample) for name in ("c_skip", "c_out"))
     # f(x, t) = c_skip x + c_out x_0
     return (c_skip * sample + c_out * x0).to(sample.dtype)
@@ -108,6 +114,7 @@ def consistency_step(
         latents at `t_next`, and the denoised latents (after the last step: the result).
     """
     denoised = consistency_function(sample, eps, t)
+    # x_next = sqrt(a_next) f(x_t, t) + sqrt(1 - a_next) noise
     return add_noise(denoised, noise, t_next), denoised
 
 
@@ -127,8 +134,8 @@ def _multistep(
     """
     denoised = x
     for i in steps:
-        denoised = denoise(x, i)
-        noisy = add_noise(denoised, i)
+        denoised = denoise(x, i)  # f(x_t, t)
+        noisy = add_noise(denoised, i)  # x_t at the next t
         x = denoised if noisy is None else noisy
     return denoised
 
@@ -160,6 +167,7 @@ def sample_lcm(
         return consistency_function(x, predict_noise(x, t), t)
 
     def noisy(denoised: Tensor, i: int) -> Tensor | None:
+        # The last f(x_t, t) is the result; each earlier one gets fresh noise, not the predicted.
         if i + 1 == steps:
             return None
         noise, t_next = next(remaining, None), timesteps[i + 1]
@@ -203,6 +211,7 @@ def sample_lcm_kdiffusion(
 
     def denoise(x: Tensor, i: int) -> Tensor:
         sigma = sigmas[i]
+        # k-diffusion's model converts eps to x_0 itself.
         x0 = model(x, sigma.expand(x.shape[0]), **extra_args)
         # x_t = x sqrt(a_t), and a_t = 1 / (1 + sigma^2)
         denoised = apply_boundary(x0, x / (1 + sigma**2).sqrt(), timestep_of_sigma(levels[i]))
@@ -227,6 +236,7 @@ def consistency_sigmas(steps: int) -> Tensor:
         InputError: `steps` is not an int from 1 to 50.
     """
     sigmas = _sigma_table()[consistency_timesteps(steps)]
+    # The 0 ends the sequence in k-diffusion: after the last step no noise is left.
     return torch.cat([sigmas, sigmas.new_zeros(1)]).float()
 
 
@@ -240,11 +250,13 @@ def default_noise_sampler(x: Tensor, seed: int | None) -> NoiseSampler:
 
 def timestep_of_sigma(sigma: Tensor | float) -> int:
     """Return the timestep whose k-diffusion sigma is nearest, by ratio."""
+    # argmin_t |ln sigma_t - ln sigma|
     return int((_sigma_table().log() - math.log(float(sigma))).abs().argmin())
 
 
 def _sigma_table() -> Tensor:
     """Return k-diffusion's sigma of every timestep, sqrt((1 - a_t) / a_t), `[1000]` float64."""
+    # x_t / sqrt(a_t) = x_0 + sigma_t eps
     alphas = alphas_cumprod()
     return ((1 - alphas) / alphas).sqrt()
 

@@ -71,11 +71,12 @@ class ContextWindows:
 
 def window_starts(num_frames: int, length: int, overlap: int) -> list[int]:
     """Return first frames of evenly spread windows over all frames; 64, 16, 8: 0, 8, ... 48."""
-    room = num_frames - length
+    room = num_frames - length  # the last window starts here
     if room <= 0:
         return [0]
     # As few windows as overlap enough: n - 1 = ceil(room / (length - overlap)) strides.
     steps = math.ceil(room / (length - overlap))
+    # s_k = round(k room / (n - 1)), k = 0 ... n - 1: both ends of the video are covered.
     return [round(step * room / steps) for step in range(steps + 1)]
 
 
@@ -84,7 +85,7 @@ def window_weights(length: int) -> Tensor:
 
     With an overlap of half a window, neighbors then fade into each other evenly.
     """
-    middle = torch.arange(length) + 0.5
+    middle = torch.arange(length) + 0.5  # of frame i, which reaches from i to i + 1
     # w_i = min(i + 1/2, length - i - 1/2)
     return torch.minimum(middle, length - middle)
 
@@ -101,6 +102,8 @@ def freenoise_shuffle(noise: Tensor, windows: ContextWindows) -> Tensor:
     num_frames, stride = noise.shape[-3], windows.length - windows.overlap
     if windows.keyframe_pass or not windows.are_needed(num_frames):
         return noise
+    # eps_(s + j) = eps_(s - length + p(j)) for the frames s + j that the next window adds, p a
+    # permutation of 0 ... stride - 1
     shared = noise.clone()
     for start in range(windows.length, num_frames, stride):
         count = min(stride, num_frames - start)
@@ -114,6 +117,7 @@ def freenoise_shuffle(noise: Tensor, windows: ContextWindows) -> Tensor:
 
 def keyframe_indices(num_frames: int, length: int) -> Tensor:
     """Return `length` evenly spread frames, from the first to the last, `[length]` int64."""
+    # k_j = round(j (T - 1) / (N - 1)), j = 0 ... N - 1
     return torch.linspace(0, num_frames - 1, length).round().long()
 
 
@@ -125,6 +129,7 @@ def interpolate_frames(frames: Tensor, num_frames: int) -> Tensor:
     before = place.floor().long()
     after = (before + 1).clamp(max=last)
     share = (place - before)[:, None, None].to(frames.dtype)  # [T, 1, 1]
+    # x_i = (1 - r) x_before + r x_after, r the share
     return torch.lerp(frames[..., before, :, :], frames[..., after, :, :], share)
 
 
@@ -141,9 +146,11 @@ def blend_windows(
     """
     length = windows.length
     starts = window_starts(sample.shape[-3], length, windows.overlap)
+    # [..., length, h, w] each; one after the other, for the memory of one window
     predictions = [predict(sample[..., start : start + length, :, :]) for start in starts]
     # eps(x)_i = sum_k w_(i - s_k) eps_k / sum_k w_(i - s_k), over windows k that start at s_k
     weights = window_weights(length)[:, None, None].to(sample)  # [length, 1, 1]
+    # [..., T, h, w] and [T, 1, 1]
     blended = predictions[0].new_zeros(*predictions[0].shape[:-3], *sample.shape[-3:])
     total = sample.new_zeros(sample.shape[-3], 1, 1)
     for start, prediction in zip(starts, predictions, strict=True):
@@ -164,6 +171,8 @@ def predict_keyframes(
     """
     num_frames = sample.shape[-3]
     chosen = keyframe_indices(num_frames, windows.length)
+    # Clean latents change little from frame to frame, so between keyframes a line will do; their
+    # noise is independent and could not be interpolated.
     return interpolate_frames(predict(sample[..., chosen, :, :]), num_frames)
 
 
@@ -180,11 +189,12 @@ def sliding_window(predict_noise: EpsModel, windows: ContextWindows) -> EpsModel
             return predict_noise(sample, t)
         if not windows.is_keyframe_pass(t):
             return blend_windows(lambda part: predict_noise(part, t), sample, windows)
+        # x_0 of all frames from those of the keyframes
         x0 = predict_keyframes(
             lambda part: predict_x0(part, predict_noise(part, t), t), sample, windows
         )
         # eps = (x_t - sqrt(a_t) x_0) / sqrt(1 - a_t)
-        alpha, sigma = alpha_sigma(t, sample)
+        alpha, sigma = alpha_sigma(t, sample)  # [1, 1, 1, 1, 1] each
         return (sample - alpha * x0) / sigma
 
     return predict

@@ -22,7 +22,7 @@ def ddim_timesteps(steps: int) -> Tensor:
         InputError: `steps` is not an int from 1 to 500.
     """
     check_steps(steps, TRAIN_TIMESTEPS // 2)
-    # 1000 // steps apart, from 1 on: t_i = i (1000 // steps) + 1
+    # 1000 // steps apart, from 1 on: t_i = i (1000 // steps) + 1, the noisiest first
     return (torch.arange(steps) * (TRAIN_TIMESTEPS // steps) + 1).flip(0)
 
 
@@ -31,6 +31,7 @@ def classifier_free_guidance(eps_cond: Tensor, eps_uncond: Tensor, scale: float 
 
     A tensor `scale` broadcasts.
     """
+    # The same as cond + w (cond - uncond) of the students with w = scale - 1.
     return eps_uncond + scale * (eps_cond - eps_uncond)
 
 
@@ -61,10 +62,12 @@ def ddim_step(
     Returns:
         latents at `t_next`.
     """
-    alphas = alphas_cumprod(x0)
+    alphas = alphas_cumprod(x0)  # [1000]
     a, a_next = extract(alphas, t, x0), extract(alphas, t_next, x0)  # [B, 1, 1, 1, 1]
+    # Standard deviation of the fresh noise; 0 makes the step deterministic (equation 16):
     # sigma = eta sqrt((1 - a_next) / (1 - a)) sqrt(1 - a / a_next)
     sigma = eta * ((1 - a_next) / (1 - a) * (1 - a / a_next)).sqrt()
+    # x_0 <- x_0 s_next / s_t
     if rescale:
         x0 = rescale_latents(x0, t, t_next)
     # x_next = sqrt(a_next) x_0 + sqrt(1 - a_next - sigma^2) eps + sigma noise
@@ -98,14 +101,18 @@ def sample_ddim(
         InputError: `steps` is out of range, or `noises` ends too early.
     """
     remaining = iter(noises)
+    # x_T = sample; T > ... > t > t_next > ... > 0
     for t in ddim_timesteps(steps).tolist():
         eps = predict_noise(sample, t)
+        # eta = 0 takes no noise, so that the stream may be empty.
         noise = next(remaining, None) if eta else None
         if eta and noise is None:
             raise InputError(
                 f"got no noise for t = {t}, expected one a step with eta {eta}: give more"
             )
-        t_next = max(t - TRAIN_TIMESTEPS // steps, 0)  # 0 after the last step
+        # The last step goes to t = 0, where sqrt(1 - a_0) = 0.03 of the noise is left.
+        t_next = max(t - TRAIN_TIMESTEPS // steps, 0)
+        # x_0 = (x_t - sqrt(1 - a_t) eps) / sqrt(a_t)
         x0 = predict_x0(sample, eps, t)
         # The arithmetic is in fp32 at least; the sample goes on in its dtype.
         noise = None if noise is None else noise.to(sample)

@@ -44,6 +44,7 @@ def distilled_guidance_eps(
     w = guidance_scale_embedding(torch.full((len(context),), float(scale))).to(context)
 
     def predict(sample: Tensor, t: int) -> Tensor:
+        # eps_theta(x_t, t, c, w): the student has learned the guided prediction as one output.
         return unet(sample.to(context.dtype), _on(context, t), context, fps, w).float()
 
     return predict
@@ -70,17 +71,20 @@ def cfg_eps(
     """
     # First with text, then without: [2 B, 77, C], and frame rates [2 B].
     both = torch.cat([context, empty.to(context).expand_as(context)])
-    # One rate for each video of the doubled batch.
+    # One rate for each video of the doubled batch: scalar or [B] -> [B] -> [2 B].
     rates = torch.as_tensor(fps, device=context.device).expand(len(context)).repeat(2)
 
     def predict(sample: Tensor, t: int) -> Tensor:
         is_guided = t >= cfg_start_timestep
         inputs = torch.cat([sample, sample]) if is_guided else sample  # [2 B or B, 4, T, h, w]
         count = len(inputs)
+        # Without guidance, the first B rows of `both`: the text alone, at half of the work.
         eps = unet(inputs.to(context.dtype), _on(context, t), both[:count], rates[:count]).float()
+        # eps is [2 B or B, 4, T, h, w], float32: the arithmetic of a step is not in half precision.
         if not is_guided:
             return eps
         with_text, without = eps.chunk(2)  # [B, 4, T, h, w] each
+        # eps_uncond + s (eps_cond - eps_uncond)
         return classifier_free_guidance(with_text, without, scale)
 
     return predict
@@ -98,5 +102,6 @@ def reporting(predict_noise: EpsModel, report: Callable[[], None]) -> EpsModel:
 
 
 def _on(like: Tensor, t: int) -> Tensor:
-    """Return a timestep as a tensor: for other numbers a compiled U-Net would be compiled again."""
+    """Return a timestep as a tensor on the device of `like`."""
+    # As a Python number, each t would make torch.compile compile the U-Net again.
     return torch.tensor(t, device=like.device)

@@ -30,8 +30,10 @@ def initial_noise(shape: tuple[int, ...], seed: int) -> Tensor:
     Raises:
         InputError: the seed is out of range.
     """
-    # Video i is drawn alone from seed + i, so it does not depend on the size of the batch.
+    # x_T ~ N(0, I). Video i is drawn alone from seed + i, so it does not depend on the size of the
+    # batch.
     seeds = (video_seed(seed, i) for i in range(shape[0]))
+    # B times [4, T, H, W] -> [B, 4, T, H, W]
     return torch.stack([torch.randn(shape[1:], generator=_generator(s)) for s in seeds])
 
 
@@ -44,6 +46,7 @@ def step_noises(shape: tuple[int, ...], seed: int) -> Iterator[Tensor]:
     # One stream for each video, as in `initial_noise`.
     generators = [step_noise_generator(video_seed(seed, i)) for i in range(shape[0])]
     while True:
+        # B times [4, T, H, W] -> [B, 4, T, H, W]
         yield torch.stack([torch.randn(shape[1:], generator=g) for g in generators])
 
 

@@ -118,6 +118,7 @@ class UNetConfig:
     @property
     def embedding_dim(self) -> int:
         """Channels E of the embedding of timestep, frame rate and guidance."""
+        # As wide as in latent diffusion's U-Net (arXiv 2112.10752); checkpoints fix it.
         return 4 * self.model_channels
 
     @property
@@ -196,7 +197,9 @@ def _config_from_shapes(shapes: dict[str, tuple[int, ...]]) -> UNetConfig:
             in_channels=shapes["input_blocks.0.0.weight"][1],
             out_channels=out_channels,
             model_channels=width,
+            # Widths relative to the first convolution's.
             channel_mult=tuple(w // width for w in widths),
+            # Without the group's first block, a convolution or downsampling.
             num_res_blocks=stride - 1,
             attention_levels=attention,
             head_channels=shapes["init_attn.0.proj_in.weight"][0] // INIT_ATTENTION_HEADS,

@@ -198,7 +198,7 @@ class ResBlock(ConditionedLayer):
 
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
         """Map features `[B*T, in_channels, H, W]` to `[B*T, out_channels, H, W]`."""
-        h = self.in_layers(x)
+        h = self.in_layers(x)  # [B*T, C_in, H, W] -> [B*T, C, H, W]
         # [B, 1 or T, E] -> [B, 1 or T, C] -> [B, 1 or T, C, 1, 1]
         shift = self.emb_layers(cond.embedding)[..., None, None]
         # [B*T, C, H, W] -> [B, T, C, H, W], a view: h itself is changed.
@@ -212,6 +212,7 @@ class SpatialTransformer(ConditionedLayer):
 
     def __init__(self, channels: int, config: UNetConfig, operations: Any):
         super().__init__()
+        # On [B*T, C, H, W]: statistics of one frame, those of TemporalTransformer are of the clip.
         self.norm = operations.GroupNorm(config.norm_groups, channels, eps=1e-6)
         self.proj_in = operations.Linear(channels, channels)
         block = TransformerBlock(

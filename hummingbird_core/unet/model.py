@@ -90,7 +90,7 @@ class HummingbirdUNet(nn.Module):
         # Runs behind the first block, though the checkpoints keep it apart from the list.
         self.init_attn = UNetBlock([TemporalTransformer(width, config, ops, is_initial=True)])
 
-        # Lowest resolution.
+        # Lowest resolution: ResBlock, attention among pixels, attention through time, ResBlock.
         channels = skips[-1]
         if config.middle_block:
             before, after = (ResBlock(channels, channels, config, ops) for _ in range(2))
@@ -131,13 +131,14 @@ class HummingbirdUNet(nn.Module):
         """
         self._check_inputs(sample, encoder_hidden_states, timestep_cond)
         batch, _, num_frames, _, _ = sample.shape
-        timestep = per_video(timestep, sample)
+        timestep = per_video(timestep, sample)  # [B]
         embedding = self._embed(sample, timestep, fps, timestep_cond)[:, None]  # [B, 1, E]
         if self.config.frame_phase:
             # [B, 1, E] + [B, T, E] -> [B, T, E]
             embedding = embedding + self.frame_phase(encoder_hidden_states, num_frames)
         cond = Conditioning(embedding, encoder_hidden_states, num_frames)
         # [B, C, T, H, W] -> [B, T, C, H, W] -> [B*T, C, H, W]
+        # Channels-last: there spatial and temporal layers share the memory without copies.
         x = sample.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         # Down: x halves at each level, and every block leaves a skip connection.
         skips: list[Tensor] = []
@@ -150,7 +151,6 @@ class HummingbirdUNet(nn.Module):
             x = self.run_block(self.middle_block, x, cond)
         # Up: the last skip connection belongs to the first block.
         for block in self.output_blocks:
-            # [B*T, C, H, W] and [B*T, C', H, W] -> [B*T, C + C', H, W]
             x = concat_skip(x, skips.pop())
             x = self.run_block(block, x, cond)
         # [B*T, C, H, W] -> [B, T, C, H, W] -> [B, C, T, H, W]
@@ -159,6 +159,7 @@ class HummingbirdUNet(nn.Module):
 
     def run_block(self, block: nn.Module, x: Tensor, cond: Conditioning) -> Tensor:
         """Apply one block to `[B*T, C, H, W]`, recomputing it in the backward pass if asked."""
+        # Keeps the block's input only and computes it twice (arXiv 1604.06174).
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return checkpoint(block, x, cond, use_reentrant=False)
         return block(x, cond)
@@ -229,9 +230,13 @@ def way_up(
     """
     remaining = list(skips)
     for level, mult in reversed(list(enumerate(config.channel_mult))):
+        # One block more than on the way down: a level has num_res_blocks skip connections, and one
+        # of the convolution or downsampling before it.
         for i in range(config.num_res_blocks + 1):
+            # [B*T, C + C', H, W] -> [B*T, mult * model_channels, H, W]
             layers = level_layers(level, channels + remaining.pop(), config, operations)
             channels = mult * config.model_channels
+            # The last block of a level doubles H and W for the next one.
             if level > 0 and i == config.num_res_blocks:
                 layers.append(Upsample(channels, operations))
             yield UNetBlock(layers)
@@ -272,6 +277,7 @@ def concat_skip(x: Tensor, skip: Tensor) -> Tensor:
     `x` is cropped where its size was odd before it was halved. A function, so that both inputs are
     freed before the next block runs.
     """
+    # [B*T, C, H or H + 1, W or W + 1] and [B*T, C', H, W] -> [B*T, C + C', H, W]
     return torch.cat([x[..., : skip.shape[-2], : skip.shape[-1]], skip], dim=1)
 
 

@@ -37,14 +37,11 @@ from ..distillation.noise import (
 from ..distillation.step import Conditions, student_eps
 from ..loop.micro_batch import MicroBatch
 
-GUIDANCE_RANGE = (
-    5.0,
-    9.0,
-)  # of w; students are trained on 5 to 15 (full size) and 1 to 9 (nano)
-NEXT_TIMESTEPS = (
-    24,
-    44,
-)  # grid indices, t = 499 to 879: the second timestep of 2 to 8 sampling steps
+# Of w: students are trained on 5 to 15 (full size) and 1 to 9 (nano).
+GUIDANCE_RANGE = (5.0, 9.0)
+# Indices n of the grid t_n = 20 (n + 1) - 1, the upper one excluded: t from 499 to 879, the second
+# timestep of 2 to 8 sampling steps.
+NEXT_TIMESTEPS = (24, 44)
 GENERATED_FPS = 8.0  # frame rate of generated videos
 
 StepLoss = Callable[[MicroBatch, ClipBatch], dict[str, Tensor]]
@@ -74,6 +71,7 @@ class Captions:
         """Return embeddings `[B, 77, C]`."""
         if not with_trigger:
             captions = [caption.removeprefix(self.trigger).strip() for caption in captions]
+        # B times [77, C] -> [B, 77, C]
         return torch.stack([self.embeddings[caption] for caption in captions])
 
 
@@ -99,19 +97,24 @@ class TeacherLoss:
         t = uniform_timesteps(u)
         scaled = self.unet.config.dynamic_rescale
         latents = scale_latents(batch.latents, t) if scaled else batch.latents
+        # x_t = alpha_t x_0 + sigma_t eps
         sample = add_noise(latents, noise, t)
+        # Every third step keeps the prior: |eps(x_t, c') - eps_0(x_t, c')|^2, with eps_0 of the U-Net
+        # without the LoRA and c' the caption without the trigger.
         if self.captions.trigger and micro_batch.step % 3 == 2:
             plain = self.captions.embed(batch.captions, with_trigger=False)
             with torch.no_grad(), without_lora(self.unet):
                 target = self.unet(sample, t, plain, fps=batch.fps).float()
             return {"keep": self._error(sample, t, plain, batch.fps, target)}
+        # |eps_theta(x_t, t, c) - eps|^2
         return {"noise": self._error(sample, t, context, batch.fps, noise)}
 
     def _error(
         self, sample: Tensor, t: Tensor, context: Tensor, fps: Tensor, target: Tensor
     ) -> Tensor:
         error = self.unet(sample, t, context, fps=fps).float() - target
-        if self.unet.config.v_prediction:  # the error in v, which the model predicts
+        # eps = sigma_t x_t + alpha_t v, so an error in eps is alpha_t times that in v.
+        if self.unet.config.v_prediction:
             error = error / extract(alphas_cumprod().sqrt(), t, error)
         return error.square().mean()
 
@@ -134,6 +137,7 @@ class StudentLoss:
 
     def __call__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
         """Return {"learn": ...}, {"refine": ...} or {"keep": ...}, depending on the step."""
+        # Below, d(a, b) is the pseudo-Huber distance: the mean of sqrt((a - b)^2 + c^2) - c.
         losses: list[StepLoss] = [self._denoise, self._self_consistency, self._denoise]
         if self.captions.trigger:
             losses.append(self._prior_preservation)
@@ -144,6 +148,7 @@ class StudentLoss:
         noise, draws = micro_batch.draw(batch.latents.shape[1:], 2, batch.latents.device)
         conditions = self._conditions(self.captions.embed(batch.captions), batch.fps, draws[0])
         t = grid_timesteps(draws[1])
+        # d(f(x_t, t, c, w), x_0); x_t is pure noise at t = 999.
         value = self._predict_x0(add_noise_zero_snr(batch.latents, noise, t), t, conditions)
         return {"learn": pseudo_huber(value, batch.latents)}
 
@@ -151,8 +156,11 @@ class StudentLoss:
         start, noise, draws = self._draw_noise(micro_batch, batch)
         conditions = self._generated_conditions(self.captions.embed(batch.captions), draws[0])
         last = torch.full((len(start),), LAST_TIMESTEP, device=start.device)
+        # x_0' = f(x_999, 999), with gradient
         value = self._predict_x0(start, last, conditions)
+        # t of the next sampling step, whose number of steps is not known in training
         t = grid_timesteps(draws[1], *NEXT_TIMESTEPS)
+        # d(x_0', f(alpha_t x_0' + sigma_t eps, t)): one step further on, predictions are sharper.
         with torch.no_grad():
             target = self._predict_x0(add_noise(value.detach(), noise, t), t, conditions)
         return {"refine": pseudo_huber(value, target)}
@@ -163,14 +171,18 @@ class StudentLoss:
         conditions = self._generated_conditions(plain, draws[0])
         last = torch.full((len(start),), LAST_TIMESTEP, device=start.device)
         with torch.no_grad(), without_lora(self.unet):
+            # Inputs are the model's own videos: half of them at t = 999, where x_t is pure noise,
+            # the others at any timestep of the grid.
             first = self._predict_x0(start, last, conditions)
             t = torch.where(draws[2] < 0.5, last, grid_timesteps(draws[1]))
-            is_last = (t == LAST_TIMESTEP).reshape(-1, 1, 1, 1, 1)
+            is_last = (t == LAST_TIMESTEP).reshape(-1, 1, 1, 1, 1)  # [B] -> [B, 1, 1, 1, 1]
             sample = torch.where(is_last, start, add_noise(first, noise, t))
             target = self._predict_x0(sample, t, conditions)
+        # d(f(x_t, t), f_0(x_t, t)), f_0 without the LoRA
         return {"keep": pseudo_huber(self._predict_x0(sample, t, conditions), target)}
 
     def _predict_x0(self, sample: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
+        # f(x_t, t) = c_skip x_t + c_out (x_t - sigma_t eps_theta) / alpha_t
         return consistency_function(
             sample, student_eps(self.unet, sample, t, conditions).float(), t
         )
@@ -181,7 +193,9 @@ class StudentLoss:
         """Draw initial noise, step noise, and three uniform numbers per clip."""
         channels, _, height, width = batch.latents.shape[1:]
         shape = (channels, 2 * self.num_frames, height, width)
+        # One draw per clip, for the same numbers whatever the size of the micro-batch.
         noise, draws = micro_batch.draw(shape, 3, batch.latents.device)
+        # [B, C, 2 T, h, w] -> twice [B, C, T, h, w]
         start, other = noise.chunk(2, dim=2)
         return start, other, draws
 
@@ -191,6 +205,7 @@ class StudentLoss:
     def _conditions(self, context: Tensor, fps: Tensor, u: Tensor) -> Conditions:
         low, high = GUIDANCE_RANGE
         null = self.captions.embed([""] * len(context))
+        # w ~ U(low, high)
         return Conditions(context, null, fps, low + (high - low) * u)
 
 
