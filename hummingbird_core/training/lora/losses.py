@@ -99,8 +99,8 @@ class TeacherLoss:
         latents = scale_latents(batch.latents, t) if scaled else batch.latents
         # x_t = alpha_t x_0 + sigma_t eps
         sample = add_noise(latents, noise, t)
-        # Every third step keeps the prior: |eps(x_t, c') - eps_0(x_t, c')|^2, with eps_0 of the U-Net
-        # without the LoRA and c' the caption without the trigger.
+        # Every third step keeps the prior: |eps(x_t, c') - eps_0(x_t, c')|^2. eps_0 is predicted
+        # without the LoRA, and c' is the caption without the trigger.
         if self.captions.trigger and micro_batch.step % 3 == 2:
             plain = self.captions.embed(batch.captions, with_trigger=False)
             with torch.no_grad(), without_lora(self.unet):
