@@ -32,7 +32,7 @@ from ..unet.layers import (
     Upsample,
     timestep_embedding,
 )
-from ..unet.model import HummingbirdUNet, v_to_eps
+from ..unet.model import HummingbirdUNet, per_video, v_to_eps
 
 PLAIN, OURS = "plain", "ours"  # names of the two variants in the tables
 MAX_MATRIX = 2**31  # bytes of attention matrices at a time
@@ -58,7 +58,8 @@ class PlainUNet:
         embedding = self._embedding(sample, timestep, fps, timestep_cond)
         embedding = embedding.repeat_interleave(frames, dim=0)  # [B*T, C]
         if unet.config.frame_phase:
-            embedding = embedding + unet.frame_phase(encoder_hidden_states, frames).flatten(0, 1)
+            phase = unet.frame_phase(encoder_hidden_states, frames, per_video(fps, sample))
+            embedding = embedding + phase.flatten(0, 1)
         conditions = (embedding, context, frames)
         x = rearrange(sample, "b c t h w -> (b t) c h w").contiguous()
         skips = []

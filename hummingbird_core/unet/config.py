@@ -11,6 +11,8 @@ from torch import Tensor
 from ..errors import InputError
 
 INIT_ATTENTION_HEADS = 8  # of the temporal transformer behind the first convolution
+# Waves of a frame's position: 1/2, 1, 3/2 and 2 periods over the clip; 1/8, 1/4, 1/2 and 1 Hz.
+FRAME_HARMONICS, FRAME_OCTAVES = 4, 4
 
 # How a model was trained, and thus how it is sampled. A pruned model inherits these.
 TRAITS = ("dynamic_rescale", "height", "width", "frames", "cfg_start_timestep")
@@ -39,6 +41,7 @@ class UNetConfig:
             noise (nano presets only). At t = 999 an error in predicted noise is 15 times as large
             in the video: too much for a small network, and v avoids it.
         frame_phase: whether an embedding of each frame's position is added (nano presets only).
+        frame_seconds: whether that embedding has waves in seconds, too.
         dropout: probability of dropout in ResBlocks and temporal convolutions, in training only.
         dynamic_rescale: whether the training scaled clean latents by `latent_scale`, which DDIM
             then has to follow (VideoCrafter2's word; see `sampling.schedule`).
@@ -62,6 +65,7 @@ class UNetConfig:
     norm_groups: int = 32
     v_prediction: bool = False
     frame_phase: bool = False
+    frame_seconds: bool = False
     dropout: float = 0.0
     dynamic_rescale: bool = False
     height: int = 320
@@ -193,6 +197,8 @@ def _config_from_shapes(shapes: dict[str, tuple[int, ...]]) -> UNetConfig:
         # Keys of the attention to the text: [channels, context_dim].
         cross = f"{first[attention[0]]}.1.transformer_blocks.0.attn2.to_k.weight"
         # init_attn projects to a fixed number of heads; other layers do not show theirs.
+        # Cosine and sine of each wave, in the 4 * width channels of the embedding.
+        phase = shapes.get("frame_phase.proj.weight", (0,))[0]
         return UNetConfig(
             in_channels=shapes["input_blocks.0.0.weight"][1],
             out_channels=out_channels,
@@ -206,7 +212,8 @@ def _config_from_shapes(shapes: dict[str, tuple[int, ...]]) -> UNetConfig:
             context_dim=shapes[cross][1],
             middle_block="middle_block.0.in_layers.0.weight" in shapes,
             guidance_embedding="time_cond_proj.weight" in shapes,
-            frame_phase="frame_phase.proj.weight" in shapes,
+            frame_phase=phase > 0,
+            frame_seconds=phase == 8 * width * (FRAME_HARMONICS + FRAME_OCTAVES),
         )
     except (KeyError, ValueError, IndexError) as error:
         raise InputError(

@@ -23,7 +23,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .attention import SPATIAL, TEMPORAL, TransformerBlock
-from .config import INIT_ATTENTION_HEADS, UNetConfig
+from .config import FRAME_HARMONICS, FRAME_OCTAVES, INIT_ATTENTION_HEADS, UNetConfig
 
 
 def timestep_embedding(timesteps: Tensor, dim: int) -> Tensor:
@@ -52,41 +52,65 @@ class FramePositionEmbedding(nn.Module):
     Without it, layers can infer the order of frames only from the zero padding of the temporal
     convolutions, and a small network is slow to learn which direction a text means.
 
+    emb(p) = sum_k a_k cos(pi k p) + b_k sin(pi k p), with p in 0..1 the position in the clip, and
+    with `frame_seconds` also sum_f a_f cos(2 pi f s) + b_f sin(2 pi f s), with s in seconds from
+    the middle. The amplitudes are a linear function of the mean text token. A direction is a
+    product of text, time and position; multiplying text and time here leaves one product for the
+    layers to learn. In seconds, one speed is one wave at every frame rate and length.
+
+    In a loop every wave has whole periods over the clip: cos(2 pi k p), and the nearest f to fit.
+
     Args:
-        context_dim: channels of the text embedding.
-        embedding_dim: E.
+        config: `context_dim`, `embedding_dim` and `frame_seconds` count.
         operations: namespace of layer classes.
     """
 
-    HARMONICS = 4  # K: waves of 1/2, 1, 3/2 and 2 periods over the clip
-
-    def __init__(self, context_dim: int, embedding_dim: int, operations: Any):
+    def __init__(self, config: UNetConfig, operations: Any):
         super().__init__()
-        self.proj = operations.Linear(context_dim, 2 * self.HARMONICS * embedding_dim)
+        self.has_seconds = config.frame_seconds
+        count = FRAME_HARMONICS + FRAME_OCTAVES * self.has_seconds
+        self.proj = operations.Linear(config.context_dim, 2 * count * config.embedding_dim)
 
-    def forward(self, context: Tensor, num_frames: int) -> Tensor:
+    def forward(
+        self, context: Tensor, num_frames: int, fps: Tensor, *, loop: bool = False
+    ) -> Tensor:
         """Sum waves over the clip whose amplitudes are a linear function of the mean text token.
-
-        emb(p) = sum_k a_k cos(pi k p) + b_k sin(pi k p), with p = (frame + 1/2) / T in 0..1. A
-        direction is a product of text, time and position. Multiplying text and time here leaves
-        one product for the layers to learn.
 
         Args:
             context: text embedding `[B, L, context_dim]`.
             num_frames: T.
+            fps: frames per second, `[B]`.
+            loop: whether the first frame follows the last one.
 
         Returns:
             `[B, T, E]`.
         """
-        # Frame centers at p = (frame + 1/2) / T: the last frame is as far from the end as the first
-        # from the start.
-        position = (torch.arange(num_frames, device=context.device) + 0.5) / num_frames
-        harmonics = torch.arange(1, self.HARMONICS + 1, device=context.device)
-        angles = math.pi * position[:, None] * harmonics  # [T, 1] * [K] -> [T, K]
-        waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(context.dtype)  # [T, 2K]
+        angles = self._angles(num_frames, fps, loop)  # [T, K], or [B, T, K + F]
+        waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(context.dtype)
         # [B, context_dim] -> [B, 2K*E] -> [B, 2K, E]
         amplitudes = self.proj(context.mean(dim=1)).unflatten(-1, (waves.shape[-1], -1))
-        return waves @ amplitudes  # [T, 2K] @ [B, 2K, E] -> [B, T, E]
+        return waves @ amplitudes  # [(B,) T, 2K] @ [B, 2K, E] -> [B, T, E]
+
+    def _angles(self, num_frames: int, fps: Tensor, loop: bool) -> Tensor:
+        """Return the phase of every wave in every frame, `[T, K]` or `[B, T, K + F]`."""
+        frame = torch.arange(num_frames, device=fps.device) + 0.5
+        # Frame centers at p = (frame + 1/2) / T: the last frame is as far from the end as the first
+        # from the start.
+        position = frame / num_frames
+        harmonics = torch.arange(1, FRAME_HARMONICS + 1, device=fps.device)
+        angles = math.pi * (1 + loop) * position[:, None] * harmonics  # [T, 1] * [K] -> [T, K]
+        if not self.has_seconds:
+            return angles
+        rate = fps.float()[:, None]  # [B, 1]
+        # [F] in Hz: the slowest wave is nearly linear in a clip of two seconds.
+        frequency = 0.125 * 2.0 ** torch.arange(FRAME_OCTAVES, device=fps.device)
+        if loop:
+            duration = num_frames / rate
+            frequency = (frequency * duration).round().clamp(min=1) / duration  # [B, F]
+        seconds = (frame - num_frames / 2) / rate  # [B, T]
+        # [B, T, 1] * [B or 1, 1, F] -> [B, T, F]
+        waves = 2 * math.pi * seconds[:, :, None] * frequency.reshape(-1, 1, FRAME_OCTAVES)
+        return torch.cat([angles.expand(len(fps), -1, -1), waves], dim=-1)
 
 
 @dataclass(frozen=True)
@@ -98,11 +122,14 @@ class Conditioning:
             `model_channels`; `[B, T, E]` where the position of each frame is added.
         context: text embedding, `[B, L, context_dim]`: one a video, never repeated per frame.
         num_frames: T.
+        loop: whether the first frame follows the last one, so that convolutions through time wrap
+            around instead of seeing zeros before and after the clip.
     """
 
     embedding: Tensor
     context: Tensor
     num_frames: int
+    loop: bool = False
 
 
 class ConditionedLayer(nn.Module):
@@ -152,15 +179,30 @@ class TemporalConvBlock(nn.Module):
         self.conv3 = nn.Sequential(norm(), silu(), dropout(), conv())
         self.conv4 = nn.Sequential(norm(), silu(), dropout(), conv())
 
-    def forward(self, x: Tensor, num_frames: int) -> Tensor:
+    def forward(self, x: Tensor, num_frames: int, *, loop: bool = False) -> Tensor:
         """Mix the frames of features `[B*T, C, H, W]`."""
         height = x.shape[-2]
         # [B*T, C, H, W] -> [B, C, T, H*W, 1]: a kernel of (3, 1, 1) sees no pixel's neighbors.
         x = rearrange(x, "(b t) c h w -> b c t (h w) 1", t=num_frames)
-        # x + f(x); add_ writes into the new tensor of conv4.
-        x = self.conv4(self.conv3(self.conv2(self.conv1(x)))).add_(x)
+        h = x
+        for layers in (self.conv1, self.conv2, self.conv3, self.conv4):
+            h = convolve_in_loop(layers, h) if loop else layers(h)
+        x = h.add_(x)  # x + f(x), written into the new tensor of conv4
         # [B, C, T, H*W, 1] -> [B*T, C, H, W]
         return rearrange(x, "b c t (h w) 1 -> (b t) c h w", h=height)
+
+
+def convolve_in_loop(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """Apply norm, activation and a temporal convolution for which time is a circle.
+
+    Args:
+        layers: the last is the convolution, of kernel (3, 1, 1) and padding (1, 0, 0).
+        x: `[B, C, T, S, 1]`.
+    """
+    h = layers[:-1](x)
+    # One frame from the other end on each side; the convolution's own zeros reach only the outer
+    # frames of its output. [B, C, T, S, 1] -> [B, C, T + 2, S, 1] -> [B, C, T, S, 1]
+    return layers[-1](torch.cat([h[:, :, -1:], h, h[:, :, :1]], dim=2))[:, :, 1:-1]
 
 
 class ResBlock(ConditionedLayer):
@@ -204,7 +246,7 @@ class ResBlock(ConditionedLayer):
         # [B*T, C, H, W] -> [B, T, C, H, W], a view: h itself is changed.
         h.unflatten(0, (-1, cond.num_frames)).add_(shift)
         h = self.out_layers(h).add_(self.skip_connection(x))
-        return self.temopral_conv(h, cond.num_frames)
+        return self.temopral_conv(h, cond.num_frames, loop=cond.loop)
 
 
 class SpatialTransformer(ConditionedLayer):

@@ -73,7 +73,7 @@ class HummingbirdUNet(nn.Module):
         if config.guidance_embedding:
             self.time_cond_proj = ops.Linear(GUIDANCE_DIM, width, bias=False)
         if config.frame_phase:
-            self.frame_phase = FramePositionEmbedding(config.context_dim, config.embedding_dim, ops)
+            self.frame_phase = FramePositionEmbedding(config, ops)
 
         # Way down: a convolution, then `num_res_blocks` blocks a level, with H and W halved between
         # levels. The output of every block is kept as a skip connection for the way up.
@@ -113,6 +113,8 @@ class HummingbirdUNet(nn.Module):
         encoder_hidden_states: Tensor,
         fps: Tensor | float = 8,
         timestep_cond: Tensor | None = None,
+        *,
+        loop: bool = False,
     ) -> Tensor:
         """Predict the noise in `sample`.
 
@@ -122,6 +124,8 @@ class HummingbirdUNet(nn.Module):
             encoder_hidden_states: text embedding `[B, 77, context_dim]`.
             fps: frames per second of the clip, scalar or `[B]`.
             timestep_cond: guidance embedding `[B, 256]`; None adds nothing.
+            loop: make time a circle, with the first frame after the last one. Without
+                `config.frame_phase` the prediction then commutes with a roll of the frames.
 
         Returns:
             The predicted noise, `[B, 4, T, H, W]`.
@@ -131,12 +135,13 @@ class HummingbirdUNet(nn.Module):
         """
         self._check_inputs(sample, encoder_hidden_states, timestep_cond)
         batch, _, num_frames, _, _ = sample.shape
-        timestep = per_video(timestep, sample)  # [B]
+        timestep, fps = per_video(timestep, sample), per_video(fps, sample)  # [B] each
         embedding = self._embed(sample, timestep, fps, timestep_cond)[:, None]  # [B, 1, E]
         if self.config.frame_phase:
             # [B, 1, E] + [B, T, E] -> [B, T, E]
-            embedding = embedding + self.frame_phase(encoder_hidden_states, num_frames)
-        cond = Conditioning(embedding, encoder_hidden_states, num_frames)
+            phase = self.frame_phase(encoder_hidden_states, num_frames, fps, loop=loop)
+            embedding = embedding + phase
+        cond = Conditioning(embedding, encoder_hidden_states, num_frames, loop)
         # [B, C, T, H, W] -> [B, T, C, H, W] -> [B*T, C, H, W]
         # Channels-last: there spatial and temporal layers share the memory without copies.
         x = sample.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
@@ -165,7 +170,7 @@ class HummingbirdUNet(nn.Module):
         return block(x, cond)
 
     def _embed(
-        self, sample: Tensor, timestep: Tensor, fps: Tensor | float, timestep_cond: Tensor | None
+        self, sample: Tensor, timestep: Tensor, fps: Tensor, timestep_cond: Tensor | None
     ) -> Tensor:
         """Return the embedding of timestep, guidance and frame rate, `[B, E]`.
 
@@ -177,7 +182,7 @@ class HummingbirdUNet(nn.Module):
         if timestep_cond is not None:
             # [B, 256] -> [B, model_channels]
             time = time + self.time_cond_proj(timestep_cond.to(dtype))
-        rate = timestep_embedding(per_video(fps, sample), width).to(dtype)
+        rate = timestep_embedding(fps, width).to(dtype)
         # twice [B, model_channels] -> [B, E]
         return self.time_embed(time) + self.fps_embedding(rate)
 

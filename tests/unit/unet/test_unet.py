@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ import torch
 from hummingbird_core.errors import InputError
 from hummingbird_core.sampling import add_noise, alpha_sigma
 from hummingbird_core.unet import PRESETS, HummingbirdUNet, UNetConfig, v_to_eps
-from hummingbird_core.unet.config import TRAITS
+from hummingbird_core.unet.config import FRAME_OCTAVES, TRAITS
+from hummingbird_core.unet.layers import FramePositionEmbedding
 
 TINY = UNetConfig.from_preset("hummingbird-nano")
 
@@ -70,11 +72,12 @@ def test_v_prediction_is_a_change_of_variables(unet):
 
 
 def test_the_embedding_of_a_frames_position_depends_on_the_text(unet):
-    text = torch.randn(2, 77, 64)
-    embedded = unet.frame_phase(text, 4)
+    text, fps = torch.randn(2, 77, 64), torch.full((2,), 8.0)
+    embedded = unet.frame_phase(text, 4, fps)
     assert embedded.shape == (2, 4, 128)
     assert not torch.allclose(embedded[:, 0], embedded[:, 3])
-    assert torch.allclose(unet.frame_phase(text.flip(1), 4), embedded, atol=1e-5)  # by their mean
+    flipped = unet.frame_phase(text.flip(1), 4, fps)
+    assert torch.allclose(flipped, embedded, atol=1e-5)  # only the mean of the tokens counts
     assert "frame_phase.proj.weight" in unet.state_dict()
     assert not any("frame_phase" in key for key in meta("hummingbird-0.7b").state_dict())
 
@@ -158,3 +161,62 @@ def test_compiles_without_graph_breaks():
         expected = unet(*inputs, timestep_cond=guidance)
         got = compiled(*inputs, timestep_cond=guidance)
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
+def loop_of(config: UNetConfig):
+    """Return a U-Net of random weights, and its prediction of a loop that begins at frame `n`."""
+    torch.manual_seed(0)
+    model = HummingbirdUNet(config).eval()
+    sample = torch.randn(1, 4, 6, 8, 8)
+    context = torch.randn(1, 77, config.context_dim)
+
+    def predict(n: int, loop: bool = True) -> torch.Tensor:
+        with torch.no_grad():
+            return model(sample.roll(n, dims=2), 500, context, loop=loop)
+
+    return predict
+
+
+def test_a_loop_commutes_with_a_roll_of_its_frames():
+    predict = loop_of(replace(TINY, frame_phase=False))
+    for n in (1, 4):
+        torch.testing.assert_close(predict(n), predict(0).roll(n, dims=2), atol=1e-5, rtol=0)
+    assert (predict(1, loop=False) - predict(0, loop=False).roll(1, dims=2)).abs().max() > 1e-2
+
+
+@pytest.mark.slow
+def test_a_loop_of_the_published_model_commutes_with_a_roll_of_its_frames():
+    predict = loop_of(UNetConfig.from_preset("hummingbird-0.7b"))
+    torch.testing.assert_close(predict(2), predict(0).roll(2, dims=2), atol=1e-5, rtol=0)
+
+
+def test_frame_positions_of_a_loop_have_whole_periods(unet):
+    """The wave goes on at the seam as between any two frames."""
+    config = replace(TINY, frame_seconds=True)
+    embedding = FramePositionEmbedding(config, torch.nn)
+    text, fps = torch.randn(1, 77, config.context_dim), torch.tensor([8.0])
+    once = embedding(text, 16, fps, loop=True)[0]
+    steps = (once.roll(-1, dims=0) - once).norm(dim=1)  # [T], the last one over the seam
+    assert steps[-1] < 1.5 * steps[:-1].max()
+    open_steps = embedding(text, 16, fps)[0]
+    seam = (open_steps[0] - open_steps[-1]).norm()
+    assert seam > 2 * open_steps.diff(dim=0).norm(dim=1).mean()
+
+
+def test_frame_positions_in_seconds_follow_the_frame_rate():
+    """Twice the rate and twice the frames are the same seconds, seen twice as often."""
+    config = replace(TINY, frame_seconds=True)
+    embedding = FramePositionEmbedding(config, torch.nn)
+    text = torch.randn(1, 77, config.context_dim)
+    waves = embedding._angles(16, torch.tensor([8.0]), False)[..., -FRAME_OCTAVES:]
+    twice = embedding._angles(32, torch.tensor([16.0]), False)[..., -FRAME_OCTAVES:]
+    middle = (twice[:, ::2] + twice[:, 1::2]) / 2
+    torch.testing.assert_close(middle, waves, atol=1e-5, rtol=0)
+    assert embedding(text, 16, torch.tensor([4.0])).shape == (1, 16, config.embedding_dim)
+
+
+def test_shapes_show_whether_frame_positions_are_in_seconds():
+    for seconds in (False, True):
+        config = replace(TINY, frame_seconds=seconds)
+        weights = HummingbirdUNet(config, device="meta").state_dict()
+        assert UNetConfig.from_state_dict(weights).frame_seconds is seconds
