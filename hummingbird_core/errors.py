@@ -1,4 +1,4 @@
-"""Exceptions of the package, and short texts from those of other libraries.
+"""Exceptions of the package, and printable lines of any text.
 
 Every message says in one line what was got, what was expected and what to do: the command line
 prints it unchanged and exits with 2, a node shows it in its error box.
@@ -7,6 +7,7 @@ prints it unchanged and exits with 2, a node shows it in its error box.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 # ComfyUI shows `type(error).__module__` to users. Python's own value starts, for a package in
 # custom_nodes, with the path of that folder on the user's disk.
@@ -18,10 +19,38 @@ _OUT_OF_MEMORY = re.compile(
 _REQUESTED = re.compile(r"allocate (\d\S* \w+)")
 
 
+# Controls, halves of surrogate pairs (undecodable names have some), line and paragraph separators.
+_HIDDEN = ("Cc", "Cs", "Zl", "Zp")
+# Invisible characters that words need: Persian and Indic letters, emoji of several parts.
+JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+
+
+def is_hidden(char: str) -> bool:
+    """Return whether a character controls the display, or would not be seen in it."""
+    category = unicodedata.category(char)
+    return category in _HIDDEN or (category == "Cf" and char not in JOINERS)
+
+
+def printable(text: str) -> str:
+    r"""Return the text with control characters, line breaks included, as escapes like `\x1b`.
+
+    All letters of all languages stay. A printable text is returned unchanged.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char.encode("unicode_escape").decode() if is_hidden(char) else char for char in text
+    )
+
+
 class HummingbirdError(Exception):
-    """Base of all errors that the user can resolve."""
+    """Base of all errors that the user can resolve; the message is one printable line."""
 
     __module__ = MODULE
+
+    def __str__(self) -> str:
+        """Return the message; names and answers in it may hold control characters."""
+        return printable(super().__str__())
 
 
 class InputError(HummingbirdError, ValueError):
@@ -69,12 +98,12 @@ class MissingPackageError(HummingbirdError, ImportError):
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's message, or its type name if that is empty."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return printable(lines[0]) if lines else type(error).__name__
 
 
 def one_line(error: BaseException, max_length: int = 200) -> str:
     """Return an exception's whole message in one line of at most `max_length` letters."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = printable(" ".join(str(error).split())) or type(error).__name__
     return text if len(text) <= max_length else f"{text[: max_length - 3]}..."
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from .sampling.guidance import EpsModel, cfg_eps, distilled_guidance_eps, report
 from .sampling.noise import initial_noise, step_noises
 from .seeds import video_seed
 from .settings import WINDOW_FRAMES, ModelDefaults, check_settings
+from .terminal import get_logger
 from .text.encoder import TextEncoder, TextEncoding
 from .unet.model import HummingbirdUNet
 from .vae.codec import check_finite, decode_latents, encode_video, vae_scale_factor
@@ -31,7 +31,7 @@ from .vae.codec import check_finite, decode_latents, encode_video, vae_scale_fac
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 DECODED_FRAMES = 32  # decoded frames of each video held as floats at a time
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import MissingPackageError
+from .errors import MissingPackageError, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,7 +16,7 @@ MAX_VALUE = 300  # characters
 def report_lines(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
     """Yield `name: value` for each entry; nested entries follow, indented."""
     for name, value in values.items():
-        label = f"{indent}{str(name).replace('_', ' ')}:"
+        label = f"{indent}{printable(str(name)).replace('_', ' ')}:"
         if isinstance(value, Mapping) and value:
             yield label
             yield from report_lines(value, indent + "  ")
@@ -41,7 +41,7 @@ def _plain(value: Any) -> str:
 
 def _short(text: str) -> str:
     """Truncate long values: metadata may hold a whole tokenizer."""
-    return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}..."
+    return printable(text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}...")
 
 
 def figure_class() -> type[Figure]:

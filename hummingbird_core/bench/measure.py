@@ -7,7 +7,6 @@ at a time: it has neither turns, nor CPU time of all cores, nor times of parts, 
 
 from __future__ import annotations
 
-import logging
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, NumericalError, first_line, memory_advice
+from ..terminal import get_logger
 
 EXACT = 1e-4  # relative L2 that counts as equal in float32
 ROUNDED = 3e-2  # the same where bfloat16, float16 or fp8 round on the way
@@ -303,7 +303,7 @@ def _medians(runs: Sequence[dict[str, Seconds]]) -> dict[str, Seconds]:
     }
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Output = TypeVar("Output")
 

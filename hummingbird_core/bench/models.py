@@ -6,7 +6,6 @@ download: seeded random weights of their shapes suffice.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from ..errors import CheckpointError
 from ..pipeline import HummingbirdPipeline
 from ..sampling.consistency import guidance_scale_embedding
 from ..settings import SIZE_MULTIPLE
+from ..terminal import get_logger
 from ..text.encoder import text_encoder_to_openclip
 from ..unet.model import HummingbirdUNet, UNetConfig
 from ..vae.codec import SCALING_FACTOR
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from ..text.encoder import TextEncoder
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 BUILT_IN_PRESET = "nano"
 TEACHER_PRESET = "videocrafter2"

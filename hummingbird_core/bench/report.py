@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import platform
 from collections.abc import Iterable, Mapping
@@ -16,12 +15,13 @@ import psutil
 import torch
 
 from .. import __version__
-from ..errors import MissingPackageError
+from ..errors import MissingPackageError, printable
 from ..files import atomic_write
 from ..reporting import figure_class
+from ..terminal import get_logger
 from .models import BenchConfig
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 CLOCKS = ("wall ", "cpu ")  # columns of one ratio
 PACKAGES = ("torch", "diffusers", "transformers", "numpy")
@@ -164,7 +164,7 @@ def markdown_table(rows: list[BenchRow]) -> str:
     columns = list(dict.fromkeys(key for row in flat for key in row))
     lines = [columns, ["---"] * len(columns)]
     lines += [[_cell(column, row.get(column)) for column in columns] for row in flat]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(printable(f"| {' | '.join(line)} |") for line in lines)
 
 
 def _flatten(row: Mapping[str, Any], prefix: str = "") -> BenchRow:

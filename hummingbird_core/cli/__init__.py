@@ -4,7 +4,8 @@ Each command is a module with `add_arguments(parser)` and `run(args)`. Its parse
 the command is chosen, so `--help` is instant and a broken optional package only stops the commands
 that need it.
 
-Exit codes: 0 done, 2 bad input (one line on stderr says what to do), 130 interrupted by Ctrl-C.
+Exit codes: 0 done, 2 bad input (one line on stderr says what to do), 130 interrupted by Ctrl-C,
+141 the reader of the output closed its pipe, such as `head`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,20 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
-import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ..errors import HummingbirdError, MissingPackageError, memory_advice
+from ..errors import HummingbirdError, MissingPackageError, memory_advice, printable
+from ..terminal import (
+    ClosedOutputError,
+    abandon_output,
+    flush_output,
+    one_line_record,
+    prepare_streams,
+    print_error,
+    print_line,
+    print_text,
+)
 
 # Command -> its module in this package, or None for a group of commands, and a summary.
 COMMANDS: dict[str, tuple[str | None, str]] = {
@@ -86,9 +96,13 @@ class CommandParser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return namespace, unknown
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the help on the standard output; argparse would ignore a full disk."""
+        print_text(self.format_help().rstrip("\n"))
+
     def error(self, message: str) -> NoReturn:
         """Exit with 2 and one line instead of the whole usage."""
-        self.exit(2, f"hummingbird: error: {message}; see {self.prog} --help\n")
+        self.exit(2, f"hummingbird: error: {printable(message)}; see {self.prog} --help\n")
 
 
 class _PrintVersion(argparse.Action):
@@ -97,7 +111,7 @@ class _PrintVersion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         from .. import __version__
 
-        print(f"hummingbird {__version__}")
+        print_line(f"hummingbird {__version__}")
         parser.exit()
 
 
@@ -145,7 +159,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: for `--help`, `--version` and bad arguments, as argparse does.
     """
-    logging.basicConfig(format="hummingbird: %(levelname)s: %(message)s", level=logging.WARNING)
+    prepare_streams()
+    _log_to_stderr()
+    try:
+        try:
+            return _exit_code(argv)
+        finally:
+            flush_output()
+    except ClosedOutputError as error:
+        return abandon_output(error)
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.addFilter(one_line_record)  # other libraries log names and answers, too
+    logging.basicConfig(
+        format="hummingbird: %(levelname)s: %(message)s", level=logging.WARNING, handlers=[handler]
+    )
+
+
+def _exit_code(argv: Sequence[str] | None) -> int:
     try:
         return _run(argv)
     except HummingbirdError as error:
@@ -156,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _failed(advice)
     except KeyboardInterrupt:
-        sys.stderr.write("hummingbird: interrupted; finished work is kept\n")
+        print_error("hummingbird: interrupted; finished work is kept")
         return 130
 
 
@@ -181,5 +214,5 @@ def _how_to_install(module: str) -> str:
 
 
 def _failed(message: str) -> int:
-    sys.stderr.write(f"hummingbird: error: {message}\n")
+    print_error(f"hummingbird: error: {message}")
     return 2

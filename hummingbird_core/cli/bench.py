@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..terminal import print_line, print_text
 
 if TYPE_CHECKING:
     from ..bench.models import BenchConfig
@@ -90,9 +91,9 @@ def run(args: argparse.Namespace) -> None:
 
     _fill_in(args)
     report = _measure(args, _settings(args))
-    print(report.to_markdown())
+    print_text(report.to_markdown())
     for path in write_bench_report(report, args.output):
-        print(f"wrote {path}")
+        print_line(f"wrote {path}")
 
 
 def _measure(args: argparse.Namespace, settings: BenchConfig) -> Report:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..terminal import print_line
+
 EPILOG = """\
 examples:
   hummingbird convert 07B_merged_all.pt hummingbird-07b.safetensors --dtype fp16
@@ -34,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     """Convert the source and print the file's name."""
     convert = _convert_lora if args.lora_for else _convert_checkpoint
     convert(args)
-    print(f"wrote {args.destination}")
+    print_line(f"wrote {args.destination}")
 
 
 def _convert_lora(args: argparse.Namespace) -> None:
@@ -44,7 +46,7 @@ def _convert_lora(args: argparse.Namespace) -> None:
     unet = HummingbirdUNet(UNetConfig.from_preset(args.lora_for), device="meta")
     lora = convert_lora(args.source, args.destination, unet, overwrite=args.overwrite)
     for entry in lora.unused:
-        print(f"left out {entry}")
+        print_line(f"left out {entry}")
 
 
 def _convert_checkpoint(args: argparse.Namespace) -> None:

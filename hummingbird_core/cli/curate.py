@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..terminal import print_line
 from .options import add_engine, create_engine
 
 if TYPE_CHECKING:
@@ -162,13 +163,13 @@ def run(args: argparse.Namespace) -> None:
             _captions(args),
             clips_per_shard,
         )
-    print(
+    print_line(
         f"{result.videos} videos ({result.failed} could not be used), {result.clips} clips, "
         f"{result.kept} kept"
     )
     written = ["manifest.parquet", "report.html", *([] if args.no_shards else ["shards"])]
     for name in written:
-        print(f"wrote {args.output / name}")
+        print_line(f"wrote {args.output / name}")
 
 
 def _check_unused(args: argparse.Namespace) -> None:

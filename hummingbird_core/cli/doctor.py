@@ -6,6 +6,7 @@ import argparse
 import json
 
 from ..reporting import report_lines
+from ..terminal import print_text
 
 EPILOG = """\
 examples:
@@ -25,4 +26,6 @@ def run(args: argparse.Namespace) -> None:
     from ..doctor import diagnose, for_people
 
     found = diagnose()
-    print(json.dumps(found, indent=2) if args.json else "\n".join(report_lines(for_people(found))))
+    print_text(
+        json.dumps(found, indent=2) if args.json else "\n".join(report_lines(for_people(found)))
+    )

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import InputError
+from ..terminal import print_line
 
 EPILOG = """\
 examples:
@@ -35,13 +36,13 @@ def run(args: argparse.Namespace) -> None:
 
     if args.name is None:
         for name in CATALOG:
-            print(plan_download(name).describe())
+            print_line(plan_download(name).describe())
         for name, how in BY_HAND.items():
-            print(f"{name}: {how}")
+            print_line(f"{name}: {how}")
         return
     plan = plan_download(args.name, args.to)
     if not args.accept_licence:
         raise InputError(f"{plan.describe()}; add --accept-licence if you agree to it")
-    print(plan.describe())
+    print_line(plan.describe())
     path = download(args.name, args.to, accept_licence=True)
-    print(f"wrote {path}; next: hummingbird convert {path} {args.name}.safetensors")
+    print_line(f"wrote {path}; next: hummingbird convert {path} {args.name}.safetensors")

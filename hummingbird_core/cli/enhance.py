@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import HummingbirdError, InputError
 from ..generation.jobs import VideoConfig, read_prompt_file
+from ..terminal import get_logger, print_line
 
 if TYPE_CHECKING:
     from ..prompts import EnhancedPrompt
     from ..text.tokenizer import Tokenizer
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 EPILOG = """\
 examples:
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
         for settings, origin in requests:
             result = enhancer.enhance(settings.prompt, settings.seed)
             warn(result, f"{origin}: " if origin else "")
-            print(_json_line(result) if args.json else result.text, flush=True)
+            print_line(_json_line(result) if args.json else result.text)
 
 
 def _requests(args: argparse.Namespace) -> list[tuple[VideoConfig, str]]:

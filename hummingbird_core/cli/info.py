@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from ..reporting import report_lines
+from ..terminal import print_text
 
 EPILOG = """\
 examples:
@@ -27,4 +28,4 @@ def run(args: argparse.Namespace) -> None:
     from ..checkpoints.info import checkpoint_info
 
     info = checkpoint_info(args.file)
-    print(json.dumps(info, indent=2) if args.json else "\n".join(report_lines(info)))
+    print_text(json.dumps(info, indent=2) if args.json else "\n".join(report_lines(info)))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, printable
+from ..terminal import print_error, print_text
 
 EPILOG = """\
 examples:
@@ -69,11 +70,11 @@ def run(args: argparse.Namespace) -> int:
     """Score all files; return 2 if some could not be read."""
     rows = list(_rows(args))
     if args.json:
-        print(json.dumps(rows, indent=2))
+        print_text(json.dumps(rows, indent=2))
     elif args.csv:
         _print_csv(rows)
     else:
-        print("\n".join(_table(rows)))
+        print_text("\n".join(_table(rows)))
     return 2 if any("error" in row for row in rows) else 0
 
 
@@ -100,7 +101,7 @@ def _load_dover(args: argparse.Namespace) -> Any:
     from ..vqa import WEIGHTS_LICENSE, load_dover
 
     model = load_dover(args.dover, device=check_device(args.device))
-    print(WEIGHTS_LICENSE, file=sys.stderr)
+    print_error(WEIGHTS_LICENSE)
     return model
 
 
@@ -108,24 +109,28 @@ def _print_csv(rows: list[ScoreRow]) -> None:
     from ..vqa import Score
 
     names = ["file", "faults", *Score.__dataclass_fields__, "error"]
-    writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({**row, "faults": " ".join(row.get("faults", []))})
+        shown = {"file": printable(row["file"]), "faults": " ".join(row.get("faults", []))}
+        writer.writerow({**row, **shown})
+    print_text(text.getvalue().rstrip("\n"))
 
 
 def _table(rows: list[ScoreRow]) -> Iterator[str]:
     shown = [name for name in COLUMNS if any(name in row for row in rows)]
-    width = max(len("file"), *(len(row["file"]) for row in rows))
+    files = [printable(row["file"]) for row in rows]
+    width = max(len("file"), *map(len, files))
     titles = [name.replace("motion_smoothness", "smoothness") for name in shown]
     yield "  ".join([f"{'file':{width}}", *(f"{title:>10}" for title in titles), "faults"])
-    for row in rows:
+    for file, row in zip(files, rows, strict=True):
         if "error" in row:
-            yield f"{row['file']:{width}}  cannot be scored: {row['error']}"
+            yield f"{file:{width}}  cannot be scored: {row['error']}"
             continue
         cells = (_cell(row.get(name)) for name in shown)
         found = ", ".join(row["faults"]) or "none"
-        yield "  ".join([f"{row['file']:{width}}", *(f"{cell:>10}" for cell in cells), found])
+        yield "  ".join([f"{file:{width}}", *(f"{cell:>10}" for cell in cells), found])
 
 
 def _cell(value: float | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -20,9 +19,10 @@ from ..errors import HummingbirdError, InputError
 from ..prompts import Enhancer, create_enhancer
 from ..prompts.backends.openai import DEFAULT_URL, RequestRefusedError, ServerUnavailableError
 from ..prompts.chat_enhancer import CLIP_PROMPTS, LEFT_ALONE, system_prompt
+from ..terminal import get_logger
 from ..text.tokenizer import ClipTokenizer
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 FIRST_PAUSE, MAX_PAUSE = 5.0, 120.0  # seconds between requests to an unresponsive server
 SERVER_ERROR = 500  # may concern a single request; other failures concern the server

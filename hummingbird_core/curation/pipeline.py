@@ -13,7 +13,6 @@ The output folder:
 from __future__ import annotations
 
 import json
-import logging
 import os
 import socket
 from collections.abc import Iterable, Iterator
@@ -31,6 +30,7 @@ from ..engines.journal import Journal, read_journal
 from ..engines.local import WORKER_DIED, Engine
 from ..errors import InputError, OutputError
 from ..files import atomic_write, remove
+from ..terminal import get_logger
 from .captions import CaptionConfig, open_enhancer, rewrite_captions
 from .measure import (
     ManifestRow,
@@ -49,7 +49,7 @@ from .table import build_table, read_manifest, write_manifest
 if TYPE_CHECKING:
     import pyarrow
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 LEFTOVERS = f".{'[0-9a-f]' * 8}-*"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import printable
 from ..files import atomic_write
 from .measure import clip_path
 from .selection import SelectionConfig, column_values, limits_of
@@ -147,7 +148,7 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 def _cell(value: object) -> str:
     kind = ' class="number"' if isinstance(value, int) else ""
-    text = f"{value:,}" if isinstance(value, int) else str(value)
+    text = f"{value:,}" if isinstance(value, int) else printable(str(value))
     return f"<td{kind}>{escape(text)}</td>"
 
 

@@ -7,7 +7,6 @@ newline: a kill during a write leaves a torn line, which the next start removes.
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +14,9 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import OutputError
+from ..terminal import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class Journal:

@@ -7,7 +7,6 @@ process that generates it or on the other jobs.
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from .. import __version__
 from ..engines.local import WORKER_DIED
 from ..errors import HummingbirdError, first_line, memory_advice
 from ..files import atomic_write
+from ..terminal import get_logger, print_line
 from ..video.files import write_contact_sheet, write_video
 from .interrupt import graceful_interrupt
 from .jobs import Job
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..pipeline import HummingbirdPipeline
     from ..reporting import Progress
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def generate_missing(
@@ -63,7 +63,7 @@ def generate_missing(
         if overwrite or not job.is_done():
             todo.append(job)
         else:
-            print(f"kept {job.outputs[0]}: it was made with the same settings")
+            print_line(f"kept {job.outputs[0]}: it was made with the same settings")
     if not todo:
         return 0
     if engine:
@@ -96,7 +96,7 @@ def generate_here(jobs: list[Job], model: ModelConfig, interrupted: Event) -> No
         with _shown_progress(f"{number}/{len(jobs)} " if len(jobs) > 1 else "") as progress:
             generate_video(pipe, job, progress)
         for path in job.outputs:
-            print(f"wrote {path}", flush=True)
+            print_line(f"wrote {path}")
         if interrupted.is_set():
             raise KeyboardInterrupt
 
@@ -118,8 +118,9 @@ def generate_on(engine: Engine, jobs: list[Job], model: ModelConfig, journal: Jo
                 failed += 1
                 logger.warning("%s failed: %s", job.origin or name, report["error"])
             else:
-                for path in job.outputs:
-                    bar.write(f"wrote {path}")
+                with bar.external_write_mode():
+                    for path in job.outputs:
+                        print_line(f"wrote {path}")
             bar.update()
     return failed
 

@@ -7,7 +7,6 @@ environment variables `HF_ENDPOINT`, `HF_HUB_OFFLINE` and `HF_TOKEN`.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shutil
@@ -17,11 +16,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import DownloadError, InputError, OutputError, one_line
 from ..files import ByteProgress, sha256_of_file
+from ..terminal import get_logger
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 HUMMINGBIRD_LICENSE = (
     "research RAIL-MS: research use only, no redistribution, no derivatives; "

@@ -11,7 +11,6 @@ are in `formats.py`, the trainable layers in `layers.py`.
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError, InputError
 from ..files import atomic_write, check_destination
+from ..terminal import get_logger
 from ..unet.model import PRESETS, HummingbirdUNet, UNetConfig
 from ..weights.tensor_files import TORCH_LOAD_ERRORS
 from .formats import (
@@ -41,7 +41,7 @@ from .formats import (
 
 __all__ = ["LoRA", "LoRAWeight", "convert_lora", "load_lora", "merge_lora", "save_lora"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 

@@ -7,7 +7,6 @@ answer is one small JSON file; deleting any of them is safe.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from hashlib import sha256
@@ -16,9 +15,10 @@ from typing import Any
 
 from ..errors import OutputError
 from ..files import atomic_write, check_destination
+from ..terminal import get_logger
 from .backends.base import Chat
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 FOLDER_VARIABLE = "HUMMINGBIRD_CACHE"
 

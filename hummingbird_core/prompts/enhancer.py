@@ -78,6 +78,11 @@ def check_request(prompt: str, seed: int) -> str:
     text = " ".join(prompt.split())
     if not text:
         raise InputError("got an empty prompt, expected text: say what the video should show")
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise InputError(
+            f"got a prompt with bytes that are no UTF-8 ({text[:80]}), expected text: check the "
+            "encoding of the terminal or file"
+        )
     if len(text) > MAX_PROMPT:
         raise InputError(
             f"got a prompt of {len(text):,} characters, expected at most {MAX_PROMPT:,}: shorten it"

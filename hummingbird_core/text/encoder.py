@@ -7,7 +7,6 @@ the sequence of hidden states; the pooled vector and the projection are not used
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, InputError
+from ..terminal import get_logger
 from ..weights.state_dict import validate_state_dict
 from .names import OPENCLIP_BLOCK, openclip_to_transformers, transformers_to_openclip
 from .tokenizer import (
@@ -30,7 +30,7 @@ from .tokenizer import (
 if TYPE_CHECKING:
     from transformers import CLIPTextModel
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 HEAD_WIDTH = 64
 

@@ -20,7 +20,7 @@ MAX_ROOT_FILES = 12
 # From the ground up, as docs/architecture.md draws it. A room imports from lower floors only.
 FLOORS = (
     {"errors"},
-    {"files", "devices", "reporting", "seeds"},
+    {"terminal", "files", "devices", "reporting", "seeds"},
     {"cpu", "sampling", "engines"},
     {"settings", "unet", "weights", "hub", "video", "scheduler"},
     {"vae", "text"},
@@ -118,6 +118,13 @@ def test_doors_use_public_names_only(folder):
 def test_the_core_never_imports_comfy():
     texts = {name: path.read_text(encoding="utf-8") for name, path in MODULES.items()}
     assert not [name for name, text in texts.items() if re.search("(import|from) comfy", text)]
+
+
+def test_output_goes_through_the_door_to_the_terminal():
+    """Names of files and answers of servers may hold escape sequences."""
+    texts = {name: path.read_text(encoding="utf-8") for name, path in MODULES.items()}
+    other = re.compile(r"(?<![\w.])print\(|sys\.(stdout|stderr)|logging\.getLogger|bar\.write\(")
+    assert [name for name, text in texts.items() if other.search(text)] == ["terminal"]
 
 
 def test_behaviour_hangs_on_traits_not_on_names():

@@ -16,6 +16,7 @@ from ...errors import InputError
 from ...files import atomic_write
 from ...nano.evaluate import SUBJECTS, Accuracy, accuracy_table, evaluate_nano
 from ...pipeline import HummingbirdPipeline
+from ...terminal import print_text
 
 EPILOG = """\
 examples:
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     seconds = (time.perf_counter() - began) / (args.prompts * len(names))
     title = f"{Path(args.model).stem}, {args.steps} steps, guidance {args.guidance}"
     table = f"{title}, {args.frames} frames, {args.prompts} prompts each\n\n{accuracy_table(found)}"
-    print(table)
+    print_text(table)
     if args.output:
         measured = {"seconds_a_video": round(seconds, 3), "device": str(pipe.device)}
         _write(args, table, found, measured)

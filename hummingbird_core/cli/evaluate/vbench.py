@@ -24,6 +24,7 @@ from ...evaluation.vbench.report import (
 from ...evaluation.vbench.scores import DIMENSIONS, read_results, write_result
 from ...files import atomic_write
 from ...generation.run import generate_missing
+from ...terminal import print_line, print_text
 from ..options import (
     ENGINE_DEFAULTS,
     add_engine,
@@ -162,7 +163,7 @@ def run_official(args: argparse.Namespace) -> None:
         args.dimension or list(DIMENSIONS),
         args.device,
     )
-    print("\n".join(to_lines(_system("", args.folder / "results"))))
+    print_text("\n".join(to_lines(_system("", args.folder / "results"))))
 
 
 def run_flicker(args: argparse.Namespace) -> None:
@@ -174,12 +175,13 @@ def run_flicker(args: argparse.Namespace) -> None:
     ]
     path = write_result(args.folder / "results", "temporal_flickering", scores)
     mean = sum(score for _, score in scores) / len(scores)
-    print(f"temporal flickering of {len(scores)} videos: {100 * mean:.2f}\nwrote {path}")
+    print_line(f"temporal flickering of {len(scores)} videos: {100 * mean:.2f}")
+    print_line(f"wrote {path}")
 
 
 def run_totals(args: argparse.Namespace) -> None:
     """Print the total scores (`totals`)."""
-    print("\n".join(to_lines(_system("", args.results))))
+    print_text("\n".join(to_lines(_system("", args.results))))
 
 
 def run_compare(args: argparse.Namespace) -> None:
@@ -187,7 +189,7 @@ def run_compare(args: argparse.Namespace) -> None:
     ours = [_named_system(text) for text in args.results]
     others = published()
     table = systems_table([*ours, *others])
-    print(table)
+    print_text(table)
     if not args.output:
         return
     in_plot = [*ours, *(other for other in others if other.name in IN_PLOT)]
@@ -196,7 +198,7 @@ def run_compare(args: argparse.Namespace) -> None:
     records = [to_record(system) for system in (*ours, *others)]
     _write(args.output.with_suffix(".json"), json.dumps(records, indent=2))
     for suffix in (".md", ".json", ".png"):
-        print(f"wrote {args.output.with_suffix(suffix)}")
+        print_line(f"wrote {args.output.with_suffix(suffix)}")
 
 
 def _named_system(text: str) -> System:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ...terminal import print_line
 from .options import add_stage, stage_recipe
 
 EPILOG = """\
@@ -37,4 +38,4 @@ def run(args: argparse.Namespace) -> None:
 
     path = distil(args.teacher, args.student, args.data, recipe, args.output, args.latents)
     if distributed_state().is_main_process:
-        print(f"wrote {path}")
+        print_line(f"wrote {path}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ...terminal import print_line
 from ...training.lora.finetune import LoRAFinetuneConfig
 
 EPILOG = """\
@@ -75,5 +76,5 @@ def run(args: argparse.Namespace) -> None:
     settings = replace(LoRAFinetuneConfig.for_model(pipe.unet.config), trigger=trigger, **given)
     lora = finetune_lora(args.source, pipe, args.output, settings, overwrite=args.overwrite)
     if distributed_state().is_main_process:
-        print(f"{len(lora.weights)} layers, rank {lora.rank}")
-        print(f"wrote {args.output}")
+        print_line(f"{len(lora.weights)} layers, rank {lora.rank}")
+        print_line(f"wrote {args.output}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ...terminal import print_line
+
 EPILOG = """\
 examples:
   hummingbird train nano
@@ -47,4 +49,4 @@ def run(args: argparse.Namespace) -> None:
         if args.output and args.output.resolve() != args.folder.resolve():
             args.output.mkdir(parents=True, exist_ok=True)
             file = Path(shutil.copyfile(file, args.output / file.name))
-        print(f"wrote {file}")
+        print_line(f"wrote {file}")

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...terminal import print_line
+
 if TYPE_CHECKING:
     from ...training.pruning.files import ChooseMap
 
@@ -64,12 +66,12 @@ def run(args: argparse.Namespace) -> None:
             progress=progress,
         )
     share = student["parameters"] / student["teacher_parameters"]
-    print(f"{student['teacher']}: {student['teacher_parameters']:,} parameters")
-    print(f"{student['preset']}: {student['parameters']:,} parameters ({share:.1%})")
-    print(f"without {', '.join(student['removed'])}")
+    print_line(f"{student['teacher']}: {student['teacher_parameters']:,} parameters")
+    print_line(f"{student['preset']}: {student['parameters']:,} parameters ({share:.1%})")
+    print_line(f"without {', '.join(student['removed'])}")
     for name in student["new"]:
-        print(f"new, and zero until it is trained: {name}")
-    print(f"wrote {args.output}")
+        print_line(f"new, and zero until it is trained: {name}")
+    print_line(f"wrote {args.output}")
 
 
 def _map_chooser(args: argparse.Namespace) -> ChooseMap:

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
+from ...terminal import print_line, print_text
 from ...training.pruning.rank_blocks import RankConfig
 
 EPILOG = """\
@@ -100,6 +101,6 @@ def run(args: argparse.Namespace) -> None:
     dtype = DTYPES[args.dtype] if args.dtype else None
     teacher = HummingbirdPipeline.from_pretrained(args.teacher, device=args.device, dtype=dtype)
     table, files = rank_blocks(teacher, args.teacher, args.output, settings)
-    print(table)
+    print_text(table)
     for path in files:
-        print(f"wrote {path}")
+        print_line(f"wrote {path}")

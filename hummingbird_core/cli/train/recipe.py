@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ...terminal import print_text
 from ...training.distillation.recipe_files import recipe_names, recipe_text
 
 EPILOG = """\
@@ -22,4 +23,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the recipe with its comments."""
     text, _ = recipe_text(args.name)
-    print(text, end="")
+    print_text(text.rstrip("\n"))

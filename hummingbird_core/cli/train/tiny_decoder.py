@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...terminal import print_line
+
 if TYPE_CHECKING:
     from ...training.loop.config import TrainConfig
 
@@ -79,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     quality = psnr_against(full, small, pictures)
     # A decoder made from a model's decoder stays under that model's licence.
     save_decoder(args.output, small, psnr=quality, license=license_of(model))
-    print(f"PSNR against the full decoder: {quality:.1f} dB; wrote {args.output}")
+    print_line(f"PSNR against the full decoder: {quality:.1f} dB; wrote {args.output}")
 
 
 def _settings(args: argparse.Namespace) -> TrainConfig:

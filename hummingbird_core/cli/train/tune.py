@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ...terminal import print_line
 from .options import add_stage, stage_recipe
 
 EPILOG = """\
@@ -49,4 +50,4 @@ def run(args: argparse.Namespace) -> None:
     if distributed_state().is_main_process:
         for path in (files.lora, files.peft, files.model):
             if path:
-                print(f"wrote {path}")
+                print_line(f"wrote {path}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
@@ -11,9 +10,10 @@ from pathlib import Path
 from ...errors import InputError, OutputError
 from ...generation.jobs import Job, VideoConfig, config_record
 from ...generation.model import ModelConfig
+from ...terminal import get_logger
 from .prompts import MAX_SAMPLES, all_prompts, prompts_of, video_name
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def export_jobs(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import logging
 import re
 import time
 import urllib.error
@@ -18,10 +17,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ... import __version__
 from ...errors import HummingbirdError, InputError
+from ...terminal import get_logger
 from .api_key import HOSTS_VARIABLE, KEY_VARIABLE, check_key, is_loopback
 from .base import MAX_ANSWER_TOKENS, TEMPERATURE, Chat, Check, never_stop
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 DEFAULT_URL = "http://localhost:11434/v1"  # Ollama's
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses that are retried

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from ...curation.sources import SourceVideo
 from ...errors import InputError
+from ...terminal import get_logger
 from ...vae.codec import encode_video
 from .batch import ClipBatch, ClipSource
 from .clip_index import list_clips
@@ -31,7 +31,7 @@ from .latent_cache import MAX_GIGABYTES, CachedClip, cache_latents, report_skipp
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Drawn = tuple[Tensor, str, float]  # latents [4, T, h, w], caption, frames a second
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,6 +32,7 @@ from ...curation.sources import SourceVideo
 from ...engines.journal import Journal, read_journal
 from ...errors import InputError, NumericalError
 from ...files import atomic_write
+from ...terminal import get_logger
 from ...vae.codec import encode_posterior
 from ..loop.distributed import distributed_state
 from .clip_reading import FrameConfig, read_frames, to_video
@@ -40,7 +40,7 @@ from .clip_reading import FrameConfig, read_frames, to_video
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Entry = dict[str, Any]  # of the journal: id, num_frames and fps, or error
 

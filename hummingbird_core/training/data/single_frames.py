@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import random
 from collections import deque
@@ -18,9 +17,10 @@ from torch import Tensor, nn
 
 from ...curation.sources import VIDEO_SUFFIXES
 from ...errors import InputError
+from ...terminal import get_logger
 from ...video.reader import open_video
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 CROP = 256  # pixels of a side
 LAST_FRAME = 160  # frames are drawn up to here: all before have to be decoded

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,11 @@ from pathlib import Path
 from ...errors import InputError
 from ...files import atomic_write, sha256_of_file
 from ...hub.local import resolve_model
+from ...terminal import get_logger
 from ...unet.model import PRESETS
 from .recipe import Recipe, changed_keys, read_recorded_recipe, write_recipe
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 RECIPE = "recipe.yaml"
 PROVENANCE = "origins.json"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
+from ...terminal import get_logger
 from .config import TrainConfig
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def make_optimizer(

@@ -8,17 +8,17 @@ metric.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ...nano.readers.shapes import ShapeReading, read_shape_scene
+from ...terminal import get_logger
 from .base import Reward
 from .shapes import read_caption
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 SIGNIFICANT = 2.0  # standard errors of the mean difference
 

@@ -10,7 +10,7 @@ import comfy.model_management
 import comfy.sd
 import comfy.utils
 
-from ....hummingbird_core.errors import InputError, MissingPackageError
+from ....hummingbird_core.errors import InputError, MissingPackageError, printable
 from ....hummingbird_core.prompts import (
     SOURCES,
     ChatEnhancer,
@@ -142,4 +142,4 @@ def describe_enhanced(result: EnhancedPrompt) -> str:
         lines.append(f"translated: {result.english}")
     if result.cut_off:
         lines.append(f"cut off to fit: {result.cut_off}")
-    return "\n".join([*lines, *result.notes])
+    return "\n".join(map(printable, [*lines, *result.notes]))

@@ -7,6 +7,7 @@ from pathlib import Path
 import comfy.model_patcher
 import comfy.sd
 
+from ....hummingbird_core.errors import printable
 from ....hummingbird_core.lora import load_lora
 from ....hummingbird_core.lora.formats import LoRA, comfyui_tensors
 from ..errors import naming
@@ -37,4 +38,4 @@ def _describe(lora: LoRA, name: str) -> str:
             "" if len(lora.unused) <= MAX_SHOWN else f" (and {len(lora.unused) - MAX_SHOWN} more)"
         )
         lines.append(f"did not fit: {'; '.join(lora.unused[:MAX_SHOWN])}{more}")
-    return "\n".join([*lines, *lora.warnings])
+    return "\n".join(map(printable, [*lines, *lora.warnings]))

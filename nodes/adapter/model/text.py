@@ -19,7 +19,7 @@ import folder_paths
 import torch
 from torch import Tensor
 
-from ....hummingbird_core.errors import InputError
+from ....hummingbird_core.errors import InputError, printable
 from ....hummingbird_core.text.encoder import TextConfig
 from ....hummingbird_core.text.names import openclip_to_transformers
 from ....hummingbird_core.text.tokenizer import (
@@ -208,4 +208,4 @@ def describe(clip: comfy.sd.CLIP, tokenized: TokenizedPrompt) -> str:
         lines.append(f"cut off, without effect: {tokenized.dropped}")
     if tokenized.unknown:
         lines.append(f"unknown to this model: {', '.join(tokenized.unknown)}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
