@@ -1,5 +1,5 @@
-// Shows what our nodes found out: the enhanced prompt, scores, reports, terms and progress of a
-// download, and of any node that samples, the video in the making.
+// Shows results on this pack's nodes: the enhanced prompt, scores, reports, terms and progress of a
+// download, and on any node that samples, a preview of the video.
 // Plain DOM, so that it is the same on the classic canvas and in Nodes 2.0.
 
 import { api } from "../../scripts/api.js";
@@ -39,12 +39,12 @@ app.registerExtension({
   },
 });
 
-/** What to show of a node's output; its images are shown by ComfyUI itself. */
+/** Return the view of a node's output, or null; ComfyUI itself shows its images. */
 function viewOf(output) {
   const report = output?.text?.filter(Boolean).join("\n");
   if (output?.hummingbird_prompt) return promptView(output.hummingbird_prompt[0], report);
   if (output?.hummingbird_scores) return scoresView(output.hummingbird_scores);
-  return report ? textView(report) : null; // a node with nothing to say sends an empty text
+  return report ? textView(report) : null; // a node without a report sends an empty text
 }
 
 function showProgress({ detail }) {

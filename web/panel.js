@@ -1,17 +1,17 @@
-// The place below a node's inputs where its results appear.
+// The panel below a node's inputs that shows its results.
 
 import { app } from "../../scripts/app.js";
 
 const NAME = "hummingbird_panel";
 const MARGIN = 6; // that ComfyUI leaves on each side
 
-/** Replace what a node shows. Its panel is made when there is first something to show. */
+/** Show a view in the node's panel, which is created on first use. */
 export function show(node, view) {
   const panel = panelOf(node);
   panel.firstChild.replaceChildren(view);
 }
 
-/** Take away what a node showed before; a panel that was never made is not made for that. */
+/** Clear the node's panel, if it has one. */
 export function clear(node) {
   const panel = node.widgets?.find((widget) => widget.name === NAME)?.element;
   panel?.firstChild.replaceChildren();
@@ -26,29 +26,29 @@ function addPanel(node) {
   const panel = element("div", "hummingbird-panel");
   const content = element("div", "hummingbird-content");
   panel.append(content);
-  let told = 0; // the most that the canvas was told since the last change
+  let reported = 0; // largest height that the canvas has read since the last change
   const height = () => {
-    told = Math.max(told, content.offsetHeight);
+    reported = Math.max(reported, content.offsetHeight);
     return content.offsetHeight + 2 * MARGIN;
   };
   const widget = node.addDOMWidget(NAME, NAME, panel, {
-    serialize: false, // of the prompt
+    serialize: false, // not part of the prompt
     hideOnZoom: false,
     margin: MARGIN,
     getMinHeight: height,
     getMaxHeight: height,
   });
-  widget.serialize = false; // of the workflow
+  widget.serialize = false; // nor of the workflow
   const follow = () => {
-    if (!content.offsetHeight) return; // out of sight
-    grow(node, content.offsetHeight - told);
-    told = content.offsetHeight;
+    if (!content.offsetHeight) return; // hidden
+    grow(node, content.offsetHeight - reported);
+    reported = content.offsetHeight;
   };
   new ResizeObserver(follow).observe(content);
   return panel;
 }
 
-/** Nodes of the classic canvas grow with their content but do not shrink; Nodes 2.0 do both. */
+/** Resize a node: on the classic canvas, nodes grow with their content but do not shrink. */
 function grow(node, pixels) {
   const [width, height] = node.size;
   const wanted = height + Math.min(pixels, 0);
@@ -56,7 +56,7 @@ function grow(node, pixels) {
   app.graph.setDirtyCanvas(true, true);
 }
 
-/** A DOM element with a class and what belongs into it: elements, or text, which is never HTML. */
+/** Create a DOM element with a class and children: elements, or text that is never parsed as HTML. */
 export function element(tag, className, ...children) {
   const made = document.createElement(tag);
   made.className = className;

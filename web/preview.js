@@ -1,5 +1,5 @@
-// Moving previews, on every node that samples with one of our models: what the server sends after
-// each step.
+// Animated previews on every node that samples with one of this pack's models. The server sends one
+// after each step.
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
@@ -7,12 +7,12 @@ import { nodeOf } from "./graph.js";
 import { show } from "./panel.js";
 import { previewView } from "./views.js";
 
-const moving = new Set(); // ids of the nodes that show one in this run
+const moving = new Set(); // ids of nodes with an animated preview in this run
 
 api.addEventListener("execution_start", () => moving.clear());
 api.addEventListener("hummingbird_preview", showMoving);
-// ComfyUI would put its still picture of each step beside the moving one. It listens from the time
-// when all extensions are loaded on, so that ours comes first.
+// ComfyUI would add its still image of each step. It starts to listen after all extensions are
+// loaded, so this listener runs first.
 api.addEventListener("b_preview_with_metadata", leaveOutStill);
 
 function showMoving({ detail }) {
@@ -22,7 +22,7 @@ function showMoving({ detail }) {
   show(node, previewView(detail));
 }
 
-/** VideoHelperSuite animates the previews of all video models where its user asks it to. */
+/** Return whether VideoHelperSuite is set to animate the previews of all video models. */
 function isAnimatedByOthers() {
   return app.extensionManager.setting.get("VHS.LatentPreview") === true;
 }

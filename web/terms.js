@@ -1,10 +1,10 @@
-// On a Download node: how large the chosen checkpoint is, where it comes from, and its licence.
+// Shows size, source and licence of the chosen checkpoint on a Download node.
 
 import { show } from "./panel.js";
 import { description, loadTexts } from "./texts.js";
 import { termsView } from "./views.js";
 
-/** Show the terms of what is chosen, now and whenever something else is. */
+/** Show the terms of the chosen checkpoint, now and after every change. */
 export async function showTerms(node) {
   await loadTexts();
   const choice = node.widgets.find((widget) => widget.name === "checkpoint");
@@ -17,7 +17,7 @@ export async function showTerms(node) {
   update();
 }
 
-/** The description has a line for each checkpoint. */
+/** Return the line of a checkpoint in the node's description. */
 function termsOf(node, checkpoint) {
   const lines = description(node.comfyClass).split("\n");
   return lines.find((line) => line.startsWith(checkpoint)) ?? "";

@@ -1,4 +1,4 @@
-// The words that this extension shows, from locales/LANGUAGE/*.json.
+// Texts of this extension in the user's language, from locales/LANGUAGE/*.json.
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
@@ -7,7 +7,7 @@ const texts = {};
 const nodes = {};
 let reading = null;
 
-/** Read the texts in the user's language, or else in English; once. */
+/** Read the texts once, in the user's language or else in English. */
 export function loadTexts() {
   reading ??= read();
   return reading;
@@ -20,13 +20,13 @@ async function read() {
   Object.assign(nodes, all.en?.nodeDefs, all[language]?.nodeDefs);
 }
 
-/** A text with its {placeholders} filled in; a name without a text stands for itself. */
+/** Return a text with its {placeholders} filled in, or the name if it has no text. */
 export function text(name, values = {}) {
   const template = texts[name] ?? name;
   return template.replace(/{(\w+)}/g, (placeholder, key) => values[key] ?? placeholder);
 }
 
-/** What a node does. */
+/** Return the description of a node. */
 export function description(nodeType) {
   return nodes[nodeType]?.description ?? "";
 }

@@ -1,9 +1,9 @@
-// From data to DOM elements: one function for each kind of result.
+// Converts results to DOM elements: one function for each kind.
 
 import { element } from "./panel.js";
 import { text } from "./texts.js";
 
-// Measures worth a bar, the most that each can be, and which end of it is good.
+// Measures shown as bars, with the value of a full bar and the good end.
 const MEASURES = [
   { name: "overall", most: 100, good: "high" },
   { name: "technical", most: 100, good: "high" },
@@ -14,7 +14,7 @@ const MEASURES = [
   { name: "blockiness", most: 1, good: "low" },
 ];
 
-/** The enhanced prompt, how much of the text window it fills, and the remarks of the report. */
+/** Return the enhanced prompt, a bar of the used text window, and the remarks of the report. */
 export function promptView({ prompt, tokens, room }, report) {
   const remarks = report.replace(prompt, "").trim();
   const label = text("tokens", { tokens, room });
@@ -27,13 +27,13 @@ export function promptView({ prompt, tokens, room }, report) {
   );
 }
 
-/** Bars and faults of each video, the best first. */
+/** Return bars and defects of each video, best first. */
 export function scoresView(videos) {
   return element("div", "hummingbird-scores", ...videos.map(scoreView));
 }
 
 function scoreView({ seed, measures, faults }) {
-  const title = seed === undefined ? "" : text("seed", { seed }); // VQA Score knows no seed
+  const title = seed === undefined ? "" : text("seed", { seed }); // VQA Score has no seed
   const known = MEASURES.filter(({ name }) => name in measures);
   return element(
     "div",
@@ -61,10 +61,10 @@ function measureRow({ name, most, good }, value) {
   );
 }
 
-/** A report, with a button that copies it. */
+/** Return a report with a button that copies it. */
 export function textView(report) {
   const button = element("button", "hummingbird-copy", text("copy"));
-  // Browsers give no clipboard to pages from other computers; the text can be selected there.
+  // Pages from other computers have no clipboard; there, the text can still be selected.
   button.hidden = !navigator.clipboard;
   button.onclick = async () => {
     await navigator.clipboard.writeText(report);
@@ -73,12 +73,12 @@ export function textView(report) {
   return element("div", "hummingbird-report", element("pre", "hummingbird-text", report), button);
 }
 
-/** What a user agrees to. */
+/** Return the terms that a user agrees to. */
 export function termsView(terms) {
   return element("div", "hummingbird-terms", element("div", "hummingbird-remark", terms));
 }
 
-/** How far a download has come. */
+/** Return the progress of a download. */
 export function progressView(done, total) {
   const label = text("megabytes", { done, total });
   return element(
@@ -89,16 +89,16 @@ export function progressView(done, total) {
   );
 }
 
-/** A video in the making, as an animated picture: browsers play it by themselves. */
+/** Return the video sampled so far as an animated image, which browsers play automatically. */
 export function previewView({ webp, width, height }) {
   const picture = element("img", "hummingbird-preview");
   picture.src = `data:image/webp;base64,${webp}`;
   picture.alt = text("preview");
-  Object.assign(picture, { width, height }); // room for it before it is read
+  Object.assign(picture, { width, height }); // reserves the space before the image is decoded
   return element("div", "hummingbird-moving", picture);
 }
 
-/** A bar that is filled to `fraction`; kind: high or low (which end is good), plain or bad. */
+/** Return a bar filled to `fraction`; kind: high or low (the good end), plain or bad. */
 function bar(fraction, kind, label) {
   const percent = 100 * Math.max(0, Math.min(1, fraction));
   const fill = element("div", `hummingbird-fill hummingbird-${kind}`);
