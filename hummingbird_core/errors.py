@@ -6,6 +6,7 @@ prints it unchanged and exits with 2, a node shows it in its error box.
 
 from __future__ import annotations
 
+import errno
 import re
 import unicodedata
 
@@ -17,6 +18,23 @@ _OUT_OF_MEMORY = re.compile(
     r"(can't|cannot) allocate memory|not enough memory|out of memory", re.IGNORECASE
 )
 _REQUESTED = re.compile(r"allocate (\d\S* \w+)")
+
+# Faults of the machine, by their number in the operating system.
+_MACHINE_ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space or choose another folder",
+    errno.EDQUOT: "the disk quota is used up: free some space or choose another folder",
+    errno.EFBIG: "the file exceeds what the file system or a limit (ulimit -f) allows: raise it "
+    "or choose another folder",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EIO: "the disk or network drive failed: check it and try again",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine: close some programs",
+    errno.ENOMEM: "the memory is full: close some programs",
+    errno.ENAMETOOLONG: "the name is too long for this file system: choose a shorter one",
+}
+_OS_ERROR_NUMBER = re.compile(r"\(os error (\d+)\)")  # of libraries written in Rust
+# torch.save hides the reason; a stream that cannot be written to is a full disk in practice.
+_FAILED_WRITE = re.compile(r"PytorchStreamWriter failed writing|file write failed")
 
 
 # Controls, halves of surrogate pairs (undecodable names have some), line and paragraph separators.
@@ -122,3 +140,18 @@ def memory_advice(error: BaseException) -> str | None:
         "choose fewer or smaller frames, or a smaller batch; `hummingbird generate` also has "
         "--memory, and `hummingbird doctor` says what fits"
     )
+
+
+def machine_advice(error: BaseException) -> str | None:
+    """Return one line of advice for a fault of the machine, None for any other error.
+
+    Such faults are a full or broken disk, too many open files, or a name that the file system
+    cannot hold. Libraries report them as an OSError or as text in errors of their own.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    found = _OS_ERROR_NUMBER.search(str(error))
+    if number is None and found:
+        number = int(found[1])
+    if number is None and isinstance(error, RuntimeError) and _FAILED_WRITE.search(str(error)):
+        number = errno.ENOSPC
+    return _MACHINE_ADVICE.get(number) if number is not None else None

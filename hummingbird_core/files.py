@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import importlib
 import os
 import re
 import shutil
+import socket
+import struct
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache
+from contextlib import contextmanager, suppress
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from .errors import HummingbirdError, InputError, OutputError
+from .errors import HummingbirdError, InputError, OutputError, first_line, machine_advice
 
 ASSETS = Path(__file__).parent / "assets"  # data files of the package
 WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 READ_CHUNK = 1 << 22  # bytes; large enough that the loop's overhead is negligible
+
+# Name of a temporary file: its host, process and time, so that a later run can tell whether the
+# writer still lives. As short as it can be, and without the name of its destination, which may
+# already be the longest that the file system allows or hold what another program misreads.
+_OWNER = struct.Struct(">3sII4s")  # host, process id, seconds since 1970, random
+_TEMPORARY_NAME = re.compile(r"\.([a-z2-7]{24})(\.\w{1,15})?", re.ASCII)
+_PLAIN_SUFFIX = re.compile(r"\.\w{1,15}", re.ASCII)
+ABANDONED_AFTER = 86400.0  # seconds without a change, for writers that cannot be looked up
+CLOCK_TOLERANCE = 60.0  # seconds between the system's clock and the start time of a process
 
 ByteProgress = Callable[[int, int], None]  # called with (bytes done, bytes in all)
 
@@ -55,8 +68,9 @@ def check_destination(destination: Path, *, overwrite: bool) -> None:
     """Check that `destination` can be written, and create its folder.
 
     Raises:
-        OutputError: the file exists already, or the folder cannot be created.
+        OutputError: the file exists already, its name is too long, or the folder cannot be created.
     """
+    check_name(destination)
     if destination.is_dir():
         raise OutputError(f"got folder {destination}, expected a file name: add one")
     if destination.exists() and not overwrite:
@@ -67,21 +81,36 @@ def check_destination(destination: Path, *, overwrite: bool) -> None:
         raise OutputError(f"cannot make folder {destination.parent}: {error.strerror}") from error
 
 
+def check_name(destination: Path) -> None:
+    """Raise OutputError if the file system cannot hold the name, before any work is done."""
+    try:
+        folder = next(parent for parent in destination.absolute().parents if parent.exists())
+        for part in destination.absolute().relative_to(folder).parts:
+            with suppress(FileNotFoundError):
+                (folder / part).lstat()  # a missing folder would hide that the name is too long
+    except ValueError as error:  # a NUL
+        raise OutputError(f"got {destination.name!r}, expected a file name: rename it") from error
+    except OSError as error:
+        if advice := machine_advice(error):
+            shown = f"{destination.name[:40]}..."
+            raise OutputError(f"cannot write {shown}: {advice}") from error
+
+
 @contextmanager
 def atomic_write(destination: Path) -> Iterator[Path]:
     """Give a temporary path to write, and rename it to `destination` once all is on the disk.
 
     Whatever is at that path afterwards, a file or a folder, replaces an older one. An error or
-    Ctrl-C removes it and leaves the older one as it was. Missing parent folders are made.
+    Ctrl-C removes it and leaves the older one as it was. Missing parent folders are made, and
+    temporary files that killed runs left there are removed.
 
     Raises:
         OutputError: the file system refuses to write.
     """
-    # A sibling, as a rename is atomic within one file system only. The suffix stays last:
-    # encoders choose their format by it.
-    temporary = destination.with_name(f".{os.urandom(4).hex()}-{destination.name}")
+    temporary = temporary_path(destination)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
+        _tidy_once(destination.parent.absolute())
         try:
             yield temporary
             _flush_to_disk(temporary)
@@ -90,11 +119,69 @@ def atomic_write(destination: Path) -> Iterator[Path]:
             remove(temporary)
     except HummingbirdError:
         raise
-    except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(
-            f"cannot write {destination}: {reason}; free some space or choose another folder"
-        ) from error
+    except Exception as error:  # libraries wrap the errors of the file system
+        reason = machine_advice(error)
+        if reason is None and not isinstance(error, OSError):
+            raise
+        if reason is None:
+            told = getattr(error, "strerror", None) or first_line(error)
+            reason = f"{told}; free some space or choose another folder"
+        raise OutputError(f"cannot write {destination}: {reason}") from error
+
+
+def temporary_path(destination: Path) -> Path:
+    """Return a new hidden name in the folder of `destination`, for a file or a folder.
+
+    The suffix stays last: encoders choose their format by it. A sibling, as a rename is atomic
+    within one file system only.
+    """
+    owner = _OWNER.pack(_host(), os.getpid(), int(time.time()), os.urandom(4))
+    token = base64.b32encode(owner).decode().lower()
+    suffix = destination.suffix if _PLAIN_SUFFIX.fullmatch(destination.suffix) else ""
+    return destination.with_name(f".{token}{suffix}")
+
+
+def remove_leftovers(folder: Path, *, locked: bool = False) -> None:
+    """Delete the temporary files and folders that killed runs left in `folder`.
+
+    Args:
+        folder: may be missing.
+        locked: the caller holds a lock of the folder, so nobody writes there: delete all of them.
+    """
+    with suppress(OSError):  # tidying never stops the work
+        for path in folder.iterdir():
+            match = _TEMPORARY_NAME.fullmatch(path.name)
+            if match and (locked or _is_abandoned(path, match[1])):
+                remove(path)
+
+
+@lru_cache(maxsize=4096)  # leftovers are those of earlier runs: one look is enough
+def _tidy_once(folder: Path) -> None:
+    remove_leftovers(folder)
+
+
+def _is_abandoned(path: Path, token: str) -> bool:
+    """Return whether the writer of a temporary file is gone."""
+    import psutil
+
+    host, pid, made, _ = _OWNER.unpack(base64.b32decode(token.upper()))
+    if host != _host():
+        return time.time() - path.lstat().st_mtime > ABANDONED_AFTER
+    try:  # a process that began later only has the same number
+        return psutil.Process(pid).create_time() > made + CLOCK_TOLERANCE
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
+
+
+@cache
+def _host() -> bytes:
+    """Return three bytes for this machine or container, within which a process id is unique."""
+    with suppress(OSError):
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+        return hashlib.sha256(f"{socket.gethostname()} {namespace}".encode()).digest()[:3]
+    return hashlib.sha256(socket.gethostname().encode()).digest()[:3]
 
 
 def remove(path: Path) -> None:

@@ -7,7 +7,6 @@ import json
 import math
 import shutil
 import sys
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import HummingbirdError, InputError, first_line
-from ..files import atomic_write, sha256_of_file
+from ..files import atomic_write, sha256_of_file, temporary_path
 from ..video.files import write_video
 from ..video.reader import VideoStream, open_video
 from .sources import SourceVideo, as_unicode
@@ -200,7 +199,7 @@ def _all_or_none(folder: Path) -> Iterator[Path]:
     A video that fails half-way leaves nothing behind, and does not remove equal clips made by
     earlier runs with other settings.
     """
-    staging = folder / f".{uuid.uuid4().hex[:8]}-clips"
+    staging = temporary_path(folder / "clips")
     try:
         yield staging
         for file in staging.glob("*/*"):

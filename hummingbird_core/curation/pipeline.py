@@ -12,24 +12,20 @@ The output folder:
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 from tqdm import tqdm
 
 from ..engines.journal import Journal, read_journal
 from ..engines.local import WORKER_DIED, Engine
-from ..errors import InputError, OutputError
-from ..files import atomic_write, remove
+from ..engines.locks import only_run_in
+from ..errors import InputError
+from ..files import atomic_write, remove_leftovers
 from ..terminal import get_logger
 from .captions import CaptionConfig, open_enhancer, rewrite_captions
 from .measure import (
@@ -50,8 +46,6 @@ if TYPE_CHECKING:
     import pyarrow
 
 logger = get_logger(__name__)
-
-LEFTOVERS = f".{'[0-9a-f]' * 8}-*"
 
 
 @dataclass(frozen=True)
@@ -231,56 +225,6 @@ def _all_rows(
 
 
 def _remove_leftovers(output: Path) -> None:
-    """Delete temporary files of `atomic_write` left by a killed run."""
+    """Delete temporary files left by a killed run."""
     for folder in (output, output / "clips", output / "shards"):
-        for path in folder.glob(LEFTOVERS):
-            remove(path)
-
-
-@contextmanager
-def only_run_in(folder: Path) -> Iterator[None]:
-    """Lock `folder`: two concurrent runs in one folder would mix their results.
-
-    Raises:
-        OutputError: another run holds the lock, or the folder is not writable.
-    """
-    lock = folder / "running.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if lock.exists() and not _is_running(lock):
-            lock.unlink()  # left by a run that was killed
-        with lock.open("x", encoding="utf-8") as file:
-            json.dump(
-                {
-                    "host": socket.gethostname(),
-                    "pid": os.getpid(),
-                    "started": psutil.Process().create_time(),
-                },
-                file,
-            )
-    except FileExistsError as error:
-        raise OutputError(
-            f"another run is at work in {folder}: wait for it, or choose another folder; if it ran "
-            f"on another machine and was killed, delete {lock}"
-        ) from error
-    except OSError as error:
-        raise OutputError(
-            f"cannot write to the folder {folder}: {error.strerror}; choose another output"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-
-
-def _is_running(lock: Path) -> bool:
-    try:
-        holder = json.loads(lock.read_text(encoding="utf-8"))
-        if (
-            holder["host"] != socket.gethostname()
-        ):  # processes of another machine are not visible here
-            return True
-        # Process ids are reused; together with the start time they are unique.
-        return psutil.Process(holder["pid"]).create_time() == holder["started"]
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
-        return False
+        remove_leftovers(folder, locked=True)

@@ -7,16 +7,23 @@ environment variables `HF_ENDPOINT`, `HF_HUB_OFFLINE` and `HF_TOKEN`.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from ..errors import DownloadError, InputError, OutputError, one_line
-from ..files import ByteProgress, sha256_of_file
+from ..errors import (
+    DownloadError,
+    HummingbirdError,
+    InputError,
+    OutputError,
+    machine_advice,
+    one_line,
+)
+from ..files import ByteProgress
 from ..terminal import get_logger
+from .transfer import RemoteFile, fetch_verified
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -100,6 +107,8 @@ _ENTRIES = (
 )
 CATALOG = {entry.name: entry for entry in _ENTRIES}
 
+_COMMIT = re.compile("[0-9a-f]{40}")
+
 DOVER_LICENSE = "CC BY-NC: DOVER's weights are for non-commercial use only"
 DOVER_PAGE = "https://github.com/VQAssessment/DOVER"
 # Weights that cannot be verified: their page publishes no SHA-256.
@@ -164,9 +173,21 @@ def download(
     if _is_offline() and plan.destination.is_file():
         logger.warning("offline: using %s without verifying it", plan.destination)
         return plan.destination
-    remote = _ask_hub(plan)
-    if not (plan.destination.is_file() and _mismatch(plan.destination, remote) is None):
-        _fetch(plan, remote, progress)
+    try:
+        metadata = _ask_hub(plan)
+        remote = RemoteFile(
+            size=metadata.size if metadata.size and metadata.size > 0 else None,
+            etag=metadata.etag or "",
+            approximate_size=plan.size_bytes,
+        )
+        is_there = plan.destination.is_file() and remote.mismatch(plan.destination) is None
+        if not is_there:
+            send = partial(_send, plan, metadata)
+            fetch_verified(remote, plan.destination, send, progress)
+    except OSError as error:
+        if isinstance(error, HummingbirdError):
+            raise
+        raise OutputError(_cannot_write(plan, error)) from error
     return plan.destination
 
 
@@ -193,95 +214,53 @@ def _ask_hub(plan: DownloadPlan) -> HfFileMetadata:
         raise DownloadError(_failure(plan, error)) from error
 
 
-def _fetch(plan: DownloadPlan, remote: HfFileMetadata, progress: ByteProgress | None) -> None:
-    """Download into a partial file, and rename it once it is verified.
+def _send(plan: DownloadPlan, metadata: HfFileMetadata, file: Any, arrived: int) -> None:
+    """Write the bytes of the file from `arrived` on.
 
     `hf_hub_download` is not used: since huggingface_hub 1.x it restarts in every process, which
     wastes hours on a slow connection and a file of 5 GB. Its HTTP layer `http_get` still resumes.
     """
-    # The name includes the version, so that one version is never resumed with another's bytes.
-    version = (remote.etag or "unknown")[:16]
-    partial = plan.destination.with_name(f".{plan.destination.name}.{version}.partial")
-    _prepare_folder(partial, remote.size or plan.size_bytes)
-    _transfer(plan, remote, partial, progress)
-    if mismatch := _mismatch(partial, remote):
-        partial.unlink()
-        raise DownloadError(
-            f"{plan.destination.name} was damaged on the way ({mismatch}): try again"
-        )
-    os.replace(partial, plan.destination)
-
-
-def _prepare_folder(partial: Path, size: int) -> None:
-    try:
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        arrived = partial.stat().st_size if partial.exists() else 0
-        free = shutil.disk_usage(partial.parent).free
-    except OSError as error:
-        raise OutputError(
-            f"cannot write to {partial.parent}: {error.strerror}; choose another folder"
-        ) from error
-    if free < size - arrived:
-        raise OutputError(
-            f"{partial.parent} has {free / 1e9:.1f} GB free, expected "
-            f"{(size - arrived) / 1e9:.1f} GB: free some space or choose another folder"
-        )
-
-
-def _transfer(
-    plan: DownloadPlan, remote: HfFileMetadata, partial: Path, progress: ByteProgress | None
-) -> None:
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
     # Pin the commit of the metadata: the authors may upload another version at any time.
-    url = hf_hub_url(plan.repo_id, plan.destination.name, revision=remote.commit_hash)
-    total = remote.size or plan.size_bytes
+    commit = metadata.commit_hash or ""
+    revision = commit if _COMMIT.fullmatch(commit) else None
+    url = hf_hub_url(plan.repo_id, plan.destination.name, revision=revision)
     try:
-        with partial.open("ab") as file:
-            target: Any = _ReportingFile(file, total, progress) if progress else file
-            http_get(
-                url,
-                target,
-                resume_size=file.tell(),
-                headers=build_hf_headers(),
-                expected_size=remote.size,
-            )
+        http_get(
+            url,
+            file,
+            resume_size=arrived,
+            headers=build_hf_headers(),
+            expected_size=metadata.size,
+        )
+    except HummingbirdError:
+        raise
     except Exception as error:  # as in _ask_hub
+        if machine_advice(error):
+            raise OutputError(_cannot_write(plan, error)) from error
         raise DownloadError(_failure(plan, error)) from error
 
 
-class _ReportingFile:
-    """A file that reports its size after each write."""
-
-    def __init__(self, file: BinaryIO, total: int, progress: ByteProgress):
-        self._file, self._total, self._progress = file, total, progress
-
-    def write(self, data: bytes) -> int:
-        written = self._file.write(data)
-        self._progress(self._file.tell(), self._total)
-        return written
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-
-def _mismatch(path: Path, remote: HfFileMetadata) -> str | None:
-    """Return why the file differs from the hub's metadata, or None if it matches."""
-    size = path.stat().st_size
-    if remote.size is not None and size != remote.size:
-        return f"{size} bytes, expected {remote.size}"
-    expected = remote.etag or ""
-    if not re.fullmatch("[0-9a-f]{64}", expected):  # the hub states SHA-256 for large files only
-        logger.warning("the server states no SHA-256 of %s: only its size was checked", path.name)
-        return None
-    found = sha256_of_file(path)
-    return None if found == expected else f"SHA-256 {found[:12]}..., expected {expected[:12]}..."
+def _cannot_write(plan: DownloadPlan, error: Exception) -> str:
+    reason = machine_advice(error) or getattr(error, "strerror", None) or one_line(error)
+    return (
+        f"cannot write to {plan.destination.parent}: {reason}; what has arrived is kept, or choose "
+        "another folder"
+    )
 
 
 def _failure(plan: DownloadPlan, error: Exception) -> str:
-    return (
-        f"cannot fetch {plan.name} from {plan.url} ({one_line(error)}): check the network and "
-        "try again, what has arrived is kept"
-    )
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        advice = (
+            f"accept the terms on https://huggingface.co/{plan.repo_id} if it has any, and log in "
+            "with `hf auth login` or HF_TOKEN"
+        )
+    elif status == 404:
+        advice = "it may have moved, or HF_ENDPOINT names a server that lacks it"
+    else:
+        advice = "check the network and try again, what has arrived is kept"
+    return f"cannot fetch {plan.name} from {plan.url} ({one_line(error)}): {advice}"

@@ -27,9 +27,9 @@ from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
-from ...curation.pipeline import only_run_in
 from ...curation.sources import SourceVideo
 from ...engines.journal import Journal, read_journal
+from ...engines.locks import only_run_in
 from ...errors import InputError, NumericalError
 from ...files import atomic_write
 from ...terminal import get_logger

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import socket
 import subprocess
 import tarfile
 import time
@@ -35,9 +34,10 @@ from support.curation import (
 from hummingbird_core import curation
 from hummingbird_core.curation.captions import CaptionConfig
 from hummingbird_core.curation.measure import MeasureConfig, max_frames
-from hummingbird_core.curation.pipeline import curate, only_run_in, reselect
+from hummingbird_core.curation.pipeline import curate, reselect
 from hummingbird_core.curation.selection import Limit, Rule, SelectionConfig
 from hummingbird_core.curation.sources import list_sources
+from hummingbird_core.engines.locks import only_run_in
 from hummingbird_core.errors import InputError, OutputError
 from hummingbird_core.video import read_video
 from hummingbird_core.video.reader import VideoStream
@@ -168,22 +168,12 @@ def test_rewritten_captions_are_in_manifest_and_shards(tmp_path, monkeypatch):
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path):
+    add_video(tmp_path / "in" / "a.mp4", scene(1, **SMALL))
     with (
-        only_run_in(tmp_path),
+        only_run_in(tmp_path / "out"),
         pytest.raises(OutputError, match="another run"),
-        only_run_in(tmp_path),
     ):
-        pass
-    lock = tmp_path / "running.json"
-    killed = {"host": socket.gethostname(), "pid": 1, "started": 0}
-    lock.write_text(json.dumps(killed))
-    with only_run_in(tmp_path):
-        pass
-    assert not lock.exists()
-    lock.write_text(json.dumps({**killed, "host": "another"}))  # which a shared folder is used by
-    with pytest.raises(OutputError, match=r"delete .*running\.json"), only_run_in(tmp_path):
-        pass
-    assert lock.exists()
+        run(tmp_path / "in", tmp_path / "out")
 
 
 # engines and kills

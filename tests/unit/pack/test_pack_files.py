@@ -36,7 +36,7 @@ COMFYUIS_PACKAGES = {
     *("torch", "numpy", "transformers", "tokenizers", "einops", "safetensors", "PIL", "tqdm"),
     *("psutil", "av"),
     "huggingface_hub",  # of transformers
-    "jinja2",  # of torch
+    *("jinja2", "filelock"),  # of torch
 }
 # Reached by imports inside functions that no node calls: VAE, video files and charts of the core.
 OF_THE_LIBRARY = {"diffusers", "imageio_ffmpeg", "matplotlib"}

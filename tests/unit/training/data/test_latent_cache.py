@@ -88,7 +88,7 @@ def test_a_second_run_encodes_only_what_is_missing(folder, vae, tmp_path):
     assert [clip.name for clip in second.clips] == [v.name for v in videos if v.name not in BROKEN]
     with pytest.raises(InputError, match="delete"):
         kept.read(0, 3, 1)
-    assert not [*tmp_path.rglob(".*"), *tmp_path.rglob("running.json")]
+    assert not [*tmp_path.rglob(".*"), *tmp_path.rglob("running.lock")]
 
 
 def test_the_same_pixels_are_encoded_once_and_a_changed_file_again(vae, tmp_path):
