@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ...devices import best_device
@@ -112,9 +112,19 @@ def _shard(module: nn.Module, device: torch.device, settings: TrainConfig) -> nn
     policy = MixedPrecisionPolicy(half, torch.float32, cast_forward_inputs=False)
     for block in module.modules():
         if isinstance(block, UNetBlock):
+            block.register_forward_hook(_copy_output)  # before the hooks of FSDP2
             fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(module, mesh=mesh, mp_policy=policy)
     return module
+
+
+def _copy_output(block: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    """Return a block's output in memory of its own.
+
+    With one clip at a time it is a view, and an in-place operation on a view would remove the hook
+    with which FSDP2 gathers the block's weights for the backward pass; FSDP2 warns of it.
+    """
+    return output.clone()
 
 
 @contextmanager
