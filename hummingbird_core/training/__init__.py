@@ -2,7 +2,8 @@
 
 Read in this order:
 
-1. `loop.config`, `loop.micro_batch`, `loop.trainer`   the training loop of every stage
+1. `loop.config`, `loop.micro_batch`, `loop.trainer`   the training loop of every stage; its
+   `loop.phase`, `loop.updater`                        several optimizers in one run
 2. `distillation.noise`, `distillation.step`           one step of distillation, top to bottom
 3. `distillation.losses`                               its objectives
 4. `distillation.recipe`, `distillation.stage`         a stage as a YAML file, and its run

@@ -21,6 +21,7 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from hummingbird_core.lora.layers import inject_lora, new_lora
 from hummingbird_core.nano.latents import clamp_to_range
@@ -33,10 +34,12 @@ from hummingbird_core.training.distillation.step import (
     Models,
     Step,
     draw_step,
+    weighted_terms,
 )
 from hummingbird_core.training.loop.config import TrainConfig
 from hummingbird_core.training.loop.micro_batch import MicroBatch
 from hummingbird_core.training.loop.modules import freeze
+from hummingbird_core.training.loop.phase import Loss, Phase
 from hummingbird_core.training.loop.trainer import train
 from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.training.pruning.block_map import prune
@@ -85,12 +88,13 @@ def run(
     kill_at: int = -1,
     lora: bool = False,
     own: bool = False,
+    critic: bool = False,
     precision: str = "fp32",
     **settings,
 ) -> None:
     """One training run; `kill_at` is the step in the middle of which it dies.
 
-    With `own` on the student's own samples.
+    With `own` on the student's own samples, with `critic` against a critic.
     """
     torch.set_num_threads(1)
     models = tiny_models()
@@ -99,20 +103,57 @@ def run(
         inject_lora(models.student, new_lora(models.student, 2, 2.0, generator))
     loss = tiny_loss(models, OWN, output_kd=OutputKD()) if own else tiny_loss(models)
 
+    phases = [critic_phase(models, kill_at)] if critic else []
+    loss = against(phases[0].model, loss) if critic else mortal(loss, kill_at)
+    defaults = {"steps": 5, "learning_rate": 1e-3, "batch": 4, "ema_decay": 0.9, "save_every": 2}
+    train(
+        "tiny",
+        models.student,
+        loss,
+        TrainConfig(**{**defaults, "precision": precision, **settings}),
+        Path(folder),
+        phases=phases,
+    )
+
+
+def mortal(loss: Loss, kill_at: int) -> Loss:
+    """Return a loss that kills its process in the update `kill_at`."""
+
     def mortal_loss(micro_batch: MicroBatch) -> dict[str, torch.Tensor]:
         terms = loss(micro_batch)
         if micro_batch.step == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         return terms
 
-    defaults = {"steps": 5, "learning_rate": 1e-3, "batch": 4, "ema_decay": 0.9, "save_every": 2}
-    train(
-        "tiny",
-        models.student,
-        mortal_loss,
-        TrainConfig(**{**defaults, "precision": precision, **settings}),
-        Path(folder),
-    )
+    return mortal_loss
+
+
+def critic_phase(models: Models, kill_at: int) -> Phase:
+    """Two updates a step of a critic that tells clips from the student's noise."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        critic = nn.Sequential(nn.Conv3d(4, 4, 3, padding=1), nn.SiLU(), nn.Conv3d(4, 1, 3))
+
+    def loss(micro_batch: MicroBatch) -> dict[str, torch.Tensor]:
+        step = a_step(models, GRID, micro_batch)
+        with torch.no_grad():
+            fake = step.student.eps
+        real = batch_of(NanoClips(FRAMES), micro_batch).latents
+        hinge = (1 - critic(real)).relu().mean() + (1 + critic(fake)).relu().mean()
+        return {"hinge": hinge}
+
+    dying = mortal(loss, 2 * kill_at + 1)  # in the second of two updates
+    return Phase("critic", critic, dying, updates=2, learning_rate=2e-3, betas=(0.0, 0.9))
+
+
+def against(critic: nn.Module, loss: DistillationLoss) -> Loss:
+    """Add the critic's opinion of the student's noise to a loss."""
+
+    def adversarial(micro_batch: MicroBatch) -> dict[str, torch.Tensor]:
+        step = a_step(loss.models, loss.noise, micro_batch)
+        return {**weighted_terms(loss.objectives, step), "fooled": -critic(step.student.eps).mean()}
+
+    return adversarial
 
 
 def fork(processes: int = 1, **arguments) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from .config import TrainConfig
 
 if TYPE_CHECKING:
     from accelerate import Accelerator, PartialState
+    from torch.distributed.fsdp import FSDPModule
 
 # A process that has encoded its share of the latents waits for the others.
 PROCESS_TIMEOUT = timedelta(days=2)
@@ -127,17 +128,23 @@ def _copy_output(block: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> T
     return output.clone()
 
 
+def is_sharded(module: nn.Module) -> bool:
+    """Return whether `distribute` has sharded the weights of a module."""
+    return hasattr(module, "set_requires_gradient_sync")  # FSDP2 has no class to look for
+
+
 @contextmanager
 def no_sync(module: nn.Module) -> Iterator[None]:
     """Keep gradients in each process; a later backward pass reduces their sum."""
     if isinstance(module, DistributedDataParallel):
         with module.no_sync():
             yield
-    elif callable(exchange := getattr(module, "set_requires_gradient_sync", None)):  # FSDP2
-        exchange(False)
+    elif is_sharded(module):
+        sharded = cast("FSDPModule", module)
+        sharded.set_requires_gradient_sync(False)
         try:
             yield
         finally:
-            exchange(True)
+            sharded.set_requires_gradient_sync(True)
     else:
         yield

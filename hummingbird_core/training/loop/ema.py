@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from .phase import trained_parameters
+
 
 class EMA:
     """Exponential moving average of the trained parameters of a model.
@@ -19,8 +21,7 @@ class EMA:
 
     def __init__(self, model: nn.Module, decay: float):
         self.decay = decay
-        trained = [p for p in model.parameters() if p.requires_grad]
-        self.pairs = [(p, p.detach().clone()) for p in trained]
+        self.pairs = [(p, p.detach().clone()) for p in trained_parameters(model)]
 
     @torch.no_grad()
     def update(self, step: int) -> None:

@@ -2,7 +2,8 @@
 
 Every clip of a batch has its own generator, seeded by the run's seed, the step and the clip's index
 in the batch. So one process with a batch of eight computes the same as four processes with two
-clips each, and a run killed and resumed the same as an uninterrupted one.
+clips each, and a run killed and resumed the same as an uninterrupted one. Phases other than the
+first have random numbers that differ from its.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ class MicroBatch:
 
     Attributes:
         seed: of the run.
-        step: of the run, from 0.
+        step: of the run, from 0; in a phase with several updates a step, the number of the update.
         index: of this micro-batch, below `count`.
         count: micro-batches of a step: processes times rounds of gradient accumulation.
         size: clips in this micro-batch.
         process: index of the process that computes it.
+        phase: name of the phase, see `phase.Phase`; "" for the model that the run is about.
     """
 
     seed: int
@@ -34,6 +36,7 @@ class MicroBatch:
     count: int = 1
     size: int = 1
     process: int = 0
+    phase: str = ""
 
     @property
     def clip_numbers(self) -> range:
@@ -43,7 +46,7 @@ class MicroBatch:
     @property
     def clip_seeds(self) -> list[int]:
         """One seed for each clip, the same in every process."""
-        return [_seed("clip", self.seed, self.step, n) for n in self.clip_numbers]
+        return [self._seed("clip", n) for n in self.clip_numbers]
 
     def clip_generators(self) -> list[torch.Generator]:
         """Return one CPU generator for each clip, from its seed."""
@@ -76,15 +79,16 @@ class MicroBatch:
 
     def step_generator(self) -> torch.Generator:
         """Return a CPU generator that is the same for all micro-batches of a step."""
-        return torch.Generator().manual_seed(_seed("step", self.seed, self.step))
+        return torch.Generator().manual_seed(self._seed("step"))
 
     @property
     def layer_seed(self) -> int:
         """Seed of torch's global generators, used by layers such as dropout."""
-        return _seed("layers", self.seed, self.step, self.index)
+        return self._seed("layers", self.index)
 
-
-def _seed(*names: str | int) -> int:
-    """Return a 32-bit hash: torch uses only these bits, and sums of numbers would collide."""
-    digest = hashlib.sha256(" ".join(map(str, names)).encode()).digest()
-    return int.from_bytes(digest[:4], "little")
+    def _seed(self, kind: str, *numbers: int) -> int:
+        """Return a 32-bit hash: torch uses only these bits, and sums of numbers would collide."""
+        phase = [self.phase] if self.phase else []  # without one, the seeds of runs before phases
+        names = (kind, self.seed, self.step, *numbers, *phase)
+        digest = hashlib.sha256(" ".join(map(str, names)).encode()).digest()
+        return int.from_bytes(digest[:4], "little")

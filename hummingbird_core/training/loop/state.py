@@ -1,14 +1,15 @@
 """The training state: the file from which a run resumes exactly.
 
-It holds the trained weights (only the LoRA, if that is all), their average, the optimizer and the
-loss scale. The learning rate and all random numbers are functions of the step's number, so they
-need no state. Tensors are stored whole, not as shards: a run may resume with another number of
-processes.
+It holds the trained weights (only the LoRA, if that is all), their average, the optimizer, the same
+of other phases, and the loss scale. The learning rate and all random numbers are functions of the
+step's number, so they need no state. Tensors are stored whole, not as shards: a run may resume with
+another number of processes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,22 +34,69 @@ SCATTERED = StateDictOptions(full_state_dict=True, strict=False)  # without froz
 
 
 @dataclass(frozen=True)
+class TrainedPart:
+    """The trained weights of a model, with their optimizer.
+
+    Attributes:
+        model: its parameters that require gradients are stored.
+        optimizer: of these parameters.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    def gather(self) -> dict[str, Any]:
+        """Return weights and optimizer whole, on the CPU; {} in all but the main process."""
+        return {
+            "optimizer_name": type(self.optimizer).__name__,
+            "model": full_state_dict(self.model),
+            "optimizer": get_optimizer_state_dict(self.model, self.optimizer, options=GATHERED),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Set weights and optimizer to those of `gather`."""
+        set_model_state_dict(self.model, state["model"], options=SCATTERED)
+        groups = self.optimizer.param_groups
+        asked = [{k: v for k, v in group.items() if k != "params"} for group in groups]
+        set_optimizer_state_dict(self.model, self.optimizer, state["optimizer"], options=SCATTERED)
+        for group, options in zip(self.optimizer.param_groups, asked, strict=True):
+            group.update(options)  # betas and weight decay of this start, not of the first
+
+    def check(self, state: Mapping[str, Any], path: Path) -> None:
+        """Raise CheckpointError unless `gather` made the state of this model and optimizer."""
+        if state["optimizer_name"] != type(self.optimizer).__name__:
+            raise CheckpointError(
+                f"got {path}, which {state['optimizer_name']} made, expected the state of "
+                f"{type(self.optimizer).__name__}: set training.optimizer as it was, or choose "
+                "another folder"
+            )
+        trained = _weights(self.model, TRAINED)
+        differing = _shapes(state["model"]) ^ _shapes(trained)
+        if differing:
+            name = min(differing)[0]
+            raise CheckpointError(
+                f"got {path}, which holds the training of another model (they differ in "
+                f"{name}), expected that of this one: choose another folder"
+            )
+
+
+@dataclass(frozen=True)
 class TrainingState:
     """Everything a run changes, with the file that stores it.
 
     Attributes:
         path: of the file.
-        model: its parameters that require gradients are stored.
-        optimizer: of these parameters.
-        ema: their average, if any.
+        main: what the run is about.
+        ema: the average of its weights, if any.
         scaler: loss scale, in fp16.
+        phases: what other phases train, by their names.
     """
 
     path: Path
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
+    main: TrainedPart
     ema: EMA | None
     scaler: torch.amp.GradScaler | None
+    phases: Mapping[str, TrainedPart] = field(default_factory=dict)
 
     def save(self, step: int, *, writes: bool) -> None:
         """Store the state after `step` steps; a kill leaves the older file intact.
@@ -58,11 +106,10 @@ class TrainingState:
         """
         state = {
             "step": step,
-            "optimizer_name": type(self.optimizer).__name__,
-            "model": get_model_state_dict(self.model, options=GATHERED),
-            "optimizer": get_optimizer_state_dict(self.model, self.optimizer, options=GATHERED),
+            **self.main.gather(),
             "ema": self._gather_average(),
             "scaler": self.scaler.state_dict() if self.scaler else {},
+            "phases": {name: part.gather() for name, part in self.phases.items()},
         }
         if writes:
             check_destination(self.path, overwrite=True)
@@ -73,21 +120,20 @@ class TrainingState:
         """Load the state; return the number of completed steps, 0 without a file.
 
         Raises:
-            CheckpointError: the file is damaged, or belongs to another model or optimizer.
+            CheckpointError: the file is damaged, or belongs to another model or optimizer, or to a
+                run of other phases.
         """
         if not self.path.exists():
             return 0
         state = self._read()
         if self.ema:
             # The average of a run that started without one begins at its weights.
-            set_model_state_dict(self.model, state["ema"] or state["model"], options=SCATTERED)
+            average = state["ema"] or state["model"]
+            set_model_state_dict(self.main.model, average, options=SCATTERED)
             self.ema.restart()
-        set_model_state_dict(self.model, state["model"], options=SCATTERED)
-        groups = self.optimizer.param_groups
-        asked = [{k: v for k, v in group.items() if k != "params"} for group in groups]
-        set_optimizer_state_dict(self.model, self.optimizer, state["optimizer"], options=SCATTERED)
-        for group, options in zip(self.optimizer.param_groups, asked, strict=True):
-            group.update(options)  # betas and weight decay of this start, not of the first
+        self.main.restore(state)
+        for name, part in self.phases.items():
+            part.restore(state["phases"][name])
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         return state["step"]
@@ -96,7 +142,7 @@ class TrainingState:
         if self.ema is None:
             return {}
         with self.ema.in_model():
-            average = full_state_dict(self.model)
+            average = full_state_dict(self.main.model)
             return {
                 key: value.clone() for key, value in average.items()
             }  # the model's own tensors change
@@ -104,27 +150,26 @@ class TrainingState:
     def _read(self) -> dict[str, Any]:
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
-            got = {key: tuple(value.shape) for key, value in state["model"].items()}
+            state.setdefault("phases", {})  # files of older versions know no phases
+            for part in (state, *state["phases"].values()):
+                _shapes(part["model"])
         except TORCH_LOAD_ERRORS as error:
             raise CheckpointError(
                 f"got {self.path}, which is damaged, expected the state of a run: delete it to "
                 "start again"
             ) from error
-        trained = _weights(self.model, TRAINED)
-        if state["optimizer_name"] != type(self.optimizer).__name__:
-            raise CheckpointError(
-                f"got {self.path}, which {state['optimizer_name']} made, expected the state of "
-                f"{type(self.optimizer).__name__}: set training.optimizer as it was, or choose "
-                "another folder"
-            )
-        differing = got.items() ^ {(key, tuple(value.shape)) for key, value in trained.items()}
-        if differing:
-            name = min(differing)[0]
-            raise CheckpointError(
-                f"got {self.path}, which holds the training of another model (they differ in "
-                f"{name}), expected that of this one: choose another folder"
-            )
+        self.main.check(state, self.path)
+        self._check_phases(list(state["phases"]))
+        for name, part in self.phases.items():
+            part.check(state["phases"][name], self.path)
         return state
+
+    def _check_phases(self, kept: Collection[str]) -> None:
+        if set(kept) != self.phases.keys():
+            got, expected = (", ".join(sorted(names)) or "none" for names in (kept, self.phases))
+            raise CheckpointError(
+                f"got {self.path} with the phases {got}, expected {expected}: choose another folder"
+            )
 
 
 def state_path(folder: Path, name: str) -> Path:
@@ -135,6 +180,10 @@ def state_path(folder: Path, name: str) -> Path:
 def full_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """Return the trained weights by name, on the CPU; {} in all but the main process."""
     return _weights(model, GATHERED)
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> set[tuple[str, tuple[int, ...]]]:
+    return {(name, tuple(value.shape)) for name, value in weights.items()}
 
 
 def _weights(model: nn.Module, options: StateDictOptions) -> dict[str, Tensor]:

@@ -11,33 +11,29 @@ from __future__ import annotations
 import math
 import signal
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from threading import Event
 from types import FrameType
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ...errors import InputError, NumericalError
+from ...errors import NumericalError
 from .config import TrainConfig
-from .distributed import distribute, make_accelerator, no_sync
+from .distributed import make_accelerator
 from .ema import EMA
-from .micro_batch import MicroBatch
-from .optimizers import make_optimizer
+from .phase import Loss, Phase, check_phases, frozen
 from .progress import report_steps
-from .state import TrainingState, state_path
+from .state import TrainedPart, TrainingState, state_path
+from .updater import Updater, are_finite
 
 Model = TypeVar("Model", bound=nn.Module)
-# The named terms of the loss of a micro-batch, each a mean over its clips; the sum is minimised.
-Loss = Callable[[MicroBatch], dict[str, Tensor]]
 Validate = Callable[[int], None]  # called with the number of completed steps
 
 MAX_BAD_STEPS = 20  # in a row; fp16 has a few until its loss scale fits
-STOPPING = "stopping"
 
 
 def train(
@@ -47,6 +43,7 @@ def train(
     settings: TrainConfig,
     folder: Path,
     validate: Validate | None = None,
+    phases: Sequence[Phase] = (),
 ) -> Model:
     """Train `model` in place; resume where an earlier call with the same folder stopped.
 
@@ -59,46 +56,62 @@ def train(
         folder: of `NAME.state.pt`, `NAME.losses.jsonl` and TensorBoard's files.
         validate: called before the first step, every `settings.validate_every` steps and after the
             last one, with `model` in eval mode and with the averaged weights.
+        phases: more weights to train, such as a critic's, each with its own optimizer and loss. A
+            step runs them in this order, and then updates `model`.
 
     Returns:
         `model` on the training device, in eval mode, with the averaged weights, if any.
 
     Raises:
-        InputError: all weights are frozen, or the settings do not fit the machine.
+        InputError: all weights of a phase are frozen, two phases train the same weights, or the
+            settings do not fit the machine.
         NumericalError: the loss or its gradient is not finite many times in a row.
         CheckpointError: the state in `folder` is damaged or belongs to another model.
         KeyboardInterrupt: Ctrl-C; the state was saved.
     """
-    return Trainer(name, model, loss, settings, folder).run(validate)
+    return Trainer(name, model, loss, settings, folder, phases).run(validate)
 
 
 class Trainer(Generic[Model]):
     """One stage of training; see `train`."""
 
     def __init__(
-        self, name: str, model: Model, loss: Loss, settings: TrainConfig, folder: Path
+        self,
+        name: str,
+        model: Model,
+        loss: Loss,
+        settings: TrainConfig,
+        folder: Path,
+        phases: Sequence[Phase] = (),
     ) -> None:
-        if not any(p.requires_grad for p in model.parameters()):
-            raise InputError(f"got {name} with all weights frozen, expected some to train")
-        self.name, self.model, self.loss = name, model, loss
+        check_phases(name, model, phases)
+        self.name, self.model = name, model
         self.settings, self.folder = settings, folder
         self.accelerator = make_accelerator(settings)
-        self.micro_batch_size = settings.micro_batch_size(self.accelerator.num_processes)
-        self.wrapped = distribute(self.accelerator, ForwardWrapper(model), settings)
-        # After `distribute`, which replaces parameters by their shards.
-        optimizer = make_optimizer((p for p in model.parameters() if p.requires_grad), settings)
-        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
+        self.main = Updater(model, loss, settings, self.accelerator)
+        others = [
+            Updater(p.model, p.loss, p.config(settings), self.accelerator, p.name, p.updates)
+            for p in phases
+        ]
+        self.updaters = [*others, self.main]  # in the order of a step
+        for updater in self.updaters:
+            updater.gather_with([other for other in self.updaters if other is not updater])
         self.ema = EMA(model, settings.ema_decay) if settings.ema_decay else None
         self.state = TrainingState(
-            state_path(folder, name), model, optimizer, self.ema, self.accelerator.scaler
+            state_path(folder, name),
+            TrainedPart(model, self.main.optimizer),
+            self.ema,
+            self.accelerator.scaler,
+            {other.phase: TrainedPart(other.model, other.optimizer) for other in others},
         )
 
     def run(self, validate: Validate | None = None) -> Model:
         """Run all remaining steps."""
-        self.optimizer.zero_grad()  # gradients of an earlier call would prevent a restore
+        for updater in self.updaters:
+            updater.zero_grad()  # gradients of an earlier call would prevent a restore
         first, steps = self.state.load(), self.settings.steps
         bad_steps = 0
-        self.model.train()
+        self._set_mode(training=True)
         with (
             fork_rng(self.accelerator.device),
             defer_interrupt() as stop,
@@ -107,8 +120,8 @@ class Trainer(Generic[Model]):
             if first == 0:
                 self._validate(validate, 0)
             for step in range(first, steps):
-                numbers = self._step(step, stop)
-                is_stopping = numbers.pop(STOPPING) > 0
+                numbers = self._step(step)
+                is_stopping = self._stops_anywhere(stop)
                 if reporter:
                     reporter.report(step, numbers)
                 bad_steps = 0 if are_finite(numbers) else bad_steps + 1
@@ -117,7 +130,12 @@ class Trainer(Generic[Model]):
         if self.ema:
             self.ema.swap()
         self.accelerator.wait_for_everyone()  # until all files are written
-        return self.model.eval()
+        self._set_mode(training=False)
+        return self.model
+
+    def _set_mode(self, *, training: bool) -> None:
+        for updater in self.updaters:
+            updater.model.train(training)
 
     def _after(self, done: int, is_stopping: bool, validate: Validate | None) -> None:
         """Run the periodic work (checkpoint, validation) due after `done` steps."""
@@ -130,63 +148,31 @@ class Trainer(Generic[Model]):
         if settings.validate_every and (is_last or done % settings.validate_every == 0):
             self._validate(validate, done)
 
-    def _step(self, step: int, stop: Event) -> dict[str, float]:
-        """Update the weights; return the numbers to report, means over all processes."""
-        rate = self.settings.rate(step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad()
-        terms = self._accumulate_gradients(step)
-        norm = self._clip_gradients()
-        means = self._mean_over_processes({**terms, STOPPING: float(stop.is_set())})
-        loss = sum(means[name] for name in terms)
-        numbers = {"loss": loss, **means, "gradient_norm": norm, "learning_rate": rate}
-        if self.accelerator.device.type == "cuda":
-            numbers["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        # With a loss scale, the optimizer itself skips a bad step and lowers the scale.
-        if are_finite(numbers) or self.accelerator.scaler:
-            self.optimizer.step()
+    def _step(self, step: int) -> dict[str, float]:
+        """Run all phases; return the numbers to report, first those of `model`."""
+        others: dict[str, float] = {}
+        for other in self.updaters[:-1]:
+            others |= {f"{other.phase}/{k}": v for k, v in self._run_phase(other, step).items()}
+        numbers = self._run_phase(self.main, step)
         if self.ema and are_finite(numbers):
             self.ema.update(step)
-        return numbers
+        if self.accelerator.device.type == "cuda":
+            numbers["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        return {**numbers, **others}
 
-    def _accumulate_gradients(self, step: int) -> dict[str, Tensor | float]:
-        processes = self.accelerator.num_processes
-        count = self.settings.batch // self.micro_batch_size
-        rounds = count // processes
-        sums: Counter[str] = Counter()
-        for turn in range(rounds):
-            process = self.accelerator.process_index
-            index = turn * processes + process
-            micro_batch = MicroBatch(
-                self.settings.seed, step, index, count, self.micro_batch_size, process
-            )
-            with self._gradient_sync(is_last=turn + 1 == rounds):
-                for name, term in self._backward(micro_batch, rounds).items():
-                    sums[name] += term  # type: ignore[assignment]
-        return dict(sums)
+    def _run_phase(self, updater: Updater, step: int) -> dict[str, float]:
+        """Update the weights of one phase; return the means over its updates."""
+        for other in self.updaters:
+            other.zero_grad()  # the optimizers share a loss scale, and would all check theirs
+        resting = [p for other in self.updaters if other is not updater for p in other.parameters]
+        with frozen(resting):
+            results = [updater.update(step, turn) for turn in range(updater.updates)]
+        return {key: sum(r[key] for r in results) / len(results) for key in results[0]}
 
-    def _backward(self, micro_batch: MicroBatch, rounds: int) -> dict[str, Tensor]:
-        """Add a micro-batch's gradients to those of the weights; return its terms."""
-        torch.manual_seed(micro_batch.layer_seed)
-        with self.accelerator.autocast():
-            terms = self.wrapped(lambda: self.loss(micro_batch))
-        self.accelerator.backward(torch.stack(list(terms.values())).sum() / rounds)
-        return {name: term.detach() / rounds for name, term in terms.items()}
-
-    def _gradient_sync(self, is_last: bool) -> AbstractContextManager[None]:
-        return nullcontext() if is_last else no_sync(self.wrapped)
-
-    def _clip_gradients(self) -> float:
-        longest = self.settings.clip_norm or math.inf
-        norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), longest)
-        return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
-
-    def _mean_over_processes(self, numbers: dict[str, Tensor | float]) -> dict[str, float]:
-        device = self.accelerator.device
-        values = torch.stack([torch.as_tensor(v, device=device).float() for v in numbers.values()])
-        means = self.accelerator.reduce(values, "mean").tolist()
-        return dict(zip(numbers, means, strict=True))
+    def _stops_anywhere(self, stop: Event) -> bool:
+        """Return whether Ctrl-C was pressed in any process."""
+        flag = torch.tensor(float(stop.is_set()), device=self.accelerator.device)
+        return self.accelerator.reduce(flag, "sum").item() > 0
 
     def _check_progress(self, step: int, bad_steps: int, numbers: dict[str, float]) -> None:
         if bad_steps < MAX_BAD_STEPS:
@@ -204,7 +190,7 @@ class Trainer(Generic[Model]):
         self.model.eval()
         average = self.ema.in_model() if self.ema else nullcontext()
         with average, torch.no_grad(), self.accelerator.autocast():
-            self.wrapped(lambda: validate(done))
+            self.main.run(lambda: validate(done))
         self.model.train()
         if self.accelerator.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()  # reports are about training steps
@@ -212,27 +198,6 @@ class Trainer(Generic[Model]):
     @property
     def _is_main(self) -> bool:
         return self.accelerator.is_main_process
-
-
-class ForwardWrapper(nn.Module):
-    """Runs a function that uses a model inside a forward pass of the model.
-
-    There DDP prepares to average gradients, and FSDP has gathered weights. So a loss may call the
-    model freely: twice, one of its methods, or a submodule.
-    """
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, function: Callable[[], Any]) -> Any:
-        """Return `function()`."""
-        return function()
-
-
-def are_finite(numbers: Mapping[str, float]) -> bool:
-    """Return whether all numbers of a step are finite."""
-    return all(map(math.isfinite, numbers.values()))
 
 
 def fork_rng(device: torch.device) -> AbstractContextManager[None]:

@@ -37,7 +37,8 @@ from ..data.latent_cache import CachedClip, cache_latents
 from ..loop.config import TrainConfig
 from ..loop.distributed import distributed_state
 from ..loop.modules import add_lora, set_dropout
-from ..loop.trainer import Loss, train
+from ..loop.phase import Loss
+from ..loop.trainer import train
 from .losses import Captions, StudentLoss, TeacherLoss
 
 if TYPE_CHECKING:

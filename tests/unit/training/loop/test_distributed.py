@@ -37,6 +37,9 @@ def runs(tmp_path_factory) -> Path:
         {"folder": "own", "own": True},
         {"folder": "killed-own", "own": True, "kill_at": KILLED_AT},
         {"folder": "killed-own", "own": True},
+        {"folder": "critic", "critic": True},
+        {"folder": "killed-critic", "critic": True, "kill_at": KILLED_AT},
+        {"folder": "killed-critic", "critic": True},
         {"folder": "one", "steps": 3},
         {"folder": "rounds", "steps": 3, "micro_batch": 1},
         {"folder": "four", "steps": 3, "processes": 4},
@@ -46,6 +49,11 @@ def runs(tmp_path_factory) -> Path:
         {"folder": "sharded", "steps": 3},  # a state of two processes goes on in one
         {"folder": "sharded-on", "steps": 2},
         {"folder": "sharded-on", "steps": 3, "processes": 2, "sharding": "fsdp2"},
+    ]
+    pair = {"steps": 2, "processes": 2}
+    plan += [
+        {"folder": "critic-two", "critic": True, "micro_batch": 1, **pair},
+        {"folder": "critic-sharded", "critic": True, "sharding": "fsdp2", **pair},
     ]
     plan = [{**run, "folder": str(folder / run["folder"])} for run in plan]
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -73,18 +81,27 @@ def state(folder: Path) -> dict:
     return torch.load(folder / "tiny.state.pt", weights_only=True)
 
 
+def critic_weights(kept: dict) -> dict:
+    return kept["phases"].get("critic", {"model": {}})["model"]
+
+
 @pytest.mark.parametrize(
     ("undisturbed", "killed"),
-    [("straight", "killed"), ("lora", "killed-lora"), ("own", "killed-own")],
+    [
+        ("straight", "killed"),
+        ("lora", "killed-lora"),
+        ("own", "killed-own"),
+        ("critic", "killed-critic"),
+    ],
 )
 def test_a_killed_run_goes_on_as_if_it_had_not_been(runs, undisturbed, killed):
     """kill -9 in the middle of a random step; equal to the last bit, the average included."""
     assert len(losses(runs / undisturbed)) == STEPS
     assert losses(runs / killed) == losses(runs / undisturbed), f"killed in step {KILLED_AT}"
     expected, got = state(runs / undisturbed), state(runs / killed)
-    for part in ("model", "ema"):
-        assert got[part].keys() == expected[part].keys()
-        assert all(torch.equal(got[part][key], value) for key, value in expected[part].items())
+    for part in (lambda s: s["model"], lambda s: s["ema"], critic_weights):
+        assert part(got).keys() == part(expected).keys()
+        assert all(torch.equal(part(got)[key], value) for key, value in part(expected).items())
 
 
 def test_a_loras_state_holds_the_lora_alone(runs):
@@ -93,6 +110,14 @@ def test_a_loras_state_holds_the_lora_alone(runs):
         assert kept[part]
         assert all("lora_" in name for name in kept[part])
     assert any(value.any() for name, value in kept["model"].items() if "lora_B" in name)
+
+
+@pytest.mark.parametrize("cut", ["critic-two", "critic-sharded"])
+def test_a_critic_does_not_depend_on_who_computes_it(runs, cut):
+    """DDP with two rounds, and FSDP2: the student's loss goes through the critic's shards."""
+    got, expected = (read_losses(runs / name / "tiny.losses.jsonl") for name in (cut, "critic"))
+    for line, other in zip(got, expected[:2], strict=True):
+        assert line == pytest.approx(other, rel=1e-4)
 
 
 @pytest.mark.parametrize("cut", ["rounds", "four", "two-rounds", "sharded", "sharded-on"])
