@@ -1,4 +1,4 @@
-"""The example workflows: what is in them. `make_workflows.py` makes the files in workflows/.
+"""Graphs and notes of the example workflows; `make_workflows.py` writes the files in workflows/.
 
 A graph is in the form of ComfyUI's API: node id -> class and inputs; a link is [node id, output].
 """
@@ -202,11 +202,12 @@ WORKFLOWS = {
         text_to_video(NANO, NANO_PROMPT, NANO_SIZE),
         _note(
             "Text to video, built-in model",
-            "Press Run: no download, no GPU, no network. The built-in model makes 64x64 videos of "
-            "one world: a *hummingbird, cat, fox, panda, frog, fish, rocket, car, mushroom* or "
-            "*octopus*, or a *colour* *shape*, that moves *left, right, up* or *down*, the former "
-            "also *over a meadow, over the sea, in the desert* or *at night*.",
-            "Another seed gives another video.",
+            "Press Run: no download, no GPU, no network. The built-in model generates 64x64 videos "
+            "from a small vocabulary: a *hummingbird, cat, fox, panda, frog, fish, rocket, car, "
+            "mushroom* or *octopus*, or a *colour* *shape*, that moves *left, right, up* or "
+            "*down*. The former also move *over a meadow, over the sea, in the desert* or *at "
+            "night*.",
+            "A different seed gives a different video.",
         ),
     ),
     "text-to-video-0.7b": Workflow(
@@ -222,9 +223,9 @@ WORKFLOWS = {
         stock_nodes(),
         _note(
             "ComfyUI's own nodes",
-            "The model is an ordinary MODEL, CLIP and VAE: only loader and empty video are "
-            "special. **FluxGuidance** sets the guidance, **LTXVConditioning** the frame rate that "
-            "the motion is made for; cfg stays 1.",
+            "MODEL, CLIP and VAE are ComfyUI's own types: only the loader and the empty video are "
+            "nodes of this pack. **FluxGuidance** sets the guidance, **LTXVConditioning** the "
+            "frame rate that the motion is generated for; cfg stays 1.",
             GET_BIG,
         ),
     ),
@@ -232,8 +233,8 @@ WORKFLOWS = {
         reward_lora(),
         _note(
             "Reward LoRA",
-            "Loads `unet_lora.pt` from `models/loras` as it is released, a list without names, and "
-            "says what of it did not fit.",
+            "Loads `unet_lora.pt` from `models/loras` in its released format, a list without layer "
+            "names, and reports the layers that did not fit.",
             GET_BIG,
         ),
     ),
@@ -241,8 +242,8 @@ WORKFLOWS = {
         prompt_enhance(),
         _note(
             "Prompt enhancement",
-            "A few words become a full prompt that fits the text window. **source** *builtin* "
-            "needs nothing; *local* and *server* ask a language model.",
+            "A few words become a detailed prompt that fits the text window. **source** *builtin* "
+            "needs nothing; *local* and *server* use a language model.",
             GET_BIG,
         ),
     ),
@@ -250,19 +251,19 @@ WORKFLOWS = {
         best_of_n(),
         _note(
             "Best of N",
-            "Four seeds, each sampled, decoded and scored; the best goes on. The node shows all "
-            "scores and a contact sheet, best first.",
+            "Samples, decodes and scores videos of four seeds and outputs the best. The node shows "
+            "all scores and a contact sheet, best first.",
             "Runs with the built-in model. With DOVER's weights (`DOVER.pth` or "
-            "`DOVER-Mobile.pth`, from VQAssessment/DOVER on GitHub) in `models/vqa`, choose them "
-            "at **dover**.",
+            "`DOVER-Mobile.pth`, from VQAssessment/DOVER on GitHub) in `models/vqa`, choose the "
+            "file at **dover**.",
         ),
     ),
     "many-prompts": Workflow(
         many_prompts(),
         _note(
             "Many prompts at once",
-            "One prompt a line; everything behind the list runs once for each, and as many videos "
-            "are saved. **VQA Score** says how good each is.",
+            "One prompt per line. All nodes after the list run once per prompt, and one video is "
+            "saved for each. **VQA Score** scores each video.",
             "Runs with the built-in model.",
         ),
     ),
@@ -271,8 +272,8 @@ WORKFLOWS = {
         _note(
             "Long video",
             "64 frames through windows of 16 that overlap by 4. **dim** must be 2, the frame axis. "
-            "Every window follows the same prompt, so the video goes on rather than tells a story.",
-            "Without **Context Windows**, *Sample Video* makes windows of 16 that overlap by 8.",
+            "Every window follows the same prompt, so the video continues one scene.",
+            "Without **Context Windows**, *Sample Video* uses windows of 16 that overlap by 8.",
             GET_BIG,
         ),
     ),
