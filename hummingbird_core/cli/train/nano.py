@@ -29,9 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("--folder", type=Path, default=Path("runs/nano"), help="folder of the run")
     parser.add_argument("-o", "--output", type=Path, help="another folder to copy both models to")
-    group = parser.add_argument_group("optimizer steps per stage, instead of the usual ones")
+    group = parser.add_argument_group("optimizer steps per stage, if not the standard ones")
     for stage in STAGES:
-        group.add_argument(f"--{stage}-steps", type=int, metavar="N")
+        group.add_argument(
+            f"--{stage}-steps", type=int, metavar="N", help=f"steps of the stage {stage}"
+        )
 
 
 def run(args: argparse.Namespace) -> None:

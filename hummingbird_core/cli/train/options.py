@@ -11,11 +11,12 @@ from ...training.distillation.recipe_files import recipe_names
 if TYPE_CHECKING:
     from ...training.distillation.recipe import Recipe
 
-SHORT = {  # option -> recipe key
-    "steps": "training.steps",
-    "batch": "training.batch",
-    "learning_rate": "training.learning_rate",
-    "precision": "training.precision",
+# Option -> help; each replaces the recipe's key `training.OPTION`.
+SHORT = {
+    "steps": "optimizer steps",
+    "batch": "clips per step, over all processes",
+    "learning_rate": "peak learning rate",
+    "precision": "fp32, bf16 or fp16",
 }
 
 
@@ -56,8 +57,8 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         "file (default: this stage's recipe for nano or 0.7b, depending on the teacher)",
     )
     group = parser.add_argument_group("values that replace those of the recipe")
-    for option in SHORT:
-        group.add_argument(f"--{option.replace('_', '-')}", metavar="VALUE")
+    for option, meaning in SHORT.items():
+        group.add_argument(f"--{option.replace('_', '-')}", metavar="VALUE", help=meaning)
     group.add_argument(
         "--set",
         action="append",
@@ -71,7 +72,7 @@ def stage_recipe(args: argparse.Namespace, stage: str) -> Recipe:
     """Return the chosen recipe, or the stage's usual one, with the values of `args`."""
     from ...training.distillation.recipe import read_recipe
 
-    given = {key: getattr(args, option) for option, key in SHORT.items()}
+    given = {f"training.{option}": getattr(args, option) for option in SHORT}
     changes = [f"{key}={value}" for key, value in given.items() if value is not None]
     return read_recipe(args.recipe or _usual_recipe(args.teacher, stage), [*changes, *args.set])
 
