@@ -21,6 +21,7 @@ from . import __version__
 from .devices import best_device, default_dtype
 from .hub.local import resolve_model
 from .reporting import gibibytes
+from .video.ffmpeg import too_old
 
 REQUIRED = (
     *("torch", "numpy", "einops", "safetensors", "transformers", "diffusers", "huggingface_hub"),
@@ -179,6 +180,8 @@ def _problems(
     problems = [f"{name} is missing: pip install {name}" for name in missing]
     if ffmpeg is None and "imageio-ffmpeg" in required and "imageio-ffmpeg" not in missing:
         problems.append("imageio-ffmpeg found no ffmpeg: reinstall it, or install ffmpeg")
+    elif ffmpeg and (version := too_old()):
+        problems.append(f"ffmpeg {version} is too old: pip install -U imageio-ffmpeg")
     if not built_in:
         problems.append("the built-in model is missing from the package: reinstall it")
     return problems

@@ -26,6 +26,8 @@ _MACHINE_ADVICE = {
     errno.EFBIG: "the file exceeds what the file system or a limit (ulimit -f) allows: raise it "
     "or choose another folder",
     errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EACCES: "permission denied: check who may use it, or choose another folder",
+    errno.ESTALE: "the network drive was lost: connect it again",
     errno.EIO: "the disk or network drive failed: check it and try again",
     errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
     errno.ENFILE: "too many files are open on this machine: close some programs",

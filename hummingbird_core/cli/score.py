@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, printable
+from ..errors import HummingbirdError, InputError, machine_advice, one_line, printable
 from ..terminal import print_error, print_text
 
 EPILOG = """\
@@ -67,33 +67,55 @@ def _seed(text: str) -> int | str:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score all files; return 2 if some could not be read."""
-    rows = list(_rows(args))
+    """Score all files; return 2 if some could not be read.
+
+    Raises:
+        HummingbirdError: everything fails for one reason that does not lie in the files. What was
+            scored before is printed.
+    """
+    rows: list[ScoreRow] = []
+    try:
+        for row in _rows(args):
+            rows.append(row)
+    except HummingbirdError:
+        if any("error" not in row for row in rows):
+            _print(rows, args)
+        raise
+    _print(rows, args)
+    return 2 if any("error" in row for row in rows) else 0
+
+
+def _print(rows: list[ScoreRow], args: argparse.Namespace) -> None:
     if args.json:
         print_text(json.dumps(rows, indent=2))
     elif args.csv:
         _print_csv(rows)
     else:
         print_text("\n".join(_table(rows)))
-    return 2 if any("error" in row for row in rows) else 0
 
 
 def _rows(args: argparse.Namespace) -> Iterator[ScoreRow]:
     """Yield a row for each file, with a progress bar on a terminal."""
     from tqdm import tqdm
 
+    from ..engines.failures import FailureStreak
     from ..vqa import find_defects, score_file
     from ..vqa.dover.views import DEFAULT_SEED
 
     dover = _load_dover(args) if args.dover else None
     seed = {None: DEFAULT_SEED, RANDOM: None}.get(args.seed, args.seed)
+    streak = FailureStreak("files")
     for path in tqdm(args.files, unit="video", disable=None, leave=False):
         try:
             score = score_file(path, dover=dover, seed=seed)
-        except InputError as error:
-            yield {"file": str(path), "error": str(error)}
+        except (HummingbirdError, OSError) as error:
+            yield {"file": str(path), "error": machine_advice(error) or one_line(error)}
+            if not isinstance(error, InputError):
+                streak.failed(str(path), str(error))
         else:
+            streak.succeeded()
             yield {"file": str(path), "faults": find_defects(score), **score.to_dict()}
+    streak.finish(len(args.files))
 
 
 def _load_dover(args: argparse.Namespace) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import HummingbirdError, InputError, first_line
+from ..errors import HummingbirdError, InputError, first_line, machine_advice, memory_advice
 from ..files import atomic_write, sha256_of_file, temporary_path
 from ..video.files import write_video
 from ..video.reader import VideoStream, open_video
@@ -93,12 +93,14 @@ def measure_source(
                 clips = _measure_clips(path, source_id, settings, folder)
                 row = {"source": source.name, "source_id": source_id}
                 return [{**row, **columns} for columns in clips]
-    except InputError as error:  # the file itself is unusable
-        return [failed_row(source, source_id, reason_of(error))]
-    # A full disk, a missing package, too little memory, or a bug triggered by a hostile file: the
+    except InputError as error:  # the file itself is unusable, unless it is gone or out of reach
+        row = failed_row(source, source_id, reason_of(error))
+        return [row if source.error or Path(source.path).is_file() else {**row, "again": True}]
+    # A full disk, a missing program, too little memory, or a bug triggered by a hostile file: the
     # damage is limited to this file.
     except Exception as error:
-        return [{**failed_row(source, source_id, reason_of(error)), "again": True}]
+        reason = memory_advice(error) or machine_advice(error) or reason_of(error)
+        return [{**failed_row(source, source_id, reason), "again": True}]
 
 
 def failed_row(source: SourceVideo, source_id: str, reason: str) -> ManifestRow:

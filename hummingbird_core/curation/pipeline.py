@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from ..engines.failures import FailureStreak
 from ..engines.journal import Journal, read_journal
 from ..engines.local import WORKER_DIED, Engine
 from ..engines.locks import only_run_in
@@ -160,11 +161,15 @@ def _measure_missing(
     Returns:
         failures with a cause outside the video. They stay out of the journal, so that the next run
         tries them again.
+
+    Raises:
+        HummingbirdError: everything fails for one reason.
     """
     failed: list[tuple[str, list[ManifestRow]]] = []
     done = {key for key, _ in read_journal(journal)}
     todo = [source for source in sources if source.cache_key() not in done]
     stage = partial(measure_source, settings=settings, clip_folder=clip_folder.resolve())
+    streak = FailureStreak("videos")
     with (
         Journal(journal) as finished,
         tqdm(
@@ -174,10 +179,15 @@ def _measure_missing(
         for source, rows in engine.map(stage, todo, _lost):
             if rows[0].pop("again", False):
                 failed.append((source.cache_key(), rows))
+                if Path(source.path).exists():  # a missing file says nothing about the others
+                    streak.failed(source.name, rows[0]["error"])
             else:
                 finished.append(source.cache_key(), rows)
+                if not rows[0].get("error"):
+                    streak.succeeded()
             bar.update()
     if failed:
+        streak.finish(len(sources))
         first = failed[0][1][0]
         logger.warning(
             "%d of %d videos failed for reasons that may pass, the first, %s, because: %s; the "

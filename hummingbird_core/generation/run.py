@@ -16,8 +16,9 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..engines.failures import FailureStreak
 from ..engines.local import WORKER_DIED
-from ..errors import HummingbirdError, first_line, memory_advice
+from ..errors import HummingbirdError, InputError, first_line, machine_advice, memory_advice
 from ..files import atomic_write
 from ..terminal import get_logger, print_line
 from ..video.files import write_contact_sheet, write_video
@@ -105,19 +106,27 @@ def generate_on(engine: Engine, jobs: list[Job], model: ModelConfig, journal: Jo
     """Run all jobs on an engine and return the number of failures.
 
     The journal gets one line per job: the main file's name as key, `seconds` or `error` as value.
+
+    Raises:
+        HummingbirdError: everything fails for one reason that does not lie in the jobs.
     """
     from tqdm import tqdm
 
     failed = 0
     stage = partial(generate_or_report, model=model)
+    streak = FailureStreak("videos")
     with tqdm(total=len(jobs), unit="video", disable=None, leave=False) as bar:
         for job, report in engine.map(stage, jobs, _worker_died):
             name = job.outputs[0].name
+            is_machines_fault = report.pop("again", False)
             journal.append(name, {"prompt": job.settings.prompt, **report})
             if "error" in report:
                 failed += 1
                 logger.warning("%s failed: %s", job.origin or name, report["error"])
+                if is_machines_fault:
+                    streak.failed(name, report["error"])
             else:
+                streak.succeeded()
                 with bar.external_write_mode():
                     for path in job.outputs:
                         print_line(f"wrote {path}")
@@ -129,14 +138,16 @@ def generate_or_report(job: Job, model: ModelConfig) -> dict[str, Any]:
     """Generate one video without raising: the stage that engines run.
 
     Returns:
-        `{"seconds": ...}`, or `{"error": one line}`.
+        `{"seconds": ...}`, or `{"error": one line}` with `again` for a cause outside the job.
     """
     began = time.perf_counter()
     try:
         generate_video(_load_once(model), job)
+    except InputError as error:
+        return {"error": _one_line(error)}
     # One video may exceed the memory or find the disk full: only that job fails.
     except Exception as error:
-        return {"error": _one_line(error)}
+        return {"error": _one_line(error), "again": True}
     return {"seconds": round(time.perf_counter() - began, 3)}
 
 
@@ -151,11 +162,13 @@ def _load_once(model: ModelConfig) -> HummingbirdPipeline:
 
 
 def _worker_died(job: Job) -> dict[str, Any]:
-    return {"error": WORKER_DIED}
+    return {"error": WORKER_DIED, "again": True}
 
 
 def _one_line(error: Exception) -> str:
     if advice := memory_advice(error):
+        return advice
+    if not isinstance(error, HummingbirdError) and (advice := machine_advice(error)):
         return advice
     line, kind = first_line(error), type(error).__name__
     return line if isinstance(error, HummingbirdError) or line == kind else f"{kind}: {line}"

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import MissingPackageError
 
+MIN_VERSION = (5, 1)  # of ffmpeg: the first with -fps_mode
+
 
 def ffmpeg() -> Any:
     """Import the module imageio_ffmpeg, which includes an ffmpeg executable.
 
     Raises:
-        MissingPackageError: it is not installed.
+        MissingPackageError: it is not installed, or it finds no ffmpeg.
     """
     try:
         import imageio_ffmpeg
@@ -22,7 +25,21 @@ def ffmpeg() -> Any:
         raise MissingPackageError(
             "video files need the package imageio-ffmpeg: pip install imageio-ffmpeg"
         ) from error
+    try:
+        imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:
+        raise MissingPackageError(
+            "imageio-ffmpeg found no ffmpeg: reinstall it, or set IMAGEIO_FFMPEG_EXE to one"
+        ) from error
     return imageio_ffmpeg
+
+
+def too_old() -> str | None:
+    """Return the version of ffmpeg if it lacks options that reading needs, else None."""
+    version = ffmpeg().get_ffmpeg_version()
+    found = re.match(r"n?(\d+)\.(\d+)", version)  # builds from git have a hash, and are new
+    is_old = found is not None and (int(found[1]), int(found[2])) < MIN_VERSION
+    return version if is_old else None
 
 
 def mp4_comment(path: Path) -> str | None:

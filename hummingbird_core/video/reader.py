@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import HummingbirdError, InputError
+from ..errors import HummingbirdError, InputError, machine_advice
 from .animation import open_animation
 from .damage import is_cut_off, is_part_missing
-from .ffmpeg import ffmpeg
+from .decoder import decode
 from .files import read_metadata, read_video, recorded_fps
 
 MAX_PIXELS = 8192 * 8192  # of a frame; a larger claim would exhaust the memory
@@ -100,7 +100,8 @@ def _open_folder(path: Path) -> Iterator[VideoStream]:
 
 @contextmanager
 def _open_animation(path: Path) -> Iterator[VideoStream]:
-    _check_file(path)
+    with _one_line_errors(path):
+        _check_file(path)
     with open_animation(path, recorded_fps(read_metadata(path))) as video:
         _check_header(path, video.width, video.height, video.fps)
         duration = video.count / video.fps
@@ -109,13 +110,10 @@ def _open_animation(path: Path) -> Iterator[VideoStream]:
 
 @contextmanager
 def _open_with_ffmpeg(path: Path) -> Iterator[VideoStream]:
-    _check_file(path)
-    reader = ffmpeg().read_frames(
-        str(path.absolute()),
-        pix_fmt="rgb24",
-        input_params=[part for name, value in _SAFE.items() for part in (f"-{name}", value)],
-        output_params=_EVERY_FRAME_ONCE,
-    )
+    with _one_line_errors(path):
+        _check_file(path)
+    safe = [part for name, value in _SAFE.items() for part in (f"-{name}", value)]
+    reader = decode(path, safe, _EVERY_FRAME_ONCE)
     with closing(reader):
         with _one_line_errors(path):
             info = next(reader)
@@ -160,6 +158,8 @@ def _one_line_errors(path: Path) -> Iterator[None]:
         raise
     # Unreadable files also break its parser of ffmpeg's log (IndexError, AttributeError).
     except (OSError, RuntimeError, IndexError, AttributeError, ValueError) as error:
+        if isinstance(error, OSError) and (advice := machine_advice(error)):
+            raise HummingbirdError(f"cannot read {path.name}: {advice}") from error
         if _NO_VIDEO in str(error):
             raise InputError(f"{path.name} holds no video stream: expected a video") from error
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -28,9 +28,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...curation.sources import SourceVideo
+from ...engines.failures import FailureStreak
 from ...engines.journal import Journal, read_journal
 from ...engines.locks import only_run_in
-from ...errors import InputError, NumericalError
+from ...errors import HummingbirdError, InputError, NumericalError, one_line
 from ...files import atomic_write
 from ...terminal import get_logger
 from ...vae.codec import encode_posterior
@@ -227,8 +228,10 @@ def _name_hash(video: SourceVideo) -> bytes:
 
 
 def _is_done(entry: Entry | None, max_gigabytes: float) -> bool:
-    """Return whether a video is finished; only those without room are tried again."""
-    return entry is not None and entry.get("full_at", max_gigabytes) >= max_gigabytes
+    """Return whether a video is finished; others had no room or failed by the machine's fault."""
+    if entry is None or entry.get("again"):
+        return False
+    return entry.get("full_at", max_gigabytes) >= max_gigabytes
 
 
 def _look_up(videos: Sequence[SourceVideo], entries: Mapping[str, Entry], folder: Path) -> Cached:
@@ -254,13 +257,23 @@ def _encode_all(
 ) -> Iterator[tuple[str, Entry]]:
     """Yield the outcome of each video; all together may take `room` bytes."""
     order = sorted(videos, key=_name_hash)
+    streak = FailureStreak("clips")
     for video in tqdm(order, desc="latents", unit="clip", disable=None):
         entry: Entry = {"error": f"{video.name} {FULL}", "full_at": max_gigabytes}
         if room >= 0:
             known, size = _encode_video(video, vae, folder, settings, room)
+            _note(streak, video, known)
             room -= size
             entry = known if room >= 0 else entry
         yield video.cache_key(), entry
+
+
+def _note(streak: FailureStreak, video: SourceVideo, entry: Entry) -> None:
+    """Raise HummingbirdError if everything fails for one reason."""
+    if "id" in entry:
+        streak.succeeded()
+    elif entry.get("again") and Path(video.path).exists():
+        streak.failed(video.name, entry["error"])
 
 
 def _encode_video(
@@ -270,7 +283,10 @@ def _encode_video(
     try:
         frames = read_frames(video, settings)
     except InputError as error:
-        return {"error": str(error)}, 0
+        is_gone = not (video.error or Path(video.path).is_file())
+        return {"error": str(error), **({"again": True} if is_gone else {})}, 0
+    except (HummingbirdError, OSError) as error:  # the machine's fault
+        return {"error": f"{video.name}: {one_line(error)}", "again": True}, 0
     clip_id = hashlib.sha256(frames.pixels.data).hexdigest()[:32]
     entry = {"id": clip_id, "num_frames": len(frames.pixels), "fps": frames.fps}
     path = latents_path(folder, clip_id)

@@ -99,3 +99,12 @@ def test_a_seed_that_is_no_number_is_told_what_to_be(clips, capsys):
     assert "'abc', expected a whole number or 'random'" in error_of(
         capsys, "score", clips[0], "--seed", "abc"
     )
+
+
+def test_a_fault_of_the_machine_stops_a_run_that_meets_nothing_else(clips, capsys, monkeypatch):
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(clips[0].parent / "missing"))
+    code, out, err = run(capsys, "score", clips[0], clips[2])
+    assert (code, out) == (2, "")
+    assert "2 files in a row failed for one reason" in err
+    assert "ffmpeg could not start" in err
+    assert len(err.strip().splitlines()) == 1

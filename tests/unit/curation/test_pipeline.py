@@ -38,7 +38,7 @@ from hummingbird_core.curation.pipeline import curate, reselect
 from hummingbird_core.curation.selection import Limit, Rule, SelectionConfig
 from hummingbird_core.curation.sources import list_sources
 from hummingbird_core.engines.locks import only_run_in
-from hummingbird_core.errors import InputError, OutputError
+from hummingbird_core.errors import HummingbirdError, InputError, OutputError
 from hummingbird_core.video import read_video
 from hummingbird_core.video.reader import VideoStream
 
@@ -174,6 +174,43 @@ def test_two_runs_in_one_folder_are_refused(tmp_path):
         pytest.raises(OutputError, match="another run"),
     ):
         run(tmp_path / "in", tmp_path / "out")
+
+
+# faults of the machine
+
+
+def test_a_run_in_which_everything_fails_for_one_reason_stops_and_is_repeated(
+    tmp_path, monkeypatch
+):
+    for seed in range(3):
+        add_video(tmp_path / "in" / f"{seed}.mp4", scene(seed, **SMALL))
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "missing"))
+    with pytest.raises(HummingbirdError, match=r"3 videos .* ffmpeg could not start"):
+        run(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out" / "manifest.parquet").exists()
+    monkeypatch.delenv("IMAGEIO_FFMPEG_EXE")
+    assert run(tmp_path / "in", tmp_path / "out").clips == 3
+
+
+def test_what_fails_by_the_machines_fault_is_tried_again(tmp_path, monkeypatch, caplog):
+    for seed in range(2):
+        add_video(tmp_path / "in" / f"{seed}.mp4", scene(seed, **SMALL))
+    (tmp_path / "in" / "broken.mp4").write_bytes(b"no video")
+    add_video(tmp_path / "gone.mp4", scene(3, **SMALL))
+    table = tmp_path / "in" / "videos.csv"
+    table.write_text("path\n0.mp4\n1.mp4\nbroken.mp4\n../gone.mp4\n")
+    (tmp_path / "gone.mp4").rename(tmp_path / "elsewhere.mp4")
+
+    class Dying(InlineEngine):
+        def map(self, stage, items, on_worker_death):
+            for item in items:
+                yield item, (on_worker_death if item.name == "1.mp4" else stage)(item)
+
+    assert run(table, tmp_path / "out", Dying()).failed == 3
+    assert "2 of 4 videos failed for reasons that may pass" in caplog.text
+    (tmp_path / "elsewhere.mp4").rename(tmp_path / "gone.mp4")
+    result = run(table, tmp_path / "out")
+    assert (result.clips, result.failed) == (3, 1)
 
 
 # engines and kills

@@ -259,3 +259,15 @@ def test_a_mixture_takes_each_step_from_one_source(cached, clips):
     assert 35 <= lengths.count(4) <= 55
     halves = [mixture.batch(1, size=1, rank=r, world_size=2).latents for r in range(2)]
     assert torch.equal(mixture.batch(1, size=2).latents, torch.cat(halves))
+
+
+def test_a_fault_of_the_machine_is_not_recorded_as_the_videos(vae, tmp_path, monkeypatch, caplog):
+    for number in range(2):
+        add_clip(tmp_path / "videos" / f"{number}.mp4")
+    videos = list_clips(tmp_path / "videos")
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "missing"))
+    found = cache_latents(videos, vae, tmp_path / "cache", SMALL)
+    assert (len(found.clips), len(found.skipped)) == (0, 2)
+    assert "ffmpeg could not start" in caplog.text
+    monkeypatch.delenv("IMAGEIO_FFMPEG_EXE")
+    assert len(cache_latents(videos, vae, tmp_path / "cache", SMALL).clips) == 2
