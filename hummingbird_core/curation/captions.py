@@ -28,6 +28,9 @@ FIRST_PAUSE, MAX_PAUSE = 5.0, 120.0  # seconds between requests to an unresponsi
 SERVER_ERROR = 500  # may concern a single request; other failures concern the server
 # Consecutive failed rounds after which the remaining captions, if all suspect, are given up.
 LAST_TRIES = 5
+# Requests, in 6 minutes of pauses, to an address where nothing was ever reached: loading a model
+# takes a server less than that, and a wrong address would cost hours.
+FIRST_TRIES = 8
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,7 @@ class _Patience:
 
     def __init__(self, failure_budget: int, wait: Callable[[float], None]) -> None:
         self.failures = 0  # consecutive rounds without any answer
+        self.was_reached = False  # the server said something, if only that it is busy
         self.budget = failure_budget
         self.wait = wait
         self.last: ServerUnavailableError | None = None  # error of the latest round
@@ -207,7 +211,9 @@ class _Patience:
         errors = [answer for answer in answers if isinstance(answer, ServerUnavailableError)]
         self.last = errors[-1] if errors else None
         self.failures = self.failures + 1 if len(errors) == len(answers) else 0
-        if self.failures > self.budget:
+        self.was_reached |= len(errors) < len(answers) or any(e.status for e in errors)
+        budget = self.budget if self.was_reached else min(self.budget, FIRST_TRIES)
+        if self.failures > budget:
             raise HummingbirdError(
                 f"{self.failures} requests for captions in a row were not answered, the last "
                 f"because: {self.last}; what is done is kept: run the same command again to go on"

@@ -67,6 +67,19 @@ def test_a_dead_server_spends_the_budget_and_what_is_done_is_kept(tmp_path):
     assert [key for key, _ in read_journal(journal)] == ["a red fox"]
 
 
+def test_an_address_where_nothing_is_reached_costs_minutes_and_not_hours(tmp_path):
+    pauses = []
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        dead = enhancer(f"http://127.0.0.1:{unused.getsockname()[1]}/v1")
+        with pytest.raises(HummingbirdError, match="9 requests for captions in a row"):
+            rewrite_captions(
+                CAPTIONS, dead, settings(failure_budget=100), tmp_path / "j", pauses.append
+            )
+    assert sum(pauses) < 600
+    assert list(read_journal(tmp_path / "j")) == []
+
+
 MANY = [f"a red fox, {number} trees" for number in range(100)]
 BAD = "a red fox, 7 trees"
 
