@@ -7,24 +7,31 @@ from __future__ import annotations
 
 import re
 
+from .answer_forms import unwrap
+from .backends.base import MAX_ANSWER_TEXT
 from .text import APOSTROPHES
 
-TAGS = r"think|thinking|thought|reasoning|reflection"
-THOUGHT = re.compile(rf"<({TAGS})>.*?(?:</\1>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z)", re.S | re.I)
-# If the chat template writes the opening tag itself, the answer only has the closing one.
-END_OF_THOUGHT = re.compile(rf"\A.*(?:</(?:{TAGS})>|\[/THINK\])", re.S | re.I)
-CHANNEL = re.compile(r"\A.*<\|channel\|>final<\|message\|>", re.S)  # gpt-oss
-CONTROL = re.compile(r"<\|[^<>|]*\|>|</?s>|</?answer>", re.I)
 MARKDOWN = re.compile(r"```\w*|`|\*\*|__|(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w)|^#+\s*", re.M)
 
-RESULT = r"(?:prompt|description|version|rewrit\w*|translation|enhance\w*|answer)s?\b"
+RESULT = (
+    r"(?:prompt|description|version|rewrit\w*|translation|enhance\w*|answer|response|option|variation"
+    r"|variant|alternative|idea)s?\b"
+)
 PREAMBLES = (
     r"(?:sure|certainly|of course|okay|ok|absolutely|great|got it)(?: thing)?[,.!:]\s*",
     rf"I(?:[{APOSTROPHES}](?:d|ll)| would| will| can)\b[^\n]*\n\s*",
-    rf"(?:here(?:[{APOSTROPHES}]s| is| are)|below is|this is)\b[^\n:]*?\b{RESULT}[^\n:]*:\s*",
+    rf"(?:here(?:[{APOSTROPHES}]s| is| are)|below is|this is|below are|these are)\b"
+    rf"[^\n:]{{0,100}}?\b{RESULT}[^\n:]{{0,100}}:\s*",
     rf"(?:\w+\s+){{0,2}}{RESULT}\s*:\s*",
 )
 ITEM = re.compile(r"\s*(?:[-*•]|(?P<number>\d{1,2})[.)])\s+(?=\S)")
+# "Option 1: A fox ...", "Version A (calm) - A fox ...", "Option 2: The Chase" as a heading.
+OPTION = re.compile(
+    r"\A\W*(?:option|version|variation|variant|alternative|idea|concept|take|prompt)\s*"
+    r"(?:#?\s*\d{1,2}|[A-E]\b)\s*(?:\([^)\n]{0,60}\))?\s*(?:[:.)\N{EN DASH}\N{EM DASH}-]\s*|\n)",
+    re.I,
+)
+MAX_HEADING = 6  # words
 ASPECT = re.compile(
     r"\A\W*(?:subject|scene|setting|motion|movement|action|style|camera|light(?:ing)?|mood|details?"
     r"|atmosphere)\b[^:\n]{0,20}:\s*",
@@ -39,11 +46,11 @@ QUOTES = (
 def clean_answer(answer: str) -> str:
     """Return the prompt in one line, without reasoning, greeting, list marks and quotes.
 
-    Empty if there is none: the model refused, or was cut off while reasoning.
+    Empty if there is none: the model refused, was cut off while reasoning, or repeats itself.
     """
-    text = THOUGHT.sub("", CHANNEL.sub("", answer))
-    text = CONTROL.sub("", END_OF_THOUGHT.sub("", text))
-    said = text = MARKDOWN.sub("", text).strip()
+    if len(answer.encode("utf-8", "surrogatepass")) > MAX_ANSWER_TEXT:
+        return ""
+    said = text = MARKDOWN.sub("", unwrap(answer)).strip()
     for preamble in PREAMBLES:
         text = re.sub(rf"\A{preamble}", "", text, flags=re.I)
     # Check both, for "Sure! I'm sorry, but", and because "I can't" matches a preamble's "I can".
@@ -54,6 +61,8 @@ def clean_answer(answer: str) -> str:
 
 def _prompt_of(text: str) -> str:
     """Return the first paragraph of running text, or a list's aspects or first alternative."""
+    if option := OPTION.match(text):
+        return _first_option(text[option.end() :])
     lines = text.splitlines()
     marks = [ITEM.match(line) for line in lines]
     items = [line[mark.end() :] for line, mark in zip(lines, marks, strict=True) if mark]
@@ -65,6 +74,15 @@ def _prompt_of(text: str) -> str:
     elif marks[0]["number"] and not any(map(ASPECT.match, items)):
         return items[0]
     return ", ".join(ASPECT.sub("", item).rstrip(" .,;") for item in items)
+
+
+def _first_option(text: str) -> str:
+    """Return the first paragraph, or the second if the first is a short heading of it."""
+    paragraphs = [part for part in re.split(r"\n\s*\n", text.strip()) if part.strip()]
+    first, _, rest = paragraphs[0].partition("\n") if paragraphs else ("", "", "")
+    following = rest or (paragraphs[1] if len(paragraphs) > 1 else "")
+    is_heading = len(first.split()) <= MAX_HEADING < len(following.split())
+    return following if is_heading and not OPTION.match(following) else " ".join([first, rest])
 
 
 def _unquote(text: str) -> str:

@@ -19,7 +19,7 @@ from ..text.tokenizer import Tokenizer, WordTokenizer
 from .answers import clean_answer
 from .backends.base import Chat
 from .enhancer import EnhancedPrompt, Enhancer, check_request
-from .language import looks_foreign
+from .language import is_surely_foreign, looks_foreign
 from .subject import lost_words, subject_words
 from .text import FittedText, fit_window, strip_end, window_size
 
@@ -85,8 +85,9 @@ class ChatEnhancer(Enhancer):
 
     def _translate(self, prompt: str, seed: int, notes: list[str]) -> str | None:
         english = clean_answer(self._chat.answer(system_prompt("translate"), prompt, seed))
-        if not english:
+        if not english or is_surely_foreign(english):
             notes.append(NOT_TRANSLATED)
+            return None
         return english if english != prompt else None
 
     def _rewrite(self, prompt: str, seed: int, notes: list[str]) -> FittedText:
@@ -98,7 +99,7 @@ class ChatEnhancer(Enhancer):
             complaint = self._complaint(prompt, answer)
         if not complaint:
             return fit_window(answer, self._tokenizer)
-        if answer and not self._unknown(answer):
+        if answer and not self._unknown(answer) and not is_surely_foreign(answer):
             notes.append(OWN_WORDS_FIRST)
             return fit_window(f"{strip_end(prompt)}, {answer}", self._tokenizer)
         notes.append(LEFT_ALONE)
@@ -111,6 +112,8 @@ class ChatEnhancer(Enhancer):
         unknown = self._unknown(answer)
         if unknown:
             return f"Your last answer used words that are not in the list: {', '.join(unknown)}."
+        if is_surely_foreign(answer):
+            return "Your last answer was not in English. Answer in English."
         wanted = [word for word in subject_words(prompt) if not self._unknown(word)]
         lost = lost_words(wanted, fit_window(answer, self._tokenizer).text)
         if lost:

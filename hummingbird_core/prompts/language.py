@@ -29,12 +29,21 @@ def looks_foreign(text: str) -> bool:
     A short prompt without function words ("zorro rojo") gives no evidence and counts as English,
     so it is rewritten without a translation.
     """
+    has_accents = any(not letter.isascii() for letter in text if _is_latin(letter))
+    return is_surely_foreign(text) or (has_accents and not _count(text, ENGLISH))
+
+
+def is_surely_foreign(text: str) -> bool:
+    """Return whether most letters are of another script, or most function words are foreign."""
     letters = [letter for letter in text if letter.isalpha()]
-    latin = [letter for letter in letters if "LATIN" in unicodedata.name(letter, "")]
-    if len(latin) * 2 < len(letters):
+    if 2 * sum(map(_is_latin, letters)) < len(letters):
         return True
-    words = WORD.findall(text.lower())
-    english = sum(word in ENGLISH for word in words)
-    others = sum(word in OTHERS for word in words)
-    has_accents = any(not letter.isascii() for letter in latin)
-    return others > english or (has_accents and not english)
+    return _count(text, OTHERS) > _count(text, ENGLISH)
+
+
+def _is_latin(letter: str) -> bool:
+    return letter.isalpha() and "LATIN" in unicodedata.name(letter, "")
+
+
+def _count(text: str, words: frozenset[str]) -> int:
+    return sum(word in words for word in WORD.findall(text.lower()))

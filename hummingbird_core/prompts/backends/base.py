@@ -10,6 +10,8 @@ from typing import Any
 TEMPERATURE = 0.7
 # Maximum answer length. A prompt takes about 75 tokens; the rest is for reasoning models.
 MAX_ANSWER_TOKENS = 2048
+# Bytes of an answer's text; a longer one is no prompt, but a model that repeats itself.
+MAX_ANSWER_TEXT = 16 << 10
 
 
 # Called repeatedly during generation; any exception it raises cancels the request.
