@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..hummingbird_core.prompts.backends.openai import DEFAULT_URL
+from ..hummingbird_core.prompts.backends.address import DEFAULT_URL
 from .adapter.io.prompts import ENHANCER_SOURCES, describe_enhanced, enhance
 from .common import CATEGORY, seed_input
 

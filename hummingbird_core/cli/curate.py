@@ -217,7 +217,7 @@ def _measures(args: argparse.Namespace) -> MeasureConfig:
 
 def _captions(args: argparse.Namespace) -> CaptionConfig | None:
     from ..curation.captions import CaptionConfig
-    from ..prompts.backends.openai import DEFAULT_URL
+    from ..prompts.backends.address import DEFAULT_URL
 
     if args.captions == "keep":
         return None

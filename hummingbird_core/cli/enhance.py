@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print one enhanced prompt per line, and warnings about truncation on stderr."""
     from ..prompts import create_enhancer
-    from ..prompts.backends.openai import DEFAULT_URL
+    from ..prompts.backends.address import DEFAULT_URL
 
     requests = _requests(args)
     check_requests(requests)

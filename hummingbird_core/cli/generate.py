@@ -144,7 +144,7 @@ def _enhanced_jobs(
 ) -> list[Job]:
     """Return jobs with enhanced prompts; the language model is freed before they run."""
     from ..prompts import create_enhancer
-    from ..prompts.backends.openai import DEFAULT_URL
+    from ..prompts.backends.address import DEFAULT_URL
 
     tokenizer, url = tokenizer_of(args.model), args.enhance_url or DEFAULT_URL
     check_requests((settings, origin) for settings, _, origin in requests)

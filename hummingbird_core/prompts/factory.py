@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..text.tokenizer import Tokenizer
+from .backends.address import DEFAULT_URL, check_url
 from .backends.api_key import key_for, withheld_notes
 from .backends.base import Chat, Check, never_stop
-from .backends.openai import DEFAULT_URL, ServerChat, check_url
+from .backends.openai import ServerChat
 from .cache import CachedChat, default_cache_dir
 from .chat_enhancer import ChatEnhancer
 from .enhancer import Enhancer

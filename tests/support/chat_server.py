@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -44,7 +44,8 @@ def fails(status: int, message: str = "", **how: Any) -> Reply:
 class ChatServer(ThreadingHTTPServer):
     """Sends `replies` in order, the last one for ever; keeps what it was asked.
 
-    Questions that hold a key of `special` get the reply there.
+    Questions that hold a key of `special` get the reply there; `answer_to` may decide by the whole
+    request.
     """
 
     def __init__(self, replies: list[Reply], models: tuple[str, ...] = ("tiny",)):
@@ -53,6 +54,7 @@ class ChatServer(ThreadingHTTPServer):
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.special: dict[str, Reply] = {}
+        self.answer_to: Callable[[dict[str, Any]], Reply] | None = None
 
     @property
     def url(self) -> str:
@@ -82,6 +84,9 @@ class _Handler(BaseHTTPRequestHandler):
         request = json.loads(body)
         self.server.requests.append(request)
         self.server.keys.append(self.headers.get("Authorization"))
+        if self.server.answer_to:
+            self._send(self.server.answer_to(request))
+            return
         question = request["messages"][-1]["content"]
         special = [reply for text, reply in self.server.special.items() if text in question]
         if special:

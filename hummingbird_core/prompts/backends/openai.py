@@ -1,42 +1,55 @@
-"""Client for servers with OpenAI's chat protocol: Ollama, llama.cpp, vLLM, LM Studio and others.
-
-It uses the standard library's HTTP client, because huggingface_hub has moved from requests to httpx
-and beyond, so none of these is certain to be installed.
-"""
+"""Client for servers with OpenAI's chat protocol: Ollama, llama.cpp, vLLM, LM Studio and others."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import re
+import math
 import time
 import urllib.error
 import urllib.request
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import Callable
+from datetime import datetime, timezone
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
 
 from ... import __version__
-from ...errors import HummingbirdError, InputError
+from ...errors import HummingbirdError, InputError, printable
 from ...terminal import get_logger
-from .api_key import HOSTS_VARIABLE, KEY_VARIABLE, check_key, is_loopback
-from .base import MAX_ANSWER_TOKENS, TEMPERATURE, Chat, Check, never_stop
+from .address import DEFAULT_URL, check_url, endpoint, is_this_machine, without_query
+from .api_key import HOSTS_VARIABLE, KEY_VARIABLE, check_key
+from .base import MAX_ANSWER_TEXT, MAX_ANSWER_TOKENS, TEMPERATURE, Chat, Check, never_stop
+from .http import POLL_SECONDS, HttpReply, exchange
+from .replies import (
+    UNKNOWN_ERROR,
+    error_text,
+    fault_of,
+    first_choice,
+    parse,
+    text_of,
+)
+from .request_form import RequestForm
 
 logger = get_logger(__name__)
+Result = TypeVar("Result")
 
-DEFAULT_URL = "http://localhost:11434/v1"  # Ollama's
-TRANSIENT = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses that are retried
+TRANSIENT = (408, 425, 429)  # HTTP statuses that are retried, besides most from 500 on
+PERMANENT = (501, 505)  # statuses from 500 on that stay
 REFUSED = (400, 413, 422)  # HTTP statuses of a request that the server does not accept
 MAX_WAIT = 30.0  # seconds: the longest Retry-After that is obeyed
 MIN_SECRET = 8  # characters of a key that may not occur in an answer
 MAX_QUOTE = 200  # characters of a server's words in a message
-MAX_ANSWER = 4 << 20  # bytes; a chat answer has a few thousand
 SEEDS = 1 << 31  # some servers keep the seed as a signed integer of 32 bits
-# Host and port alone: no user name, no password, and no escapes, which urllib would decode later.
-HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d*)?")
 
 
 class ServerError(HummingbirdError, OSError):
     """The server refused the request; a retry would not help."""
+
+    status: int = 0
+    """The HTTP status, or the one that the answer holds; 0 if there was no reply."""
+    words: str = ""
+    """The server's own words."""
 
 
 class RequestRefusedError(ServerError):
@@ -46,8 +59,6 @@ class RequestRefusedError(ServerError):
 class ServerUnavailableError(ServerError):
     """The server did not answer, or only with transient errors; a later retry may work."""
 
-    status: int = 0
-    """The HTTP status; 0 if there was no reply."""
     wait: float = 0.0
     """Seconds to wait, from the server's Retry-After."""
 
@@ -62,10 +73,10 @@ class ServerChat(Chat):
         url: base URL of the protocol, such as `http://localhost:11434/v1`.
         model: name of the model on the server; None takes the only one.
         key: bearer token; None sends none. `api_key.key_for` decides who may get the user's key.
-        timeout: seconds for one answer.
+        timeout: seconds for one answer, from the look-up of the host to the last byte.
         attempts: maximum number of requests if the server does not answer or is overloaded.
         backoff: seconds before the second attempt; doubled before each further one.
-        check: called before each attempt.
+        check: called before each attempt, and while waiting.
 
     Raises:
         InputError: the URL or the key is malformed.
@@ -84,14 +95,15 @@ class ServerChat(Chat):
         backoff: float = 1.0,
         check: Check = never_stop,
     ):
-        self._url = check_url(url)
+        self._base = check_url(url)
+        self._url = without_query(self._base)  # for messages and metadata
         self._key = check_key(key or "")
         self._model = model
         self._timeout = timeout
         self._attempts = attempts
         self._backoff = backoff
         self._check = check
-        self._opener = _opener(self._url)
+        self._form = RequestForm()
 
     @property
     def model(self) -> str:
@@ -102,43 +114,65 @@ class ServerChat(Chat):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Source, URL (which holds no credentials) and model."""
+        """Source, URL (without a query, which may hold credentials) and model."""
         return {"source": self.source, "url": self._url, "model": self.model}
 
     def answer(self, system: str, question: str, seed: int) -> str:
-        """Return the model's answer.
+        """Return the model's answer, of at most `MAX_ANSWER_TEXT` bytes.
 
         Raises:
             ServerUnavailableError: no answer after all attempts.
-            RequestRefusedError: the server refuses this text.
+            RequestRefusedError: the server refuses this text, or its answer is too long.
             ServerError: the server refused the request, or does not speak this protocol.
         """
-        messages = [
-            {"role": "system", "content": system},
-            {"role": "user", "content": question},
-        ]
         request = {
             "model": self.model,
-            "messages": messages,
+            "messages": [
+                {"role": "system", "content": system},
+                {"role": "user", "content": question},
+            ],
             "temperature": TEMPERATURE,
             "max_tokens": MAX_ANSWER_TOKENS,
             "seed": seed % SEEDS,
             "stream": False,
         }
-        reply = self._ask("/chat/completions", request)
-        try:
-            # The content is null if the model only called a tool or reasoned.
-            return self._redact(str(reply["choices"][0]["message"]["content"] or ""))
-        except (KeyError, IndexError, TypeError) as error:
-            raise ServerError(
-                f"got an answer without choices from {self._url}, expected OpenAI's chat format: "
-                f"check the address ({self._quote(json.dumps(reply))})"
-            ) from error
+        text = self._redact(self._answer_to(request))
+        size = len(text.encode("utf-8", "surrogatepass"))
+        if size > MAX_ANSWER_TEXT:
+            raise RequestRefusedError(
+                f"got an answer of {size / 1024:.0f} kB from {self._url}, expected a prompt of at "
+                f"most {MAX_ANSWER_TEXT >> 10} kB: reword the text, or choose another model"
+            )
+        return text
+
+    def _answer_to(self, request: dict[str, Any]) -> str:
+        """Send a request, without the fields that the server has refused."""
+        while True:
+            sent = self._form.apply(request)
+            try:
+                return self._with_retries("/chat/completions", sent, self._text)
+            except ServerError as error:
+                refused = self._form.learn(sent, error.status, error.words)
+                if not refused:
+                    raise
+                logger.warning("%s refuses %s: it is asked without", self._url, refused)
+
+    def _text(self, reply: dict[str, Any]) -> str:
+        text = text_of(first_choice(reply))
+        if text is not None:
+            return text
+        said = f"got an answer without text from {self._url}, expected OpenAI's chat format"
+        advice = f"check the address ({self._quote(_dumped(reply))})"
+        if "choices" not in reply:
+            raise ServerError(f"{said}: {advice}")
+        # A gateway whose own server failed sends no choices.
+        raise self._unavailable(f"{said}: try again, or {advice}", UNKNOWN_ERROR)
 
     def _only_model(self) -> str:
-        reply = self._ask("/models")
-        listed = reply.get("data") or []
-        names = [str(entry["id"]) for entry in listed if isinstance(entry, dict) and "id" in entry]
+        listed = self._with_retries("/models", None, lambda reply: reply.get("data"))
+        entries = listed if isinstance(listed, list) else []
+        ids = [entry.get("id") for entry in entries if isinstance(entry, dict)]
+        names = [name for name in ids if isinstance(name, str) and name]
         if len(names) == 1:
             return self._redact(names[0])
         raise InputError(
@@ -146,76 +180,89 @@ class ServerChat(Chat):
             f"{self._quote(', '.join(names)) or 'it lists none'}; choose one by its name"
         )
 
-    def _ask(self, path: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Send a request, and retry transient failures with exponential backoff."""
+    def _with_retries(
+        self, path: str, request: dict[str, Any] | None, read: Callable[[dict[str, Any]], Result]
+    ) -> Result:
+        """Send a request and read the answer; retry what may pass, with exponential backoff."""
         pause = self._backoff
         for _ in range(self._attempts - 1):
             try:
-                return self._ask_once(path, request)
+                return read(self._ask_once(path, request))
             except ServerUnavailableError as error:
                 pause_now = max(pause, min(error.wait, MAX_WAIT))
                 logger.info("trying again in %.0f s: %s", pause_now, error)
-                time.sleep(pause_now)
+                self._sleep(pause_now)
                 pause *= 2
-        return self._ask_once(path, request)
+        return read(self._ask_once(path, request))
+
+    def _sleep(self, seconds: float) -> None:
+        for _ in range(math.ceil(seconds / POLL_SECONDS)):
+            self._check()
+            time.sleep(min(seconds, POLL_SECONDS))
 
     def _ask_once(self, path: str, request: dict[str, Any] | None) -> dict[str, Any]:
         self._check()
         try:
-            body = self._exchange(path, request)
-        except urllib.error.HTTPError as error:
+            reply = self._exchange(path, request)
+        except (OSError, http.client.HTTPException, ValueError) as error:
             # Without its cause: a traceback would show the status line, which may repeat the key.
-            raise self._refusal(error) from None
-        except (OSError, http.client.HTTPException) as error:
-            raise ServerUnavailableError(
+            raise self._unavailable(
                 f"got no answer from {self._url} ({self._reason(error)}), expected a language "
                 "model's server: start it, or give its address"
             ) from None
-        return self._parse(body)
+        if not 200 <= reply.status < 300:
+            raise self._refusal(reply.status, error_text(reply.body), reply.headers)
+        return self._parsed(reply)
 
-    def _exchange(self, path: str, request: dict[str, Any] | None) -> bytes:
+    def _exchange(self, path: str, request: dict[str, Any] | None) -> HttpReply:
         headers = {"User-Agent": f"hummingbird/{__version__}", "Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         data = None if request is None else json.dumps(request).encode()
-        message = urllib.request.Request(self._url + path, data, headers)
-        deadline = time.monotonic() + self._timeout
-        with self._opener.open(message, timeout=self._timeout) as response:
-            return _read_until(response, deadline)
+        message = urllib.request.Request(endpoint(self._base, path), data, headers)
+        use_proxy = not is_this_machine(self._base)  # a proxy cannot reach this machine
+        return exchange(message, self._timeout, self._check, use_proxy=use_proxy)
 
-    def _parse(self, body: bytes) -> dict[str, Any]:
-        try:
-            reply = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            if body.lstrip().startswith(b"{"):
-                raise ServerUnavailableError(
-                    f"got a broken answer from {self._url}, expected JSON: try again"
-                ) from error
-            reply = None
-        if not isinstance(reply, dict):
-            raise ServerError(
-                f"got {self._quote(body.decode('utf-8', 'replace'))!r} from {self._url}, expected "
-                "OpenAI's chat format: check the address, which often ends in /v1"
+    def _parsed(self, reply: HttpReply) -> dict[str, Any]:
+        values = parse(reply.body)
+        if fault := fault_of(values):
+            raise self._refusal(fault.status, fault.words, reply.headers)
+        if isinstance(values, dict):
+            return values
+        if values is None and reply.body.lstrip().startswith(b"{"):
+            raise self._unavailable(
+                f"got a broken answer from {self._url}, expected JSON: try again"
             )
-        return reply
+        raise ServerError(
+            f"got '{self._quote(reply.body.decode('utf-8', 'replace'))}' from {self._url}, "
+            "expected OpenAI's chat format: check the address, which often ends in /v1"
+        )
 
-    def _refusal(self, error: urllib.error.HTTPError) -> ServerError:
-        """Return the exception for an HTTP status other than success, with advice."""
-        with error:
-            said = self._quote(_error_text(error))
-        if 300 <= error.code < 400:
-            said = self._quote(f"it points to {error.headers.get('Location')}")
-        got = f"got HTTP {error.code} from {self._url}" + (f" ({said})" if said else "")
-        if error.code in TRANSIENT:
-            unavailable = ServerUnavailableError(f"{got}, expected an answer: try again later")
-            unavailable.status = error.code
-            unavailable.wait = _seconds(error.headers.get("Retry-After"))
-            return unavailable
-        if error.code in REFUSED:
-            return RequestRefusedError(
+    def _refusal(self, status: int, words: str, headers: Message) -> ServerError:
+        """Return the exception for an error status, in the header or the body, with advice."""
+        said = self._quote(words)
+        if 300 <= status < 400:
+            said = self._quote(f"it points to {headers.get('Location')}")
+        got = f"got HTTP {status} from {self._url}" + (f" ({said})" if said else "")
+        if status in TRANSIENT or (status >= 500 and status not in PERMANENT):
+            message = f"{got}, expected an answer: try again later"
+            wait = _seconds(headers.get("Retry-After"))
+            error: ServerError = self._unavailable(message, status, wait)
+        elif status in REFUSED:
+            error = RequestRefusedError(
                 f"{got}, expected an answer: shorten or reword the text, or check --model"
             )
-        return ServerError(f"{got}, {self._advice(error.code)}")
+        else:
+            error = ServerError(f"{got}, {self._advice(status)}")
+        error.status, error.words = status, words
+        return error
+
+    def _unavailable(
+        self, message: str, status: int = 0, wait: float = 0.0
+    ) -> ServerUnavailableError:
+        error = ServerUnavailableError(message)
+        error.status, error.wait = status, wait
+        return error
 
     def _advice(self, status: int) -> str:
         if status in (401, 403) and not self._key:
@@ -225,6 +272,7 @@ class ServerChat(Chat):
             )
         advice = {
             401: f"expected a valid key: set {KEY_VARIABLE}",
+            402: "expected an account with credit: check it",
             403: f"expected a key with access to the model: check {KEY_VARIABLE}",
             404: f"expected the model {self._model!r} at this address: check both",
         }
@@ -243,69 +291,25 @@ class ServerChat(Chat):
     def _quote(self, text: str) -> str:
         """Return what a server says as one short, printable line without the key."""
         line = " ".join(self._redact(text, min_length=1).split())
-        line = "".join(char if char.isprintable() else "?" for char in line)
-        return line if len(line) <= MAX_QUOTE else f"{line[:MAX_QUOTE]}..."
+        return printable(line if len(line) <= MAX_QUOTE else f"{line[:MAX_QUOTE]}...")
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Refuses redirects, which would carry the key to another server and turn POST into GET."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    if is_loopback(url):  # a proxy cannot reach a server on this machine
-        return urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
-    return urllib.request.build_opener(_NoRedirect)
-
-
-def check_url(url: str) -> str:
-    """Return the protocol's base URL: without query and endpoint, with /v1 for a bare host.
-
-    Raises:
-        InputError: not an http(s) URL, or one with a user name or password; it is not shown.
-    """
+def _dumped(reply: dict[str, Any]) -> str:
     try:
-        parts = urlsplit(url.strip())
-        is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        is_usable = False
-    if not is_usable or not HOST.fullmatch(parts.netloc) or not url.strip().isprintable():
-        # Not shown, because it may hold a password.
-        raise InputError(
-            f"got a malformed server URL, or one with a user name or password, expected one like "
-            f"{DEFAULT_URL} (keys go into {KEY_VARIABLE}): fix it"
-        )
-    path = parts.path.rstrip("/").removesuffix("/chat/completions") or "/v1"
-    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
-
-
-def _read_until(response: http.client.HTTPResponse, deadline: float) -> bytes:
-    """Read the body by a deadline; the socket's timeout starts anew with every byte."""
-    body = bytearray()
-    while chunk := response.read1(1 << 16):
-        body += chunk
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        if len(body) > MAX_ANSWER:
-            raise OSError(f"it sent more than {MAX_ANSWER >> 20} MiB")
-    return bytes(body)
-
-
-def _error_text(error: urllib.error.HTTPError) -> str:
-    """Return the error message of `{"error": {"message": ...}}`, `{"error": ...}` or plain text."""
-    try:
-        body = error.read(1 << 16).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException):
-        return ""
-    try:
-        said = json.loads(body)["error"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return "" if body.lstrip().startswith("<") else body
-    return str(said.get("message", said) if isinstance(said, dict) else said)
+        return json.dumps(reply)
+    except RecursionError:
+        return "deeply nested JSON"
 
 
 def _seconds(retry_after: str | None) -> float:
-    """Parse a `Retry-After` in seconds; a date counts as 0."""
-    return float(retry_after) if retry_after and retry_after.isdecimal() else 0.0
+    """Return the seconds of a `Retry-After`, a number or a date; 0 for anything else."""
+    if not retry_after:
+        return 0.0
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        date = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return 0.0
+    now = datetime.now(date.tzinfo or timezone.utc)
+    return max(0.0, (date.replace(tzinfo=now.tzinfo) - now).total_seconds())
