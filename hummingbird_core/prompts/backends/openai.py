@@ -28,6 +28,7 @@ from .replies import (
     first_choice,
     parse,
     text_of,
+    unstreamed,
 )
 from .request_form import RequestForm
 
@@ -155,7 +156,7 @@ class ServerChat(Chat):
                 refused = self._form.learn(sent, error.status, error.words)
                 if not refused:
                     raise
-                logger.warning("%s refuses %s: it is asked without", self._url, refused)
+                logger.warning("%s refuses %s: the request is adapted", self._url, refused)
 
     def _text(self, reply: dict[str, Any]) -> str:
         text = text_of(first_choice(reply))
@@ -224,7 +225,7 @@ class ServerChat(Chat):
         return exchange(message, self._timeout, self._check, use_proxy=use_proxy)
 
     def _parsed(self, reply: HttpReply) -> dict[str, Any]:
-        values = parse(reply.body)
+        values = unstreamed(reply.body) or parse(reply.body)
         if fault := fault_of(values):
             raise self._refusal(fault.status, fault.words, reply.headers)
         if isinstance(values, dict):
@@ -312,4 +313,5 @@ def _seconds(retry_after: str | None) -> float:
     except ValueError:
         return 0.0
     now = datetime.now(date.tzinfo or timezone.utc)
-    return max(0.0, (date.replace(tzinfo=now.tzinfo) - now).total_seconds())
+    seconds = (date.replace(tzinfo=now.tzinfo) - now).total_seconds()
+    return seconds if 0 < seconds <= MAX_WAIT else 0.0  # otherwise one of the two clocks is wrong

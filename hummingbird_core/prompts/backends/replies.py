@@ -49,6 +49,24 @@ def parse(body: bytes) -> Any:
         return None
 
 
+def unstreamed(body: bytes) -> dict[str, Any] | None:
+    """Return a stream of events as one answer: some servers stream although told not to.
+
+    None if it is no stream, or one that breaks off.
+    """
+    events = [line[5:].strip() for line in body.splitlines() if line.startswith(b"data:")]
+    chunks = [chunk for event in events if isinstance(chunk := parse(event), dict)]
+    if faulty := [chunk for chunk in chunks if chunk.get("error")]:
+        return faulty[0]
+    choices = [first_choice(chunk) for chunk in chunks]
+    ends = [choice["finish_reason"] for choice in choices if choice.get("finish_reason")]
+    if not ends and b"[DONE]" not in events:
+        return None
+    deltas = [choice.get("delta") for choice in choices]
+    parts = [delta.get("content") for delta in deltas if isinstance(delta, dict)]
+    return {"choices": [{"message": {"content": parts}, "finish_reason": (ends or [None])[0]}]}
+
+
 def fault_of(reply: Any) -> Fault | None:
     """Return the error in the JSON of an answer with HTTP 200, None if it is none."""
     if isinstance(reply, list) and len(reply) == 1:  # Google sends errors in a list

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 
 import pytest
 from support.chat_server import Reply, chat_server, fails, says
@@ -86,6 +87,35 @@ def test_the_protocol_for_completions_is_understood():
 )
 def test_an_answer_without_words_is_empty(reply):
     assert answer_of(reply) == ("", 1)
+
+
+def stream(*events: object) -> Reply:
+    lines = [f"data: {event if event == '[DONE]' else json.dumps(event)}\n\n" for event in events]
+    return Reply("".join([": ping\n\n", *lines]).encode())
+
+
+def delta(content: str, **fields: object) -> dict:
+    return {"choices": [{"delta": {"content": content}, **fields}]}
+
+
+def test_a_stream_that_nobody_wanted_is_read():
+    words = [delta(f"{word} ") for word in GOOD.split()]
+    assert answer_of(stream(*words, "[DONE]")) == (f"{GOOD} ", 1)
+    assert answer_of(stream(*words, delta("", finish_reason="stop"))) == (f"{GOOD} ", 1)
+    assert answer_of(stream(words[0], {"error": {"code": 502}}), says(GOOD)) == (GOOD, 2)
+
+
+def test_a_stream_that_breaks_off_is_no_answer():
+    error, _ = error_of(stream(delta("A fox in the sn")))
+    assert "check the address" in str(error)
+
+
+def test_a_wait_until_a_date_is_obeyed_within_reason():
+    far = {"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}
+    past = {"Retry-After": "Wed, 21 Oct 1999 07:28:00 GMT"}
+    start = time.monotonic()
+    assert answer_of(fails(429, headers=far), fails(429, headers=past), says(GOOD)) == (GOOD, 3)
+    assert time.monotonic() - start < 2.0
 
 
 @pytest.mark.parametrize("content", [12345, True, [1], [[]], [{"type": "text", "text": 3}]])
