@@ -50,7 +50,8 @@ _TOLD_ANSWER = re.compile(
 )
 CONTROL = re.compile(r"<\|[^<>|]*\|>|</?s>", re.I)
 TAGGED = re.compile(
-    r"<(answer|prompt|response|output|result|final|solution)>(.*?)(?:</\1>|\Z)", re.S | re.I
+    r"<(\w{0,20}(?:answer|prompt|response|output|result|final|solution))>(.*?)(?:</\1>|\Z)",
+    re.S | re.I,
 )
 FENCE = re.compile(r"^[ \t]*(```|~~~)[^\n`]*\n(.*?)(?:^[ \t]*\1|\Z)", re.S | re.M)
 BLOCKQUOTE = re.compile(r"(?:^[ \t]*>[^\n]*(?:\n|\Z))+", re.M)
@@ -61,7 +62,9 @@ KEYS = (
     *("positiveprompt", "positive", "finalprompt", "prompts", "text", "caption", "description"),
     *("answer", "response", "result", "output", "content", "translation", "english"),
 )
-NO_PROMPT = re.compile("negative|avoid|exclude|note|reason|thought|explanation|title|seed")
+NO_PROMPT = re.compile(
+    "negative|avoid|exclude|note|reason|thought|explanation|title|seed|style|language|original"
+)
 
 
 def unwrap(answer: str) -> str:
@@ -111,7 +114,7 @@ def from_json(text: str) -> str:
         value, _ = json.JSONDecoder().raw_decode(text[start.end() - 1 :])
     except (ValueError, RecursionError):
         # Broken JSON is no prompt; a bracket further down is a part of one.
-        return "" if re.match(r'\s*[\[{]\s*["{\[]', text) else text
+        return "" if re.match(r"""\s*[\[{]\s*(["{\[]|'\w+'\s*:)""", text) else text
     if isinstance(value, dict) or start.start() == 0:
         return _prompt_in(value)
     return text

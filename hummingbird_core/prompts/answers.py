@@ -18,20 +18,31 @@ RESULT = (
     r"|variant|alternative|idea)s?\b"
 )
 PREAMBLES = (
-    r"(?:sure|certainly|of course|okay|ok|absolutely|great|got it)(?: thing)?[,.!:]\s*",
+    r"(?:sure|certainly|of course|okay|ok|absolutely|great|got it)(?: thing)?"
+    r"\s*[,.!:\N{EN DASH}\N{EM DASH}]\s*",
     rf"I(?:[{APOSTROPHES}](?:d|ll)| would| will| can)\b[^\n]*\n\s*",
     rf"(?:here(?:[{APOSTROPHES}]s| is| are)|below is|this is|below are|these are)\b"
     rf"[^\n:]{{0,100}}?\b{RESULT}[^\n:]{{0,100}}:\s*",
+    r"title\s*:[^\n]*\n\s*",
     rf"(?:\w+\s+){{0,2}}{RESULT}\s*:\s*",
+)
+# Lines after the prompt that are none: "Negative prompt: blurry", "Note: I kept the fox."
+TRAILER = re.compile(
+    r"\n[^\w\n]{0,9}"
+    r"(?:negative(?: \w+)?|notes?|explanation|tips?|changes|rationale|word count|why)\b"
+    r"[^:\n]{0,20}:.*|\s*\((?:about |~)?\d+ (?:words|tokens|characters)\)\W*\Z",
+    re.S | re.I,
 )
 ITEM = re.compile(r"\s*(?:[-*•]|(?P<number>\d{1,2})[.)])\s+(?=\S)")
 # "Option 1: A fox ...", "Version A (calm) - A fox ...", "Option 2: The Chase" as a heading.
-OPTION = re.compile(
-    r"\A\W*(?:option|version|variation|variant|alternative|idea|concept|take|prompt)\s*"
-    r"(?:#?\s*\d{1,2}|[A-E]\b)\s*(?:\([^)\n]{0,60}\))?\s*(?:[:.)\N{EN DASH}\N{EM DASH}-]\s*|\n)",
-    re.I,
+_OPTION = (
+    r"[^\w\n]{0,9}(?:option|version|variation|variant|alternative|idea|concept|take|prompt)\s*"
+    r"(?:#?\s*\d{1,2}|[A-E]\b)\s*(?:\([^)\n]{0,60}\))?\s*(?:[:.)\N{EN DASH}\N{EM DASH}-]\s*|\n)"
 )
+OPTION = re.compile(_OPTION, re.I)
+NEXT_OPTION = re.compile(rf"\n(?={_OPTION})", re.I)
 MAX_HEADING = 6  # words
+MAX_INTRODUCTION = 20  # words of a first paragraph that ends with a colon
 ASPECT = re.compile(
     r"\A\W*(?:subject|scene|setting|motion|movement|action|style|camera|light(?:ing)?|mood|details?"
     r"|atmosphere)\b[^:\n]{0,20}:\s*",
@@ -56,24 +67,44 @@ def clean_answer(answer: str) -> str:
     # Check both, for "Sure! I'm sorry, but", and because "I can't" matches a preamble's "I can".
     if is_refusal(said) or is_refusal(text):
         return ""
-    return _unquote(" ".join(_prompt_of(text.strip()).split()))
+    return _unquote(" ".join(TRAILER.sub("", _prompt_of(text.strip())).split()))
 
 
 def _prompt_of(text: str) -> str:
     """Return the first paragraph of running text, or a list's aspects or first alternative."""
     if option := OPTION.match(text):
-        return _first_option(text[option.end() :])
+        return _first_option(NEXT_OPTION.split(text[option.end() :])[0])
     lines = text.splitlines()
-    marks = [ITEM.match(line) for line in lines]
-    items = [line[mark.end() :] for line, mark in zip(lines, marks, strict=True) if mark]
-    if not items or not marks[0]:
+    first = ITEM.match(lines[0]) if lines else None
+    items = _items(lines)
+    if not first:
         labelled = [line for line in lines if ASPECT.match(line)]
         if len(labelled) < 2:
-            return re.split(r"\n\s*\n", text)[0]
+            return _first_paragraph(text)
         items = labelled
-    elif marks[0]["number"] and not any(map(ASPECT.match, items)):
+    elif first["number"] and not any(map(ASPECT.match, items)):
         return items[0]
     return ", ".join(ASPECT.sub("", item).rstrip(" .,;") for item in items)
+
+
+def _items(lines: list[str]) -> list[str]:
+    """Return the items of a list without their marks; lines that continue an item belong to it."""
+    items: list[str] = []
+    is_open = False
+    for line in lines:
+        if mark := ITEM.match(line):
+            items.append(line[mark.end() :])
+        elif is_open and line.strip():
+            items[-1] += f" {line.strip()}"
+        is_open = bool(items) and bool(line.strip())
+    return items
+
+
+def _first_paragraph(text: str) -> str:
+    """Return the first paragraph, or the next if the first only introduces it: "Here you go:"."""
+    first, *others = re.split(r"\n\s*\n", text)
+    is_introduction = first.rstrip().endswith(":") and len(first.split()) <= MAX_INTRODUCTION
+    return others[0] if is_introduction and others else first
 
 
 def _first_option(text: str) -> str:
@@ -82,7 +113,7 @@ def _first_option(text: str) -> str:
     first, _, rest = paragraphs[0].partition("\n") if paragraphs else ("", "", "")
     following = rest or (paragraphs[1] if len(paragraphs) > 1 else "")
     is_heading = len(first.split()) <= MAX_HEADING < len(following.split())
-    return following if is_heading and not OPTION.match(following) else " ".join([first, rest])
+    return following if is_heading else f"{first} {rest}"
 
 
 def _unquote(text: str) -> str:

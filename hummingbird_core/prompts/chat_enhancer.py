@@ -15,13 +15,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
+from ..terminal import get_logger
 from ..text.tokenizer import Tokenizer, WordTokenizer
 from .answers import clean_answer
-from .backends.base import Chat
+from .backends.base import Chat, LongAnswerError
 from .enhancer import EnhancedPrompt, Enhancer, check_request
 from .language import is_surely_foreign, looks_foreign
 from .subject import lost_words, subject_words
 from .text import FittedText, fit_window, strip_end, window_size
+
+logger = get_logger(__name__)
 
 SYSTEM_PROMPTS = Path(__file__).parent / "system"
 CLIP_PROMPTS = ("video", "translate")  # system prompts used with CLIP's tokenizer
@@ -84,18 +87,26 @@ class ChatEnhancer(Enhancer):
         self._chat.close()
 
     def _translate(self, prompt: str, seed: int, notes: list[str]) -> str | None:
-        english = clean_answer(self._chat.answer(system_prompt("translate"), prompt, seed))
+        english = self._answer(system_prompt("translate"), prompt, seed)
         if not english or is_surely_foreign(english):
             notes.append(NOT_TRANSLATED)
             return None
         return english if english != prompt else None
 
+    def _answer(self, system: str, question: str, seed: int) -> str:
+        """Return the prompt in the model's answer; "" if it holds none."""
+        try:
+            return clean_answer(self._chat.answer(system, question, seed))
+        except LongAnswerError as error:
+            logger.warning("%s", error)
+            return ""
+
     def _rewrite(self, prompt: str, seed: int, notes: list[str]) -> FittedText:
-        answer = clean_answer(self._chat.answer(self._system, prompt, seed))
+        answer = self._answer(self._system, prompt, seed)
         complaint = self._complaint(prompt, answer)
         if complaint:
             question = f"{prompt}\n\n({complaint})"
-            answer = clean_answer(self._chat.answer(self._system, question, seed))
+            answer = self._answer(self._system, question, seed)
             complaint = self._complaint(prompt, answer)
         if not complaint:
             return fit_window(answer, self._tokenizer)

@@ -8,6 +8,7 @@ from math import nan, pi
 from pathlib import Path
 from typing import Any
 
+from ...errors import printable
 from ...reporting import figure_class
 from .prompts import read_asset
 from .scores import DIMENSIONS, Totals, missing, normalize_score, totals
@@ -118,7 +119,7 @@ def percent(value: float | None) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return f"| {printable(' | '.join(cells))} |"
 
 
 def draw_radar(path: Path, systems: Sequence[System]) -> None:

@@ -16,6 +16,7 @@ HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d*)?")
 NUMERIC_HOST = re.compile(r"[0-9a-fx.]+")
 # Python's IDNA of 2003 turns these letters into others, and with them the host: `faß.de`.
 AMBIGUOUS_LETTERS = "ßς"
+ENDPOINT = re.compile(r"/((chat/)?completions|models|responses)$")  # of the protocol
 URL_SIGNS = "%:@!$&'()*+,;=-._~/?"  # not escaped in path and query
 
 
@@ -43,7 +44,7 @@ def check_url(url: str) -> str:
             f"{DEFAULT_URL} (keys go into {KEY_VARIABLE}): fix it"
         )
     netloc = host if parts.port is None else f"{host}:{parts.port}"
-    path = parts.path.rstrip("/").removesuffix("/chat/completions") or "/v1"
+    path = ENDPOINT.sub("", parts.path.rstrip("/")) or "/v1"
     path, query = (quote(part, safe=URL_SIGNS) for part in (path, parts.query))
     return urlunsplit((parts.scheme, netloc, path, query, ""))
 
@@ -74,7 +75,8 @@ def canonical_host(host: str) -> str:
 def is_this_machine(base: str) -> bool:
     """Return whether a proxy could not reach the server of a canonical URL."""
     host = urlsplit(base).hostname or ""
-    return is_loopback(base) or host.endswith((".localhost", ".localhost."))
+    local_names = (".localhost", ".localhost.", "localhost.localdomain")
+    return is_loopback(base) or host.endswith(local_names)
 
 
 def endpoint(base: str, path: str) -> str:

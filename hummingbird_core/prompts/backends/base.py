@@ -6,12 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+from ...errors import HummingbirdError
+
 # Sampling temperature of all backends, high enough that another seed gives another prompt.
 TEMPERATURE = 0.7
 # Maximum answer length. A prompt takes about 75 tokens; the rest is for reasoning models.
 MAX_ANSWER_TOKENS = 2048
 # Bytes of an answer's text; a longer one is no prompt, but a model that repeats itself.
 MAX_ANSWER_TEXT = 16 << 10
+
+
+class LongAnswerError(HummingbirdError):
+    """An answer is too long for a prompt; another seed or question may get a usable one."""
 
 
 # Called repeatedly during generation; any exception it raises cancels the request.

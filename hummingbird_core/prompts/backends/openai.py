@@ -19,7 +19,15 @@ from ...errors import HummingbirdError, InputError, printable
 from ...terminal import get_logger
 from .address import DEFAULT_URL, check_url, endpoint, is_this_machine, without_query
 from .api_key import HOSTS_VARIABLE, KEY_VARIABLE, check_key
-from .base import MAX_ANSWER_TEXT, MAX_ANSWER_TOKENS, TEMPERATURE, Chat, Check, never_stop
+from .base import (
+    MAX_ANSWER_TEXT,
+    MAX_ANSWER_TOKENS,
+    TEMPERATURE,
+    Chat,
+    Check,
+    LongAnswerError,
+    never_stop,
+)
 from .http import POLL_SECONDS, HttpReply, exchange
 from .replies import (
     UNKNOWN_ERROR,
@@ -123,7 +131,8 @@ class ServerChat(Chat):
 
         Raises:
             ServerUnavailableError: no answer after all attempts.
-            RequestRefusedError: the server refuses this text, or its answer is too long.
+            RequestRefusedError: the server refuses this text.
+            LongAnswerError: the answer is too long.
             ServerError: the server refused the request, or does not speak this protocol.
         """
         request = {
@@ -140,7 +149,7 @@ class ServerChat(Chat):
         text = self._redact(self._answer_to(request))
         size = len(text.encode("utf-8", "surrogatepass"))
         if size > MAX_ANSWER_TEXT:
-            raise RequestRefusedError(
+            raise LongAnswerError(
                 f"got an answer of {size / 1024:.0f} kB from {self._url}, expected a prompt of at "
                 f"most {MAX_ANSWER_TEXT >> 10} kB: reword the text, or choose another model"
             )

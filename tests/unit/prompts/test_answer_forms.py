@@ -44,7 +44,13 @@ def test_the_prompt_in_json_is_taken(answer):
     "answer",
     [
         *('{"prompt": "A fox runs thr', '{"prompt": null}', "{}", "[]", '{"a": "x", "b": "y"}'),
-        *('{"negative_prompt": "blurry"}', "[" * 8000, '{"a":' * 3000, '```json\n{"prompt": \n```'),
+        *(
+            "{'prompt': 'A fox'}",
+            '{"negative_prompt": "blurry"}',
+            "[" * 8000,
+            '{"a":' * 3000,
+            '```json\n{"prompt": \n```',
+        ),
     ],
 )
 def test_json_without_a_prompt_is_no_prompt(answer):
@@ -106,7 +112,29 @@ def test_thoughts_that_were_cut_off_are_no_prompt(thoughts):
     ],
 )
 def test_one_prompt_is_taken_from_quotations_and_options(answer):
-    assert clean_answer(answer).removesuffix(f" Variation 2 - {OTHER}") == GOOD
+    assert clean_answer(answer) == GOOD
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"Positive prompt: {GOOD}\nNegative prompt: blurry, text",
+        f"prompt: {GOOD}\nnegative: blurry",
+        f"**Title:** The Fox\n**Prompt:** {GOOD}",
+        f"Here you go:\n\n{GOOD}",
+        f"Absolutely — here's your prompt: {GOOD}",
+        f"{GOOD} (14 words)",
+        f"{GOOD}\n\n(about 14 words)",
+        f"{GOOD}\nNote: I kept the fox.",
+        f"{GOOD}\n**Why this works:** the light.",
+        "1. A fox runs through deep snow, slow tracking camera,\n   soft morning light, cinematic "
+        f"style.\n2. {OTHER}",
+        f"<enhanced_prompt>{GOOD}</enhanced_prompt>",
+        f"<video_prompt>\n{GOOD}\n</video_prompt>\n<notes>short</notes>",
+    ],
+)
+def test_what_stands_around_the_prompt_is_left_out(answer):
+    assert clean_answer(answer) == GOOD
 
 
 @pytest.mark.parametrize(
@@ -159,6 +187,10 @@ LONG = {
     "controls": "\x1b[" * (K16 // 2),
     "options": "option 1: " * (K16 // 10),
     "colons": "a:" * (K16 // 2),
+    "dashes": "- \n" * (K16 // 3),
+    "notes": "a fox\nnote " * (K16 // 11),
+    "parentheses": "a fox (" * (K16 // 7),
+    "items": "1. a\nb\n" * (K16 // 7),
 }
 
 

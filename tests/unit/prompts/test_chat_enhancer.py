@@ -250,6 +250,14 @@ def test_a_server_that_died_is_an_error_and_what_was_answered_is_kept(tmp_path, 
     assert enhancer.enhance("a red fox").text == GOOD  # the server is gone
 
 
+def test_an_answer_that_is_too_long_costs_one_more_question(tmp_path, caplog):
+    with chat_server(says("a red fox " * 2000), says(GOOD)) as server:
+        enhancer = create_enhancer("server", CLIP, url=server.url, cache_dir=tmp_path)
+        assert enhancer.enhance("a red fox").text == GOOD
+    assert "held no prompt" in server.questions[1]
+    assert "got an answer of 20 kB" in caplog.text
+
+
 def test_the_servers_questions_hold_the_system_prompt_and_the_seed(tmp_path):
     with chat_server(says(GOOD)) as server:
         enhancer = create_enhancer("server", CLIP, url=server.url, cache_dir=tmp_path)

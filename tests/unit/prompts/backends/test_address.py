@@ -21,6 +21,8 @@ from hummingbird_core.prompts.backends.openai import ServerChat, ServerError
         ("  https://H.Example.com:8443/  ", "https://h.example.com:8443/v1"),
         ("http://h/api/v3/", "http://h/api/v3"),
         ("http://h/v1/chat/completions", "http://h/v1"),
+        ("http://h/v1/models/", "http://h/v1"),
+        ("http://h/completions", "http://h/v1"),
         ("http://пример.рф/v1", "http://xn--e1afmkfd.xn--p1ai/v1"),
         ("http://bücher.example", "http://xn--bcher-kva.example/v1"),
         ("http://例え.テスト:8000", "http://xn--r8jz45g.xn--zckzah:8000/v1"),
