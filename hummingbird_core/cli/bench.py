@@ -86,13 +86,14 @@ def _add_optional(parser: argparse.ArgumentParser, name: str, text: str, **optio
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure one table, print it and write it."""
+    """Measure one table, write it and print it."""
     from ..bench.report import write_bench_report
 
     _fill_in(args)
     report = _measure(args, _settings(args))
+    written = write_bench_report(report, args.output)  # first: a closed pipe must not lose it
     print_text(report.to_markdown())
-    for path in write_bench_report(report, args.output):
+    for path in written:
         print_line(f"wrote {path}")
 
 

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table, and write it if an output is given."""
+    """Write the table if an output is given, and print it."""
     for option in ("prompts", "batch"):
         if vars(args)[option] < 1:
             raise InputError(f"got --{option} {vars(args)[option]}, expected at least 1")
@@ -54,10 +54,10 @@ def run(args: argparse.Namespace) -> None:
     seconds = (time.perf_counter() - began) / (args.prompts * len(names))
     title = f"{Path(args.model).stem}, {args.steps} steps, guidance {args.guidance}"
     table = f"{title}, {args.frames} frames, {args.prompts} prompts each\n\n{accuracy_table(found)}"
-    print_text(table)
-    if args.output:
+    if args.output:  # first: a closed pipe must not lose it
         measured = {"seconds_a_video": round(seconds, 3), "device": str(pipe.device)}
         _write(args, table, found, measured)
+    print_text(table)
 
 
 def _evaluate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -185,20 +186,26 @@ def run_totals(args: argparse.Namespace) -> None:
 
 
 def run_compare(args: argparse.Namespace) -> None:
-    """Print and write the table and plot of several systems (`compare`)."""
+    """Write and print the table and plot of several systems (`compare`)."""
     ours = [_named_system(text) for text in args.results]
     others = published()
     table = systems_table([*ours, *others])
+    if args.output:  # first: a closed pipe must not lose it
+        _write_comparison(args.output, table, ours, others)
     print_text(table)
-    if not args.output:
-        return
+    if args.output:
+        for suffix in (".md", ".json", ".png"):
+            print_line(f"wrote {args.output.with_suffix(suffix)}")
+
+
+def _write_comparison(
+    output: Path, table: str, ours: Sequence[System], others: Sequence[System]
+) -> None:
     in_plot = [*ours, *(other for other in others if other.name in IN_PLOT)]
-    draw_radar(args.output.with_suffix(".png"), in_plot)
-    _write(args.output.with_suffix(".md"), table)
+    draw_radar(output.with_suffix(".png"), in_plot)
+    _write(output.with_suffix(".md"), table)
     records = [to_record(system) for system in (*ours, *others)]
-    _write(args.output.with_suffix(".json"), json.dumps(records, indent=2))
-    for suffix in (".md", ".json", ".png"):
-        print_line(f"wrote {args.output.with_suffix(suffix)}")
+    _write(output.with_suffix(".json"), json.dumps(records, indent=2))
 
 
 def _named_system(text: str) -> System:

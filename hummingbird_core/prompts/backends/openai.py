@@ -221,7 +221,8 @@ class ServerChat(Chat):
                 "model's server: start it, or give its address"
             ) from None
         if not 200 <= reply.status < 300:
-            raise self._refusal(reply.status, error_text(reply.body), reply.headers)
+            words = error_text(reply.body)
+            raise self._refusal(f"HTTP {reply.status}", reply.status, words, reply.headers)
         return self._parsed(reply)
 
     def _exchange(self, path: str, request: dict[str, Any] | None) -> HttpReply:
@@ -236,7 +237,8 @@ class ServerChat(Chat):
     def _parsed(self, reply: HttpReply) -> dict[str, Any]:
         values = unstreamed(reply.body) or parse(reply.body)
         if fault := fault_of(values):
-            raise self._refusal(fault.status, fault.words, reply.headers)
+            kind = f"error {fault.status}"
+            raise self._refusal(kind, fault.status, fault.words, reply.headers)
         if isinstance(values, dict):
             return values
         if values is None and reply.body.lstrip().startswith(b"{"):
@@ -248,12 +250,12 @@ class ServerChat(Chat):
             "expected OpenAI's chat format: check the address, which often ends in /v1"
         )
 
-    def _refusal(self, status: int, words: str, headers: Message) -> ServerError:
+    def _refusal(self, kind: str, status: int, words: str, headers: Message) -> ServerError:
         """Return the exception for an error status, in the header or the body, with advice."""
         said = self._quote(words)
         if 300 <= status < 400:
             said = self._quote(f"it points to {headers.get('Location')}")
-        got = f"got HTTP {status} from {self._url}" + (f" ({said})" if said else "")
+        got = f"got {kind} from {self._url}" + (f" ({said})" if said else "")
         if status in TRANSIENT or (status >= 500 and status not in PERMANENT):
             message = f"{got}, expected an answer: try again later"
             wait = _seconds(headers.get("Retry-After"))

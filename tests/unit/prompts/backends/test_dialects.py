@@ -156,6 +156,7 @@ def test_an_error_that_passes_is_tried_again_although_it_comes_with_http_200(rep
     error, asked = error_of(as_json(reply))
     assert isinstance(error, ServerUnavailableError)
     assert BUSY in str(error)
+    assert "HTTP" not in str(error)  # it was 200
     assert asked == 3
 
 
