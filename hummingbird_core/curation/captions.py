@@ -18,7 +18,7 @@ from ..engines.journal import Journal, read_journal
 from ..errors import HummingbirdError, InputError
 from ..prompts import Enhancer, create_enhancer
 from ..prompts.backends.address import DEFAULT_URL
-from ..prompts.backends.openai import RequestRefusedError, ServerUnavailableError
+from ..prompts.backends.server_errors import RequestRefusedError, ServerUnavailableError
 from ..prompts.chat_enhancer import CLIP_PROMPTS, LEFT_ALONE, system_prompt
 from ..terminal import get_logger
 from ..text.tokenizer import ClipTokenizer

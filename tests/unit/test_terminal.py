@@ -17,7 +17,7 @@ from support.command_line import CLI, run
 from support.paths import ROOT
 
 from hummingbird_core.errors import HummingbirdError, InputError, first_line, one_line, printable
-from hummingbird_core.prompts.backends.openai import ServerError
+from hummingbird_core.prompts.backends.server_errors import ServerError
 from hummingbird_core.reporting import report_lines
 from hummingbird_core.terminal import get_logger, one_line_record
 

@@ -9,13 +9,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from datetime import datetime, timezone
 from email.message import Message
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from ... import __version__
-from ...errors import HummingbirdError, InputError, printable
+from ...errors import InputError, printable
 from ...terminal import get_logger
 from .address import DEFAULT_URL, check_url, endpoint, is_this_machine, without_query
 from .api_key import HOSTS_VARIABLE, KEY_VARIABLE, check_key
@@ -39,37 +37,22 @@ from .replies import (
     unstreamed,
 )
 from .request_form import RequestForm
+from .server_errors import (
+    MAX_WAIT,
+    REFUSED,
+    RequestRefusedError,
+    ServerError,
+    ServerUnavailableError,
+    is_transient,
+    retry_after_seconds,
+)
 
 logger = get_logger(__name__)
 Result = TypeVar("Result")
 
-TRANSIENT = (408, 425, 429)  # HTTP statuses that are retried, besides most from 500 on
-PERMANENT = (501, 505)  # statuses from 500 on that stay
-REFUSED = (400, 413, 422)  # HTTP statuses of a request that the server does not accept
-MAX_WAIT = 30.0  # seconds: the longest Retry-After that is obeyed
 MIN_SECRET = 8  # characters of a key that may not occur in an answer
 MAX_QUOTE = 200  # characters of a server's words in a message
 SEEDS = 1 << 31  # some servers keep the seed as a signed integer of 32 bits
-
-
-class ServerError(HummingbirdError, OSError):
-    """The server refused the request; a retry would not help."""
-
-    status: int = 0
-    """The HTTP status, or the one that the answer holds; 0 if there was no reply."""
-    words: str = ""
-    """The server's own words."""
-
-
-class RequestRefusedError(ServerError):
-    """The server refused this text (content filter, context length) but may accept another."""
-
-
-class ServerUnavailableError(ServerError):
-    """The server did not answer, or only with transient errors; a later retry may work."""
-
-    wait: float = 0.0
-    """Seconds to wait, from the server's Retry-After."""
 
 
 class ServerChat(Chat):
@@ -147,7 +130,7 @@ class ServerChat(Chat):
             "stream": False,
         }
         text = self._redact(self._answer_to(request))
-        size = len(text.encode("utf-8", "surrogatepass"))
+        size = len(text.encode())
         if size > MAX_ANSWER_TEXT:
             raise LongAnswerError(
                 f"got an answer of {size / 1024:.0f} kB from {self._url}, expected a prompt of at "
@@ -256,9 +239,9 @@ class ServerChat(Chat):
         if 300 <= status < 400:
             said = self._quote(f"it points to {headers.get('Location')}")
         got = f"got {kind} from {self._url}" + (f" ({said})" if said else "")
-        if status in TRANSIENT or (status >= 500 and status not in PERMANENT):
+        if is_transient(status):
             message = f"{got}, expected an answer: try again later"
-            wait = _seconds(headers.get("Retry-After"))
+            wait = retry_after_seconds(headers.get("Retry-After"))
             error: ServerError = self._unavailable(message, status, wait)
         elif status in REFUSED:
             error = RequestRefusedError(
@@ -266,7 +249,7 @@ class ServerChat(Chat):
             )
         else:
             error = ServerError(f"{got}, {self._advice(status)}")
-        error.status, error.words = status, words
+        error.status, error.words = status, self._redact(words, min_length=1)
         return error
 
     def _unavailable(
@@ -311,18 +294,3 @@ def _dumped(reply: dict[str, Any]) -> str:
         return json.dumps(reply)
     except RecursionError:
         return "deeply nested JSON"
-
-
-def _seconds(retry_after: str | None) -> float:
-    """Return the seconds of a `Retry-After`, a number or a date; 0 for anything else."""
-    if not retry_after:
-        return 0.0
-    if retry_after.isdecimal():
-        return float(retry_after)
-    try:
-        date = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return 0.0
-    now = datetime.now(date.tzinfo or timezone.utc)
-    seconds = (date.replace(tzinfo=now.tzinfo) - now).total_seconds()
-    return seconds if 0 < seconds <= MAX_WAIT else 0.0  # otherwise one of the two clocks is wrong

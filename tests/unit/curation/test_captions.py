@@ -12,7 +12,8 @@ from hummingbird_core.curation.captions import FIRST_PAUSE, CaptionConfig, rewri
 from hummingbird_core.engines.journal import read_journal
 from hummingbird_core.errors import HummingbirdError, InputError
 from hummingbird_core.prompts import ChatEnhancer
-from hummingbird_core.prompts.backends.openai import ServerChat, ServerError
+from hummingbird_core.prompts.backends.openai import ServerChat
+from hummingbird_core.prompts.backends.server_errors import ServerError
 from hummingbird_core.prompts.chat_enhancer import SYSTEM_PROMPTS
 from hummingbird_core.text.tokenizer import ClipTokenizer
 

@@ -10,7 +10,7 @@ from support.chat_server import chat_server, fails, says
 
 from hummingbird_core.nano.world.world import vocabulary
 from hummingbird_core.prompts import ChatEnhancer, FunctionChat, create_enhancer
-from hummingbird_core.prompts.backends.openai import ServerUnavailableError
+from hummingbird_core.prompts.backends.server_errors import ServerUnavailableError
 from hummingbird_core.prompts.cache import CachedChat, default_cache_dir
 from hummingbird_core.prompts.chat_enhancer import SYSTEM_PROMPTS, system_prompt
 from hummingbird_core.text.tokenizer import ClipTokenizer, WordTokenizer

@@ -11,7 +11,8 @@ from support.raw_server import http, raw_server, send
 from hummingbird_core.errors import InputError
 from hummingbird_core.prompts.backends.address import check_url, is_this_machine
 from hummingbird_core.prompts.backends.api_key import is_loopback
-from hummingbird_core.prompts.backends.openai import ServerChat, ServerError
+from hummingbird_core.prompts.backends.openai import ServerChat
+from hummingbird_core.prompts.backends.server_errors import ServerError
 
 
 @pytest.mark.parametrize(

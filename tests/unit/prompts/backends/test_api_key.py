@@ -23,7 +23,8 @@ from hummingbird_core.prompts.backends.api_key import (
     is_loopback,
     key_for,
 )
-from hummingbird_core.prompts.backends.openai import ServerChat, ServerError
+from hummingbird_core.prompts.backends.openai import ServerChat
+from hummingbird_core.prompts.backends.server_errors import ServerError
 from hummingbird_core.text.tokenizer import ClipTokenizer
 
 KEY = "sk-THE-USERS-SECRET"

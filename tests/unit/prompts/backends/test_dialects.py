@@ -10,9 +10,9 @@ import pytest
 from support.chat_server import Reply, chat_server, fails, says
 
 from hummingbird_core.errors import HummingbirdError
-from hummingbird_core.prompts.backends.openai import (
+from hummingbird_core.prompts.backends.openai import ServerChat
+from hummingbird_core.prompts.backends.server_errors import (
     RequestRefusedError,
-    ServerChat,
     ServerError,
     ServerUnavailableError,
 )

@@ -14,7 +14,11 @@ from support.raw_server import chat, drip, endless, http, raw_server, send
 
 from hummingbird_core.errors import HummingbirdError, printable
 from hummingbird_core.prompts.backends.base import MAX_ANSWER_TEXT
-from hummingbird_core.prompts.backends.openai import ServerChat, ServerUnavailableError
+from hummingbird_core.prompts.backends.openai import ServerChat
+from hummingbird_core.prompts.backends.server_errors import (
+    ServerUnavailableError,
+    retry_after_seconds,
+)
 
 TIMEOUT = 1.0
 HTTP = b"HTTP/1.1 200 OK\r\n"
@@ -189,6 +193,21 @@ def test_any_answer_becomes_a_text_or_one_line(data):
     with raw_server(send(data)) as url:
         check(ask(url))
     assert time.monotonic() - start < 2.0
+
+
+@settings(deadline=2000)
+@given(
+    st.text(st.characters())
+    | st.builds(
+        "{}, {} {} {} {}:{}:{} {}".format,
+        st.sampled_from(["Wed", "Xyz", ""]),
+        *[st.integers(-99, 99), st.sampled_from(["Oct", "13"]), st.integers(-9999, 99999)],
+        *[st.integers(-9, 99), st.integers(-9, 99), st.integers(-9, 99)],
+        st.sampled_from(["GMT", "+0100", "-9999", "+99999999", "", "CEST"]),
+    )
+)
+def test_any_retry_after_is_a_time(value):
+    assert retry_after_seconds(value) >= 0
 
 
 @settings(deadline=None, max_examples=50)
