@@ -10,7 +10,8 @@ from torch import nn
 from hummingbird_core.sampling import boundary_scalings
 from hummingbird_core.training.distillation.losses import Consistency, pseudo_huber
 from hummingbird_core.training.distillation.noise import NoiseConfig, draw_timesteps
-from hummingbird_core.training.distillation.step import Conditions, Models, Step
+from hummingbird_core.training.distillation.predictions import Conditions, Models
+from hummingbird_core.training.distillation.step import Step
 from hummingbird_core.training.loop.micro_batch import MicroBatch
 
 TOLERANCE = 1e-5  # relative L2

@@ -29,9 +29,9 @@ from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.data.nano_clips import NanoClips
 from hummingbird_core.training.distillation.losses import Consistency, OutputKD
 from hummingbird_core.training.distillation.noise import NoiseConfig
+from hummingbird_core.training.distillation.predictions import Models
 from hummingbird_core.training.distillation.step import (
     DistillationLoss,
-    Models,
     Step,
     draw_step,
     weighted_terms,

@@ -19,11 +19,13 @@ class ClipBatch:
         latents: `[B, 4, T, h, w]`, multiplied by the VAE's scaling factor.
         captions: B of them; "" for a clip without text.
         fps: frame rates `[B]`.
+        loop: whether the first frame of every clip follows its last one.
     """
 
     latents: Tensor
     captions: list[str]
     fps: Tensor
+    loop: bool = False
 
     def to(self, device: torch.device) -> ClipBatch:
         """Return the batch on another device."""

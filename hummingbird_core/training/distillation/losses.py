@@ -19,7 +19,7 @@ from ...sampling.schedule import alphas_cumprod, extract
 from ..configs import check_field
 from ..rewards.base import Reward
 from ..rewards.decoding import decode_for_reward
-from .noise import LAST_TIMESTEP
+from .noise import LAST_TIMESTEP, x0_to_eps
 from .step import Objective, Step, zero_loss
 
 if TYPE_CHECKING:
@@ -90,6 +90,28 @@ class OutputKD(Objective):
             # |x_0^s - x_0^T|^2 = (1 - a_t) / a_t |eps_s - eps_T|^2
             error = error * inverse_snr_weight(step.t)
         return error.mean()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathKD(Objective):
+    """Error between the student's clean latents and the end of the teacher's path.
+
+    Needs `noise.samples: teacher_path`. The noise at t = 999 determines the target, so the loss
+    does not seek the mean over all clips of a caption, and seeds stay different (see `paths`).
+    """
+
+    def loss(self, step: Step) -> Tensor:
+        """Return mean_b w(t) |eps_s - eps_P|^2, with eps_P the noise that leads to the path's end.
+
+        Raises:
+            InputError: the samples are not from paths.
+        """
+        if step.path_end is None:
+            raise InputError(
+                f"got noise.samples {step.settings.samples}, expected teacher_path for path_kd"
+            )
+        target = x0_to_eps(step.path_end, step.sample, step.t)
+        return (per_sample_mse(step.student.eps, target) * inverse_snr_weight(step.t)).mean()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +198,7 @@ class RewardFeedback(Objective):
 # Objectives by their names in recipes; rewards have their own section there.
 OBJECTIVES: dict[str, type[Objective]] = {
     "output_kd": OutputKD,
+    "path_kd": PathKD,
     "feature_kd": FeatureKD,
     "consistency": Consistency,
 }

@@ -35,7 +35,8 @@ class NoiseConfig:
     Args:
         samples: "data", noisy clips; "on_policy", the student's own samples after some of its
             sampling steps, so that it learns on the inputs it will meet (on-policy distillation,
-            arXiv 2306.13649). Only size, captions and frame rates of the clips count then.
+            arXiv 2306.13649); "teacher_path", states on the teacher's paths from pure noise, see
+            `paths`. Only size, captions and frame rates of the clips count then.
         timesteps: of noisy clips: "uniform" over 0..999; "grid", the 50 of consistency
             distillation; "bins", those of `TIMESTEP_BINS`, of which an eighth is the last one.
         sampling_share: share of the clips at a timestep of the student's sampling instead.
@@ -51,7 +52,7 @@ class NoiseConfig:
             images (nano).
     """
 
-    samples: Literal["data", "on_policy"] = "data"
+    samples: Literal["data", "on_policy", "teacher_path"] = "data"
     timesteps: Literal["uniform", "grid", "bins"] = "uniform"
     sampling_share: float = 0.0
     sampling_steps: int = 4

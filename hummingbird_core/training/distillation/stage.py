@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...checkpoints.load import load_checkpoint
 from ...errors import CheckpointError, InputError
+from ...files import content_hash
 from ...hub.local import resolve_model
 from ...text.encoder import TextEncoder
 from ...unet.model import PRESETS, HummingbirdUNet, UNetConfig
@@ -25,9 +26,12 @@ from ..pruning.block_map import BlockMap, map_to, prune, read_map
 from ..rewards.loading import load_reward
 from .held_out_metric import make_held_out_metric
 from .losses import FeatureKD, RewardFeedback, check_objectives
-from .recipe import Recipe, RewardConfig
+from .paths import PathLoss, make_paths
+from .predictions import Models
+from .recipe import Recipe
+from .recipe_objectives import RewardConfig
 from .run_record import RunRecord, provenance_of
-from .step import DistillationLoss, Models, Objective
+from .step import DistillationLoss, Objective
 from .validation import Validation
 
 if TYPE_CHECKING:
@@ -155,7 +159,18 @@ def train_student(
     )
     if is_main:
         record.keep(recipe)
-    loss = DistillationLoss(clips, models, objectives, recipe.noise)
+    loss: DistillationLoss | PathLoss = DistillationLoss(clips, models, objectives, recipe.noise)
+    if recipe.paths:
+        paths = make_paths(
+            models,
+            clips,
+            recipe.noise,
+            recipe.paths,
+            folder / "paths",
+            seed=recipe.training.seed,
+            teacher_hash=content_hash(teacher.file),
+        )
+        loss = PathLoss(paths, models, objectives, recipe.noise)
     return full_state_dict(train(name, student, loss, recipe.training, folder, validation))
 
 

@@ -16,18 +16,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
-from ...sampling.consistency import GRID_STRIDE, consistency_function, guidance_scale_embedding
+from ...sampling.consistency import GRID_STRIDE, consistency_function
 from ...sampling.ddim import ddim_step
 from ...sampling.schedule import predict_x0, rescale_latents
-from ...text.encoder import TextEncoder
-from ...unet.model import HummingbirdUNet
 from ..configs import check_field
 from ..data.batch import ClipBatch, ClipSource, batch_of
 from ..loop.distributed import distributed_state
@@ -35,32 +33,7 @@ from ..loop.micro_batch import MicroBatch
 from ..loop.modules import recorded_outputs
 from .noise import NoiseConfig, draw_timesteps, x0_to_eps
 from .on_policy import rollout
-
-
-@dataclass(frozen=True)
-class Models:
-    """The student in training, and the frozen models it learns from.
-
-    Attributes:
-        student: U-Net in training.
-        teacher: U-Net without guidance input.
-        text_encoder: encodes the captions, for both.
-        kept_blocks: student block -> teacher block whose outputs are compared; may be empty.
-        clamp_latents: clamps scaled latents to the range of images; needed for
-            `NoiseConfig.clip_denoised` only.
-    """
-
-    student: HummingbirdUNet
-    teacher: HummingbirdUNet
-    text_encoder: TextEncoder
-    kept_blocks: Mapping[str, str] = field(default_factory=dict)
-    clamp_latents: Callable[[Tensor], Tensor] | None = None
-
-    @cached_property
-    def null_context(self) -> Tensor:
-        """Embedding of the empty prompt, `[1, 77, C]`."""
-        with torch.no_grad():
-            return self.text_encoder.encode("").embeddings
+from .predictions import Conditions, Models, encode_conditions, student_eps, teacher_eps
 
 
 @dataclass(frozen=True)
@@ -111,72 +84,6 @@ def draw_step(
     return Step(micro_batch, models, settings, sample, t, conditions, batch.captions)
 
 
-# --- Conditions and predictions -------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """Inputs of student and teacher, apart from noisy latents and timestep.
-
-    Attributes:
-        context: text embeddings `[B, 77, C]`.
-        null_context: embedding of the empty prompt, same shape.
-        fps: frame rates `[B]`.
-        w: guidance scales `[B]`.
-    """
-
-    context: Tensor
-    null_context: Tensor
-    fps: Tensor
-    w: Tensor
-
-
-@torch.no_grad()
-def encode_conditions(models: Models, batch: ClipBatch, w: Tensor) -> Conditions:
-    """Encode the captions of a batch."""
-    context = models.text_encoder.encode(batch.captions).embeddings  # [B, 77, C]
-    return Conditions(context, models.null_context.expand_as(context), batch.fps, w)
-
-
-def student_eps(
-    student: HummingbirdUNet,
-    sample: Tensor,
-    t: Tensor,
-    conditions: Conditions,
-    *,
-    condition_on_guidance: bool = True,
-) -> Tensor:
-    """Return the student's noise eps_theta(x_t, t, c, w); without w if guidance is baked in."""
-    # w enters as sinusoids, like t (LCM, arXiv 2310.04378, section 4.2): [B] -> [B, 256]
-    embedding = guidance_scale_embedding(conditions.w) if condition_on_guidance else None
-    return student(sample, t, conditions.context, fps=conditions.fps, timestep_cond=embedding)
-
-
-def teacher_eps(
-    teacher: HummingbirdUNet,
-    sample: Tensor,
-    t: Tensor,
-    conditions: Conditions,
-    *,
-    cfg_start_timestep: int = 0,
-) -> Tensor:
-    """Return the teacher's guided noise, cond + w (cond - uncond), from one batched call.
-
-    Below `cfg_start_timestep` it is cond (guidance in a limited interval, arXiv 2404.07724); uncond
-    is not computed if that holds for the whole batch.
-    """
-    if cfg_start_timestep and t.max() < cfg_start_timestep:
-        return teacher(sample, t, conditions.context, fps=conditions.fps)
-    # Both passes as one batch: the first half with text, the second without.
-    both = torch.cat([conditions.context, conditions.null_context])  # [2B, 77, C]
-    cond, uncond = teacher(
-        torch.cat([sample, sample]), torch.cat([t, t]), both, fps=conditions.fps.repeat(2)
-    ).chunk(2)  # [2B, 4, T, h, w] -> twice [B, 4, T, h, w]
-    # w_t = w for t >= cfg_start_timestep, else 0.
-    w = (conditions.w * (t >= cfg_start_timestep)).reshape(-1, 1, 1, 1, 1)  # [B] -> [B, 1, 1, 1, 1]
-    return cond + w * (cond - uncond)
-
-
 # --- What the objectives share --------------------------------------------------------------------
 
 
@@ -200,6 +107,8 @@ class Step:
         t: timesteps `[B]`.
         conditions: of the clips.
         captions: B of them.
+        path_end: where the teacher's path through `sample` ends, x_0 of the same shape; None where
+            the sample is not from such a path.
     """
 
     micro_batch: MicroBatch
@@ -209,6 +118,7 @@ class Step:
     t: Tensor
     conditions: Conditions
     captions: list[str]
+    path_end: Tensor | None = None
 
     @cached_property
     def student(self) -> Prediction:
@@ -251,6 +161,24 @@ class Step:
             x0 = rescale_latents(x0, t, self.t)
         # (x_t - alpha_t x_0) / sigma_t: the one prediction at x_t that gives this x_0
         return x0_to_eps(x0, self.sample, self.t)
+
+    @torch.no_grad()
+    def teacher_states(self, timesteps: Sequence[int]) -> list[Tensor]:
+        """Return x_t on the teacher's DDIM path at each of the timesteps, and its end x_0.
+
+        Args:
+            timesteps: falling; `sample` is the state at the first one.
+        """
+        states, sample = [self.sample], self.sample
+        for t, earlier in zip(timesteps, [*timesteps[1:], None], strict=True):
+            now = torch.full_like(self.t, t)
+            eps = self._teacher_eps(sample, now)
+            if earlier is None:
+                sample = predict_x0(sample, eps, now)
+            else:
+                sample = self._ddim_step(sample, eps, now, torch.full_like(self.t, earlier))
+            states.append(sample)
+        return states
 
     @cached_property
     def denoised(self) -> Tensor:

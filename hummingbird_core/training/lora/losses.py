@@ -34,7 +34,7 @@ from ..distillation.noise import (
     grid_timesteps,
     uniform_timesteps,
 )
-from ..distillation.step import Conditions, student_eps
+from ..distillation.predictions import Conditions, student_eps
 from ..loop.micro_batch import MicroBatch
 
 # Of w: students are trained on 5 to 15 (full size) and 1 to 9 (nano).

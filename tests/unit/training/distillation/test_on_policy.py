@@ -14,13 +14,8 @@ from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.data.nano_clips import NanoClips
 from hummingbird_core.training.distillation.losses import OutputKD
 from hummingbird_core.training.distillation.on_policy import rollout
-from hummingbird_core.training.distillation.step import (
-    Conditions,
-    Models,
-    Step,
-    draw_step,
-    student_eps,
-)
+from hummingbird_core.training.distillation.predictions import Conditions, Models, student_eps
+from hummingbird_core.training.distillation.step import Step, draw_step
 from hummingbird_core.training.loop.micro_batch import MicroBatch
 
 TIMESTEPS = [999, 759, 519, 279]

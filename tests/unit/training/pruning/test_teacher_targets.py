@@ -21,7 +21,7 @@ from hummingbird_core.nano.latents import NANO_SCALING_FACTOR
 from hummingbird_core.sampling import latent_scale, predict_x0, scale_latents
 from hummingbird_core.sampling.ddim import ddim_step
 from hummingbird_core.training.distillation.losses import OutputKD
-from hummingbird_core.training.distillation.step import teacher_eps
+from hummingbird_core.training.distillation.predictions import teacher_eps
 from hummingbird_core.training.loop.micro_batch import MicroBatch
 from hummingbird_core.training.pruning.block_map import map_to
 
