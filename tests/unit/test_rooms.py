@@ -20,7 +20,7 @@ MAX_ROOT_FILES = 12
 # From the ground up, as docs/architecture.md draws it. A room imports from lower floors only.
 FLOORS = (
     {"errors"},
-    {"terminal", "files", "devices", "reporting", "seeds"},
+    {"terminal", "files", "inputs", "devices", "reporting", "seeds"},
     {"cpu", "sampling", "engines"},
     {"settings", "unet", "weights", "hub", "video", "scheduler"},
     {"vae", "text"},

@@ -1,0 +1,1 @@
+"""Files that people give: text, JSON, tables, archives and folders, read with care."""
