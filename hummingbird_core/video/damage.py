@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping
 from pathlib import Path
+
+from .header import open_container, video_stream
 
 MIN_SHARE = 0.8  # of the announced length; many files are slightly shorter than announced
 _ISO_SUFFIXES = (".mp4", ".m4v", ".mov")
@@ -23,9 +24,7 @@ def is_cut_off(path: Path) -> bool:
     return path.suffix.lower() == ".avi" and _ends_in_a_riff(path)
 
 
-def is_part_missing(
-    path: Path, frames: int, fps: float, duration: float, options: Mapping[str, str]
-) -> bool:
+def is_part_missing(path: Path, frames: int, fps: float, duration: float) -> bool:
     """Return whether fewer frames could be decoded than the file announces.
 
     The announced duration is that of the longest stream, and audio may be longer than video: when
@@ -36,24 +35,21 @@ def is_part_missing(
         frames: number of decoded frames.
         fps: frames per second.
         duration: announced by the file, seconds.
-        options: options of FFmpeg's demuxers for opening the file.
 
     Raises:
         OSError, ValueError or RuntimeError: FFmpeg cannot read the file again.
     """
     if frames / fps >= MIN_SHARE * duration:
         return False
-    stored, seconds = _stored(path, options)
+    stored, seconds = _stored(path)
     return frames < MIN_SHARE * stored or seconds < MIN_SHARE * duration
 
 
-def _stored(path: Path, options: Mapping[str, str]) -> tuple[int, float]:
+def _stored(path: Path) -> tuple[int, float]:
     """Return the number of encoded frames and the end of the longest stream in seconds."""
-    import av
-
     frames, end = 0, 0.0
-    with av.open(path, options=dict(options)) as container:
-        video = container.streams.video[0]
+    with open_container(path) as container:
+        video = video_stream(container)
         for packet in container.demux():
             if (
                 packet.pts is None or packet.time_base is None

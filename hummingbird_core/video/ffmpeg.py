@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import MissingPackageError
+from ..terminal import get_logger
 
 MIN_VERSION = (5, 1)  # of ffmpeg: the first with -fps_mode
+MAX_COMMENT_BYTES = 1 << 20  # more than any program writes
 
 
 def ffmpeg() -> Any:
@@ -31,6 +33,8 @@ def ffmpeg() -> Any:
         raise MissingPackageError(
             "imageio-ffmpeg found no ffmpeg: reinstall it, or set IMAGEIO_FFMPEG_EXE to one"
         ) from error
+    # It warns of every video whose frames it turns or scales, as we want it to.
+    get_logger("imageio_ffmpeg").setLevel("ERROR")
     return imageio_ffmpeg
 
 
@@ -57,7 +61,8 @@ def mp4_comment(path: Path) -> str | None:
             if name == b"meta":
                 file.seek(4, os.SEEK_CUR)  # version and flags
         file.seek(8, os.SEEK_CUR)  # type and locale of the text
-        return file.read(max(0, end - file.tell())).decode("utf-8", errors="replace")
+        size = min(max(0, end - file.tell()), MAX_COMMENT_BYTES)
+        return file.read(size).decode("utf-8", errors="replace")
 
 
 def _enter_box(file: BinaryIO, name: bytes, end: int) -> int | None:

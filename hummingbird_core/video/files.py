@@ -1,4 +1,4 @@
-"""Read and write videos with their generation settings inside the file.
+"""Write videos with their generation settings inside the file.
 
 | suffix  | format                                    | location of the settings        |
 |---------|-------------------------------------------|---------------------------------|
@@ -15,39 +15,28 @@ from __future__ import annotations
 
 import json
 import math
-import re
+import os
 import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from einops import rearrange
 
-from ..errors import InputError, OutputError, first_line
+from ..errors import InputError, OutputError
 from ..files import atomic_write
-from .animation import EXIF_IMAGE_DESCRIPTION, image_errors, open_animation, write_animation
+from ..inputs.text import reason_not_text
+from .animation import write_animation
 from .ffmpeg import ffmpeg, mp4_comment
+from .frame_folder import remove_old_frames, write_frame_folder, write_png
 
 SUFFIXES = (".mp4", ".gif", ".webp", ".png")
-DEFAULT_FPS = 8.0  # of a frame folder without a rate; the models' rate
-MAX_ANIMATION_BYTES = 4 << 30  # of decoded frames; a GIF of a few kilobytes can claim more
-_FRAME_NAME = re.compile(r"\d{5,}\.png")
-
-
-class VideoFile(NamedTuple):
-    """The contents of a video file.
-
-    Attributes:
-        frames: uint8 [T, H, W, 3].
-        fps: frames per second.
-        metadata: the settings.
-    """
-
-    frames: np.ndarray
-    fps: float
-    metadata: dict[str, Any]
+# Of the settings in an mp4, which travel as an argument of ffmpeg: Linux allows 131,072 bytes for
+# one argument, Windows 32,767 characters for all.
+MAX_MP4_SETTINGS = 30_000 if os.name == "nt" else 120_000
 
 
 def write_video(
@@ -80,13 +69,14 @@ def write_video(
     if not fps > 0:
         raise InputError(f"fps is {fps}, expected a number above 0")
     target = written_path(path)
-    comment = json.dumps({**(metadata or {}), "fps": fps})
+    settings = {**(metadata or {}), "fps": fps}
+    comment = json.dumps(settings)
     with atomic_write(target) as temporary:
         if Path(path).suffix.lower() == ".png":
-            _write_frame_folder(temporary, frames, comment)
-            _remove_old_frames(target)
+            write_frame_folder(temporary, frames, comment)
+            remove_old_frames(target)
         elif target.suffix.lower() == ".mp4":
-            _write_mp4(temporary, frames, fps, comment, encoder)
+            _write_mp4(temporary, frames, fps, _argument(settings), encoder)
         else:
             write_animation(temporary, frames, fps, comment)
     return target
@@ -135,56 +125,8 @@ def write_contact_sheet(
     padded = np.pad(frames, ((0, missing), (0, 0), (0, 0), (0, 0)))
     sheet = rearrange(padded, "(r c) h w k -> (r h) (c w) k", c=columns)
     with atomic_write(path) as temporary:
-        _write_png(temporary, sheet, json.dumps(metadata or {}))
+        write_png(temporary, sheet, json.dumps(metadata or {}))
     return path
-
-
-def read_video(path: str | Path) -> VideoFile:
-    """Read an mp4 (or any format of ffmpeg), a GIF, a WebP or a folder of PNG frames.
-
-    GIF and WebP store equal neighbors as one longer frame; they are read as separate frames again,
-    except from a WebP without any change, which is stored as a single image.
-
-    Raises:
-        InputError: `path` is not a readable video.
-    """
-    path = Path(path)
-    try:
-        if path.is_dir():
-            frames, fps = _read_frame_folder(path), None
-        elif path.suffix.lower() in (".gif", ".webp"):
-            frames, fps = _read_animation(path)
-        else:
-            frames, fps = _read_with_ffmpeg(path)
-        metadata = read_metadata(path)
-    except (OSError, RuntimeError, SyntaxError) as error:  # Pillow raises SyntaxError for bad PNGs
-        raise InputError(f"cannot read {path} as a video: {first_line(error)}") from error
-    return VideoFile(frames, fps or recorded_fps(metadata) or DEFAULT_FPS, metadata)
-
-
-def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Read the settings of a video or contact sheet without decoding it; {} if there are none.
-
-    A comment of another program is returned as {"comment": text}.
-
-    Raises:
-        InputError: the image is damaged.
-    """
-    path = Path(path)
-    text = _read_comment(path)
-    if not text:
-        return {}
-    try:
-        metadata = json.loads(text)
-    except ValueError:
-        return {"comment": text}
-    return metadata if isinstance(metadata, dict) else {"comment": text}
-
-
-def recorded_fps(metadata: dict[str, Any]) -> float | None:
-    """Return the frame rate stored by `write_video`, or None if it is absent or invalid."""
-    fps = metadata.get("fps")
-    return float(fps) if isinstance(fps, int | float) and 0 < fps <= 1000 else None
 
 
 def _check_frames(frames: np.ndarray) -> np.ndarray:
@@ -196,7 +138,22 @@ def _check_frames(frames: np.ndarray) -> np.ndarray:
     return frames
 
 
-# mp4
+def _argument(settings: dict[str, Any]) -> str:
+    """Return settings as JSON for an argument of ffmpeg.
+
+    Raises:
+        InputError: they are too long for one.
+    """
+    is_unicode = sys.getfilesystemencoding() == "utf-8"  # else only ASCII is safe in an argument
+    text = json.dumps(settings, ensure_ascii=not is_unicode)
+    if reason_not_text(text):  # half a surrogate pair, which JSON can escape
+        text = json.dumps(settings)
+    if (size := len(text.encode())) > MAX_MP4_SETTINGS:
+        raise InputError(
+            f"got settings of {size:,} bytes for an mp4, expected at most {MAX_MP4_SETTINGS:,}: "
+            "shorten the prompt, or write .webp or .png"
+        )
+    return text
 
 
 def _write_mp4(
@@ -205,7 +162,7 @@ def _write_mp4(
     height, width = frames.shape[1:3]
     even = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     writer = ffmpeg().write_frames(
-        path,
+        str(path.absolute()),  # in a relative name, ffmpeg takes a colon for a protocol
         (even.shape[2], even.shape[1]),
         fps=fps,
         codec="libx264",
@@ -234,91 +191,3 @@ def _encoder_failed(path: Path) -> OutputError:
         f"ffmpeg could not finish the mp4 in {path.parent} ({free:.0f} MiB free): "
         "make space, or choose another folder or format"
     )
-
-
-def _read_with_ffmpeg(path: Path) -> tuple[np.ndarray, float]:
-    if not path.is_file():
-        raise InputError(f"there is no video file {path}")
-    with closing(ffmpeg().read_frames(path, pix_fmt="rgb24")) as reader:
-        info = next(reader)
-        width, height = info["size"]
-        frames = [np.frombuffer(data, np.uint8).reshape(height, width, 3) for data in reader]
-    if not frames:
-        raise InputError(f"{path} holds no video frames")
-    return np.stack(frames), float(info["fps"])
-
-
-# GIF and WebP
-
-
-def _read_animation(path: Path) -> tuple[np.ndarray, float]:
-    with open_animation(path, recorded_fps(read_metadata(path))) as video:
-        size = video.count * video.height * video.width * 3
-        if size > MAX_ANIMATION_BYTES:
-            raise InputError(
-                f"{path} is {video.count} frames of {video.width}x{video.height}, expected at most "
-                f"{MAX_ANIMATION_BYTES >> 30} GiB of frames: make it shorter or smaller"
-            )
-        return np.stack(list(video.frames)), video.fps
-
-
-# PNG
-
-
-def _write_png(path: Path, pixels: np.ndarray, comment: str) -> None:
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    text = PngInfo()
-    text.add_text("Comment", comment)
-    Image.fromarray(pixels).save(path, format="PNG", pnginfo=text)
-
-
-def _write_frame_folder(folder: Path, frames: np.ndarray, comment: str) -> None:
-    folder.mkdir()
-    for index, frame in enumerate(frames):
-        _write_png(folder / f"{index:05d}.png", frame, comment)
-
-
-def _remove_old_frames(folder: Path) -> None:
-    """Delete an existing frame folder, provided it holds frames only."""
-    if not folder.exists():
-        return
-    if not folder.is_dir() or any(not _FRAME_NAME.fullmatch(f.name) for f in folder.iterdir()):
-        raise OutputError(
-            f"{folder} exists and is not a folder of frames only: choose another output name"
-        )
-    shutil.rmtree(folder)
-
-
-def _frame_files(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.iterdir() if _FRAME_NAME.fullmatch(file.name))
-    if not files:
-        raise InputError(f"{folder} holds no frames: expected 00000.png, 00001.png, ...")
-    return files
-
-
-def _read_frame_folder(folder: Path) -> np.ndarray:
-    from PIL import Image
-
-    frames = []
-    for file in _frame_files(folder):
-        with Image.open(file) as image:
-            frames.append(np.asarray(image.convert("RGB")))
-    if len({frame.shape for frame in frames}) > 1:
-        raise InputError(f"the frames in {folder} differ in size: keep one video in a folder")
-    return np.stack(frames)
-
-
-def _read_comment(path: Path) -> str | None:
-    if path.suffix.lower() in (".mp4", ".m4v", ".mov"):
-        return mp4_comment(path)
-    file = _frame_files(path)[0] if path.is_dir() else path
-    if file.suffix.lower() not in (".gif", ".webp", ".png"):
-        return None
-    from PIL import Image
-
-    with image_errors(path), Image.open(file) as image:
-        comment = image.info.get("Comment") or image.info.get("comment")
-        comment = comment or image.getexif().get(EXIF_IMAGE_DESCRIPTION)
-    return comment.decode("utf-8", errors="replace") if isinstance(comment, bytes) else comment

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...curation.sources import SourceVideo
+from ...curation.source_video import SourceVideo
 from ...errors import InputError
 from ...settings import FULL_SIZE, SIZE_MULTIPLE
+from ...video.images import rgb_pixels
 from ...video.reader import MAX_PIXELS, open_video
 
 STILL_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp"])  # GIF and WebP may move
@@ -110,9 +111,7 @@ def _read_image(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(f"has {image.width}x{image.height} pixels: make it smaller")
-            upright = ImageOps.exif_transpose(image).convert("RGBA")
-            white = Image.new("RGBA", upright.size, "white")
-            return np.asarray(Image.alpha_composite(white, upright).convert("RGB"))
+            return rgb_pixels(ImageOps.exif_transpose(image))
     except InputError:
         raise
     # Pillow raises SyntaxError for bad PNGs, and DecompressionBombError for far too large ones.
