@@ -35,7 +35,8 @@ from support.planted_defects import FPS, scene
 from hummingbird_core.curation.measure import MeasureConfig
 from hummingbird_core.curation.pipeline import curate, reselect
 from hummingbird_core.curation.selection import Limit, Rule, SelectionConfig
-from hummingbird_core.curation.sources import SourceVideo, list_sources
+from hummingbird_core.curation.source_video import SourceVideo
+from hummingbird_core.curation.sources import list_sources
 from hummingbird_core.curation.stages.duplicates import HASH_BITS, near_duplicates
 from hummingbird_core.engines.local import LocalEngine
 

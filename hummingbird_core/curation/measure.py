@@ -18,9 +18,10 @@ import numpy as np
 
 from ..errors import HummingbirdError, InputError, first_line, machine_advice, memory_advice
 from ..files import atomic_write, sha256_of_file, temporary_path
+from ..inputs.text import as_unicode
 from ..video.files import write_video
 from ..video.reader import VideoStream, open_video
-from .sources import SourceVideo, as_unicode
+from .source_video import SourceVideo
 from .stages.camera_motion import CAMERA_COLUMNS, camera_motion
 from .stages.clipping import Clip, split_into_clips
 from .stages.duplicates import perceptual_hash
@@ -30,7 +31,7 @@ from .table import NUMBER_COLUMNS, TEXT_COLUMNS, VERDICT_COLUMNS
 
 ManifestRow = dict[str, Any]
 
-VERSION = 4  # of the measures; raise it when one changes, so that old and new results never mix
+VERSION = 5  # of the measures; raise it when one changes, so that old and new results never mix
 THUMBNAIL_HEIGHT = 72  # pixels
 # The bytes that x264 writes depend on the number of threads; one thread gives equal shards on all
 # machines.

@@ -27,6 +27,7 @@ from ..engines.local import WORKER_DIED, Engine
 from ..engines.locks import only_run_in
 from ..errors import InputError
 from ..files import atomic_write, remove_leftovers
+from ..inputs.parquet import require_parquet
 from ..terminal import get_logger
 from .captions import CaptionConfig, open_enhancer, rewrite_captions
 from .measure import (
@@ -40,7 +41,7 @@ from .measure import (
 from .report import write_report
 from .selection import SelectionConfig, check_rules, select
 from .shards import CLIPS_PER_SHARD, write_shards
-from .sources import SourceVideo, require_parquet
+from .source_video import SourceVideo
 from .table import build_table, read_manifest, write_manifest
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..inputs.json_text import read_json
 from ..vqa import Thresholds
 from .measure import number_columns
 from .stages.duplicates import MAX_DISTANCE, near_duplicates
@@ -174,10 +175,7 @@ def read_selection(path: Path) -> SelectionConfig:
     Raises:
         InputError: the file cannot be read or has unknown content.
     """
-    try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path} as JSON: {error}") from error
+    given = read_json(path)
     if not isinstance(given, dict) or not isinstance(given.get("rules", {}), dict):
         raise InputError(f'got {path.name} without an object of "rules": see curate --help')
     rules = dict(DEFAULT_RULES)

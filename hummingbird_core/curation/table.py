@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..files import atomic_write
-from .sources import require_parquet
+from ..inputs.parquet import require_parquet
 
 if TYPE_CHECKING:
     import pyarrow

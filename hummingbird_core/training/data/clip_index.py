@@ -10,13 +10,17 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ...curation.measure import clip_path
-from ...curation.sources import VIDEO_SUFFIXES, SourceVideo, list_sources, require_parquet
+from ...curation.source_video import SourceVideo
+from ...curation.sources import VIDEO_SUFFIXES, list_sources
 from ...errors import InputError
+from ...inputs.names import kind_of
+from ...inputs.parquet import require_parquet
 
 PICTURE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"])
 MANIFEST = "manifest.parquet"
 METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # as in folders of the hub
-_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
+MAX_SHARDS = 1_000_000
+_BRACES = re.compile(r"\{(\d{1,15})\.\.(\d{1,15})\}")
 
 
 def list_clips(
@@ -39,18 +43,25 @@ def list_clips(
     if _BRACES.search(path.name):
         shards = expand_braces(path)
         return [clip for shard in shards for clip in list_sources(shard, suffixes=suffixes)]
-    if (path / MANIFEST).is_file():
+    if kind_of(path / MANIFEST) == "file":
         return list_curated(path)
-    table = next((path / name for name in METADATA_FILES if (path / name).is_file()), path)
+    tables = (path / name for name in METADATA_FILES if kind_of(path / name) == "file")
+    table = next(tables, path)
     return list_sources(table, suffixes=suffixes)
 
 
 def expand_braces(pattern: Path) -> list[Path]:
-    """Expand WebDataset's shard names, `a-{08..09}.tar` to `a-08.tar` and `a-09.tar`."""
+    """Expand WebDataset's shard names, `a-{08..09}.tar` to `a-08.tar` and `a-09.tar`.
+
+    Raises:
+        InputError: there are too many.
+    """
     match = _BRACES.search(pattern.name)
     if match is None:
         return [pattern]
     first, last = match.groups()
+    if int(last) - int(first) >= MAX_SHARDS:
+        raise InputError(f"got {pattern.name}, expected at most {MAX_SHARDS:,} shards: name fewer")
     numbers = (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
     return [pattern.with_name(_BRACES.sub(number, pattern.name, count=1)) for number in numbers]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ...curation.sources import SourceVideo
+from ...curation.source_video import SourceVideo
 from ...errors import InputError
 from ...terminal import get_logger
 from ...vae.codec import encode_video

@@ -27,7 +27,7 @@ from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
-from ...curation.sources import SourceVideo
+from ...curation.source_video import SourceVideo
 from ...engines.failures import FailureStreak
 from ...engines.journal import Journal, read_journal
 from ...engines.locks import only_run_in

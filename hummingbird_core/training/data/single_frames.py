@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from ...curation.sources import VIDEO_SUFFIXES
 from ...errors import InputError
+from ...inputs.names import walk
+from ...inputs.text import as_unicode
 from ...terminal import get_logger
 from ...video.reader import open_video
 
@@ -68,13 +70,14 @@ def open_frames(folder: Path) -> tuple[VideoFrames, VideoFrames]:
     Raises:
         InputError: there are fewer than two videos.
     """
-    files = [file for file in folder.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES]
+    found = (file for inner in walk(folder) for file in inner.files)
+    files = [file for file in found if file.suffix.lower() in VIDEO_SUFFIXES]
     if len(files) < 2:
         raise InputError(
             f"got folder {folder} with {len(files)} videos, expected some to train on and one to "
             "measure with: check --videos"
         )
-    names = {file: str(file.relative_to(folder)).encode() for file in files}
+    names = {file: as_unicode(str(file.relative_to(folder))).encode() for file in files}
     files.sort(key=lambda file: hashlib.sha256(names[file]).digest())  # a random order
     count = math.ceil(len(files) / HELD_OUT_EVERY)
     return VideoFrames(files[count:]), VideoFrames(files[:count])

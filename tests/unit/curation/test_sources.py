@@ -10,7 +10,8 @@ import tarfile
 
 import pytest
 
-from hummingbird_core.curation.sources import clean_caption, list_sources
+from hummingbird_core.curation.caption_text import clean_caption
+from hummingbird_core.curation.sources import list_sources
 from hummingbird_core.errors import InputError
 
 pyarrow = pytest.importorskip("pyarrow", reason="needs the extra curate")

@@ -13,7 +13,8 @@ from support.training_clips import SMALL, UNICODE, add_clip, ffmpeg, fill_folder
 from hummingbird_core.curation.measure import MeasureConfig
 from hummingbird_core.curation.pipeline import curate, reselect
 from hummingbird_core.curation.selection import Limit, Rule, SelectionConfig
-from hummingbird_core.curation.sources import SourceVideo, list_sources
+from hummingbird_core.curation.source_video import SourceVideo
+from hummingbird_core.curation.sources import list_sources
 from hummingbird_core.errors import InputError
 from hummingbird_core.training.data.clip_index import PICTURE_SUFFIXES, list_clips
 from hummingbird_core.training.data.clip_order import (

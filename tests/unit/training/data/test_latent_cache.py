@@ -12,7 +12,7 @@ from support.models import relative_l2
 from support.training_clips import BROKEN, SMALL, add_clip, fill_folder
 
 from hummingbird_core.checkpoints import load_checkpoint
-from hummingbird_core.curation.sources import SourceVideo
+from hummingbird_core.curation.source_video import SourceVideo
 from hummingbird_core.engines.journal import read_journal
 from hummingbird_core.errors import InputError, OutputError
 from hummingbird_core.hub.local import resolve_model

@@ -1,0 +1,134 @@
+"""Videos and captions in a table: CSV, lines of JSON, or parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..errors import InputError
+from ..inputs.names import listed_path
+from ..inputs.parquet import StoredVideo, open_parquet
+from ..inputs.tables import Row, Table, column_key, open_csv, open_jsonl
+from ..inputs.text import as_unicode
+from ..terminal import get_logger
+from .caption_text import CAPTION_COLUMNS, caption_text, first_filled
+from .notices import Notices
+from .source_video import SourceVideo
+
+logger = get_logger(__name__)
+
+TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
+VIDEO_COLUMNS = ("video", "path", "file", "file_name", "filename", "video_path")
+
+
+def list_table(
+    table: Path, video_column: str | None, caption_column: str | None, notices: Notices
+) -> Iterator[SourceVideo]:
+    """List the videos of a table; paths are relative to its folder.
+
+    Args:
+        table: a file with one of `TABLE_SUFFIXES`.
+        video_column: column of paths or videos; None takes the first of `VIDEO_COLUMNS`.
+        caption_column: column of captions; None takes the first of `CAPTION_COLUMNS`.
+        notices: gets the rows that name a video again.
+
+    Raises:
+        InputError: the file cannot be read, or has no such column.
+    """
+    videos = (column_key(video_column),) if video_column else VIDEO_COLUMNS
+    captions = (column_key(caption_column),) if caption_column else CAPTION_COLUMNS
+    seen: set[str] = set()
+    has_captions = False
+    with _open(table, videos, captions) as opened:
+        _check_columns(opened, table, videos, captions if caption_column else ())
+        for row in opened.rows:
+            has_captions |= bool(row.error) or any(name in row.values for name in captions)
+            video = _video(row, table, videos, captions)
+            if video.offset is None and not video.error:
+                if video.path in seen:
+                    notices.add(
+                        "rows that name a video again, whose first caption counts",
+                        f"row {row.number} ({video.name})",
+                    )
+                    continue
+                seen.add(video.path)
+            yield video
+    if not has_captions:
+        logger.warning(
+            "%s has the columns %s, expected captions in one of %s: all captions are empty",
+            *(table.name, opened.describe(), ", ".join(captions)),
+        )
+
+
+def _open(
+    table: Path, videos: Sequence[str], captions: Sequence[str]
+) -> AbstractContextManager[Table]:
+    suffix = table.suffix.lower()
+    if suffix == ".parquet":
+        return open_parquet(table, videos, captions)
+    return open_jsonl(table) if suffix == ".jsonl" else open_csv(table, {*videos, *captions})
+
+
+def _check_columns(
+    opened: Table, table: Path, videos: Sequence[str], captions: Sequence[str]
+) -> None:
+    """Raise InputError if a table whose rows are all alike lacks a column.
+
+    Args:
+        opened: the table.
+        table: its file.
+        videos: keys of columns of which one is expected.
+        captions: likewise; may be empty.
+    """
+    if table.suffix.lower() == ".jsonl":
+        return
+    for names, option in ((videos, "--video-column"), (captions, "--caption-column")):
+        if names and not any(name in opened.columns for name in names):
+            raise InputError(
+                f"got {table.name} with the columns {opened.describe()}, expected one of "
+                f"{', '.join(names)}: name it with {option}"
+            )
+
+
+def _video(row: Row, table: Path, videos: Sequence[str], captions: Sequence[str]) -> SourceVideo:
+    where = f"row {row.number} of {table.name}"
+    file = str(table.absolute())
+    try:
+        if row.error:
+            raise InputError(f"{where} {row.error}")
+        cell = first_filled(row.values, videos)
+        caption = caption_text(first_filled(row.values, captions), where)
+        if isinstance(cell, StoredVideo):
+            return _stored(cell, row, table, caption)
+        name, path = _path(cell, where, table, row, videos)
+    except InputError as error:
+        return SourceVideo(f"{table.name} row {row.number}", file, error=str(error))
+    return SourceVideo(name, path, caption)
+
+
+def _path(cell: Any, where: str, table: Path, row: Row, videos: Sequence[str]) -> tuple[str, str]:
+    if isinstance(cell, dict):  # as Hugging Face datasets write videos and files
+        cell = cell.get("path")
+    if cell is None:
+        names = ", ".join(map(str, row.values))[:100] or "nothing"
+        raise InputError(
+            f"got {where} without a path ({names}), expected one in {', '.join(videos)}: fill it "
+            "in, or name the column with --video-column"
+        )
+    try:
+        path = listed_path(table.parent, cell)
+    except InputError as error:
+        raise InputError(f"{where} {error}") from error
+    return as_unicode(cell), str(path)
+
+
+def _stored(cell: StoredVideo, row: Row, table: Path, caption: str) -> SourceVideo:
+    """Return a video in a parquet file, or the file of its stated path if that exists."""
+    with suppress(InputError, OSError):
+        if cell.path and (path := listed_path(table.parent, cell.path)).is_file():
+            return SourceVideo(as_unicode(cell.path), str(path), caption)
+    name = f"{table.name}/row {row.number} {PurePosixPath(cell.path).name}".strip()
+    file = str(table.absolute())
+    return SourceVideo(as_unicode(name), file, caption, offset=cell.row, column=cell.column)

@@ -1,0 +1,301 @@
+"""Sources as people have them: an item costs itself only, and nothing is dropped in silence."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from hummingbird_core.curation.shard_sources import find_partners
+from hummingbird_core.curation.sources import list_sources
+from hummingbird_core.errors import InputError
+
+POSIX = pytest.mark.skipif(os.name == "nt", reason="POSIX file systems only")
+
+
+def folder_of(root: Path, files: dict[str, str | bytes]) -> Path:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return root
+
+
+def shard_of(path: Path, members: dict[str, str]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content.encode())
+            tar.addfile(info, io.BytesIO(content.encode()))
+    return path
+
+
+def captions_of(source: Path, **options) -> dict[str, str]:
+    """Captions by name, with the error of what cannot be used."""
+    return {video.name: video.error or video.caption for video in list_sources(source, **options)}
+
+
+# captions beside videos
+
+
+def test_captions_in_other_encodings_are_read_or_refused_by_name(tmp_path):
+    texts = {
+        "utf-16": ("a fox runs through snow", "utf-16"),
+        "utf-8": ("лиса", "utf-8-sig"),
+        "cp1251": ("лиса бежит по снегу", "cp1251"),
+        "cp932": ("雪の中を走る狐", "cp932"),
+        "unmarked": ("a fox", "utf-16-le"),
+    }
+    for name, (text, encoding) in texts.items():
+        folder_of(tmp_path, {f"{name}.mp4": "x", f"{name}.txt": text.encode(encoding)})
+    found = captions_of(tmp_path)
+    assert found["utf-16.mp4"] == "a fox runs through snow"
+    assert found["utf-8.mp4"] == "лиса"
+    for name in ("cp1251", "cp932", "unmarked"):
+        assert found[f"{name}.mp4"].startswith(f"{name}.txt ")
+        assert "save it as UTF-8" in found[f"{name}.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("b.json", "[" * 100_000, "nested too deeply"),
+        ("b.json", '{"caption": "a fox"', "not JSON"),
+        ("b.json", '{"caption": 5}', "has 5 as caption, expected text"),
+        ("b.json", '{"caption": ["a", "b"]}', "has list as caption"),
+        ("b.json", '{"caption": "\\ud83d"}', "half a surrogate pair"),
+        ("b.json", '{"caption": "a", "caption": "b"}', "twice"),
+        ("b.txt", "x" * (1 << 20) + "y", "larger than 1,048,576 bytes"),
+        ("b.txt", "\x1b$B@c\x1b(B", "escape characters"),
+    ],
+)
+def test_an_odd_caption_costs_its_video_only(tmp_path, name, content, reason):
+    found = captions_of(
+        folder_of(tmp_path, {"a.mp4": "x", "a.txt": "a fox", "b.mp4": "x", name: content})
+    )
+    assert found["a.mp4"] == "a fox"
+    assert found["b.mp4"].startswith(name)
+    assert reason in found["b.mp4"]
+
+
+@POSIX
+def test_a_caption_that_is_no_file_costs_its_video_only(tmp_path):
+    folder_of(tmp_path, {f"{name}.mp4": "x" for name in ("a", "pipe", "folder", "link")})
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "folder.txt").mkdir()
+    (tmp_path / "link.json").symlink_to("missing")
+    assert captions_of(tmp_path) == {
+        "a.mp4": "",
+        "folder.mp4": "folder.txt is a folder",
+        "link.mp4": "link.json is a broken link",
+        "pipe.mp4": "pipe.txt is no regular file",
+    }
+
+
+def test_suffixes_of_captions_in_any_case(tmp_path):
+    folder_of(tmp_path, {"a.MP4": "x", "a.TXT": "a fox", "b.mp4": "x", "b.Json": '{"Text": "b"}'})
+    assert captions_of(tmp_path) == {"a.MP4": "a fox", "b.mp4": "b"}
+
+
+def test_a_mended_caption_makes_another_entry_of_the_journal(tmp_path):
+    folder_of(tmp_path, {"a.mp4": "x", "b.mp4": "x", "b.txt": b"\xe9"})
+    before = {video.name: video.cache_key() for video in list_sources(tmp_path)}
+    (tmp_path / "b.txt").write_text("mended")
+    after = {video.name: video.cache_key() for video in list_sources(tmp_path)}
+    assert before["a.mp4"] == after["a.mp4"]
+    assert before["b.mp4"] != after["b.mp4"]
+
+
+def test_a_source_without_a_usable_video_says_why(tmp_path):
+    folder_of(tmp_path, {"a.mp4": "x", "a.txt": b"\xe9", "b.mp4": "x", "b.txt": b"\xe9"})
+    with pytest.raises(InputError, match=r"no usable video in .*a\.txt is not UTF-8.*and 1 more"):
+        list_sources(tmp_path)
+
+
+# folders
+
+
+@POSIX
+def test_folders_behind_links_are_listed_once(tmp_path):
+    folder_of(tmp_path, {"real/a.mp4": "x", "real/a.txt": "a fox"})
+    (tmp_path / "data").mkdir()
+    for name in ("part1", "part2"):
+        (tmp_path / "data" / name).symlink_to("../real")
+    (tmp_path / "data" / "gone.mp4").symlink_to("missing.mp4")
+    assert captions_of(tmp_path / "data") == {
+        "part1/a.mp4": "a fox",
+        "gone.mp4": "gone.mp4 is a broken link",
+    }
+
+
+def test_packed_files_are_named(tmp_path, caplog):
+    folder_of(tmp_path, {"a.mp4": "x", "clips-0.tar.gz": "x", "clips-1.tar.gz": "x"})
+    assert list(captions_of(tmp_path)) == ["a.mp4"]
+    assert "unpack them: clips-0.tar.gz, clips-1.tar.gz" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "nul\0.csv", "half\ud800"])
+def test_a_source_that_no_file_can_be(tmp_path, name):
+    with pytest.raises(InputError, match="that exists"):
+        list_sources(tmp_path / name)
+
+
+# shards
+
+
+def test_dots_in_names_of_samples(tmp_path, caplog):
+    members = {}
+    for key in ("vid_12.5_20.0", "vid_12.7_30.0", "clip.v2", "plain", "sub.d/a.b"):
+        members |= {f"{key}.mp4": "x", f"{key}.txt": f"caption of {key}"}
+    members |= {"k2.video.mp4": "x", "k2.caption.txt": "caption of k2"}
+    members |= {"k3.left.mp4": "x", "k3.right.mp4": "x", "k3.json": '{"caption": "caption of k3"}'}
+    members |= {"._plain.mp4": "of macOS", "alone.txt": "of no video"}
+    found = captions_of(shard_of(tmp_path / "s.tar", members))
+    stems = ("vid_12.5_20.0", "vid_12.7_30.0", "clip.v2", "plain", "sub.d/a.b")
+    assert found == {f"s.tar/{stem}.mp4": f"caption of {stem}" for stem in stems} | {
+        "s.tar/k2.video.mp4": "caption of k2",
+        "s.tar/k3.left.mp4": "caption of k3",
+        "s.tar/k3.right.mp4": "caption of k3",
+    }
+    assert "captions that belong to no video: s.tar/alone" in caplog.text
+
+
+def test_a_caption_is_never_that_of_another_sample():
+    assert find_partners({"a.5", "b.x"}, {"a.6", "b.y", "b.z"}) == {}
+    assert find_partners({"john.smith", "john.doe"}, {"john.smith"}) == {"john.smith": "john.smith"}
+
+
+def test_members_of_the_same_name_are_named(tmp_path, caplog):
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        for _ in range(2):
+            tar.addfile(tarfile.TarInfo("a.mp4"))
+    assert list(captions_of(tmp_path / "s.tar")) == ["s.tar/a.mp4"]
+    assert "of the same name, of which the first counts: s.tar/a.mp4" in caplog.text
+
+
+def test_an_odd_caption_in_a_shard_costs_its_video_only(tmp_path):
+    members = {"a.mp4": "x", "a.json": "[" * 9999, "b.mp4": "x", "b.txt": "a fox"}
+    members |= {"c.mp4": "x", "c.txt": "x" * (1 << 21), "d.mp4": "x", "d.txt": "x", "d.json": "{"}
+    found = captions_of(shard_of(tmp_path / "s.tar", members))
+    assert "a.json is JSON that is nested too deeply" in found["s.tar/a.mp4"]
+    assert found["s.tar/b.mp4"] == "a fox"
+    assert "c.txt has 2,097,152 bytes" in found["s.tar/c.mp4"]
+    assert found["s.tar/d.mp4"] == "x"  # the first caption counts, the other is not needed
+
+
+# tables
+
+
+def table_of(path: Path, content: str | bytes, **options) -> dict[str, str]:
+    folder_of(path.parent, {path.name: content, **{f"c{n}.mp4": "x" for n in (1, 2, 3)}})
+    return captions_of(path, **options)
+
+
+def test_a_quote_left_open_costs_its_row_only(tmp_path):
+    content = 'video,caption\nc1.mp4,"a 20 inch wheel\nc2.mp4,ok\nc3.mp4,ok\n'
+    found = table_of(tmp_path / "t.csv", content)
+    assert found.pop("c2.mp4") == found.pop("c3.mp4") == "ok"
+    assert found.pop("t.csv row 1").startswith("row 1 of t.csv is no CSV")
+    assert not found
+
+
+@pytest.mark.parametrize("bad", ["c\0001.mp4,a fox", "c1.mp4,a fox, red, in snow", "c1.mp4,\udce9"])
+def test_a_broken_row_costs_itself_only(tmp_path, bad):
+    content = f"video,caption\n{bad}\nc2.mp4,ok\n".encode(errors="surrogateescape")
+    found = table_of(tmp_path / "t.csv", content)
+    assert found.pop("c2.mp4") == "ok"
+    assert found.pop("t.csv row 1").startswith("row 1 of t.csv h")
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "header", ["video, caption", "video,Caption", "VIDEO , caption ", "Path,Text"]
+)
+def test_names_of_columns_in_any_case(tmp_path, header):
+    assert table_of(tmp_path / "t.csv", f"{header}\nc1.mp4,a fox\n") == {"c1.mp4": "a fox"}
+    options = {"video_column": "Clip ", "caption_column": "title"}
+    found = table_of(tmp_path / "t.csv", "clip,Title\nc1.mp4,a fox\n", **options)
+    assert found == {"c1.mp4": "a fox"}
+
+
+def test_a_table_without_captions_says_so(tmp_path, caplog):
+    assert table_of(tmp_path / "t.csv", "video,note\nc1.mp4,a fox\n") == {"c1.mp4": ""}
+    assert "all captions are empty" in caplog.text
+    caplog.clear()
+    assert table_of(tmp_path / "t.jsonl", '{"video": "c1.mp4"}\n') == {"c1.mp4": ""}
+    assert "all captions are empty" in caplog.text
+    with pytest.raises(InputError, match=r"video, note, expected one of title.*--caption-column"):
+        list_sources(tmp_path / "t.csv", caption_column="title")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "video,caption\nc1.mp4,first\nc2.mp4,ok\n./c1.mp4,second\nc1.mp4,third\n"),
+        (
+            "t.jsonl",
+            '{"video": "c1.mp4", "text": "first"}\n{"video": "c2.mp4", "text": "ok"}\n'
+            '{"video": "./c1.mp4", "text": "second"}\n{"video": "c1.mp4", "text": "third"}\n',
+        ),
+    ],
+)
+def test_further_captions_of_a_video_are_counted_and_named(tmp_path, caplog, name, content):
+    assert table_of(tmp_path / name, content) == {"c1.mp4": "first", "c2.mp4": "ok"}
+    assert f"{name} has rows that name a video again" in caplog.text
+    assert "row 3 (./c1.mp4), row 4 (c1.mp4)" in caplog.text
+
+
+def test_odd_values_in_lines_of_json_cost_their_row_only(tmp_path):
+    lines = [
+        '{"video": "c1.mp4", "caption": "ok", "score": NaN}',
+        '{"video": {"path": "c2.mp4", "bytes": null}, "caption": NaN}',
+        '{"video": "c3\\u0000.mp4"}',
+        '{"video": "c3\\ud83d.mp4"}',
+        '{"video": 5}',
+        '{"video": ["c3.mp4"]}',
+        '{"video": {"src": "c3.mp4"}}',
+        '{"video": "c3.mp4", "caption": {"en": "a fox"}}',
+        '{"note": "no path"}',
+        '"c3.mp4"',
+    ]
+    found = table_of(tmp_path / "t.jsonl", "\n".join(lines))
+    assert found.pop("c1.mp4") == "ok"
+    assert found.pop("c2.mp4") == ""
+    assert sorted(found) == sorted(f"t.jsonl row {number}" for number in range(3, 11))
+    assert all(
+        reason.startswith((f"row {name[12:]} ", "got row")) for name, reason in found.items()
+    )
+
+
+def test_columns_of_hugging_face_videos(tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="needs the extra curate")
+    pq = pytest.importorskip("pyarrow.parquet")
+    folder_of(tmp_path, {"here.mp4": "of the folder"})
+    videos = [
+        {"bytes": b"inside", "path": "../gone/c1.mp4"},
+        {"bytes": None, "path": "here.mp4"},
+        {"bytes": b"nameless", "path": None},
+        {"bytes": None, "path": None},
+    ]
+    pq.write_table(pa.table({"video": videos, "caption": list("abcd")}), tmp_path / "t.parquet")
+    found = list_sources(tmp_path / "t.parquet")
+    assert [(video.name, video.caption) for video in found] == [
+        ("here.mp4", "b"),
+        ("t.parquet/row 1 c1.mp4", "a"),
+        ("t.parquet/row 3", "c"),
+        ("t.parquet/row 4", "d"),
+    ]
+    contents = []
+    for video in found[:3]:
+        with video.on_disk() as path:
+            contents.append(path.read_bytes())
+    assert contents == [b"of the folder", b"inside", b"nameless"]
+    with pytest.raises(InputError, match=r"row 4 of t\.parquet holds no bytes"), found[3].on_disk():
+        pass
+    assert len({video.cache_key() for video in found}) == 4
+    paths = pa.table({"video": pa.array([b"here.mp4"]), "caption": ["a fox"]})
+    pq.write_table(paths, tmp_path / "t.parquet")
+    assert captions_of(tmp_path / "t.parquet") == {"here.mp4": "a fox"}
