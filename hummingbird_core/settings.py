@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import InputError
+from .inputs.text import check_prompt
 from .sampling.consistency import CONSISTENCY_GRID, check_steps
 from .seeds import video_seed
 
@@ -49,8 +50,8 @@ def check_settings(
     context_overlap: int | None = None,
 ) -> None:
     """Raise InputError for the first setting that no model supports."""
-    if not prompts or not all(isinstance(p, str) and p.strip() for p in prompts):
-        raise InputError("got an empty prompt, expected text: describe what the video should show")
+    for prompt in prompts or [""]:
+        check_prompt(prompt)
     for name, size in (("width", width), ("height", height)):
         if size is not None and (size < SIZE_MULTIPLE or size % SIZE_MULTIPLE):
             nearest = max(SIZE_MULTIPLE, round(size / SIZE_MULTIPLE) * SIZE_MULTIPLE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..hummingbird_core.errors import InputError
+from ..hummingbird_core.inputs.text import numbered_lines
 from .common import CATEGORY
 
 
@@ -40,7 +41,7 @@ class PromptList(io.ComfyNode):
     @classmethod
     def execute(cls, prompts: str) -> io.NodeOutput:
         """Run the node; arguments are the values of its inputs."""
-        lines = [line.strip() for line in prompts.splitlines() if line.strip()]
+        lines = [line for _, line in numbered_lines(prompts)]
         if not lines:
             raise InputError("input prompts: got no text, expected one prompt per line")
         return io.NodeOutput(lines)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import HummingbirdError, InputError
 from ..generation.jobs import VideoConfig, read_prompt_file
+from ..inputs.text import read_text
 from ..terminal import get_logger, print_line
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from ..text.tokenizer import Tokenizer
 
 logger = get_logger(__name__)
+
+MAX_SYSTEM_BYTES = 1 << 20
 
 EPILOG = """\
 examples:
@@ -102,11 +105,9 @@ def _system(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"cannot read the system prompt {path}: {error}; check --system"
-        ) from error
+        text = read_text(path, MAX_SYSTEM_BYTES).strip()
+    except InputError as error:
+        raise InputError(f"got no system prompt: {error}; check --system") from error
     if not text:
         raise InputError(f"got an empty system prompt {path}, expected instructions: fill it in")
     return text

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import HummingbirdError, InputError, OutputError
 from ..files import slug
-from ..video.files import read_metadata, written_path
+from ..inputs.json_text import parse_json
+from ..inputs.names import kind_of
+from ..inputs.text import describe, numbered_lines, read_text
+from ..video.files import written_path
+from ..video.metadata import read_metadata
 
+PROMPT_SUFFIXES = (".txt", ".jsonl", "")
+# How an array or object of JSON begins, unlike the brackets in which some write emphasis.
+_JSON_START = re.compile(r"""[\[{][\[{\s]*(["']|$)""")
+MAX_NUMBER = 2**64  # of a seed
 SIZE = ("width", "height")
 FLOATS = ("guidance_scale", "fps")  # all other settings are integers
 
@@ -124,24 +133,42 @@ def read_prompt_file(path: Path, defaults: VideoConfig) -> list[tuple[VideoConfi
 
     A text file has one prompt per line. In a `.jsonl` file each line is an object with "prompt"
     and any other fields of VideoConfig; missing fields come from `defaults`. Blank lines are
-    skipped.
+    skipped. A pipe may hold either.
 
     Raises:
-        InputError: the file is unreadable or empty, or a line, which is named, is invalid.
+        InputError: the file is unreadable, empty or of another format, or a line, which is named,
+            is invalid.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()  # Windows editors add a BOM
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+    suffix = path.suffix.lower()
+    if kind_of(path) == "file" and suffix not in PROMPT_SUFFIXES:
         raise InputError(
-            f"cannot read the prompt file {path}: {reason}; give a text file, one prompt a line"
-        ) from error
-    parse = _parse_object if path.suffix.lower() == ".jsonl" else _parse_prompt
-    numbered = [(line.strip(), f"{path.name} line {n}") for n, line in enumerate(lines, start=1)]
-    settings = [(parse(line, defaults, origin), origin) for line, origin in numbered if line]
-    if not settings:
+            f"got the prompt file {path.name}, expected .txt, one prompt per line, or .jsonl, one "
+            "JSON object per line: convert it"
+        )
+    try:
+        numbered = [*numbered_lines(read_text(path))]
+    except InputError as error:
+        raise InputError(f"{error}; --prompts needs a text file, one prompt per line") from error
+    if not numbered:
         raise InputError(f"the prompt file {path} is empty: write one prompt a line")
-    return settings
+    parse = _parser_of(suffix, numbered[0][1], path.name)
+    origins = ((line, f"{path.name} line {number}") for number, line in numbered)
+    return [(parse(line, defaults, origin), origin) for line, origin in origins]
+
+
+def _parser_of(
+    suffix: str, first: str, name: str
+) -> Callable[[str, VideoConfig, str], VideoConfig]:
+    """Return the parser of a line, by the suffix of the file or, without one, by its first line."""
+    is_json = _JSON_START.match(first)
+    if suffix == ".jsonl" or (is_json and first.startswith("{") and not suffix):
+        return _parse_object
+    if is_json:
+        raise InputError(
+            f"{name} begins like JSON, expected one prompt per line: write one object per line, "
+            "and name the file .jsonl"
+        )
+    return _parse_prompt
 
 
 def file_name(index: int, prompt: str) -> str:
@@ -155,9 +182,9 @@ def _parse_prompt(line: str, defaults: VideoConfig, origin: str) -> VideoConfig:
 
 def _parse_object(line: str, defaults: VideoConfig, origin: str) -> VideoConfig:
     try:
-        given = json.loads(line)
-    except ValueError as error:
-        raise InputError(f'{origin} is not JSON ({error}): write {{"prompt": "..."}}') from error
+        given = parse_json(line, origin)
+    except InputError as error:
+        raise InputError(f'{error}, as in {{"prompt": "..."}}') from error
     if not isinstance(given, dict) or not isinstance(given.get("prompt"), str):
         raise InputError(f'{origin} has no "prompt" text: write {{"prompt": "..."}}')
     numeric = [field.name for field in fields(VideoConfig) if field.name != "prompt"]
@@ -174,7 +201,9 @@ def _parse_object(line: str, defaults: VideoConfig, origin: str) -> VideoConfig:
 def _check_number(name: str, value: Any, origin: str) -> None:
     kinds, text = ((int, float), "a number") if name in FLOATS else ((int,), "a whole number")
     if isinstance(value, bool) or not isinstance(value, kinds):
-        raise InputError(f"{origin}: {name} is {value!r}, expected {text}")
+        raise InputError(f"{origin}: {name} is {describe(value)}, expected {text}")
+    if not -MAX_NUMBER <= value <= MAX_NUMBER:  # refuses NaN too
+        raise InputError(f"{origin}: {name} is {describe(value)}, expected a smaller number")
 
 
 def config_record(settings: VideoConfig, **more: Any) -> dict[str, Any]:

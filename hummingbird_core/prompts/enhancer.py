@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from ..errors import InputError
+from ..inputs.text import check_prompt
 from ..seeds import video_seed
-
-MAX_PROMPT = 10_000  # characters; longer texts are documents, not prompts
 
 
 @dataclass(frozen=True)
@@ -75,17 +73,6 @@ class Enhancer(ABC):
 
 def check_request(prompt: str, seed: int) -> str:
     """Return the prompt in one line; raise InputError if the prompt or the seed is invalid."""
-    text = " ".join(prompt.split())
-    if not text:
-        raise InputError("got an empty prompt, expected text: say what the video should show")
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        raise InputError(
-            f"got a prompt with bytes that are no UTF-8 ({text[:80]}), expected text: check the "
-            "encoding of the terminal or file"
-        )
-    if len(text) > MAX_PROMPT:
-        raise InputError(
-            f"got a prompt of {len(text):,} characters, expected at most {MAX_PROMPT:,}: shorten it"
-        )
+    check_prompt(prompt)
     video_seed(seed, 0)
-    return text
+    return " ".join(prompt.split())

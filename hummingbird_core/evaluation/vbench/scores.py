@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import InputError
+from ...inputs.json_text import read_json
 
 QUALITY_SHARE, SEMANTIC_SHARE = 4, 1
 RESULT_SUFFIX = "_eval_results.json"  # suffix of the files that VBench writes
@@ -114,10 +115,7 @@ def read_results(path: Path) -> dict[str, float]:
 
 
 def _read_file(path: Path) -> dict[str, float]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path} as JSON: {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path} holds no results, expected an object of dimensions")
     return {name: _score(path, name, result) for name, result in content.items()}

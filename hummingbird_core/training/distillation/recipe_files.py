@@ -10,7 +10,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputError, one_line
+from ...errors import InputError
+from ...inputs.text import read_text
+from ...inputs.yaml_text import MAX_YAML_BYTES, parse_yaml
 
 FOLDER = resources.files(__package__).joinpath("recipes")
 # Keys and values of older recipes: section -> old -> new.
@@ -45,11 +47,11 @@ def recipe_text(name_or_path: str | Path) -> tuple[str, str]:
         return FOLDER.joinpath(f"{name}.yaml").read_text(encoding="utf-8"), f"recipe {name}"
     path = Path(name_or_path)
     try:
-        return path.read_text(encoding="utf-8-sig"), path.name  # Windows editors add a mark
-    except (OSError, UnicodeDecodeError) as error:
+        return read_text(path, MAX_YAML_BYTES), path.name
+    except InputError as error:
         raise InputError(
             f"got recipe {name!r}, expected a YAML file or one of {', '.join(recipe_names())}: "
-            "choose one"
+            f"{error}"
         ) from error
 
 
@@ -98,13 +100,7 @@ def _old_names(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _parse(text: str, origin: str) -> dict[str, Any]:
-    import yaml
-
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        reason = one_line(error, max_length=400)
-        raise InputError(f"got {origin}, which is no YAML ({reason}): correct it") from error
+    values = parse_yaml(text, origin)
     if not isinstance(values, dict):
         raise InputError(f"got {origin} without sections, expected `training:` and `objectives:`")
     return values
@@ -112,8 +108,6 @@ def _parse(text: str, origin: str) -> dict[str, Any]:
 
 def _apply(values: dict[str, Any], change: str) -> None:
     """Set one value, as "training.steps=100"."""
-    import yaml
-
     keys, equals, text = change.partition("=")
     *sections, last = keys.strip().split(".")
     if not equals or not last:
@@ -123,6 +117,6 @@ def _apply(values: dict[str, Any], change: str) -> None:
             values[section] = {}
         values = values[section]
     try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        values[last] = parse_yaml(text, "a value")
+    except InputError as error:
         raise InputError(f"got {change!r}, whose value is no YAML: put it in quotes") from error

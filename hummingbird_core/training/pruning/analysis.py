@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from ...errors import InputError
 from ...files import atomic_write
+from ...inputs.json_text import read_json
 from ...pipeline import HummingbirdPipeline
 from ...sampling.noise import initial_noise
 from ...sampling.schedule import add_noise, alphas_cumprod, scale_latents
@@ -259,7 +260,7 @@ def _read_costs(path: Path, settings: dict[str, Any]) -> list[RemovalCost]:
     if not path.exists():
         return []
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         rows = [RemovalCost(**{**row, "blocks": tuple(row["blocks"])}) for row in record["rows"]]
         measured_with = record["settings"]
     except (OSError, ValueError, TypeError, KeyError) as error:

@@ -8,13 +8,13 @@ trained.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from ...errors import InputError
+from ...inputs.json_text import read_json
 from ...unet.model import HummingbirdUNet, UNetConfig
 from ...weights.state_dict import HasShape
 
@@ -113,10 +113,7 @@ def read_map(path: Path) -> BlockMap:
     Raises:
         InputError: the file does not exist, or holds something else.
     """
-    try:
-        mapping = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path} as a block map in JSON: {error}") from error
+    mapping = read_json(path)
     if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
         raise InputError(
             f"got something else than an object of texts in {path}, expected a block map such as "
