@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,10 @@ from .sampling.consistency import CONSISTENCY_GRID, check_steps
 from .seeds import video_seed
 
 SIZE_MULTIPLE = 8  # pixels per latent pixel
+MAX_SIDE = 16_384  # pixels
+MAX_FRAMES = 1_000_000
+MAX_GUIDANCE = 1000
+MIN_FPS, MAX_FPS = 0.01, 1000  # frames per second; containers round rates beyond
 WINDOW_FRAMES = 16  # frames per window of a long video: the training length that all models share
 
 
@@ -53,18 +56,26 @@ def check_settings(
     for prompt in prompts or [""]:
         check_prompt(prompt)
     for name, size in (("width", width), ("height", height)):
+        if size is not None and size > MAX_SIDE:
+            raise InputError(
+                f"got {name} {size}, expected at most {MAX_SIDE}: choose a smaller one"
+            )
         if size is not None and (size < SIZE_MULTIPLE or size % SIZE_MULTIPLE):
             nearest = max(SIZE_MULTIPLE, round(size / SIZE_MULTIPLE) * SIZE_MULTIPLE)
             raise InputError(f"got {name} {size}, expected a multiple of 8: try {nearest}")
-    if num_frames < 1:
-        raise InputError(f"got {num_frames} frames, expected at least 1: 16 is a good start")
-    check_steps(num_inference_steps, CONSISTENCY_GRID)
-    if not math.isfinite(guidance_scale) or guidance_scale < 0:
+    if not 1 <= num_frames <= MAX_FRAMES:
         raise InputError(
-            f"got guidance {guidance_scale}, expected a number of at least 0: 7.5 is the default"
+            f"got {num_frames} frames, expected 1 to {MAX_FRAMES:,}: 16 is a good start"
         )
-    if not math.isfinite(fps) or fps <= 0:
-        raise InputError(f"got {fps} frames per second, expected more than 0: 8 is the default")
+    check_steps(num_inference_steps, CONSISTENCY_GRID)
+    if not 0 <= guidance_scale <= MAX_GUIDANCE:  # refuses NaN, too
+        raise InputError(
+            f"got guidance {guidance_scale}, expected 0 to {MAX_GUIDANCE}: 7.5 is the default"
+        )
+    if not MIN_FPS <= fps <= MAX_FPS:
+        raise InputError(
+            f"got {fps} frames per second, expected {MIN_FPS} to {MAX_FPS}: 8 is the default"
+        )
     video_seed(seed, 0)
     _check_context(context_length, context_overlap)
 

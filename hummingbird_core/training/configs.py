@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -83,11 +84,11 @@ def _convert_list(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, 
 def _convert_scalar(kind: type, value: Any, where: str) -> Any:
     is_number = isinstance(value, int | float | str) and not isinstance(value, bool)
     try:
-        if kind is float and is_number:
+        if kind is float and is_number and math.isfinite(float(value)):
             return float(value)  # YAML reads 1e-5, without a point, as text
         if kind is int and is_number and float(value).is_integer():
             return int(float(value))
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     if kind in (bool, str) and isinstance(value, kind):
         return value
