@@ -16,7 +16,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ..errors import HummingbirdError, MissingPackageError, memory_advice, printable
+from ..errors import HummingbirdError, MissingPackageError, machine_advice, memory_advice, printable
 from ..terminal import (
     ClosedOutputError,
     abandon_output,
@@ -188,6 +188,13 @@ def _exit_code(argv: Sequence[str] | None) -> int:
         if advice is None:
             raise
         return _failed(advice)
+    except ClosedOutputError:
+        raise
+    except OSError as error:  # such as the name of an option's file that is too long
+        advice = machine_advice(error)
+        if advice is None:
+            raise
+        return _failed(f"{str(error.filename)[:60]}: {advice}")
     except KeyboardInterrupt:
         print_error("hummingbird: interrupted; finished work is kept")
         return 130

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ..curation.captions import CaptionConfig
     from ..curation.measure import MeasureConfig
     from ..curation.selection import SelectionConfig
+    from ..curation.source_video import SourceVideo
 
 EPILOG = """\
 examples:
@@ -154,6 +156,7 @@ def run(args: argparse.Namespace) -> None:
         sources = list_sources(
             args.source, video_column=args.video_column, caption_column=args.caption_column
         )
+        _check_links(sources, args.output)
         result = curate(
             sources,
             args.output,
@@ -195,6 +198,17 @@ def _check_apart(source: Path, output: Path) -> None:
         raise InputError(
             f"the source {source} is inside the output {output}, where shards and manifests of an "
             "earlier run are replaced: choose another folder for the output"
+        )
+
+
+def _check_links(sources: Iterable[SourceVideo], output: Path) -> None:
+    """Raise InputError if a link in the source leads into the output."""
+    folders = {Path(video.path).parent for video in sources}
+    inside = [folder for folder in folders if folder.resolve().is_relative_to(output.resolve())]
+    if inside:
+        raise InputError(
+            f"the source has a link to {min(inside)} inside the output, where a second run would "
+            "curate its clips: remove the link, or choose another folder for the output"
         )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..files import atomic_write
-from ..inputs.parquet import require_parquet
+from ..inputs.parquet import DAMAGE, require_parquet
 
 if TYPE_CHECKING:
     import pyarrow
@@ -85,7 +85,7 @@ def read_manifest(path: Path) -> pyarrow.Table:
     parquet = require_parquet()
     try:
         table = parquet.read_table(path)
-    except (OSError, ValueError) as error:  # pyarrow's errors derive from these two
+    except DAMAGE as error:
         raise InputError(
             f"cannot read the manifest {path}: {error}; curate a SOURCE into this folder first"
         ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HummingbirdError, InputError, OutputError
-from ..files import slug
+from ..files import check_name, slug
 from ..inputs.json_text import parse_json
 from ..inputs.names import kind_of
 from ..inputs.text import describe, numbered_lines, read_text
@@ -98,7 +98,9 @@ class Job:
         return all(path.exists() for path in self.outputs) and self._made_by_this()
 
     def check_outputs(self, overwrite: bool) -> None:
-        """Raise OutputError if a file exists with other settings or its folder is not writable."""
+        """Raise OutputError if a file exists with other settings, or cannot be written."""
+        for path in self.outputs:
+            check_name(path)
         taken = [path for path in self.outputs if path.exists()]
         if taken and not overwrite and not self._made_by_this():
             raise OutputError(

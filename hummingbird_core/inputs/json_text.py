@@ -10,6 +10,8 @@ from typing import Any
 from ..errors import InputError, first_line
 from .text import MAX_TEXT_BYTES, read_text
 
+MAX_DEPTH = 100  # of lists and objects; the errors about a value show it, which recurses
+
 
 def read_json(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> Any:
     """Read a JSON file.
@@ -31,13 +33,29 @@ def parse_json(text: str, name: str) -> Any:
         InputError: the text is not JSON, is nested too deeply, or names a key of an object twice.
     """
     try:
-        return json.loads(text, object_pairs_hook=_without_repetition)
+        value = json.loads(text, object_pairs_hook=_without_repetition)
+        if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(value):
+            raise RecursionError
+        return value
     except InputError as error:
         raise InputError(f"{name} {error}") from error
     except RecursionError as error:
         raise InputError(f"{name} is JSON that is nested too deeply: flatten it") from error
     except ValueError as error:  # also a number of thousands of digits
         raise InputError(f"{name} is not JSON ({first_line(error)}): correct it") from error
+
+
+def _is_deep(value: Any) -> bool:
+    """Return whether values are nested beyond `MAX_DEPTH`, level by level."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | dict)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(level)
 
 
 def _without_repetition(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -145,9 +145,11 @@ def _wanted(table: Any, videos: set[str], captions: set[str]) -> list[_Column]:
     found = []
     for field in table.schema_arrow:
         key, kind = column_key(field.name), _value_type(field.type)
-        if key in videos | captions and (types.is_string(kind) or types.is_large_string(kind)):
+        is_binary = types.is_binary(kind) or types.is_large_binary(kind)
+        is_text = types.is_string(kind) or types.is_large_string(kind)
+        if (key in captions and (is_text or is_binary)) or (key in videos and is_text):
             found.append(_Column(field.name, leaf=field.name))
-        elif key in videos and (types.is_binary(kind) or types.is_large_binary(kind)):
+        elif key in videos and is_binary:
             is_path = _mean_bytes(table.metadata, field.name) <= MAX_PATH
             found.append(_Column(field.name, **{"leaf" if is_path else "stored": field.name}))
         elif key in videos and types.is_struct(kind):

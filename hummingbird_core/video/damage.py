@@ -10,6 +10,7 @@ import os
 import struct
 from pathlib import Path
 
+from .ffmpeg import MAX_BOXES
 from .header import open_container, video_stream
 
 MIN_SHARE = 0.8  # of the announced length; many files are slightly shorter than announced
@@ -64,8 +65,9 @@ def _ends_in_a_box(path: Path) -> bool:
     """Return whether a top-level box exceeds the file (ISO/IEC 14496-12, 4.2)."""
     end = path.stat().st_size
     with path.open("rb") as file:
-        while file.tell() + 8 <= end:
-            start = file.tell()
+        for _ in range(MAX_BOXES):
+            if (start := file.tell()) + 8 > end:
+                break
             size = struct.unpack(">I4s", file.read(8))[0]
             if size == 1:  # a 64-bit size follows
                 size = int.from_bytes(file.read(8), "big")

@@ -13,6 +13,7 @@ from ..terminal import get_logger
 
 MIN_VERSION = (5, 1)  # of ffmpeg: the first with -fps_mode
 MAX_COMMENT_BYTES = 1 << 20  # more than any program writes
+MAX_BOXES = 200_000  # a fragmented mp4 of a day has fewer; empty ones could be millions
 
 
 def ffmpeg() -> Any:
@@ -72,7 +73,9 @@ def _enter_box(file: BinaryIO, name: bytes, end: int) -> int | None:
     and a four-letter type; size 1 means that a 64-bit size follows, 0 that the box extends to the
     end.
     """
-    while (start := file.tell()) + 16 <= end:
+    for _ in range(MAX_BOXES):
+        if (start := file.tell()) + 16 > end:
+            break
         size, kind = struct.unpack(">I4s", file.read(8))
         if size == 1:
             (size,) = struct.unpack(">Q", file.read(8))

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import HummingbirdError, InputError, machine_advice
+from ..inputs.names import kind_of
 from .animation import open_animation
 from .damage import is_cut_off, is_part_missing
 from .decoder import decode
@@ -117,7 +118,7 @@ def open_video(
     path = Path(path)
     if every < 1:
         raise InputError(f"got every={every}, expected 1 or more")
-    if path.is_dir():
+    if kind_of(path) == "folder":
         opened = _open_folder(path)
     elif path.suffix.lower() in _ANIMATIONS:
         opened = _open_animation(path)
@@ -224,7 +225,7 @@ def _one_line_errors(path: Path) -> Iterator[None]:
 
 
 def _check_file(path: Path) -> None:
-    if not path.is_file():
+    if kind_of(path) != "file":
         raise InputError(f"{path.name} is not there: expected a video file, check {path}")
     if not path.stat().st_size:
         raise InputError(f"{path.name} is empty: expected a video file, get it again")

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from ...errors import InputError
 from ...inputs.json_text import read_json
+from ...inputs.text import describe
 
 QUALITY_SHARE, SEMANTIC_SHARE = 4, 1
 RESULT_SUFFIX = "_eval_results.json"  # suffix of the files that VBench writes
@@ -125,7 +126,9 @@ def _score(path: Path, name: str, result: Any) -> float:
     """Return the score from VBench's `[score, [one entry per video, ...]]` of a dimension."""
     value = result[0] if isinstance(result, list) and result else None
     if name not in DIMENSIONS or isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{path} has {name}: {value}, expected a dimension with its score")
+        raise InputError(
+            f"{path} has {name}: {describe(value)}, expected a dimension with its score"
+        )
     if not 0 <= value <= 1:  # refuses NaN too
         raise InputError(f"{path} has {name}: {value}, expected 0 to 1: score it again")
     return float(value)

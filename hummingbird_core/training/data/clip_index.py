@@ -14,7 +14,7 @@ from ...curation.source_video import SourceVideo
 from ...curation.sources import VIDEO_SUFFIXES, list_sources
 from ...errors import InputError
 from ...inputs.names import kind_of
-from ...inputs.parquet import require_parquet
+from ...inputs.parquet import DAMAGE, require_parquet
 
 PICTURE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"])
 MANIFEST = "manifest.parquet"
@@ -78,7 +78,7 @@ def list_curated(folder: Path) -> list[SourceVideo]:
     columns = ["id", "caption", "rewritten_caption", "kept"]
     try:
         table = require_parquet().read_table(folder / MANIFEST, columns=columns)
-    except (OSError, ValueError, LookupError) as error:  # pyarrow's errors derive from these
+    except DAMAGE as error:
         raise InputError(f"cannot read {folder / MANIFEST}: {error}; curate again") from error
     kept = [row for row in table.to_pylist() if row["kept"]]
     if not kept:

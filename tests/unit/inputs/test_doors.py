@@ -15,13 +15,16 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hummingbird_core.curation.selection import read_selection
 from hummingbird_core.curation.sources import list_sources
-from hummingbird_core.errors import InputError
+from hummingbird_core.errors import InputError, printable
+from hummingbird_core.evaluation.vbench.scores import read_results
 from hummingbird_core.generation.jobs import VideoConfig, read_prompt_file
 from hummingbird_core.inputs.json_text import parse_json
 from hummingbird_core.inputs.tables import open_csv, open_jsonl
 from hummingbird_core.inputs.text import decode_text, numbered_lines, reason_not_text
 from hummingbird_core.inputs.yaml_text import parse_yaml
+from hummingbird_core.training.pruning.block_map import read_map
 
 quick = settings(max_examples=60, deadline=timedelta(seconds=2), database=None)
 
@@ -70,7 +73,7 @@ def own_errors() -> Iterator[None]:
 
 
 def check_line(text: str) -> None:
-    assert text.isprintable()
+    assert printable(text) == text  # no line break, no control character
     assert 0 < len(text) < 1000
 
 
@@ -107,6 +110,22 @@ def test_lines_come_back_whatever_ends_them(lines):
 def test_any_json_is_a_value_or_refused(text):
     with own_errors():
         parse_json(text, "a.json")
+
+
+any_rule = st.dictionaries(st.sampled_from(["min", "max"]), any_json)
+any_settings = any_json | st.dictionaries(
+    st.sampled_from(["rules", "duplicate_distance", "best_by", "subject_consistency", "color"]),
+    any_json | st.dictionaries(st.sampled_from(WORDS), any_rule, max_size=3),
+)
+
+
+@quick
+@given(any_settings)
+def test_any_json_is_settings_or_refused(value):
+    with file_of("a.json", json.dumps(value).encode()) as path:
+        for read in (read_selection, read_map, read_results):
+            with own_errors():
+                read(path)
 
 
 @quick
