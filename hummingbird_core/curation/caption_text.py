@@ -61,4 +61,9 @@ def clean_caption(text: Any) -> str:
 
 def first_filled(row: Mapping[str, Any], names: Iterable[str]) -> Any:
     """Return the first non-empty entry of `row` under one of `names`."""
-    return next((row[name] for name in names if row.get(name) not in (None, "", [], {})), None)
+    values = (row.get(name) for name in names)
+    return next((value for value in values if not _is_empty(value)), None)
+
+
+def _is_empty(value: Any) -> bool:
+    return not value.strip() if isinstance(value, str) else value in (None, [], {})
