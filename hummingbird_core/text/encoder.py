@@ -153,6 +153,8 @@ class TextEncoder(nn.Module):
                     self.tokenizer.context_length - 2,
                     prompt.dropped,
                 )
+            if prompt.hint:
+                logger.warning("%s", prompt.hint)
             if prompt.unknown:
                 logger.warning("words unknown to this model: %s", ", ".join(prompt.unknown))
         return tokenized

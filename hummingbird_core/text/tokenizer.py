@@ -47,6 +47,8 @@ class TokenizedPrompt:
     """Text beyond the last token that fits; empty if everything fits."""
     unknown: list[str]
     """Words outside of the vocabulary; none with a byte-pair encoding."""
+    hint: str = ""
+    """A line if the prompt names nothing that the model can show: what it knows, and what to do."""
 
 
 class Tokenizer(ABC):
@@ -69,6 +71,10 @@ class Tokenizer(ABC):
     def unknown_words(self, text: str) -> list[str]:
         """Return the words of a cleaned text that are not in the vocabulary."""
 
+    def hint(self, text: str) -> str:
+        """Return a line if a cleaned text names nothing that the model can show."""
+        return ""
+
     def tokenize(self, prompt: str) -> TokenizedPrompt:
         """Return the ids of one prompt, its length and the text that does not fit.
 
@@ -83,7 +89,8 @@ class Tokenizer(ABC):
         ids = [self.start_id, *(token.id for token in tokens[:room]), self.end_id]
         ids += [PADDING_ID] * (self.context_length - len(ids))
         dropped = text[tokens[room].start :] if len(tokens) > room else ""
-        return TokenizedPrompt(ids, len(tokens), dropped, self.unknown_words(text))
+        hint = self.hint(text) if text else ""
+        return TokenizedPrompt(ids, len(tokens), dropped, self.unknown_words(text), hint)
 
     def count(self, prompt: str) -> int:
         """Return the number of tokens of the whole prompt, without start and end."""
@@ -186,24 +193,37 @@ class WordTokenizer(Tokenizer):
     end_id = 3
     first_word_id = 4
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(self, words: Sequence[str], subjects: Sequence[str] = ()) -> None:
+        """Make a tokenizer.
+
+        Args:
+            words: the vocabulary.
+            subjects: those words that name what the model can show; none: anything.
+
+        Raises:
+            InputError: a word is repeated or malformed, or a subject is no word.
+        """
         malformed = [word for word in words if self._words_of(word.lower()) != [word]]
         if malformed or len(set(words)) != len(words):
             raise InputError(
                 f"got a word list with repeated or malformed words {malformed[:5]}: "
                 f"give each word once, in lower case, letters and digits only"
             )
-        self.words = list(words)
+        strangers = [name for name in subjects if name not in words]
+        if strangers:
+            raise InputError(f"got subjects {strangers[:5]}, expected words of the vocabulary")
+        self.words, self.subjects = list(words), list(subjects)
         self.vocab_size = self.first_word_id + len(self.words)
         self._ids = {word: index for index, word in enumerate(self.words, self.first_word_id)}
 
     @classmethod
-    def from_words(cls, texts: Sequence[str]) -> WordTokenizer:
+    def from_words(cls, texts: Sequence[str], subjects: Sequence[str] = ()) -> WordTokenizer:
         """Return the tokenizer of all words in `texts` (words or whole captions).
 
         Words are sorted: the ids do not depend on the order of the texts.
         """
-        return cls(sorted({word for text in texts for word in cls._words_of(text.lower())}))
+        words = sorted({word for text in texts for word in cls._words_of(text.lower())})
+        return cls(words, subjects)
 
     @classmethod
     def from_json(cls, text: str) -> WordTokenizer:
@@ -214,7 +234,7 @@ class WordTokenizer(Tokenizer):
         """
         try:
             stored = json.loads(text)
-            return cls(stored["words"])
+            return cls(stored["words"], stored.get("subjects", ()))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f'got tokenizer data that is not {{"words": [...]}} ({error}): '
@@ -223,7 +243,8 @@ class WordTokenizer(Tokenizer):
 
     def to_json(self) -> str:
         """Return a JSON text for the metadata of a checkpoint."""
-        return json.dumps({"words": self.words})
+        subjects = {"subjects": self.subjects} if self.subjects else {}
+        return json.dumps({"words": self.words, **subjects})
 
     def clean(self, prompt: str) -> str:
         """Return the words in lower case, one space between them."""
@@ -232,6 +253,15 @@ class WordTokenizer(Tokenizer):
     def split(self, text: str) -> list[Token]:
         """Return one token a word."""
         return [Token(self._id(m.group()), m.start()) for m in re.finditer(r"\S+", text)]
+
+    def hint(self, text: str) -> str:
+        """Return a line if a cleaned text names none of `subjects`."""
+        if not self.subjects or set(self.subjects) & set(text.split()):
+            return ""
+        return (
+            f"this model shows only {', '.join(self.subjects)}, and the prompt names none of them: "
+            "for anything else get a released model, see `hummingbird download`"
+        )
 
     def unknown_words(self, text: str) -> list[str]:
         """Return the words without an id."""

@@ -208,4 +208,6 @@ def describe(clip: comfy.sd.CLIP, tokenized: TokenizedPrompt) -> str:
         lines.append(f"cut off, without effect: {tokenized.dropped}")
     if tokenized.unknown:
         lines.append(f"unknown to this model: {', '.join(tokenized.unknown)}")
+    if tokenized.hint:
+        lines.append(tokenized.hint)
     return "\n".join(map(printable, lines))

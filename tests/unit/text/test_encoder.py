@@ -110,6 +110,21 @@ def test_unknown_words_are_told_and_share_an_id(words):
     assert prompt.ids[6:] == [END] + [0] * 70
 
 
+def test_a_prompt_without_a_known_subject_gets_a_line_that_says_what_is_known():
+    tokenizer = WordTokenizer.from_words(["a red fox flies", "a cat"], subjects=["fox", "cat"])
+    again = WordTokenizer.from_json(tokenizer.to_json())
+    assert again.subjects == ["fox", "cat"]
+    hint = again.tokenize("two dogs playing chess").hint
+    assert "shows only fox, cat" in hint
+    assert "hummingbird download" in hint
+    assert "\n" not in hint
+    for served in ("a red FOX flies", "cat", ""):
+        assert again.tokenize(served).hint == ""
+    assert WordTokenizer.from_words(["a fox"]).tokenize("dogs").hint == ""
+    with pytest.raises(InputError, match="subjects"):
+        WordTokenizer(["fox"], subjects=["dog"])
+
+
 def test_word_tokenizer_reports_what_does_not_fit(words):
     prompt = words.tokenize("red " * 75 + "blue circle")
     assert (prompt.count, prompt.dropped) == (77, "blue circle")
