@@ -1,8 +1,10 @@
-"""Devices and default precisions."""
+"""Devices, default precisions, and memory that is free but held."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 
 import torch
 
@@ -51,3 +53,14 @@ def short_name(dtype: torch.dtype) -> str:
 def default_dtype(device: torch.device) -> torch.dtype:
     """Return float16 for an accelerator, as the released models use; float32 for a CPU."""
     return torch.float32 if device.type == "cpu" else torch.float16
+
+
+def trim_memory() -> None:
+    """Return freed memory to the system after work on the CPU.
+
+    glibc keeps the gaps between blocks in use. Work of changing sizes leaves ever other gaps: 300
+    videos of different sizes grew a process by 390 MiB, of which 340 were such gaps. Other C
+    libraries are left unchanged.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)

@@ -14,14 +14,16 @@ The hooks are diffusers'. Streaming is slower and gives identical values.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
+import shutil
 import sys
 import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import Any
 
 import torch
@@ -29,9 +31,11 @@ from torch import nn
 
 from .checkpoints.load import OnLoaded, load_checkpoint, submodule_names
 from .devices import best_device, check_device, default_dtype
-from .errors import InputError, MissingPackageError
+from .errors import InputError, MissingPackageError, OutputError, machine_advice
+from .files import remove, remove_leftovers, temporary_path, weights_files
 from .hub.local import resolve_model
 from .pipeline import HummingbirdPipeline
+from .reporting import gibibytes
 from .text.encoder import TextEncoder
 from .unet.model import HummingbirdUNet
 
@@ -84,13 +88,17 @@ def load_in_less_memory(
         shrink(model, part)
 
     home = "cpu" if memory == "ram" else target
-    checkpoint = load_checkpoint(
-        resolve_model(name_or_path), dtype=dtype, device=home, on_loaded=loaded
-    )
+    path = resolve_model(name_or_path)
+    try:
+        checkpoint = load_checkpoint(path, dtype=dtype, device=home, on_loaded=loaded)
+    except Exception as error:  # the writer of the files wraps the system's errors in its own
+        if folder and machine_advice(error):
+            raise OutputError(_no_room(path, folder)) from error
+        raise
     pipe = HummingbirdPipeline.from_checkpoint(checkpoint)
     pipe.decode_chunk_size = 1
     if folder:
-        weakref.finalize(pipe, folder.cleanup)
+        weakref.finalize(pipe, remove, folder)
     return pipe
 
 
@@ -181,21 +189,45 @@ def check_memory(memory: str, device: torch.device | str | None) -> torch.device
     return target
 
 
-def _folder_on_disk() -> TemporaryDirectory[str]:
+def _folder_on_disk() -> Path:
+    """Make a folder for weights, and remove those that killed processes left.
+
+    Raises:
+        OutputError: there is no place for it.
+    """
     # /tmp is often in RAM itself; a TMPDIR set by the user takes precedence.
     is_free = "TMPDIR" not in os.environ and os.access("/var/tmp", os.W_OK)
-    return TemporaryDirectory(prefix="hummingbird-", dir="/var/tmp" if is_free else None)
+    try:
+        place = Path("/var/tmp" if is_free else gettempdir())
+        remove_leftovers(place)
+        folder = temporary_path(place / "weights")
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise OutputError(f"cannot make a temporary folder ({error}): set TMPDIR") from error
+    atexit.register(remove, folder)  # loading may be interrupted
+    return folder
+
+
+def _no_room(checkpoint: Path, folder: Path) -> str:
+    size = sum(file.stat().st_size for file in weights_files(checkpoint))
+    free = shutil.disk_usage(folder).free
+    remove(folder)
+    return (
+        f"--memory disk writes all weights to {folder.parent}, which has {gibibytes(free)} free, "
+        f"expected up to {gibibytes(2 * size)} for {checkpoint.name}: free some space, or set "
+        "TMPDIR to a folder on a larger disk"
+    )
 
 
 def _shrinker(
     memory: str,
     device: torch.device,
     dtype: torch.dtype,
-    folder: TemporaryDirectory[str] | None,
+    folder: Path | None,
 ) -> OnLoaded:
     """Return the callback that stores or streams each loaded submodule."""
     if folder is not None:
-        return partial(_stream_from, Path(folder.name))
+        return partial(_stream_from, folder)
     if memory == "ram":
         return partial(_stream_to, device)
     _check_storage(STORAGE[memory], dtype)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .checkpoints.load import Checkpoint, load_checkpoint
-from .devices import best_device, check_device, default_dtype
+from .devices import best_device, check_device, default_dtype, trim_memory
 from .errors import CheckpointError
 from .hub.local import resolve_model
 from .reporting import Progress, count_steps, decoding, part_of
@@ -185,8 +185,11 @@ class HummingbirdPipeline:
             windows=windows,
             progress=progress,
         )
+        frames = self._decode_to_uint8(latents, progress)
+        if self.device.type == "cpu":
+            trim_memory()
         return VideoOutput(
-            frames=self._decode_to_uint8(latents, progress),
+            frames=frames,
             latents=latents.float().cpu(),
             prompts=prompts,
             text=text,

@@ -27,6 +27,7 @@ from ..terminal import (
     print_line,
     print_text,
 )
+from .signals import TerminatedError, terminated_like_ctrl_c
 
 # Command -> its module in this package, or None for a group of commands, and a summary.
 COMMANDS: dict[str, tuple[str | None, str]] = {
@@ -52,6 +53,8 @@ COMMANDS: dict[str, tuple[str | None, str]] = {
     "evaluate nano": ("evaluate.nano", "measure the built-in model on held-out prompts"),
     "evaluate vbench": ("evaluate.vbench", "run the VBench benchmark: videos, scores, total"),
 }
+
+MAX_NAME = 100  # letters of a file's name in an error
 
 EPILOG = """\
 examples:
@@ -180,24 +183,28 @@ def _log_to_stderr() -> None:
 
 def _exit_code(argv: Sequence[str] | None) -> int:
     try:
-        return _run(argv)
+        with terminated_like_ctrl_c():
+            return _run(argv)
     except HummingbirdError as error:
         return _failed(str(error))
-    except (MemoryError, RuntimeError) as error:
-        advice = memory_advice(error)
-        if advice is None:
-            raise
-        return _failed(advice)
     except ClosedOutputError:
         raise
-    except OSError as error:  # such as the name of an option's file that is too long
-        advice = machine_advice(error)
+    except KeyboardInterrupt as error:
+        print_error("hummingbird: interrupted; finished work is kept")
+        return error.exit_code if isinstance(error, TerminatedError) else 130
+    except Exception as error:  # the machine's faults arrive under many names
+        advice = memory_advice(error) or machine_advice(error)
         if advice is None:
             raise
-        return _failed(f"{str(error.filename)[:60]}: {advice}")
-    except KeyboardInterrupt:
-        print_error("hummingbird: interrupted; finished work is kept")
-        return 130
+        return _failed(_with_file(error, advice))
+
+
+def _with_file(error: Exception, advice: str) -> str:
+    file = getattr(error, "filename", None)
+    if file is None:
+        return advice
+    name = str(file)
+    return f"{name if len(name) <= MAX_NAME else name[:MAX_NAME] + '...'}: {advice}"
 
 
 def _run(argv: Sequence[str] | None) -> int:

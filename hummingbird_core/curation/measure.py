@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..devices import trim_memory
 from ..errors import HummingbirdError, InputError, first_line, machine_advice, memory_advice
 from ..files import atomic_write, sha256_of_file, temporary_path
 from ..inputs.text import as_unicode
@@ -102,6 +103,8 @@ def measure_source(
     except Exception as error:
         reason = memory_advice(error) or machine_advice(error) or reason_of(error)
         return [{**failed_row(source, source_id, reason), "again": True}]
+    finally:
+        trim_memory()
 
 
 def failed_row(source: SourceVideo, source_id: str, reason: str) -> ManifestRow:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import gc
 import platform
+import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 
 import psutil
 import pytest
 import torch
+from safetensors import SafetensorError
 from support.loras import some_lora
 from support.models import DEVICES, relative_l2
+from support.paths import ROOT
 
 from hummingbird_core.bench.peak_memory import MIB, in_fresh_process
-from hummingbird_core.errors import InputError
+from hummingbird_core.errors import InputError, OutputError
 from hummingbird_core.generation.model import ModelConfig
 from hummingbird_core.lora import save_lora
 from hummingbird_core.offload import (
@@ -186,3 +190,32 @@ def test_storing_in_a_larger_type_is_refused():
 
 def bytes_of(model: torch.nn.Module) -> int:
     return sum(p.numel() * p.element_size() for p in model.parameters())
+
+
+def test_a_full_disk_says_how_much_is_needed_where(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def full(*_):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("hummingbird_core.offload._stream_from", full)
+    with pytest.raises(OutputError, match=r"GiB free, expected up to .* GiB .* TMPDIR") as raised:
+        load_in_less_memory("nano", "disk")
+    assert str(tmp_path) in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_run_left_on_the_disk_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = (
+        "import os; from hummingbird_core.offload import load_in_less_memory as load; "
+        "pipe = load('nano', 'disk'); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    (left,) = tmp_path.iterdir()
+    pipe = load_in_less_memory("nano", "disk")
+    assert not left.exists()
+    assert len(list(tmp_path.iterdir())) == 1
+    del pipe

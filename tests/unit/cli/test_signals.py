@@ -1,0 +1,72 @@
+"""SIGTERM and SIGHUP end a run as Ctrl-C does: nothing temporary stays, the exit code says why."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from support.paths import ROOT
+
+from hummingbird_core.cli.signals import TerminatedError, terminated_like_ctrl_c
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+WRITE_AND_WAIT = """
+import sys, time
+from pathlib import Path
+from hummingbird_core import cli
+from hummingbird_core.files import atomic_write
+
+def wait(argv):
+    with atomic_write(Path(sys.argv[1])) as temporary:
+        temporary.write_text("half")
+        print("writing", flush=True)
+        time.sleep(60)
+
+cli._run = wait
+sys.exit(cli.main([]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
+def test_a_terminated_run_leaves_nothing_half_written(tmp_path, number, code):
+    command = [sys.executable, "-c", WRITE_AND_WAIT, str(tmp_path / "a.mp4")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
+    assert process.stdout.readline() == "writing\n"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert err == "hummingbird: interrupted; finished work is kept\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_handlers_are_put_back_and_ignored_signals_stay_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with terminated_like_ctrl_c():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            with pytest.raises(TerminatedError):
+                signal.raise_signal(signal.SIGTERM)
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # the second one ends it
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_another_thread_leaves_signals_alone():
+    entered = []
+
+    def enter():
+        with terminated_like_ctrl_c():
+            entered.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert entered == [signal.SIG_DFL]
