@@ -7,6 +7,7 @@ channels each (C = h*d).
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..cpu.kernels import attention
+
+# softmax(q k^T / sqrt(d)) v on tensors [batch, heads, sequence, d]
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 CPU_TOKENS = 1024  # tokens that the feed-forward layer takes at a time on a CPU
 
@@ -46,14 +50,14 @@ class Attention(nn.Module):
         self.to_v = operations.Linear(context_dim, dim, bias=False)
         self.to_out = nn.Sequential(operations.Linear(dim, dim), nn.Dropout(0.0))
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, attend: Attend = attention
+    ) -> Tensor:
         """Attend from `x` `[B, T, S, C]` to `context` `[B, 1, L, context_dim]`, or to itself."""
         context = x if context is None else context
         # [B, T, S, h*d] -> [batch, h, sequence, d]; the fused kernels need 4-D tensors.
         split = functools.partial(rearrange, pattern=self.pattern, d=self.head_channels)
-        attended = attention(
-            split(self.to_q(x)), split(self.to_k(context)), split(self.to_v(context))
-        )
+        attended = attend(split(self.to_q(x)), split(self.to_k(context)), split(self.to_v(context)))
         tokens, groups = self.pattern.split(" -> ")
         shape = {"b": x.shape[0], "t": x.shape[1], "s": x.shape[2]}
         # [batch, h, sequence, d] -> [B, T, S, h*d]
@@ -120,9 +124,9 @@ class TransformerBlock(nn.Module):
         self.norm2 = operations.LayerNorm(dim)
         self.norm3 = operations.LayerNorm(dim)
 
-    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None, attend: Attend = attention) -> Tensor:
         """Update tokens `[B, T, S, C]`; text tokens `context` are `[B, 1, L, context_dim]`."""
         # add_ writes into the new tensor that the layer returned, never into x.
-        x = self.attn1(self.norm1(x)).add_(x)
-        x = self.attn2(self.norm2(x), context).add_(x)
+        x = self.attn1(self.norm1(x), None, attend).add_(x)
+        x = self.attn2(self.norm2(x), context, attend).add_(x)
         return self.ff(self.norm3(x)).add_(x)

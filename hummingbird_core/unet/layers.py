@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from .attention import SPATIAL, TEMPORAL, TransformerBlock
 from .config import FRAME_HARMONICS, FRAME_OCTAVES, INIT_ATTENTION_HEADS, UNetConfig
+from .hooks import PLAIN, UNetHooks
 
 
 def timestep_embedding(timesteps: Tensor, dim: int) -> Tensor:
@@ -122,14 +123,15 @@ class Conditioning:
             `model_channels`; `[B, T, E]` where the position of each frame is added.
         context: text embedding, `[B, L, context_dim]`: one a video, never repeated per frame.
         num_frames: T.
-        loop: whether the first frame follows the last one, so that convolutions through time wrap
-            around instead of seeing zeros before and after the clip.
+        loop: whether convolutions through time wrap around instead of seeing zeros at both ends.
+        hooks: of this forward pass.
     """
 
     embedding: Tensor
     context: Tensor
     num_frames: int
     loop: bool = False
+    hooks: UNetHooks = PLAIN
 
 
 class ConditionedLayer(nn.Module):
@@ -270,7 +272,7 @@ class SpatialTransformer(ConditionedLayer):
         tokens = self.proj_in(tokens)
         context = cond.context[:, None]  # [B, L, C] -> [B, 1, L, C]: one "frame" of text tokens
         for block in self.transformer_blocks:
-            tokens = block(tokens, context)
+            tokens = cond.hooks.transform(block, tokens, context, x.shape[-2])
         # [B, T, H*W, C] -> [B*T, C, H, W]
         return x + rearrange(self.proj_out(tokens), "b t (h w) c -> (b t) c h w", h=x.shape[-2])
 
@@ -311,7 +313,7 @@ class TemporalTransformer(ConditionedLayer):
         tokens = rearrange(self.norm(time_by_space), "b c t s -> b t s c")
         tokens = self._project(self.proj_in, tokens)
         for block in self.transformer_blocks:
-            tokens = block(tokens, None)
+            tokens = cond.hooks.transform(block, tokens, None, x.shape[-2])
         tokens = self._project(self.proj_out, tokens)
         # [B, T, H*W, C] -> [B*T, C, H, W]
         return x + rearrange(tokens, "b t (h w) c -> (b t) c h w", h=x.shape[-2])
@@ -344,6 +346,5 @@ class Upsample(nn.Module):
         self.conv = conv3x3(channels, channels, operations)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `[B*T, C, H, W]` to `[B*T, C, 2H, 2W]`."""
-        # [B*T, C, H, W] -> [B*T, C, 2H, 2W]: nearest neighbor, then smoothed by the convolution
+        """Map `[B*T, C, H, W]` to `[B*T, C, 2H, 2W]`: nearest neighbor, then smoothed."""
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))

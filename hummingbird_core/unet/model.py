@@ -22,6 +22,7 @@ from ..cpu import accelerate_for_cpu
 from ..errors import InputError
 from ..sampling.schedule import alpha_sigma
 from .config import PRESETS, UNetConfig
+from .hooks import PLAIN, UNetHooks
 from .layers import (
     Conditioning,
     Downsample,
@@ -115,6 +116,7 @@ class HummingbirdUNet(nn.Module):
         timestep_cond: Tensor | None = None,
         *,
         loop: bool = False,
+        hooks: UNetHooks = PLAIN,
     ) -> Tensor:
         """Predict the noise in `sample`.
 
@@ -126,6 +128,7 @@ class HummingbirdUNet(nn.Module):
             timestep_cond: guidance embedding `[B, 256]`; None adds nothing.
             loop: make time a circle, with the first frame after the last one. Without
                 `config.frame_phase` the prediction then commutes with a roll of the frames.
+            hooks: called at fixed places of the pass.
 
         Returns:
             The predicted noise, `[B, 4, T, H, W]`.
@@ -136,27 +139,34 @@ class HummingbirdUNet(nn.Module):
         self._check_inputs(sample, encoder_hidden_states, timestep_cond)
         batch, _, num_frames, _, _ = sample.shape
         timestep, fps = per_video(timestep, sample), per_video(fps, sample)  # [B] each
-        embedding = self._embed(sample, timestep, fps, timestep_cond)[:, None]  # [B, 1, E]
+        embedding = hooks.embedding(self._embed(sample, timestep, fps, timestep_cond))
+        embedding = embedding[:, None]  # [B, E] -> [B, 1, E]
         if self.config.frame_phase:
             # [B, 1, E] + [B, T, E] -> [B, T, E]
             phase = self.frame_phase(encoder_hidden_states, num_frames, fps, loop=loop)
             embedding = embedding + phase
-        cond = Conditioning(embedding, encoder_hidden_states, num_frames, loop)
+        cond = Conditioning(embedding, encoder_hidden_states, num_frames, loop, hooks)
         # [B, C, T, H, W] -> [B, T, C, H, W] -> [B*T, C, H, W]
         # Channels-last: there spatial and temporal layers share the memory without copies.
         x = sample.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         # Down: x halves at each level, and every block leaves a skip connection.
         skips: list[Tensor] = []
         for i, block in enumerate(self.input_blocks):
+            hooks.enter("input", i)
             x = self.run_block(block, x, cond)
             if i == 0:
                 x = self.run_block(self.init_attn, x, cond)
+            x = hooks.after_block(x)
             skips.append(x)
+            x = hooks.after_skip(x)
+        hooks.enter("middle", 0)
         if self.config.middle_block:
             x = self.run_block(self.middle_block, x, cond)
+        x = hooks.after_block(x)
         # Up: the last skip connection belongs to the first block.
-        for block in self.output_blocks:
-            x = concat_skip(x, skips.pop())
+        for i, block in enumerate(self.output_blocks):
+            hooks.enter("output", i)
+            x = concat_skip(x, skips.pop(), hooks)
             x = self.run_block(block, x, cond)
         # [B*T, C, H, W] -> [B, T, C, H, W] -> [B, C, T, H, W]
         out = self.out(x).unflatten(0, (batch, num_frames)).transpose(1, 2)
@@ -276,14 +286,14 @@ def per_video(values: Tensor | float, sample: Tensor) -> Tensor:
     return values.expand(len(sample))  # scalar, [1] or [B] -> [B]
 
 
-def concat_skip(x: Tensor, skip: Tensor) -> Tensor:
+def concat_skip(x: Tensor, skip: Tensor, hooks: UNetHooks) -> Tensor:
     """Concatenate the channels of features and skip connection, `[B*T, C, H, W]` each.
 
     `x` is cropped where its size was odd before it was halved. A function, so that both inputs are
     freed before the next block runs.
     """
     # [B*T, C, H or H + 1, W or W + 1] and [B*T, C', H, W] -> [B*T, C + C', H, W]
-    return torch.cat([x[..., : skip.shape[-2], : skip.shape[-1]], skip], dim=1)
+    return torch.cat(hooks.join(x[..., : skip.shape[-2], : skip.shape[-1]], skip), dim=1)
 
 
 def v_to_eps(sample: Tensor, v: Tensor, timestep: Tensor | float) -> Tensor:
