@@ -39,6 +39,7 @@ SAFETENSORS_DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+METADATA_PREFIX = "hummingbird."
 SAFETENSORS_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
 
 # torch.load raises a different one for each place where a file can be damaged.
@@ -89,6 +90,11 @@ class TensorFile:
     hyperparameters: dict[str, Scalar] = field(default_factory=dict)
 
 
+def text_tensor(text: str) -> Tensor:
+    """Return metadata as a tensor, for programs that save tensors only; see `open_tensors`."""
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+
 @dataclass(frozen=True)
 class _SafetensorsTensor:
     file: Any  # safetensors' open file
@@ -102,6 +108,8 @@ class _SafetensorsTensor:
 
 def open_tensors(path: str | Path) -> TensorFile:
     """Open safetensors, a state-dict pickle or a pickled model; the content decides which it is.
+
+    In safetensors, uint8 tensors named `hummingbird.*` are text: they become metadata.
 
     Raises:
         CheckpointError: the file is missing, damaged, or holds no weights.
@@ -143,7 +151,19 @@ def _open_safetensors(path: Path) -> TensorFile:
             f"{path.name} is a truncated or damaged safetensors file ({error}): get it again"
         ) from error
     tensors = {key: _safetensors_entry(path, file, key) for key in file.keys()}  # noqa: SIM118
-    return TensorFile(path, "safetensors", tensors, metadata=dict(file.metadata() or {}))
+    texts = {key: tensors.pop(key) for key in list(tensors) if _is_text(key, tensors[key])}
+    try:
+        in_tensors = {key: bytes(text.read().tolist()).decode() for key, text in texts.items()}
+    except UnicodeDecodeError as error:
+        raise CheckpointError(
+            f"{path.name} holds metadata in tensors that are no text ({error}): save it again"
+        ) from error
+    metadata = {**(file.metadata() or {}), **in_tensors}
+    return TensorFile(path, "safetensors", tensors, metadata=metadata)
+
+
+def _is_text(key: str, tensor: _SafetensorsTensor) -> bool:
+    return key.startswith(METADATA_PREFIX) and tensor.dtype == torch.uint8
 
 
 def _safetensors_entry(path: Path, file: Any, key: str) -> _SafetensorsTensor:
