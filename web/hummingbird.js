@@ -4,6 +4,7 @@
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { handOnBypassedText } from "./bypass.js";
 import { nodeOf } from "./graph.js";
 import { clear, show } from "./panel.js";
 import "./preview.js";
@@ -27,6 +28,7 @@ app.registerExtension({
 
   nodeCreated(node) {
     if (!node.comfyClass?.startsWith(PREFIX)) return;
+    handOnBypassedText(node);
     const earlier = node.onExecuted;
     node.onExecuted = function (output) {
       earlier?.call(this, output);

@@ -46,6 +46,19 @@ ALL_RUNS_ENDED = """async () => {
     await new Promise((done) => setTimeout(done, 100));
   }
 }"""
+SENT_WHEN_BYPASSED = """async (text) => {
+  const node = (type) => app.graph._nodes.find((node) => node.type === type);
+  const [enhance, encode] = [node("HummingbirdEnhancePrompt"), node("HummingbirdEncodePrompt")];
+  const widget = (node) => node.widgets.find(({ name }) => name === "prompt");
+  widget(enhance).value = text;
+  widget(encode).value = "an old text";
+  const sent = async () => (await app.graphToPrompt()).output[encode.id].inputs.prompt;
+  const linked = await sent();
+  enhance.mode = 4;
+  const bypassed = await sent();
+  encode.inputs.find(({ name }) => name === "prompt").link = null;
+  return [linked, bypassed, await sent()];
+}"""
 EXECUTED = "(text) => app.graph._nodes[0].onExecuted({ text: [text] })"
 PROGRESS = """async (value) => {
   const { api } = await import("/scripts/api.js");
@@ -103,6 +116,14 @@ def test_an_enhanced_prompt_is_shown_with_its_token_bar(page, canvas, screenshot
     bar = page.locator(".hummingbird-prompt .hummingbird-bar")
     assert "tokens" in bar.get_attribute("title")
     screenshot(page)
+
+
+def test_a_bypassed_enhancer_hands_on_its_text(page):
+    """And not the text that lies hidden below the link."""
+    assert not _open(page, "prompt-enhance")
+    linked, bypassed, alone = page.evaluate(SENT_WHEN_BYPASSED, "a fox in the snow")
+    assert isinstance(linked, list)
+    assert (bypassed, alone) == ("a fox in the snow", "an old text")
 
 
 @pytest.mark.parametrize("workflow", ["text-to-video-built-in", "stock-nodes"])
