@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from types import SimpleNamespace
 
 import pytest
@@ -62,3 +63,32 @@ def test_vae(adapter, width, frames):
     encode = vae.memory_used_encode(pixels.shape, torch.float32)
     assert decoding.peak < decode < MARGIN * decoding.peak
     assert encoding.peak < encode < MARGIN * encoding.peak
+
+
+def test_only_what_exceeds_the_whole_memory_is_refused(adapter, nano, monkeypatch):
+    import comfy.model_management as management
+
+    error = adapter.core_errors.InputError
+    total = 2**30
+    monkeypatch.setattr(management, "get_total_memory", lambda device: total)
+    memory, small, large = adapter.memory, (1, 4, 16, 8, 8), (1, 4, 4096, 512, 512)
+    for check in (memory.check_latents, memory.check_frames):
+        check(small)
+        with pytest.raises(error, match=r"of 4096x4096 with 4096 frames, .* needs"):
+            check(large)
+    memory.check_memory(nano.model, small, {})
+    with pytest.raises(error, match="sampling needs"):
+        memory.check_memory(nano.model, large, {})
+
+
+def test_windows_need_the_memory_of_one_window(adapter, nano, monkeypatch):
+    import comfy.model_management as management
+
+    shape = (1, 4, 1024, 64, 64)
+    windows = importlib.import_module("hummingbird_pack.nodes.adapter.sampling.context_windows")
+    core = importlib.import_module("hummingbird_pack.hummingbird_core.sampling.context_windows")
+    handler = windows.FrameWindows(core.ContextWindows(16, 8))
+    monkeypatch.setattr(management, "get_total_memory", lambda device: 2 * 2**30)
+    adapter.memory.check_memory(nano.model, shape, {"context_handler": handler})
+    with pytest.raises(adapter.core_errors.InputError, match="sampling needs"):
+        adapter.memory.check_memory(nano.model, shape, {})

@@ -123,7 +123,7 @@ def test_the_schedule_hangs_on_the_config_not_on_the_shape(adapter, rescales):
         config = UNetConfig.from_preset("videocrafter2", **narrow, **change)
         config = dataclasses.replace(config, dynamic_rescale=rescales)
         model = adapter.unet.HummingbirdModelConfig({"config": config}).get_model({})
-        assert isinstance(model.model_sampling, adapter.unet.ScaledLatentSampling) == rescales
+        assert isinstance(model.model_sampling, adapter.schedule.ScaledLatentSampling) == rescales
 
 
 def test_teachers_schedule_equals_ddim_with_its_latent_scale(adapter):
@@ -135,7 +135,7 @@ def test_teachers_schedule_equals_ddim_with_its_latent_scale(adapter):
     config = adapter.unet.HummingbirdModelConfig(
         {"config": UNetConfig.from_preset("videocrafter2")}
     )
-    sampling = adapter.unet.ScaledLatentSampling(config)
+    sampling = adapter.schedule.ScaledLatentSampling(config)
     noise = rnd("noise", (1, 4, 2, 8, 8))
 
     def network(x, t):

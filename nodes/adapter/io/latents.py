@@ -8,14 +8,20 @@ import torch
 
 from ....hummingbird_core.errors import InputError
 from ....hummingbird_core.settings import SIZE_MULTIPLE
+from ..model.memory import check_latents
 
 Latent = dict[str, Any]  # ComfyUI's LATENT: "samples" [B, 4, T, h, w] and more
 
 
 def empty_video(width: int, height: int, frames: int, batch_size: int = 1) -> Latent:
-    """Return a LATENT of zeros; `width` and `height` in pixels."""
-    size = height // SIZE_MULTIPLE, width // SIZE_MULTIPLE
-    return {"samples": torch.zeros(batch_size, 4, frames, *size)}
+    """Return a LATENT of zeros; `width` and `height` in pixels.
+
+    Raises:
+        InputError: it does not fit into the computer's memory.
+    """
+    shape = batch_size, 4, frames, height // SIZE_MULTIPLE, width // SIZE_MULTIPLE
+    check_latents(shape)
+    return {"samples": torch.zeros(shape)}
 
 
 def check_video_latent(latent: Latent, channels: int, input_name: str) -> None:

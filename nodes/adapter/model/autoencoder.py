@@ -19,6 +19,7 @@ from torch import Tensor
 from ....hummingbird_core.cpu import accelerate_for_cpu
 from ....hummingbird_core.errors import CheckpointError
 from ....hummingbird_core.vae import default_chunk_size, vae_config_from_state_dict
+from .memory import check_frames
 
 NORM_GROUPS = 32  # fixed in ComfyUI's autoencoder
 # Working memory in feature maps of the first level. Tensors alone take up to 4.3 and 5.1
@@ -41,6 +42,7 @@ class FrameWiseAutoencoder(comfy.ldm.models.autoencoder.AutoencoderKL):
         """Decode `[B, C, T, h, w]` (or images `[B, C, h, w]`) to pixels."""
         if z.ndim == 4:
             return super().decode(z, **kwargs)
+        check_frames(tuple(z.shape))
         decode = functools.partial(super().decode, **kwargs)
         factor = 2 ** (self.decoder.num_resolutions - 1)
         height, width = (factor * side for side in z.shape[3:])

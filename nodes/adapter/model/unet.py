@@ -6,6 +6,7 @@ read from the conditioning here.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import comfy.conds
@@ -13,24 +14,23 @@ import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
-import comfy.model_sampling
 import comfy.ops
 import comfy.supported_models_base
 import comfy.utils
 import torch
-from torch import Tensor, nn
+from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
+from torch import Tensor
 
 from ....hummingbird_core.errors import InputError
-from ....hummingbird_core.sampling import (
-    TRAIN_TIMESTEPS,
-    alphas_cumprod,
-    guidance_scale_embedding,
-    latent_scale,
-)
+from ....hummingbird_core.sampling import TRAIN_TIMESTEPS, guidance_scale_embedding
 from ....hummingbird_core.sampling.schedule import BETA_END, BETA_START
 from ....hummingbird_core.unet import HummingbirdUNet
 from ....hummingbird_core.unet.model import UNetConfig
+from ....hummingbird_core.weights.tensor_files import text_tensor
 from ..ui.preview import add_moving_preview
+from .guard import LAYOUT_KEY, add_guard
+from .patches import PatchHooks, check_patches
+from .schedule import trained_sampling
 
 DEFAULT_GUIDANCE = 7.5
 DEFAULT_FPS = 8.0
@@ -48,9 +48,11 @@ class NativeUNet(HummingbirdUNet):
         dtype: torch.dtype | None = None,
         device: torch.device | None = None,
         operations: Any = comfy.ops.disable_weight_init,
+        **_: Any,  # of ComfyUI's `unet_config`, for nodes that read it; `config` holds all
     ):
         super().__init__(config, operations=operations, dtype=dtype, device=device)
         self.dtype = dtype
+        self.layout = text_tensor(json.dumps(config.to_dict()))  # see `guard.check_merge`
 
     def forward(
         self,
@@ -59,16 +61,55 @@ class NativeUNet(HummingbirdUNet):
         context: Tensor,
         fps: Tensor,
         guidance: Tensor | None = None,
-        **_: Any,
+        control: Any = None,
+        transformer_options: dict[str, Any] | None = None,
+        **others: Any,
     ) -> Tensor:
-        """Predict the noise in `x` `[B, 4, T, H, W]`; `fps` `[B]`, `guidance` `[B, 256]`."""
-        return super().forward(x, timesteps, context, fps, guidance)
+        """Predict the noise in `x`, inside of the wrappers that nodes put around a U-Net.
 
-    def run_block(self, block: nn.Module, x: Tensor, cond: Any) -> Tensor:
-        """Run a block after a check for interrupts."""
-        # ComfyUI checks between steps only, and a step may take a minute on a CPU.
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        return super().run_block(block, x, cond)
+        Args:
+            x: noisy latents `[B, 4, T, H, W]`.
+            timesteps: `[B]`.
+            context: text embedding `[B, L, context_dim]`.
+            fps: frames per second `[B]`.
+            guidance: embedding of the guidance scale `[B, 256]`.
+            control: of a ControlNet; must be None.
+            transformer_options: wrappers, and patches of attention and blocks.
+            **others: inputs that only other U-Nets have.
+
+        Returns:
+            The predicted noise, `[B, 4, T, H, W]`.
+        """
+        options = {} if transformer_options is None else transformer_options
+        wrappers = get_all_wrappers(WrappersMP.DIFFUSION_MODEL, options)
+        executor = WrapperExecutor.new_class_executor(self._predict, self, wrappers)
+        # The order of ComfyUI's own U-Net, which wrappers rely on.
+        return executor.execute(
+            x, timesteps, context, None, control, options, fps=fps, guidance=guidance
+        )
+
+    def _predict(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        y: None,
+        control: Any,
+        transformer_options: dict[str, Any],
+        *,
+        fps: Tensor,
+        guidance: Tensor | None,
+    ) -> Tensor:
+        """Predict the noise with the patches of `transformer_options`."""
+        if control is not None:
+            raise InputError(
+                "got a ControlNet, expected none: this U-Net has no input for one, remove Apply "
+                "ControlNet from the conditioning"
+            )
+        check_patches(transformer_options, self)
+        call = {"x": x, "context": context, "y": y, "timesteps": timesteps}
+        hooks = PatchHooks(transformer_options, call)
+        return super().forward(x, timesteps, context, fps, guidance, hooks=hooks)
 
 
 class HummingbirdModel(comfy.model_base.BaseModel):
@@ -78,10 +119,7 @@ class HummingbirdModel(comfy.model_base.BaseModel):
         super().__init__(
             model_config, comfy.model_base.ModelType.EPS, device=device, unet_model=NativeUNet
         )
-        # Consistency sampling does without the scale.
-        config = model_config.unet_config["config"]
-        if config.dynamic_rescale and not config.guidance_embedding:
-            self.model_sampling = ScaledLatentSampling(model_config)
+        self.model_sampling = trained_sampling(model_config)
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """Return text, frame rate and guidance as arguments of `NativeUNet.forward`."""
@@ -93,41 +131,18 @@ class HummingbirdModel(comfy.model_base.BaseModel):
             conds["guidance"] = comfy.conds.CONDRegular(guidance_scale_embedding(w))
         return conds
 
+    def _save_to_state_dict(
+        self, destination: dict[str, Tensor], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        # Among the weights, so that a merge takes it along.
+        destination[prefix + LAYOUT_KEY] = self.diffusion_model.layout
+
     def resize_cond_for_context_window(
         self, cond_key: str, cond_value: Any, *args: Any, **kwargs: Any
     ) -> Any:
         """Return the condition unchanged: all of ours hold for the whole clip."""
         return cond_value
-
-
-class ScaledLatentSampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.EPS):
-    """Noise schedule of VideoCrafter2, trained on clean latents times `latent_scale()`.
-
-    Let s_t be that scale: x_t = sqrt(a_t) s_t x_0 + sqrt(1 - a_t) eps. So x_t / (sqrt(a_t) s_t)
-    is x_0 plus noise of sigma_t / s_t: that is the sigma which samplers see.
-    """
-
-    def __init__(self, model_config: Any = None, zsnr: bool | None = None):
-        super().__init__(model_config, zsnr)
-        alphas, scale = alphas_cumprod(), latent_scale()
-        self.set_sigmas(((1 - alphas) / alphas).sqrt() / scale)
-        self.register_buffer("input_scale", (alphas.sqrt() * scale).float())
-
-    def calculate_input(self, sigma: Tensor, noise: Tensor) -> Tensor:
-        """Scale a sampler's latents to the U-Net's input x_t."""
-        return noise * self._input_scale(sigma, noise)
-
-    def noise_scaling(
-        self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False
-    ) -> Tensor:
-        """Return the start of sampling; from pure noise, the U-Net's input is that noise."""
-        if max_denoise:
-            return latent_image + noise / self._input_scale(sigma, noise)
-        return super().noise_scaling(sigma, noise, latent_image, max_denoise)
-
-    def _input_scale(self, sigma: Tensor, like: Tensor) -> Tensor:
-        scale = self.input_scale.to(like.device)[self.timestep(sigma)]
-        return scale.reshape(-1, *[1] * (like.ndim - 1))  # [B or 1, 1, 1, 1, 1]
 
 
 class VideoLatents(comfy.latent_formats.SD15):
@@ -142,7 +157,7 @@ class VideoLatents(comfy.latent_formats.SD15):
 
 
 class HummingbirdModelConfig(comfy.supported_models_base.BASE):
-    """ComfyUI's description of the model; its `unet_config` is `{"config": UNetConfig}`."""
+    """ComfyUI's description of the model; its `unet_config` holds a `UNetConfig` as "config"."""
 
     unet_extra_config: dict[str, Any] = {}  # noqa: RUF012
     latent_format = VideoLatents
@@ -154,8 +169,9 @@ class HummingbirdModelConfig(comfy.supported_models_base.BASE):
     }
 
     def __init__(self, unet_config: dict[str, Any]):
-        super().__init__(unet_config)
-        self.memory_usage_factor = MEMORY_PER_CHANNEL * unet_config["config"].model_channels
+        channels = unet_config["config"].model_channels
+        super().__init__({**unet_config, "model_channels": channels})  # FreeU reads it
+        self.memory_usage_factor = MEMORY_PER_CHANNEL * channels
 
     def get_model(
         self, state_dict: dict[str, Tensor], prefix: str = "", device: torch.device | None = None
@@ -203,6 +219,7 @@ def build_model(
     dynamic = hasattr(patcher, "is_dynamic") and patcher.is_dynamic()
     model.load_model_weights(weights, **({"assign": True} if dynamic else {}))
     add_moving_preview(patcher)
+    add_guard(patcher)
     return patcher
 
 

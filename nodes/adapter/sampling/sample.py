@@ -33,6 +33,9 @@ from ....hummingbird_core.sampling.context_windows import ContextWindows, freeno
 from ....hummingbird_core.sampling.ddim import ddim_timesteps
 from ....hummingbird_core.settings import ModelDefaults, check_settings
 from ..io.latents import Latent, check_video_latent, empty_video
+from ..model.guard import check_model
+from ..model.memory import check_frames
+from ..model.schedule import check_schedule
 from ..model.unet import hummingbird_unet
 from .context_windows import has_windows, with_windows
 
@@ -108,6 +111,7 @@ def sample_video(
     for name, conditioning in (("positive", positive), ("negative", negative or [])):
         _check_text(model, conditioning, name)
     start = latent or _empty_for(model, settings)
+    check_frames(tuple(start["samples"].shape))
     values = {"guidance": settings.guidance, "frame_rate": settings.fps}
     positive = node_helpers.conditioning_set_values(positive, values)
     noise = initial_noise(tuple(start["samples"].shape), seed)
@@ -116,8 +120,9 @@ def sample_video(
         noise, model = freenoise_shuffle(noise, windows), with_windows(model, windows)
     if hummingbird_unet(model).config.guidance_embedding:
         run = _Run(1.0, consistency_sampler(), sigmas_from(settings.steps, settings.strength))
-        # At a guidance scale of 1 ComfyUI skips the negative call.
-        samples = run(model, positive, positive, start, noise, seed)
+        # At a guidance scale of 1 ComfyUI skips the negative call, unless a node asks for it.
+        second = _compared_with(model, positive, negative, values)
+        samples = run(model, positive, second, start, noise, seed)
     elif negative is None:
         raise InputError(
             "input negative: got nothing, expected the conditioning of an empty prompt: a teacher "
@@ -128,6 +133,26 @@ def sample_video(
         run = _teacher_run(model, settings)
         samples = run(_guided_at_high_noise(model), positive, negative, start, noise, seed)
     return {**start, "samples": samples, "frame_rate": settings.fps}
+
+
+def _compared_with(
+    model: comfy.model_patcher.ModelPatcher,
+    positive: Conditioning,
+    negative: Conditioning | None,
+    values: dict[str, Any],
+) -> Conditioning:
+    """Return the second conditioning of a student: without an effect, unless a node compares both.
+
+    Normalized Attention Guidance is such a node.
+    """
+    if not model.model_options.get("disable_cfg1_optimization"):
+        return positive
+    if negative is None:
+        raise InputError(
+            "input negative: got nothing, expected a conditioning: a node in the model's path "
+            "compares the prompt with it; connect another Encode Prompt"
+        )
+    return node_helpers.conditioning_set_values(negative, values)
 
 
 @dataclass(frozen=True)
@@ -174,16 +199,22 @@ def _guided_at_high_noise(
     if not cfg_start_timestep:
         return model
     timestep = model.get_model_object("model_sampling").timestep
+    # Of another node, such as RescaleCFG.
+    guide_always = model.model_options.get("sampler_cfg_function", _classifier_free_guidance)
 
     def guide(given: dict[str, Any]) -> Tensor:
-        cond, uncond = given["cond"], given["uncond"]
         is_guided = timestep(given["timestep"]) >= cfg_start_timestep  # [B], of sigmas
-        scale = torch.where(is_guided, given["cond_scale"], 1.0).reshape(-1, 1, 1, 1, 1)
-        return uncond + scale * (cond - uncond)
+        unguided = _classifier_free_guidance({**given, "cond_scale": 1.0})
+        return torch.where(is_guided.reshape(-1, 1, 1, 1, 1), guide_always(given), unguided)
 
     guided = model.clone()
     guided.set_model_sampler_cfg_function(guide)
     return guided
+
+
+def _classifier_free_guidance(given: dict[str, Any]) -> Tensor:
+    cond, uncond = given["cond"], given["uncond"]
+    return uncond + given["cond_scale"] * (cond - uncond)
 
 
 def _teacher_run(model: comfy.model_patcher.ModelPatcher, settings: SamplingConfig) -> _Run:
@@ -253,6 +284,8 @@ def _check(
         )
     if latent is not None:
         check_video_latent(latent, config.in_channels, "latent")
+    check_model(model)
+    check_schedule(model, whole=True)  # the steps are those of the trained one
 
 
 def _check_text(
