@@ -62,7 +62,7 @@ def node_classes(pack: ModuleType) -> dict[str, type]:
 def adapter(pack: ModuleType) -> SimpleNamespace:
     """The adapter's modules and the core that belongs to them."""
     places = ("io.frames", "io.latents", "io.prompts", "io.scoring", "model.autoencoder")
-    places += ("model.checkpoint", "model.guard", "model.lora", "model.memory")
+    places += ("model.checkpoint", "model.guard", "model.lora", "model.memory", "model.saving")
     places += ("model.schedule", "model.text", "model.unet", "sampling.best_of", "sampling.sample")
     modules = {
         place.partition(".")[2]: importlib.import_module(f"{PACK}.nodes.adapter.{place}")

@@ -21,6 +21,7 @@ from ....hummingbird_core.checkpoints.layout import (
 from ....hummingbird_core.vae import SCALING_FACTOR
 from ....hummingbird_core.weights.tensor_files import TensorFile, open_tensors
 from .autoencoder import NORM_GROUPS, build_vae
+from .saving import kept_metadata
 from .text import build_clip
 from .unet import VideoLatents, build_model
 
@@ -99,6 +100,7 @@ def _load_model(
         _read(opened.components.unet),
         dtype=WEIGHT_DTYPES[weight_dtype],
         latent_format=_latent_format(opened.configs),
+        metadata=kept_metadata(opened.configs, opened.file.metadata),
         disable_dynamic=disable_dynamic,
     )
     model.cached_patcher_init = (load_model, (path, weight_dtype))

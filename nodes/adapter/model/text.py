@@ -31,8 +31,8 @@ from ....hummingbird_core.text.tokenizer import (
 )
 from ....hummingbird_core.weights.state_dict import count_parameters
 from ..errors import absent
+from .saving import CLIP_NAME, CLIP_PREFIX, clip_texts
 
-CLIP_NAME = "h"  # as ComfyUI calls ViT-H: the key of its tokens
 UNUSED = ("visual.", "attn_mask", "logit_scale", "text_projection")
 
 
@@ -77,12 +77,13 @@ class PromptTokenizer(comfy.sd1_clip.SD1Tokenizer):
 
     Attributes:
         core: our tokenizer, which gives the ids.
+        heads: attention heads of the text encoder, for files that ComfyUI saves.
     """
 
     def __init__(
         self,
         core: Tokenizer,
-        width: int,
+        config: TextConfig,
         embedding_directory: Any = None,
         tokenizer_data: dict[str, Any] | None = None,
     ):
@@ -90,12 +91,18 @@ class PromptTokenizer(comfy.sd1_clip.SD1Tokenizer):
             comfy.sd1_clip.SDTokenizer,
             max_length=core.context_length,
             pad_with_end=False,
-            embedding_size=width,
+            embedding_size=config.width,
             embedding_key=f"clip_{CLIP_NAME}",
             tokenizer_class=HubTokenizer(core),
         )
         super().__init__(embedding_directory, tokenizer_data or {}, CLIP_NAME, parser)
         self.core = core
+        self.heads = config.heads
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what files that ComfyUI saves need besides the weights."""
+        words = self.core.to_json() if isinstance(self.core, WordTokenizer) else None
+        return clip_texts(self.heads, words)
 
 
 def build_clip(
@@ -122,7 +129,7 @@ def build_clip(
     config = TextConfig.from_state_dict(used, heads=heads, skip_last=skip_last)
     core = ClipTokenizer() if tokenizer is None else WordTokenizer.from_json(tokenizer)
     target = comfy.supported_models_base.ClipTarget(
-        partial(PromptTokenizer, core, config.width), _tower_class(config, core)
+        partial(PromptTokenizer, core, config), _tower_class(config, core)
     )
     options = {} if dtype is None else {"dtype": dtype}
     state_dict = _comfy_names(used, config)
@@ -163,7 +170,7 @@ def _tower_class(config: TextConfig, tokenizer: Tokenizer) -> partial:
 
 def _comfy_names(weights: Mapping[str, Tensor], config: TextConfig) -> dict[str, Tensor]:
     """Rename OpenCLIP's keys to ComfyUI's, which are transformers' with a prefix."""
-    transformer = f"clip_{CLIP_NAME}.transformer."
+    transformer = f"{CLIP_PREFIX}transformer."
     named = openclip_to_transformers(weights)
     skipped = tuple(f"encoder.layers.{i}." for i in range(config.layers_used, config.layers))
     kept = {key: value for key, value in named.items() if not key.startswith(skipped)}

@@ -7,6 +7,7 @@ read from the conditioning here.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import comfy.conds
@@ -21,6 +22,7 @@ import torch
 from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
 from torch import Tensor
 
+from ....hummingbird_core.checkpoints.layout import ComponentConfigs
 from ....hummingbird_core.errors import InputError
 from ....hummingbird_core.sampling import TRAIN_TIMESTEPS, guidance_scale_embedding
 from ....hummingbird_core.sampling.schedule import BETA_END, BETA_START
@@ -30,6 +32,7 @@ from ....hummingbird_core.weights.tensor_files import text_tensor
 from ..ui.preview import add_moving_preview
 from .guard import LAYOUT_KEY, add_guard
 from .patches import PatchHooks, check_patches
+from .saving import clip_of, kept_metadata, metadata_tensors, text_weights
 from .schedule import trained_sampling
 
 DEFAULT_GUIDANCE = 7.5
@@ -120,6 +123,7 @@ class HummingbirdModel(comfy.model_base.BaseModel):
             model_config, comfy.model_base.ModelType.EPS, device=device, unet_model=NativeUNet
         )
         self.model_sampling = trained_sampling(model_config)
+        self.metadata: dict[str, str] = {}  # of the file, for files that ComfyUI saves
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """Return text, frame rate and guidance as arguments of `NativeUNet.forward`."""
@@ -137,6 +141,20 @@ class HummingbirdModel(comfy.model_base.BaseModel):
         super()._save_to_state_dict(destination, prefix, keep_vars)
         # Among the weights, so that a merge takes it along.
         destination[prefix + LAYOUT_KEY] = self.diffusion_model.layout
+
+    def state_dict_for_saving(
+        self, *parts: dict[str, Tensor] | None, **named_parts: dict[str, Tensor] | None
+    ) -> dict[str, Tensor]:
+        """Return a checkpoint that Load Hummingbird and the command line load again.
+
+        Args:
+            *parts: state dicts to save; recent releases put the U-Net's before those of CLIP and
+                VAE.
+            **named_parts: likewise.
+        """
+        saved = super().state_dict_for_saving(*parts, **named_parts)
+        given = (part for part in (*parts, *named_parts.values()) if part is not None)
+        return {**saved, **metadata_tensors(self.metadata, clip_of(given))}
 
     def resize_cond_for_context_window(
         self, cond_key: str, cond_value: Any, *args: Any, **kwargs: Any
@@ -173,6 +191,12 @@ class HummingbirdModelConfig(comfy.supported_models_base.BASE):
         super().__init__({**unet_config, "model_channels": channels})  # FreeU reads it
         self.memory_usage_factor = MEMORY_PER_CHANNEL * channels
 
+    def process_clip_state_dict_for_saving(
+        self, state_dict: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the weights of one of our CLIPs by their names in a checkpoint."""
+        return text_weights(state_dict)
+
     def get_model(
         self, state_dict: dict[str, Tensor], prefix: str = "", device: torch.device | None = None
     ) -> HummingbirdModel:
@@ -186,6 +210,7 @@ def build_model(
     *,
     dtype: torch.dtype | None = None,
     latent_format: VideoLatents | None = None,
+    metadata: Mapping[str, str] | None = None,
     disable_dynamic: bool = False,
 ) -> comfy.model_patcher.ModelPatcher:
     """Build a MODEL as ComfyUI's own loader does, without guessing the architecture.
@@ -195,6 +220,7 @@ def build_model(
         weights: of the U-Net, keys without prefix.
         dtype: storage dtype (float8 is possible); None: ComfyUI chooses it for this device.
         latent_format: of the VAE the U-Net was trained with; None: Stable Diffusion's.
+        metadata: of the file, which files saved from this MODEL keep, see `saving.kept_metadata`.
         disable_dynamic: don't use recent releases' patchers that page weights in from disk.
     """
     management = comfy.model_management
@@ -218,6 +244,7 @@ def build_model(
     # Older releases have neither dynamic patchers nor the argument.
     dynamic = hasattr(patcher, "is_dynamic") and patcher.is_dynamic()
     model.load_model_weights(weights, **({"assign": True} if dynamic else {}))
+    model.metadata = dict(metadata or kept_metadata(ComponentConfigs(config, {}, {}), {}))
     add_moving_preview(patcher)
     add_guard(patcher)
     return patcher
