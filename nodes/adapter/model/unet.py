@@ -57,6 +57,16 @@ class NativeUNet(HummingbirdUNet):
         self.dtype = dtype
         self.layout = text_tensor(json.dumps(config.to_dict()))  # see `guard.check_merge`
 
+    def to(
+        self, *args: Any, memory_format: torch.memory_format | None = None, **kwargs: Any
+    ) -> NativeUNet:
+        """Move or cast the weights; a memory format of images is for those of 2-D convolutions."""
+        super().to(*args, **kwargs)
+        for weight in self.parameters() if memory_format is not None else ():
+            if weight.ndim == 4:  # --force-channels-last; PyTorch refuses it for Conv3d
+                weight.data = weight.data.contiguous(memory_format=memory_format)
+        return self
+
     def forward(
         self,
         x: Tensor,
@@ -170,8 +180,9 @@ class VideoLatents(comfy.latent_formats.SD15):
 
     def __init__(self, scale_factor: float = 0.18215):
         super().__init__(scale_factor)
-        # The TAESD previewer cannot take a frame axis; the linear one can.
-        self.taesd_decoder_name = None
+        # ComfyUI previews with the linear map, and says so with this name: TAESD's previewer
+        # cannot take a frame axis.
+        self.taesd_decoder_name = "(a decoder for videos: none exists, latent2rgb is used)"
 
 
 class HummingbirdModelConfig(comfy.supported_models_base.BASE):
