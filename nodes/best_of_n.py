@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..hummingbird_core.sampling import video_seed
 from .adapter.io.scoring import contact_sheet
 from .adapter.sampling.best_of import METRICS, best_of
-from .common import CATEGORY, dover_input, sampling_inputs, video_settings
+from .common import ADVANCED, CATEGORY, dover_input, sampling_inputs, schema, video_settings
 
 
 class BestOfN(io.ComfyNode):
@@ -18,10 +18,11 @@ class BestOfN(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node to ComfyUI."""
-        return io.Schema(
+        return schema(
             node_id="HummingbirdBestOfN",
             display_name="Best of N",
             category=CATEGORY,
+            search_aliases=["best of seeds", "pick the best video", "seed search"],
             description="Samples, decodes and scores the same prompt with several seeds and "
             "keeps the best video. Videos with defects (black, frozen, flickering ...) are "
             "ranked last.",
@@ -50,6 +51,7 @@ class BestOfN(io.ComfyNode):
                     step=0.01,
                     tooltip="Stop at the first video without defects that reaches this "
                     "value; 0: try all seeds.",
+                    **ADVANCED,
                 ),
                 dover_input(),
                 *sampling_inputs(),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 from comfy_api.latest import io
 
 from ..hummingbird_core.sampling import CONSISTENCY_GRID, MAX_SEED
@@ -11,6 +14,16 @@ from .adapter.sampling.sample import SamplingConfig
 
 CATEGORY = "Hummingbird"
 MAX_PIXELS, MAX_FRAMES = 4096, 4096
+OPTIONAL_FIELDS = ("search_aliases", "essentials_category")  # of a Schema, in newer releases only
+ESSENTIALS = "Video Generation"  # where the front end lists the nodes that one starts with
+# Keyword of an input that most users leave alone; newer releases fold these away.
+ADVANCED = {"advanced": True} if "advanced" in inspect.signature(io.Int.Input).parameters else {}
+
+
+def schema(**fields: Any) -> io.Schema:
+    """Return the description of a node, without the optional fields that this release lacks."""
+    known = inspect.signature(io.Schema).parameters
+    return io.Schema(**{k: v for k, v in fields.items() if k in known or k not in OPTIONAL_FIELDS})
 
 
 def size_inputs(default: int, smallest: int, hint: str) -> list[io.Input]:
@@ -89,6 +102,7 @@ def dover_input() -> io.Input:
         tooltip="File with DOVER's weights in models/vqa: DOVER.pth or DOVER-Mobile.pth, "
         "published by its authors at VQAssessment/DOVER on GitHub (non-commercial use only). "
         "none: compute only the measures that need no weights.",
+        **ADVANCED,
     )
 
 

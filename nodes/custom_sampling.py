@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .adapter.sampling.sample import consistency_sampler, sigmas_from
-from .common import CATEGORY, steps_input, strength_input
+from .common import CATEGORY, schema, steps_input, strength_input
 
 
 class HummingbirdSigmas(io.ComfyNode):
@@ -14,10 +14,11 @@ class HummingbirdSigmas(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node to ComfyUI."""
-        return io.Schema(
+        return schema(
             node_id="HummingbirdSigmas",
             display_name="Hummingbird Sigmas",
             category=CATEGORY,
+            search_aliases=["sigmas", "scheduler", "noise levels"],
             description="Returns the noise levels that the fast models were trained on (4 "
             "steps: timesteps 999, 759, 519, 279). No scheduler of ComfyUI gives exactly "
             "these.",
@@ -37,10 +38,11 @@ class HummingbirdSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node to ComfyUI."""
-        return io.Schema(
+        return schema(
             node_id="HummingbirdSampler",
             display_name="Hummingbird Sampler",
             category=CATEGORY,
+            search_aliases=["lcm sampler", "consistency sampler"],
             description="Consistency sampling with step noise drawn on the CPU. With "
             "Hummingbird Sigmas and cfg 1, it gives the same video as Sample Video.",
             inputs=[],

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from .adapter.io.frames import decode, flat_warning, frame_rate, videos_of
-from .common import CATEGORY, fps_input
+from .common import CATEGORY, fps_input, schema
 
 
 class Decode(io.ComfyNode):
@@ -16,10 +16,11 @@ class Decode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node to ComfyUI."""
-        return io.Schema(
+        return schema(
             node_id="HummingbirdDecode",
             display_name="Decode",
             category=CATEGORY,
+            search_aliases=["vae decode", "latent to video"],
             description="Decodes all frames, a few at a time, to images and to a video with "
             "its frame rate. Stops with the likely cause if the result would be black (NaN), "
             "and reports the likely cause if it is one flat colour.",

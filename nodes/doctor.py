@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .adapter.io.report import doctor_report
-from .common import CATEGORY
+from .common import CATEGORY, schema
 
 
 class Doctor(io.ComfyNode):
@@ -14,10 +14,11 @@ class Doctor(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node to ComfyUI."""
-        return io.Schema(
+        return schema(
             node_id="HummingbirdDoctor",
             display_name="Doctor",
             category=CATEGORY,
+            search_aliases=["system info", "bug report", "diagnose"],
             description="Reports versions, device and memory, which models fit, and what is "
             "missing. Paste the report into a bug report.",
             inputs=[],

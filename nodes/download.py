@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..hummingbird_core.hub.download import CATALOG
 from .adapter.io.downloads import describe_all, fetch
-from .common import CATEGORY
+from .common import CATEGORY, schema
 
 
 class DownloadHummingbird(io.ComfyNode):
@@ -15,10 +15,11 @@ class DownloadHummingbird(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node to ComfyUI."""
-        return io.Schema(
+        return schema(
             node_id="HummingbirdDownload",
             display_name="Download Hummingbird",
             category=CATEGORY,
+            search_aliases=["get model", "install model", "huggingface"],
             description="Downloads a checkpoint from its authors into models/checkpoints, resumes "
             "an interrupted download, verifies the file, and converts it to safetensors.\n"
             f"{describe_all()}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .adapter.io.latents import empty_video
-from .common import CATEGORY, frames_input, size_inputs
+from .common import CATEGORY, frames_input, schema, size_inputs
 
 
 class EmptyHummingbirdVideo(io.ComfyNode):
@@ -14,10 +14,11 @@ class EmptyHummingbirdVideo(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node to ComfyUI."""
-        return io.Schema(
+        return schema(
             node_id="HummingbirdEmptyVideo",
             display_name="Empty Hummingbird Video",
             category=CATEGORY,
+            search_aliases=["empty latent video", "text to video"],
             description="Creates an empty latent with a frame axis, for KSampler and other "
             "samplers. Empty Latent Image would give clips of one frame.",
             inputs=[

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from .adapter.model.text import describe, encode, tokenize
-from .common import CATEGORY
+from .common import CATEGORY, schema
 
 
 class EncodePrompt(io.ComfyNode):
@@ -16,10 +16,11 @@ class EncodePrompt(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node to ComfyUI."""
-        return io.Schema(
+        return schema(
             node_id="HummingbirdEncodePrompt",
             display_name="Encode Prompt",
             category=CATEGORY,
+            search_aliases=["text to video", "clip text encode", "prompt", "conditioning"],
             description="Encodes a prompt exactly as `hummingbird generate` does: literally, "
             "cut after 75 tokens. Reports the number of tokens and the text that was cut "
             "off. For ComfyUI's syntax (emphasis:1.2), use CLIP Text Encode instead.",

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..hummingbird_core.prompts.backends.address import DEFAULT_URL
 from .adapter.io.prompts import ENHANCER_SOURCES, describe_enhanced, enhance
-from .common import CATEGORY, seed_input
+from .common import ADVANCED, CATEGORY, schema, seed_input
 
 
 class EnhancePrompt(io.ComfyNode):
@@ -17,10 +17,11 @@ class EnhancePrompt(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node to ComfyUI."""
-        return io.Schema(
+        return schema(
             node_id="HummingbirdEnhancePrompt",
             display_name="LLM Prompt Enhance",
             category=CATEGORY,
+            search_aliases=["prompt expansion", "rewrite prompt", "llm"],
             description="Adds motion, style, camera and light to a prompt, keeps its "
             "subject, and fits the result into the text window of the video model.",
             inputs=[
@@ -52,6 +53,7 @@ class EnhancePrompt(io.ComfyNode):
                     "url",
                     default=DEFAULT_URL,
                     tooltip="server: address of an OpenAI-compatible server.",
+                    **ADVANCED,
                 ),
                 seed_input("A different seed gives a different wording."),
                 io.Clip.Input(

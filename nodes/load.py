@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from .adapter.errors import naming
 from .adapter.io.files import checkpoint_names, checkpoint_path
 from .adapter.model.checkpoint import WEIGHT_DTYPES, describe_lacks, load_models
-from .common import CATEGORY
+from .common import ADVANCED, CATEGORY, ESSENTIALS, schema
 
 
 class LoadHummingbird(io.ComfyNode):
@@ -16,10 +16,12 @@ class LoadHummingbird(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node to ComfyUI."""
-        return io.Schema(
+        return schema(
             node_id="HummingbirdLoad",
             display_name="Load Hummingbird",
             category=CATEGORY,
+            search_aliases=["text to video", "load checkpoint", "video model", "checkpoint loader"],
+            essentials_category=ESSENTIALS,
             description="Loads a Hummingbird or VideoCrafter2 checkpoint, as released or "
             "converted, or the small built-in model. ComfyUI's own checkpoint loader "
             "mistakes such a file for Stable Diffusion 2 and loses all motion. No code in a "
@@ -40,6 +42,7 @@ class LoadHummingbird(io.ComfyNode):
                     tooltip="Storage type of the U-Net. auto: chosen for this computer; "
                     "fp8_e4m3fn: half the memory of fp16, slightly less precise; fp32: full "
                     "precision, also for text encoder and VAE.",
+                    **ADVANCED,
                 ),
             ],
             outputs=[

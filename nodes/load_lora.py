@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from .adapter.io.files import lora_names, lora_path
 from .adapter.model.lora import apply_lora
-from .common import CATEGORY
+from .common import CATEGORY, schema
 
 
 class LoadHummingbirdLoRA(io.ComfyNode):
@@ -17,10 +17,11 @@ class LoadHummingbirdLoRA(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node to ComfyUI."""
-        return io.Schema(
+        return schema(
             node_id="HummingbirdLoadLoRA",
             display_name="Load Hummingbird LoRA",
             category=CATEGORY,
+            search_aliases=["lora loader", "reward lora"],
             description="Applies a LoRA in any format, including the list without layer "
             "names in which reward LoRAs are released (unet_lora.pt), and reports the layers "
             "that did not fit. Converted LoRAs also work with ComfyUI's own LoRA loader.",

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..hummingbird_core.errors import InputError
 from ..hummingbird_core.inputs.text import numbered_lines
-from .common import CATEGORY
+from .common import CATEGORY, schema
 
 
 class PromptList(io.ComfyNode):
@@ -15,10 +15,11 @@ class PromptList(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node to ComfyUI."""
-        return io.Schema(
+        return schema(
             node_id="HummingbirdPromptList",
             display_name="Prompt List",
             category=CATEGORY,
+            search_aliases=["batch prompts", "many prompts", "lines"],
             description="Splits text into one prompt per line. Connected nodes run once per "
             "prompt, so one graph generates many videos.",
             inputs=[

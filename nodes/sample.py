@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from .adapter.sampling.sample import sample_video
-from .common import CATEGORY, sampling_inputs, strength_input, video_settings
+from .common import CATEGORY, ESSENTIALS, sampling_inputs, schema, strength_input, video_settings
 
 
 class SampleVideo(io.ComfyNode):
@@ -16,10 +16,12 @@ class SampleVideo(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node to ComfyUI."""
-        return io.Schema(
+        return schema(
             node_id="HummingbirdSample",
             display_name="Sample Video",
             category=CATEGORY,
+            search_aliases=["text to video", "t2v", "video to video", "ksampler", "generate video"],
+            essentials_category=ESSENTIALS,
             description="Generates the same video as `hummingbird generate` with the same "
             "settings. Noise is drawn on the CPU, so a seed gives the same video on any "
             "computer.",

@@ -14,7 +14,7 @@ from .adapter.io.scoring import (
     sheet_row,
     shown_score,
 )
-from .common import CATEGORY, dover_input, fps_input
+from .common import CATEGORY, dover_input, fps_input, schema
 
 
 class VQAScore(io.ComfyNode):
@@ -23,10 +23,11 @@ class VQAScore(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node to ComfyUI."""
-        return io.Schema(
+        return schema(
             node_id="HummingbirdVQAScore",
             display_name="VQA Score",
             category=CATEGORY,
+            search_aliases=["video quality", "dover", "rate video"],
             description="Measures flicker, motion, blur and defects of a video and, with "
             "DOVER's weights, its technical and aesthetic quality. The frames pass through "
             "unchanged; the node can also end a graph.",

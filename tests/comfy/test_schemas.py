@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from comfy_install import ROOT, comfyui_path
 
 OPTIONAL = ("diffusers", "imageio", "imageio_ffmpeg", "ftfy", "peft")
@@ -90,3 +92,23 @@ def test_the_pack_is_silent_outside_comfyui():
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_newer_releases_find_the_nodes_by_what_they_are_for(node_classes):
+    """Older ones load the same nodes without these fields."""
+    fields = inspect.signature(type(node_classes["HummingbirdLoad"].GET_SCHEMA())).parameters
+    if "search_aliases" not in fields:
+        pytest.skip("this ComfyUI has no search aliases")
+    schemas = {name: node.GET_SCHEMA() for name, node in node_classes.items()}
+    assert all(schema.search_aliases for schema in schemas.values())
+    found = {name for name, schema in schemas.items() if "text to video" in schema.search_aliases}
+    assert {"HummingbirdLoad", "HummingbirdEncodePrompt", "HummingbirdSample"} <= found
+    if "essentials_category" in fields:
+        assert schemas["HummingbirdSample"].essentials_category == "Video Generation"
+
+
+def test_rarely_used_inputs_are_folded_away_where_the_release_can(node_classes):
+    inputs = {entry.id: entry for entry in node_classes["HummingbirdLoad"].GET_SCHEMA().inputs}
+    can = "advanced" in inspect.signature(type(inputs["weight_dtype"])).parameters
+    assert bool(getattr(inputs["weight_dtype"], "advanced", None)) == can
+    assert not getattr(inputs["checkpoint"], "advanced", None)
