@@ -152,5 +152,5 @@ def _check_multipliers(model: comfy.model_patcher.ModelPatcher) -> None:
 def _multipliers(model: comfy.model_patcher.ModelPatcher, layer: str) -> int:
     """Return the number of patches that only multiply the weights of a kind of layer."""
     patches = (p for key, p in model.patches.items() if key.endswith(f".{layer}"))
-    values = (value for of_key in patches for _, value, *_ in of_key)
-    return sum(isinstance(value, tuple) and value[0] is None for value in values)
+    values = [value for of_key in patches for _, value, *_ in of_key if isinstance(value, tuple)]
+    return sum(len(value) == 1 and value[0] is None for value in values)

@@ -101,7 +101,7 @@ def sample_video(
         positive: conditioning of the prompt.
         settings: `latent`, if given, replaces the sizes.
         seed: of the first video of a batch; the next ones have seed + 1, ...
-        negative: for teachers only, for classifier-free guidance.
+        negative: for classifier-free guidance of teachers, and for nodes that compare with it.
         latent: video to start from, with `settings.strength`.
 
     Raises:
