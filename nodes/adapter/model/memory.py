@@ -38,9 +38,9 @@ def check_memory(
     handler = model_options.get("context_handler")
     at_once = min(frames, getattr(handler, "context_length", frames))
     unet = model.model
-    element = torch.empty(0, dtype=unet.get_dtype_inference()).element_size()
+    dtype = unet.manual_cast_dtype or unet.get_dtype()
     channels = unet.diffusion_model.config.model_channels
-    features = at_once * height * width * element * channels * BYTES_PER_PIXEL
+    features = at_once * height * width * dtype.itemsize * channels * BYTES_PER_PIXEL
     _check("sampling", _latent_bytes(shape) + features, model.load_device, shape)
 
 
