@@ -19,6 +19,7 @@ from ...sampling.schedule import alphas_cumprod, extract
 from ..configs import check_field
 from ..rewards.base import Reward
 from ..rewards.decoding import decode_for_reward
+from .distribution import DistributionMatching
 from .noise import LAST_TIMESTEP, x0_to_eps
 from .step import Objective, Step, zero_loss
 
@@ -200,6 +201,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "output_kd": OutputKD,
     "path_kd": PathKD,
     "feature_kd": FeatureKD,
+    "distribution": DistributionMatching,
     "consistency": Consistency,
 }
 

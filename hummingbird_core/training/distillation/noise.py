@@ -41,6 +41,8 @@ class NoiseConfig:
             distillation; "bins", those of `TIMESTEP_BINS`, of which an eighth is the last one.
         sampling_share: share of the clips at a timestep of the student's sampling instead.
         sampling_steps: number of steps of that sampling.
+        mixed_steps: several such numbers, for "on_policy": the training steps take them in turn, so
+            that one student serves all of them. Empty: `sampling_steps` alone.
         guidance: range of w in cond + w (cond - uncond). Guidance by uncond + s (cond - uncond), as
             in VideoCrafter2, is w = s - 1. With a range, the student is conditioned on its w; a
             single value is baked in, without a guidance input.
@@ -56,6 +58,7 @@ class NoiseConfig:
     timesteps: Literal["uniform", "grid", "bins"] = "uniform"
     sampling_share: float = 0.0
     sampling_steps: int = 4
+    mixed_steps: tuple[int, ...] = ()
     guidance: tuple[float, float] = (5.0, 15.0)
     cfg_start_timestep: int = 0
     dynamic_rescale: bool = False
@@ -68,7 +71,13 @@ class NoiseConfig:
             raise InputError(f"got guidance {low} to {high}, expected 0 or more, the lower first")
         if not 0 <= self.sampling_share < 1:
             raise InputError(f"got sampling_share {self.sampling_share}, expected 0 to below 1")
-        check_steps(self.sampling_steps, CONSISTENCY_GRID)
+        for steps in (self.sampling_steps, *self.mixed_steps):
+            check_steps(steps, CONSISTENCY_GRID)
+
+    def rollout_steps(self, step: int) -> int:
+        """Return the number of sampling steps of the student in a training step."""
+        choices = self.mixed_steps or (self.sampling_steps,)
+        return choices[step % len(choices)]
 
     @property
     def condition_on_guidance(self) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...sampling.consistency import guidance_scale_embedding
 from ...text.encoder import TextEncoder
@@ -30,6 +30,7 @@ class Models:
         kept_blocks: student block -> teacher block whose outputs are compared; may be empty.
         clamp_latents: clamps scaled latents to the range of images; needed for
             `NoiseConfig.clip_denoised` only.
+        critics: models that objectives train in turn with the student, by name.
     """
 
     student: HummingbirdUNet
@@ -37,6 +38,7 @@ class Models:
     text_encoder: TextEncoder
     kept_blocks: Mapping[str, str] = field(default_factory=dict)
     clamp_latents: Callable[[Tensor], Tensor] | None = None
+    critics: dict[str, nn.Module] = field(default_factory=dict)
 
     @cached_property
     def null_context(self) -> Tensor:

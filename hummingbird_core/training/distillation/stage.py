@@ -24,6 +24,7 @@ from ..loop.state import full_state_dict, state_path
 from ..loop.trainer import train
 from ..pruning.block_map import BlockMap, map_to, prune, read_map
 from ..rewards.loading import load_reward
+from .critics import make_critics
 from .held_out_metric import make_held_out_metric
 from .losses import FeatureKD, RewardFeedback, check_objectives
 from .paths import PathLoss, make_paths
@@ -159,7 +160,9 @@ def train_student(
     )
     if is_main:
         record.keep(recipe)
-    loss: DistillationLoss | PathLoss = DistillationLoss(clips, models, objectives, recipe.noise)
+    plain = DistillationLoss(clips, models, objectives, recipe.noise)
+    phases = make_critics(objectives, plain, recipe.training.seed)
+    loss: DistillationLoss | PathLoss = plain
     if recipe.paths:
         paths = make_paths(
             models,
@@ -171,7 +174,8 @@ def train_student(
             teacher_hash=content_hash(teacher.file),
         )
         loss = PathLoss(paths, models, objectives, recipe.noise)
-    return full_state_dict(train(name, student, loss, recipe.training, folder, validation))
+    trained = train(name, student, loss, recipe.training, folder, validation, phases)
+    return full_state_dict(trained)
 
 
 def _models(student: HummingbirdUNet, teacher: Teacher, recipe: Recipe) -> Models:

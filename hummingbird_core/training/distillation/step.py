@@ -47,12 +47,15 @@ class DistillationLoss:
 
     def __call__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
         """Read clips, noise them, and return the terms due in this step."""
+        # Predictions are made as the objectives first need them.
+        return weighted_terms(self.objectives, self.draw(micro_batch))
+
+    def draw(self, micro_batch: MicroBatch) -> Step:
+        """Read clips and noise them."""
         # 1. Clean latents x_0 with captions and frame rates, a function of the step's number alone.
         batch = batch_of(self.clips, micro_batch).to(distributed_state().device)
         # 2. Noisy latents x_t and their conditions: what both models get as input.
-        step = draw_step(micro_batch, batch, self.models, self.noise)
-        # 3. Predictions, made as the objectives first ask for them, and the terms of the loss.
-        return weighted_terms(self.objectives, step)
+        return draw_step(micro_batch, batch, self.models, self.noise)
 
 
 def draw_step(
@@ -63,7 +66,8 @@ def draw_step(
     on_policy = settings.samples == "on_policy"
     # eps ~ N(0, I): [B, 4, T, h, w], or [B, steps, 4, T, h, w] for a rollout.
     # u_t, u_w ~ U(0, 1): [B] each.
-    noise_shape = (settings.sampling_steps, *shape) if on_policy else shape
+    steps = settings.rollout_steps(micro_batch.step)
+    noise_shape = (steps, *shape) if on_policy else shape
     noise, (u_t, u_w) = micro_batch.draw(noise_shape, 2, device)
     # w ~ U(low, high), as in LCM (arXiv 2310.04378, algorithm 1).
     low, high = settings.guidance
@@ -131,7 +135,7 @@ class Step:
         """The teacher's guided prediction, and the features of its conditional pass."""
         blocks = set(self.models.kept_blocks.values())
         with torch.no_grad(), recorded_outputs(self.models.teacher, blocks) as features:
-            eps = self._teacher_eps(self.sample, self.t)
+            eps = self.teacher_eps(self.sample, self.t)
         # Blocks see frames as a batch, both passes of guidance in it; the conditional comes first:
         # [2*B*T, C, h, w] -> [B*T, C, h, w]
         count = self.sample.shape[0] * self.sample.shape[2]
@@ -154,7 +158,7 @@ class Step:
             earlier = self.t * left // steps  # [B]
             # x_{t_k} = alpha_{t_k} x_0 + sigma_{t_k} eps, with both from the guided prediction
             sample = self._ddim_step(sample, eps, t, earlier)
-            t, eps = earlier, self._teacher_eps(sample, earlier)
+            t, eps = earlier, self.teacher_eps(sample, earlier)
         x0 = predict_x0(sample, eps, t)
         # x_0 carries the scale of the last t_k; the student's x_t has the scale of t.
         if self.settings.dynamic_rescale:
@@ -172,7 +176,7 @@ class Step:
         states, sample = [self.sample], self.sample
         for t, earlier in zip(timesteps, [*timesteps[1:], None], strict=True):
             now = torch.full_like(self.t, t)
-            eps = self._teacher_eps(sample, now)
+            eps = self.teacher_eps(sample, now)
             if earlier is None:
                 sample = predict_x0(sample, eps, now)
             else:
@@ -210,7 +214,8 @@ class Step:
         x0 = predict_x0(sample, eps, t)
         return ddim_step(x0, eps, t, earlier, rescale=self.settings.dynamic_rescale)
 
-    def _teacher_eps(self, sample: Tensor, t: Tensor) -> Tensor:
+    def teacher_eps(self, sample: Tensor, t: Tensor) -> Tensor:
+        """Return the guided teacher's noise at other samples, under the same conditions."""
         start = self.settings.cfg_start_timestep
         eps = teacher_eps(
             self.models.teacher, sample, t, self.conditions, cfg_start_timestep=start

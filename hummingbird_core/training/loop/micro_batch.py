@@ -77,6 +77,10 @@ class MicroBatch:
         """Return the same share of a batch with `factor` times as many clips."""
         return replace(self, size=factor * self.size)
 
+    def again(self, purpose: str) -> MicroBatch:
+        """Return the same clips with other random numbers, for another purpose."""
+        return replace(self, phase=f"{self.phase} {purpose}")
+
     def step_generator(self) -> torch.Generator:
         """Return a CPU generator that is the same for all micro-batches of a step."""
         return torch.Generator().manual_seed(self._seed("step"))

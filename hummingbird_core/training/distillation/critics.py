@@ -1,0 +1,91 @@
+"""Objectives with a critic: a second model that is trained in turn with the student.
+
+`make_critics` makes the models of a recipe's objectives, such as the fake score of `distribution`,
+and the phases of the training loop that train them.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from ...errors import InputError
+from ..configs import check_field
+from ..loop.micro_batch import MicroBatch
+from ..loop.phase import Phase
+from .predictions import Models
+from .step import DistillationLoss, Objective, Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticObjective(Objective):
+    """A term that needs a second model, trained in turn with the student (see `loop.phase`).
+
+    The model is in `Step.models.critics` by `critic_name`.
+
+    Args:
+        updates: of the critic in a training step, before the student's own.
+        critic_learning_rate: peak value; null: that of the run.
+    """
+
+    critic_name: ClassVar[str]
+    updates: int = 2
+    critic_learning_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_field(self, "updates", "at least 1", self.updates >= 1)
+        rate = self.critic_learning_rate
+        is_rate = rate is None or 0 < rate < math.inf
+        check_field(self, "critic_learning_rate", "more than 0, or null", is_rate)
+
+    @abstractmethod
+    def make_critic(self, models: Models, seed: int) -> nn.Module:
+        """Return the critic; its parameters that require gradients are trained."""
+
+    @abstractmethod
+    def critic_loss(self, step: Step) -> Tensor:
+        """Return the critic's own loss: a scalar."""
+
+
+def make_critics(
+    objectives: Mapping[str, Objective], loss: DistillationLoss, seed: int
+) -> list[Phase]:
+    """Make the critics of the objectives that need one, and the phases that train them.
+
+    Raises:
+        InputError: two objectives need the same critic, or one is not used in every step.
+    """
+    phases: list[Phase] = []
+    for name, objective in objectives.items():
+        if not isinstance(objective, CriticObjective):
+            continue
+        critics = loss.models.critics
+        if objective.critic_name in critics or objective.every != 1 or objective.processes:
+            raise InputError(
+                f"got {name} with every, processes, or a second {objective.critic_name}, expected "
+                "each critic once, for every step and process"
+            )
+        critics[objective.critic_name] = objective.make_critic(loss.models, seed)
+        phases.append(critic_phase(objective, loss))
+    return phases
+
+
+def critic_phase(objective: CriticObjective, loss: DistillationLoss) -> Phase:
+    """Return the phase that trains the critic of an objective."""
+
+    def critic_loss(micro_batch: MicroBatch) -> dict[str, Tensor]:
+        return {"loss": objective.critic_loss(loss.draw(micro_batch))}
+
+    return Phase(
+        objective.critic_name,
+        loss.models.critics[objective.critic_name],
+        critic_loss,
+        updates=objective.updates,
+        learning_rate=objective.critic_learning_rate,
+    )
