@@ -10,7 +10,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -19,7 +19,7 @@ from ..configs import check_field
 from ..loop.micro_batch import MicroBatch
 from ..loop.phase import Phase
 from .predictions import Models
-from .step import DistillationLoss, Objective, Step
+from .step import Objective, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +53,20 @@ class CriticObjective(Objective):
         """Return the critic's own loss: a scalar."""
 
 
-def make_critics(
-    objectives: Mapping[str, Objective], loss: DistillationLoss, seed: int
-) -> list[Phase]:
+class StepLoss(Protocol):
+    """A loss that draws steps of its models: on clips, or on paths of the teacher."""
+
+    @property
+    def models(self) -> Models:
+        """Student, teacher and critics."""
+        ...
+
+    def draw(self, micro_batch: MicroBatch) -> Step:
+        """Read and noise the clips of a micro-batch."""
+        ...
+
+
+def make_critics(objectives: Mapping[str, Objective], loss: StepLoss, seed: int) -> list[Phase]:
     """Make the critics of the objectives that need one, and the phases that train them.
 
     Raises:
@@ -76,7 +87,7 @@ def make_critics(
     return phases
 
 
-def critic_phase(objective: CriticObjective, loss: DistillationLoss) -> Phase:
+def critic_phase(objective: CriticObjective, loss: StepLoss) -> Phase:
     """Return the phase that trains the critic of an objective."""
 
     def critic_loss(micro_batch: MicroBatch) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from ...sampling.schedule import alphas_cumprod, extract
 from ..configs import check_field
 from ..rewards.base import Reward
 from ..rewards.decoding import decode_for_reward
+from .adversarial import Adversarial
 from .distribution import DistributionMatching
 from .noise import LAST_TIMESTEP, x0_to_eps
 from .step import Objective, Step, zero_loss
@@ -202,6 +203,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "path_kd": PathKD,
     "feature_kd": FeatureKD,
     "distribution": DistributionMatching,
+    "adversarial": Adversarial,
     "consistency": Consistency,
 }
 

@@ -154,12 +154,16 @@ class PathLoss:
     noise: NoiseConfig
 
     def __call__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
-        """Read states with their conditions, and return the terms due in this step."""
+        """Return the terms due in this step."""
+        return weighted_terms(self.objectives, self.draw(micro_batch))
+
+    def draw(self, micro_batch: MicroBatch) -> Step:
+        """Read states with their conditions."""
         batch = self.paths.batch(micro_batch).to(distributed_state().device)
         context = self.models.text_encoder.encode(batch.captions).embeddings  # [B, 77, C]
         null_context = self.models.null_context.expand_as(context)
         conditions = Conditions(context, null_context, batch.fps, batch.w, batch.loop)
-        step = Step(
+        return Step(
             micro_batch,
             self.models,
             self.noise,
@@ -169,7 +173,6 @@ class PathLoss:
             batch.captions,
             batch.end,
         )
-        return weighted_terms(self.objectives, step)
 
 
 def _read(

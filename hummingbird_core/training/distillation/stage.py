@@ -160,9 +160,7 @@ def train_student(
     )
     if is_main:
         record.keep(recipe)
-    plain = DistillationLoss(clips, models, objectives, recipe.noise)
-    phases = make_critics(objectives, plain, recipe.training.seed)
-    loss: DistillationLoss | PathLoss = plain
+    loss: DistillationLoss | PathLoss = DistillationLoss(clips, models, objectives, recipe.noise)
     if recipe.paths:
         paths = make_paths(
             models,
@@ -174,6 +172,7 @@ def train_student(
             teacher_hash=content_hash(teacher.file),
         )
         loss = PathLoss(paths, models, objectives, recipe.noise)
+    phases = make_critics(objectives, loss, recipe.training.seed)
     trained = train(name, student, loss, recipe.training, folder, validation, phases)
     return full_state_dict(trained)
 

@@ -85,7 +85,8 @@ def draw_step(
         # x_t = alpha_t x_0 + sigma_t eps
         t = draw_timesteps(u_t, settings)
         sample = settings.noisy(batch.latents, noise, t)
-    return Step(micro_batch, models, settings, sample, t, conditions, batch.captions)
+    captions, clean = batch.captions, batch.latents
+    return Step(micro_batch, models, settings, sample, t, conditions, captions, clean=clean)
 
 
 # --- What the objectives share --------------------------------------------------------------------
@@ -113,6 +114,7 @@ class Step:
         captions: B of them.
         path_end: where the teacher's path through `sample` ends, x_0 of the same shape; None where
             the sample is not from such a path.
+        clean: latents of the clips, x_0 of the same shape; None on paths, which have none.
     """
 
     micro_batch: MicroBatch
@@ -123,6 +125,12 @@ class Step:
     conditions: Conditions
     captions: list[str]
     path_end: Tensor | None = None
+    clean: Tensor | None = None
+
+    @property
+    def real(self) -> Tensor | None:
+        """Latents that the student's should look like: the teacher's, or those of the clips."""
+        return self.clean if self.path_end is None else self.path_end
 
     @cached_property
     def student(self) -> Prediction:
