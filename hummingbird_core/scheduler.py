@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -18,9 +19,26 @@ from .sampling.consistency import (
     consistency_timesteps,
     guidance_scale_embedding,
 )
-from .sampling.schedule import add_noise
+from .sampling.schedule import (
+    BETA_END,
+    BETA_START,
+    TRAIN_TIMESTEPS,
+    add_noise,
+    alphas_cumprod,
+)
 
 __all__ = ["ConsistencyScheduler", "ConsistencySchedulerOutput", "guidance_scale_embedding"]
+
+
+FINAL_STEPS = ("renoised", "denoised")
+SCHEDULE = {
+    "num_train_timesteps": TRAIN_TIMESTEPS,
+    "beta_start": BETA_START,
+    "beta_end": BETA_END,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "epsilon",
+}
+Generator = torch.Generator | list[torch.Generator]
 
 
 @dataclass
@@ -39,17 +57,54 @@ class ConsistencySchedulerOutput(BaseOutput):
 class ConsistencyScheduler(SchedulerMixin, ConfigMixin):
     """Multistep consistency sampling as in T2V-Turbo (arXiv 2405.18750), 1 to 50 steps.
 
-    It has no settings: released weights know this one schedule. Take `denoised` of the last step as
-    the result. As in the original, `prev_sample` of the last of several steps is noised once more,
-    to the level that it came from, and that of a single step is `denoised`.
+    Pipelines of diffusers take `prev_sample` of the last step as their result, so give them
+    `ConsistencyScheduler(final_step="denoised")`. By default `prev_sample` of the last of several
+    steps is noised once more, as in the original, and the result is `denoised`.
+
+    Args:
+        final_step: `prev_sample` of the last step: "renoised" to the level that it came from, or
+            "denoised". That of a single step is always denoised.
+        num_train_timesteps, beta_start, beta_end, beta_schedule, prediction_type: the one schedule
+            that released weights know, for other code to read; other values are refused.
+
+    Attributes:
+        timesteps: falling, `[num_inference_steps]` int64; empty before `set_timesteps`.
+        num_inference_steps: None before `set_timesteps`.
+        alphas_cumprod: signal variance left after each timestep, `[1000]`.
+
+    Raises:
+        InputError: `final_step` is unknown, or the schedule is another.
     """
 
     order = 1
     init_noise_sigma = 1.0
 
     @register_to_config
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        final_step: Literal["renoised", "denoised"] = "renoised",
+        num_train_timesteps: int = TRAIN_TIMESTEPS,
+        beta_start: float = BETA_START,
+        beta_end: float = BETA_END,
+        beta_schedule: str = "scaled_linear",
+        prediction_type: str = "epsilon",
+    ) -> None:
+        if final_step not in FINAL_STEPS:
+            expected = " or ".join(map(repr, FINAL_STEPS))
+            raise InputError(f"got final_step {final_step!r}, expected {expected}: choose one")
+        _check_schedule(
+            num_train_timesteps=num_train_timesteps,
+            beta_start=beta_start,
+            beta_end=beta_end,
+            beta_schedule=beta_schedule,
+            prediction_type=prediction_type,
+        )
         self.timesteps = torch.empty(0, dtype=torch.int64)
+        self.num_inference_steps: int | None = None
+        self.alphas_cumprod = alphas_cumprod().float()
+
+    def __len__(self) -> int:
+        return TRAIN_TIMESTEPS  # as schedulers of diffusers
 
     def set_timesteps(
         self, num_inference_steps: int, device: torch.device | str | None = None
@@ -60,6 +115,7 @@ class ConsistencyScheduler(SchedulerMixin, ConfigMixin):
             InputError: the number of steps is not from 1 to 50.
         """
         self.timesteps = consistency_timesteps(num_inference_steps).to(device)
+        self.num_inference_steps = num_inference_steps
 
     def scale_model_input(self, sample: Tensor, timestep: Tensor | int | None = None) -> Tensor:
         """Return the sample as it is: this schedule's latents have unit variance at the start."""
@@ -71,7 +127,7 @@ class ConsistencyScheduler(SchedulerMixin, ConfigMixin):
         timestep: Tensor | int,
         sample: Tensor,
         noise: Tensor | None = None,
-        generator: torch.Generator | list[torch.Generator] | None = None,
+        generator: Generator | None = None,
         return_dict: bool = True,
     ) -> ConsistencySchedulerOutput | tuple[Tensor, Tensor]:
         """Take one consistency step.
@@ -80,8 +136,8 @@ class ConsistencyScheduler(SchedulerMixin, ConfigMixin):
             model_output: predicted noise `[B, 4, T, H, W]`.
             timestep: one of `timesteps`.
             sample: the latents that it was predicted in.
-            noise: noise to add; by default it is drawn, always on the CPU.
-            generator: CPU generator to draw from, or one for each video.
+            noise: noise to add; by default it is drawn, on the CPU or where the generator is.
+            generator: to draw from, or one for each video.
             return_dict: whether to return an object; else a tuple of its fields.
 
         Raises:
@@ -89,11 +145,10 @@ class ConsistencyScheduler(SchedulerMixin, ConfigMixin):
         """
         index = self._index(int(timestep))
         t, last = int(timestep), len(self.timesteps) - 1
-        if last == 0:
+        if last == 0 or (index == last and self.config.final_step == "denoised"):
             denoised = prev_sample = consistency_function(sample, model_output, t)
         else:
-            if noise is None:
-                noise = randn_tensor(sample.shape, generator, torch.device("cpu"), torch.float32)
+            noise = _draw_noise(sample, generator) if noise is None else noise
             t_next = int(self.timesteps[min(index + 1, last)])
             noise = noise.to(sample.device)
             prev_sample, denoised = consistency_step(sample, model_output, t, t_next, noise)
@@ -111,3 +166,21 @@ class ConsistencyScheduler(SchedulerMixin, ConfigMixin):
             expected = f"one of {timesteps}" if timesteps else "set_timesteps() to be called first"
             raise InputError(f"got timestep {timestep}, expected {expected}: step along timesteps")
         return timesteps.index(timestep)
+
+
+def _draw_noise(sample: Tensor, generator: Generator | None) -> Tensor:
+    """Draw fp32 noise: on the CPU, so that seeds mean the same everywhere, or with a generator."""
+    first = generator[0] if isinstance(generator, list) else generator
+    device = torch.device("cpu") if first is None else first.device
+    return randn_tensor(sample.shape, generator, device, torch.float32)
+
+
+def _check_schedule(**config: float | str) -> None:
+    """Raise InputError for a schedule other than that of released weights."""
+    for name, value in config.items():
+        if value != SCHEDULE[name]:
+            raise InputError(
+                f"got {name} {value!r}, expected {SCHEDULE[name]!r}: ConsistencyScheduler knows "
+                "the schedule of Stable Diffusion and VideoCrafter2 only; leave it out, or choose "
+                "another scheduler for this model"
+            )
