@@ -147,7 +147,8 @@ def _entry(module: ModuleType, name: str) -> str:
 
 
 def _methods(cls: type) -> list[str]:
-    own = (name for name, value in vars(cls).items() if _is_method(value))
+    ours = (base for base in cls.__mro__ if base.__module__.startswith("hummingbird_core."))
+    own = {name for base in ours for name, value in vars(base).items() if _is_method(value)}
     return sorted(name for name in own if not name.startswith("_") or name == "__call__")
 
 

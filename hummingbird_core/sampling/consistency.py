@@ -23,6 +23,8 @@ GRID_STRIDE = TRAIN_TIMESTEPS // CONSISTENCY_GRID  # 20
 BOUNDARY_SIGMA, BOUNDARY_TIMESTEP_SCALE = 0.5, 10.0  # s and u / t of `boundary_scalings`
 
 NoiseSampler = Callable[[Tensor, Tensor], Tensor]
+# (step's number, its timestep, latents after it) -> latents to go on with
+OnStep = Callable[[int, int, Tensor], Tensor]
 
 
 def consistency_timesteps(steps: int) -> Tensor:
@@ -145,6 +147,7 @@ def sample_lcm(
     latents: Tensor,
     noises: Iterable[Tensor],
     steps: int,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """Sample by multistep consistency from predictions of the noise.
 
@@ -153,6 +156,8 @@ def sample_lcm(
         latents: starting noise `[B, 4, T, H, W]`.
         noises: fresh noise for the steps, like `latents`; the last step needs none.
         steps: 1 to 50.
+        on_step: called after each step with the noisy latents for the next one, and after the last
+            step with the denoised; its result takes their place.
 
     Returns:
         what the last step denoised, like `latents`.
@@ -161,6 +166,7 @@ def sample_lcm(
         InputError: `steps` is out of range, or `noises` ends too early.
     """
     timesteps, remaining = consistency_timesteps(steps).tolist(), iter(noises)
+    on_step = on_step or keep_latents
 
     def denoise(x: Tensor, i: int) -> Tensor:
         t = timesteps[i]
@@ -173,9 +179,15 @@ def sample_lcm(
         noise, t_next = next(remaining, None), timesteps[i + 1]
         if noise is None:
             raise InputError(f"got no noise for t = {t_next}, expected {steps - 1}: give more")
-        return add_noise(denoised, noise.to(denoised), t_next)
+        return on_step(i, timesteps[i], add_noise(denoised, noise.to(denoised), t_next))
 
-    return _multistep(latents, range(steps), denoise, noisy)
+    denoised = _multistep(latents, range(steps), denoise, noisy)
+    return on_step(steps - 1, timesteps[-1], denoised)
+
+
+def keep_latents(index: int, t: int, latents: Tensor) -> Tensor:
+    """Return the latents: the `OnStep` that changes nothing."""
+    return latents
 
 
 def sample_lcm_kdiffusion(

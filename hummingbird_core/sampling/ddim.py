@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .consistency import check_steps
+from .consistency import OnStep, check_steps, keep_latents
 from .schedule import TRAIN_TIMESTEPS, alphas_cumprod, extract, predict_x0, rescale_latents
 
 
@@ -83,6 +83,7 @@ def sample_ddim(
     eta: float = 0.0,
     noises: Iterable[Tensor] = (),
     rescale: bool = True,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """Sample as VideoCrafter2 does.
 
@@ -93,6 +94,7 @@ def sample_ddim(
         eta: 0 for the deterministic sampler; VideoCrafter2's own setting is 1.
         noises: one fresh noise a step, such as `step_noises(...)`; needed unless `eta` is 0.
         rescale: as in `ddim_step`; VideoCrafter2 needs it.
+        on_step: called after each step with its latents; its result takes their place.
 
     Returns:
         denoised latents, in the shape of `sample`.
@@ -100,9 +102,9 @@ def sample_ddim(
     Raises:
         InputError: `steps` is out of range, or `noises` ends too early.
     """
-    remaining = iter(noises)
+    remaining, on_step = iter(noises), on_step or keep_latents
     # x_T = sample; T > ... > t > t_next > ... > 0
-    for t in ddim_timesteps(steps).tolist():
+    for i, t in enumerate(ddim_timesteps(steps).tolist()):
         eps = predict_noise(sample, t)
         # eta = 0 takes no noise, so that the stream may be empty.
         noise = next(remaining, None) if eta else None
@@ -116,7 +118,6 @@ def sample_ddim(
         x0 = predict_x0(sample, eps, t)
         # The arithmetic is in fp32 at least; the sample goes on in its dtype.
         noise = None if noise is None else noise.to(sample)
-        sample = ddim_step(x0, eps, t, t_next, eta=eta, noise=noise, rescale=rescale).to(
-            sample.dtype
-        )
+        stepped = ddim_step(x0, eps, t, t_next, eta=eta, noise=noise, rescale=rescale)
+        sample = on_step(i, t, stepped.to(sample.dtype))
     return sample

@@ -11,7 +11,8 @@ from support.models import relative_l2, rnd
 from torch import Tensor
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.pipeline import DECODED_FRAMES, HummingbirdPipeline
+from hummingbird_core.pipeline import HummingbirdPipeline
+from hummingbird_core.pipeline.pipeline import DECODED_FRAMES
 from hummingbird_core.sampling import add_noise, initial_noise, predict_x0, step_noises
 from hummingbird_core.sampling.context_windows import (
     KEYFRAME_TIMESTEP,
