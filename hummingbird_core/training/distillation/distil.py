@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import Tensor
+
 from ...errors import InputError
 from ..loop.distributed import distributed_state
 from ..loop.student_file import write_student
@@ -50,11 +52,15 @@ def distil(
     data = clip_source(data, recipe)
     models = load_teacher(teacher)
     fresh = load_student(student, models, recipe)
-    trained = train_student("distil", fresh, student, models, data, recipe, folder, latents)
+
+    def write(weights: dict[str, Tensor], path: Path) -> None:
+        # Into a fresh student: no process holds a whole sharded one.
+        result = load_student(student, models, recipe)
+        result.load_state_dict(weights, strict=False)
+        write_student(result, models.file, path)
+
+    trained = train_student("distil", fresh, student, models, data, recipe, folder, latents, write)
     destination = folder / "student.safetensors"
     if distributed_state().is_main_process:
-        # The weights go into a fresh student: no process holds a whole sharded one.
-        result = load_student(student, models, recipe)
-        result.load_state_dict(trained, strict=False)
-        write_student(result, models.file, destination)
+        write(trained, destination)
     return destination

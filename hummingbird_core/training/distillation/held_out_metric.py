@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,8 +59,12 @@ class HeldOutMetric:
         for reward in (*(r.reward for r in self.rewards), self.held_out):
             evaluate_reward(reward, black, prompts)
 
-    def add(self, step: int, videos: Tensor, prompts: list[str]) -> None:
-        """Score videos `[N, 3, T, H, W]` in -1..1 of the same N prompts in each call."""
+    def add(self, step: int, videos: Tensor, prompts: list[str]) -> bool:
+        """Score videos `[N, 3, T, H, W]` in -1..1 of the same N prompts in each call.
+
+        Returns:
+            Whether the held-out metric is the highest so far.
+        """
         self.log.results = [r for r in self.log.results if r.step < step]
         scores = [r.weight * evaluate_reward(r.reward, videos, prompts) for r in self.rewards]
         held_out = evaluate_reward(self.held_out, videos, prompts)
@@ -71,12 +75,22 @@ class HeldOutMetric:
         )
         with atomic_write(self.path) as temporary:
             temporary.write_bytes("".join(json.dumps(line) + "\n" for line in lines).encode())
+        return self.log.best.step == step
 
 
 def make_held_out_metric(
-    recipe: Recipe, objectives: Mapping[str, Objective], path: Path
+    recipe: Recipe,
+    objectives: Mapping[str, Objective],
+    path: Path,
+    find_weights: Callable[[int], Path | None] = lambda step: None,
 ) -> HeldOutMetric | None:
     """Return the held-out metric of a recipe, or None without one or without rewards.
+
+    Args:
+        recipe: names the metric.
+        objectives: of the run.
+        path: file of the scores.
+        find_weights: returns the file with the weights of a step, if they were kept.
 
     Raises:
         InputError: a validation prompt cannot be read by the rewards or the metric.
@@ -88,7 +102,7 @@ def make_held_out_metric(
     held_out = load_held_out(settings.judge, settings.judge_weights)
     if isinstance(held_out, nn.Module):
         freeze(held_out, recipe.training.precision)
-    metric = HeldOutMetric(path, rewards, held_out)
+    metric = HeldOutMetric(path, rewards, held_out, RewardLog(find_weights=find_weights))
     precision = recipe.training.precision
     with torch.autocast(
         distributed_state().device.type, DTYPES[precision], enabled=precision != "fp32"

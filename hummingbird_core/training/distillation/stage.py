@@ -20,6 +20,7 @@ from ..data.clip_sources import Mixture
 from ..data.registry import check_latents, has_no_files, latent_clamp, open_source
 from ..loop.distributed import distributed_state
 from ..loop.modules import freeze, set_dropout
+from ..loop.snapshots import Snapshots, WriteWeights
 from ..loop.state import full_state_dict, state_path
 from ..loop.trainer import train
 from ..pruning.block_map import BlockMap, map_to, prune, read_map
@@ -118,6 +119,7 @@ def train_student(
     recipe: Recipe,
     folder: Path,
     latents: Path | None,
+    write: WriteWeights | None = None,
 ) -> dict[str, Tensor]:
     """Train `student` by a recipe; resume where an earlier call stopped.
 
@@ -130,6 +132,7 @@ def train_student(
         recipe: objectives and settings.
         folder: of the run.
         latents: folder of the clips' latents, which runs can share; default: in `folder`.
+        write: writes trained weights, for the snapshots in `checkpoints/`; None: makes none.
 
     Returns:
         The trained weights by name, on the CPU; empty in processes other than the main one.
@@ -145,7 +148,9 @@ def train_student(
     models = _models(student, teacher, recipe)
     objectives = make_objectives(recipe, teacher.vae)
     check_objectives(objectives, distributed_state().num_processes, recipe.training.sharding)
-    metric = make_held_out_metric(recipe, objectives, folder / "judge.jsonl")
+    snapshots = _snapshots(write, recipe, folder)
+    find = snapshots.find if snapshots else lambda step: None
+    metric = make_held_out_metric(recipe, objectives, folder / "judge.jsonl", find)
     clips = open_data(data, teacher.vae, recipe, latents or folder / "latents")
     validation = Validation(
         student,
@@ -173,8 +178,15 @@ def train_student(
         )
         loss = PathLoss(paths, models, objectives, recipe.noise)
     phases = make_critics(objectives, loss, recipe.training.seed)
-    trained = train(name, student, loss, recipe.training, folder, validation, phases)
+    trained = train(
+        name, student, loss, recipe.training, folder, validation, phases, snapshots=snapshots
+    )
     return full_state_dict(trained)
+
+
+def _snapshots(write: WriteWeights | None, recipe: Recipe, folder: Path) -> Snapshots | None:
+    keeping = recipe.training.keep_last, recipe.training.keep_best
+    return Snapshots(folder / "checkpoints", write, *keeping) if write else None
 
 
 def _models(student: HummingbirdUNet, teacher: Teacher, recipe: Recipe) -> Models:

@@ -68,7 +68,15 @@ def tune(
     data = clip_source(data, recipe)
     models = load_teacher(teacher)
     fresh = _new_student(student, models, recipe)
-    trained = train_student("tune", fresh, student, models, data, recipe, folder, latents)
+
+    def write(weights: dict[str, Tensor], path: Path) -> None:
+        result = _with_weights(student, models, recipe, weights)
+        if recipe.lora:
+            save_lora(lora_from_peft(result), path, overwrite=True)
+        else:
+            write_student(result, models.file, path)
+
+    trained = train_student("tune", fresh, student, models, data, recipe, folder, latents, write)
     files = Tuned(
         lora=folder / "lora.safetensors" if recipe.lora else None,
         peft=folder / "lora-peft" if recipe.lora else None,

@@ -41,20 +41,19 @@ class Validation:
     writes: bool  # one process writes, all sample: a sharded student needs them
     metric: HeldOutMetric | None = None
 
-    def __call__(self, done: int) -> None:
-        """Write the videos after `done` steps, and score them."""
+    def __call__(self, done: int) -> bool:
+        """Write the videos after `done` steps, and score them; return whether they are the best."""
         pipeline = HummingbirdPipeline(self.student, self.vae, self.text_encoder)
         prompts = list(self.settings.prompts)
         videos = [pipeline.decode(self._sample(pipeline, prompt)) for prompt in prompts]
         if not self.writes or not videos:
-            return
+            return False
         self.folder.mkdir(parents=True, exist_ok=True)
         for prompt, video in zip(prompts, videos, strict=True):
             path = self.folder / f"{done:06d}-{slug(prompt)}.mp4"
             facts = {"prompt": prompt, "step": done}
             write_video(path, to_uint8(video)[0], self.settings.fps, facts)
-        if self.metric:
-            self.metric.add(done, torch.cat(videos), prompts)
+        return self.metric is not None and self.metric.add(done, torch.cat(videos), prompts)
 
     def _sample(self, pipeline: HummingbirdPipeline, prompt: str) -> Tensor:
         settings, data = self.settings, self.data

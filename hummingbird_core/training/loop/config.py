@@ -32,6 +32,8 @@ class TrainConfig:
         precision: of the computation; trained weights stay fp32.
         sharding: "none", or "fsdp2" to shard weights and optimizer over the processes.
         save_every: steps between training states on disk.
+        keep_last: saved states whose weights stay in `checkpoints/` as usable files; 0 for none.
+        keep_best: whether the weights of the best validation, by its judge, stay there too.
         validate_every: steps between validations, which also run at start and end; 0 for none.
         seed: of all random numbers.
     """
@@ -50,13 +52,16 @@ class TrainConfig:
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     sharding: Literal["none", "fsdp2"] = "none"
     save_every: int = 100
+    keep_last: int = 1
+    keep_best: bool = True
     validate_every: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "save_every"):
             check_field(self, name, "at least 1", getattr(self, name) >= 1)
-        for name in ("warmup", "micro_batch", "validate_every", "clip_norm", "weight_decay"):
+        at_least_0 = ("warmup", "micro_batch", "validate_every", "clip_norm", "weight_decay")
+        for name in (*at_least_0, "keep_last"):
             check_field(self, name, "0 or more", 0 <= getattr(self, name) < math.inf)
         check_field(
             self, "learning_rate", "more than 0, such as 1e-5", 0 < self.learning_rate < math.inf

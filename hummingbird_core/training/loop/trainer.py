@@ -14,12 +14,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from threading import Event
 from types import FrameType
 from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...errors import NumericalError
 from .config import TrainConfig
@@ -27,11 +26,13 @@ from .distributed import make_accelerator
 from .ema import EMA
 from .phase import Loss, Phase, check_phases, frozen
 from .progress import report_steps
-from .state import TrainedPart, TrainingState, state_path
+from .snapshots import Snapshots
+from .state import TrainedPart, TrainingState, full_state_dict, state_path
 from .updater import Updater, are_finite
 
 Model = TypeVar("Model", bound=nn.Module)
-Validate = Callable[[int], None]  # called with the number of completed steps
+# Called with the number of completed steps; returns whether these weights are the best so far.
+Validate = Callable[[int], bool | None]
 
 MAX_BAD_STEPS = 20  # in a row; fp16 has a few until its loss scale fits
 
@@ -44,6 +45,7 @@ def train(
     folder: Path,
     validate: Validate | None = None,
     phases: Sequence[Phase] = (),
+    snapshots: Snapshots | None = None,
 ) -> Model:
     """Train `model` in place; resume where an earlier call with the same folder stopped.
 
@@ -58,6 +60,8 @@ def train(
             last one, with `model` in eval mode and with the averaged weights.
         phases: more weights to train, such as a critic's, each with its own optimizer and loss. A
             step runs them in this order, and then updates `model`.
+        snapshots: usable weights to write with the saved states, the last one excepted, and after
+            validations that found the best.
 
     Returns:
         `model` on the training device, in eval mode, with the averaged weights, if any.
@@ -69,7 +73,7 @@ def train(
         CheckpointError: the state in `folder` is damaged or belongs to another model.
         KeyboardInterrupt: Ctrl-C; the state was saved.
     """
-    return Trainer(name, model, loss, settings, folder, phases).run(validate)
+    return Trainer(name, model, loss, settings, folder, phases, snapshots).run(validate)
 
 
 class Trainer(Generic[Model]):
@@ -83,10 +87,11 @@ class Trainer(Generic[Model]):
         settings: TrainConfig,
         folder: Path,
         phases: Sequence[Phase] = (),
+        snapshots: Snapshots | None = None,
     ) -> None:
         check_phases(name, model, phases)
         self.name, self.model = name, model
-        self.settings, self.folder = settings, folder
+        self.settings, self.folder, self.snapshots = settings, folder, snapshots
         self.accelerator = make_accelerator(settings)
         self.main = Updater(model, loss, settings, self.accelerator)
         others = [
@@ -121,7 +126,7 @@ class Trainer(Generic[Model]):
                 self._validate(validate, 0)
             for step in range(first, steps):
                 numbers = self._step(step)
-                is_stopping = self._stops_anywhere(stop)
+                is_stopping = self._in_any_process(stop.is_set())
                 if reporter:
                     reporter.report(step, numbers)
                 bad_steps = 0 if are_finite(numbers) else bad_steps + 1
@@ -143,6 +148,8 @@ class Trainer(Generic[Model]):
         is_last = done == settings.steps
         if is_stopping or is_last or done % settings.save_every == 0:
             self.state.save(done, writes=self._is_main)
+            if self.snapshots and self.settings.keep_last and not is_last:
+                self._snapshot(done, self.snapshots.add)
         if is_stopping and not is_last:
             raise KeyboardInterrupt
         if settings.validate_every and (is_last or done % settings.validate_every == 0):
@@ -169,10 +176,17 @@ class Trainer(Generic[Model]):
             results = [updater.update(step, turn) for turn in range(updater.updates)]
         return {key: sum(r[key] for r in results) / len(results) for key in results[0]}
 
-    def _stops_anywhere(self, stop: Event) -> bool:
-        """Return whether Ctrl-C was pressed in any process."""
-        flag = torch.tensor(float(stop.is_set()), device=self.accelerator.device)
+    def _in_any_process(self, is_so: bool) -> bool:
+        """Return whether something, such as Ctrl-C, happened in any process."""
+        flag = torch.tensor(float(is_so), device=self.accelerator.device)
         return self.accelerator.reduce(flag, "sum").item() > 0
+
+    def _snapshot(self, done: int, add: Callable[[int, dict[str, Tensor]], None]) -> None:
+        """Write the weights that the run would end with; all processes gather them."""
+        with self.ema.in_model() if self.ema else nullcontext():
+            weights = full_state_dict(self.model)
+            if self._is_main:
+                add(done, weights)
 
     def _check_progress(self, step: int, bad_steps: int, numbers: dict[str, float]) -> None:
         if bad_steps < MAX_BAD_STEPS:
@@ -190,8 +204,10 @@ class Trainer(Generic[Model]):
         self.model.eval()
         average = self.ema.in_model() if self.ema else nullcontext()
         with average, torch.no_grad(), self.accelerator.autocast():
-            self.main.run(lambda: validate(done))
+            is_best = self.main.run(lambda: validate(done))
         self.model.train()
+        if self.snapshots and self.settings.keep_best and self._in_any_process(bool(is_best)):
+            self._snapshot(done, self.snapshots.add_best)
         if self.accelerator.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()  # reports are about training steps
 

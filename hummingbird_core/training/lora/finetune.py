@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import Tensor
 
 from ...curation.sources import VIDEO_SUFFIXES
 from ...devices import DTYPES
@@ -38,6 +39,7 @@ from ..loop.config import TrainConfig
 from ..loop.distributed import distributed_state
 from ..loop.modules import add_lora, set_dropout
 from ..loop.phase import Loss
+from ..loop.snapshots import Snapshots
 from ..loop.trainer import train
 from .losses import Captions, StudentLoss, TeacherLoss
 
@@ -124,7 +126,14 @@ def finetune_lora(
     name = f"lora-{run_hash(pipe.unet, settings, clips)}"
     loss = make_loss(pipe.unet, text_encoder, clips, settings)
     _add_lora(pipe.unet, settings, only_images=all(clip.num_frames == 1 for clip in clips))
-    lora = lora_from_peft(train(name, pipe.unet, loss, _train_settings(settings), folder))
+
+    def write(weights: dict[str, Tensor], path: Path) -> None:
+        save_lora(lora_from_peft(pipe.unet), path, overwrite=True)
+
+    training = _train_settings(settings)
+    snapshots = Snapshots(folder / "checkpoints", write, training.keep_last, keep_best=False)
+    trained = train(name, pipe.unet, loss, training, folder, snapshots=snapshots)
+    lora = lora_from_peft(trained)
     if distributed_state().is_main_process:
         save_lora(lora, output, overwrite=overwrite)
     return lora

@@ -8,7 +8,9 @@ metric.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -46,9 +48,11 @@ class RewardLog:
 
     Attributes:
         results: in the order of the steps.
+        find_weights: returns the file with the weights of a step, if they were kept.
     """
 
     results: list[MetricResult] = field(default_factory=list)
+    find_weights: Callable[[int], Path | None] = lambda step: None
 
     @property
     def best(self) -> MetricResult:
@@ -72,15 +76,23 @@ class RewardLog:
             best = self.best
             logger.warning(
                 "reward hacking at step %d: since step %d the reward rose from %.3f to %.3f, while "
-                "the held-out judge fell from %.3f to %.3f; stop, or use the weights of step %d",
+                "the held-out judge fell from %.3f to %.3f; stop, %s",
                 step,
                 best.step,
                 best.reward.mean(),
                 reward.mean(),
                 best.held_out.mean(),
                 held_out.mean(),
-                best.step,
+                self._advice(best.step),
             )
+
+    def _advice(self, step: int) -> str:
+        if path := self.find_weights(step):
+            return f"or use the weights of step {step}: {path}"
+        return (
+            f"and train again with training.steps={step}, as its weights were not kept "
+            "(training.keep_best keeps the best)"
+        )
 
 
 def _standard_errors(difference: Tensor) -> float:

@@ -12,7 +12,9 @@ from hummingbird_core.errors import CheckpointError, InputError
 from hummingbird_core.lora import save_lora
 from hummingbird_core.offload import store_weights
 from hummingbird_core.pipeline import HummingbirdPipeline
+from hummingbird_core.pipeline.noise import LatentShape, draw_noise
 from hummingbird_core.sampling import initial_noise, step_noises
+from hummingbird_core.sampling.context_windows import ContextWindows
 from hummingbird_core.training.nano.autoencoder import build_vae
 from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
@@ -56,22 +58,14 @@ def test_latents_are_the_starting_noise_and_set_the_size(pipe):
     assert not np.array_equal(other.frames, expected.frames)
 
 
-def test_latents_of_a_long_video_are_used_as_they_are(pipe):
+def test_latents_of_a_long_video_are_used_as_they_are():
     """Noise drawn for windows is shuffled; that of the user is not."""
-    noise = initial_noise((1, 4, 6, 2, 2), 0)
-    windows = {"context_length": 4, "context_overlap": 2}
-    given = pipe("a", latents=noise, num_inference_steps=1, **windows).latents
-    with torch.no_grad():
-        expected = pipe.sample(
-            pipe.encode_prompt("a"),
-            latents=noise,
-            num_inference_steps=1,
-            windows=pipe.context_windows(6, 4, 2),
-        )
-    assert torch.equal(given, expected)
-    size = {"num_frames": 6, "width": 16, "height": 16}
-    drawn = pipe("a", num_inference_steps=1, **size, **windows).latents
-    assert not torch.equal(given, drawn)
+    windows, shape = ContextWindows.default(4, 2, keyframe_pass=False), LatentShape(1, 4, 9, 2, 2)
+    noise = initial_noise(tuple(shape), 0)
+    assert torch.equal(draw_noise(shape, windows, 0, None, noise).latents, noise)
+    drawn = draw_noise(shape, windows, 0, None, None).latents
+    assert torch.equal(drawn[:, :, :4], noise[:, :, :4])
+    assert not torch.equal(drawn, noise)
 
 
 def test_a_generator_draws_all_noise(pipe):

@@ -22,7 +22,7 @@ from hummingbird_core.training.loop.progress import read_losses
 from hummingbird_core.video import read_video
 
 SMALL = ("--steps", 2, "--batch", 2, "--set", "data.num_frames=2", "--set", "training.warmup=0")
-SMALL += ("--set", "data.height=64", "--set", "data.width=64")
+SMALL += ("--set", "data.height=64", "--set", "data.width=64", "--set", "training.save_every=1")
 VIDEO = ("--set", "training.validate_every=2", "--set", "validation.num_inference_steps=1")
 VIDEO += ("--set", "validation.prompts=[a red circle moves right]")
 TEACHER = ("--teacher", "nano-teacher", "--data", "nano")
@@ -53,6 +53,9 @@ def test_stage_1_writes_a_student_and_what_happened(distilled):
     assert checkpoint.vae is not None
     assert checkpoint.text_encoder.encode("a red circle").unknown == [[]]
     assert not checkpoint.unet.time_cond_proj.weight.isnan().any()
+    (snapshot,) = (distilled / "checkpoints").iterdir()
+    assert snapshot.name == "step-000001.safetensors"
+    assert load_checkpoint(snapshot).preset == "hummingbird-nano"
     lines = read_losses(distilled / "distil.losses.jsonl")
     assert [set(line) for line in lines] == [
         {"step", "loss", "output_kd", "gradient_norm", "learning_rate"}
@@ -96,6 +99,8 @@ def test_stage_2_trains_a_lora_that_other_tools_take(capsys, tmp_path, distilled
     assert out.count("wrote ") == 3
     unet = load_checkpoint(distilled / "student.safetensors", dtype=torch.float32).unet
     trained = load_lora(tmp_path / "lora.safetensors", unet)
+    snapshot = load_lora(tmp_path / "checkpoints" / "step-000001.safetensors", unet)
+    assert snapshot.weights.keys() == trained.weights.keys()
     assert trained.format == "comfyui"
     assert not trained.unused
     assert trained.rank == 2
@@ -113,6 +118,7 @@ def test_stage_2_trains_all_weights_with_a_reward(capsys, tmp_path, distilled):
     code, out, _ = run(capsys, *tune(tmp_path, distilled))
     assert code == 0
     assert out.count("wrote ") == 1
+    assert load_checkpoint(tmp_path / "checkpoints" / "step-000001.safetensors").vae is not None
     lines = read_losses(tmp_path / "tune.losses.jsonl")
     assert len(lines) == 2
     assert all({"output_kd", "shapes"} <= line.keys() for line in lines)

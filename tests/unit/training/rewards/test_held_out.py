@@ -33,7 +33,16 @@ def test_warns_once_the_reward_rises_while_the_judge_falls(caplog):
     assert log.best.step == 100
     (record,) = caplog.records
     assert "step 200" in record.getMessage()
-    assert "weights of step 100" in record.getMessage()
+    assert (
+        "train again with training.steps=100, as its weights were not kept" in record.getMessage()
+    )
+
+
+def test_the_warning_names_the_file_with_the_best_weights(caplog, tmp_path):
+    log = RewardLog(find_weights=lambda step: tmp_path / f"best-{step}")
+    log.add(100, scores(0.40), scores(0.60))
+    log.add(200, scores(0.55), scores(0.45))
+    assert caplog.records[0].getMessage().endswith(f"weights of step 100: {tmp_path}/best-100")
 
 
 @pytest.mark.parametrize(
