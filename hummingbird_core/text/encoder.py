@@ -141,11 +141,16 @@ class TextEncoder(nn.Module):
         self.tokenizer = tokenizer
         self.model = _build_clip(config, tokenizer)
 
-    def tokenize(self, prompts: str | Sequence[str]) -> list[TokenizedPrompt]:
-        """Return the token ids of each prompt; log a warning for text that does not fit."""
+    def tokenize(self, prompts: str | Sequence[str], *, warn: bool = True) -> list[TokenizedPrompt]:
+        """Return the token ids of each prompt; log a warning for text that does not fit.
+
+        Args:
+            prompts: one or several.
+            warn: False for callers that report such text themselves.
+        """
         prompts = [prompts] if isinstance(prompts, str) else prompts
         tokenized = [self.tokenizer.tokenize(prompt) for prompt in prompts]
-        for prompt in tokenized:
+        for prompt in tokenized if warn else ():
             if prompt.dropped:
                 logger.warning(
                     "the prompt has %d tokens, %d fit; this had no effect: %s",
@@ -159,9 +164,9 @@ class TextEncoder(nn.Module):
                 logger.warning("words unknown to this model: %s", ", ".join(prompt.unknown))
         return tokenized
 
-    def encode(self, prompts: str | Sequence[str]) -> TextEncoding:
-        """Encode one prompt or several, to `[B, context_length, width]`."""
-        tokenized = self.tokenize(prompts)
+    def encode(self, prompts: str | Sequence[str], *, warn: bool = True) -> TextEncoding:
+        """Encode one prompt or several, to `[B, context_length, width]`; see `tokenize`."""
+        tokenized = self.tokenize(prompts, warn=warn)
         ids = torch.tensor([prompt.ids for prompt in tokenized], device=self.device)
         return TextEncoding(
             embeddings=self.encode_tokens(ids),

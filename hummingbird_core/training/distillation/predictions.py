@@ -17,6 +17,7 @@ from ...sampling.consistency import guidance_scale_embedding
 from ...text.encoder import TextEncoder
 from ...unet.model import HummingbirdUNet
 from ..data.batch import ClipBatch
+from ..data.captions import CaptionCheck
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Models:
         clamp_latents: clamps scaled latents to the range of images; needed for
             `NoiseConfig.clip_denoised` only.
         critics: models that objectives train in turn with the student, by name.
+        captions: reports captions that the text encoder cannot use.
     """
 
     student: HummingbirdUNet
@@ -39,12 +41,20 @@ class Models:
     kept_blocks: Mapping[str, str] = field(default_factory=dict)
     clamp_latents: Callable[[Tensor], Tensor] | None = None
     critics: dict[str, nn.Module] = field(default_factory=dict)
+    captions: CaptionCheck = field(default_factory=CaptionCheck)
 
     @cached_property
     def null_context(self) -> Tensor:
         """Embedding of the empty prompt, `[1, 77, C]`."""
         with torch.no_grad():
             return self.text_encoder.encode("").embeddings
+
+    @torch.no_grad()
+    def embed(self, captions: list[str]) -> Tensor:
+        """Encode captions to `[B, 77, C]`; what cannot be encoded is said once a run."""
+        encoding = self.text_encoder.encode(captions, warn=False)
+        self.captions.report(encoding)
+        return encoding.embeddings
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,7 @@ class Conditions:
 @torch.no_grad()
 def encode_conditions(models: Models, batch: ClipBatch, w: Tensor) -> Conditions:
     """Encode the captions of a batch."""
-    context = models.text_encoder.encode(batch.captions).embeddings  # [B, 77, C]
+    context = models.embed(batch.captions)  # [B, 77, C]
     null_context = models.null_context.expand_as(context)
     return Conditions(context, null_context, batch.fps, w, batch.loop)
 

@@ -1,8 +1,14 @@
-"""Recipe and provenance of a run, kept in its folder: no other run can resume its state."""
+"""Recipes and provenance of a run, kept in its folder: no other run can resume its state.
+
+recipe.yaml           the recipe that holds from step 0
+recipe-000500.yaml    the recipe that holds from step 500, where a start with another one resumed
+origins.json          teacher, student and clips
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +18,19 @@ from ...files import atomic_write, sha256_of_file
 from ...hub.local import resolve_model
 from ...terminal import get_logger
 from ...unet.model import PRESETS
+from ..loop.state import completed_steps
 from .recipe import Recipe, changed_keys, read_recorded_recipe, write_recipe
 
 logger = get_logger(__name__)
 
 RECIPE = "recipe.yaml"
 PROVENANCE = "origins.json"
+COMPARED = ("teacher", "student", "data")  # the other entries of the provenance are for readers
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Files that record how a run started, in the folder of its state.
+    """Files that record what a run was trained with, in the folder of its state.
 
     Attributes:
         folder: of the run.
@@ -35,56 +43,93 @@ class RunRecord:
     provenance: Mapping[str, str]
 
     def check(self, recipe: Recipe) -> None:
-        """Log which recipe keys differ from those of the run to be resumed.
+        """Log which recipe keys differ from those that held so far.
 
         Raises:
             InputError: the run started with another teacher or student, or other clips.
+            CheckpointError: the state is damaged.
         """
-        if not self.state.exists():
+        done = completed_steps(self.state)
+        if not done:
             return
         self._check_provenance()
-        path = self.folder / RECIPE
-        if path.exists() and (changed := changed_keys(read_recorded_recipe(path), recipe)):
+        if changed := self._changed(recipe, done):
             logger.warning(
-                "the run in %s began with another %s: it goes on, but not as if begun like this",
+                "the run in %s resumes with another %s from step %d on: it is not as if it had "
+                "begun like this",
                 self.folder,
                 ", ".join(changed),
+                done,
             )
 
     def keep(self, recipe: Recipe) -> None:
-        """Write both files, unless the run is resumed."""
+        """Write what holds from here on: both files of a new run, a recipe that has changed."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        is_new = not self.state.exists()
-        if is_new or not (self.folder / RECIPE).exists():
+        done = completed_steps(self.state)
+        if not done:
+            for path in self._recipes().values():
+                path.unlink()  # of a run whose state was deleted
+        if not done or not (self.folder / RECIPE).exists():
             write_recipe(recipe, self.folder / RECIPE)
-        if is_new or not (self.folder / PROVENANCE).exists():
+        elif self._changed(recipe, done):
+            write_recipe(recipe, self.folder / f"recipe-{done:06d}.yaml")
+        if not done or not (self.folder / PROVENANCE).exists():
             with atomic_write(self.folder / PROVENANCE) as temporary:
                 temporary.write_bytes(json.dumps(dict(self.provenance), indent=1).encode())
+
+    def _changed(self, recipe: Recipe, done: int) -> list[str]:
+        """Return the keys in which a recipe differs from that of the last steps."""
+        held = [path for step, path in sorted(self._recipes().items()) if step <= done]
+        return changed_keys(read_recorded_recipe(held[-1]), recipe) if held else []
+
+    def _recipes(self) -> dict[int, Path]:
+        """Return the recorded recipes by the step from which they hold."""
+        found = {0: self.folder / RECIPE} if (self.folder / RECIPE).exists() else {}
+        for path in self.folder.glob("recipe-*.yaml"):
+            if match := re.fullmatch(r"recipe-(\d+)\.yaml", path.name):
+                found[int(match[1])] = path
+        return found
 
     def _check_provenance(self) -> None:
         path = self.folder / PROVENANCE
         if not path.exists():
             return
         kept = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(name for name, value in self.provenance.items() if kept.get(name) != value)
+        now = self.provenance
+        changed = [name for name in COMPARED if name in now and kept.get(name) != now[name]]
         if changed:
             name = changed[0]
             raise InputError(
-                f"got another {' and another '.join(changed)} for the run in {self.folder}, "
-                f"expected the {name} that it was begun with ({kept.get(name)}): choose another "
-                f"folder, or delete {path} if it should go on nevertheless"
+                f"got another {' and another '.join(changed)} ({_name_of(now, name)}) for the run "
+                f"in {self.folder}, expected the {name} that it was begun with "
+                f"({_name_of(kept, name)}): choose another folder, or delete {path} if it should "
+                "go on nevertheless"
             )
 
 
 def provenance_of(teacher: Path, student: str | Path, data: str | Path) -> dict[str, str]:
     """Return what identifies a run: content hashes of both models, and the source of the clips.
 
+    The names of the files are for readers; a copy under another name is the same model.
+
     Args:
         teacher: its file.
         student: a U-Net preset, or a file.
         data: absolute path of the clips, or the name of their source.
     """
-    return {"teacher": _content_hash(teacher), "student": _content_hash(student), "data": str(data)}
+    return {
+        "teacher": _content_hash(teacher),
+        "teacher_file": str(teacher),
+        "student": _content_hash(student),
+        "student_file": str(student),
+        "data": str(data),
+    }
+
+
+def _name_of(provenance: Mapping[str, str], name: str) -> str:
+    """Return what a reader knows a part of a run by, with the start of its hash."""
+    value, file = provenance.get(name, "not recorded"), provenance.get(f"{name}_file")
+    return value if file is None or file == value else f"{file}, sha256 {value[:8]}"
 
 
 def _content_hash(name_or_path: str | Path) -> str:

@@ -16,6 +16,7 @@ from ...hub.local import resolve_model
 from ...text.encoder import TextEncoder
 from ...unet.model import PRESETS, HummingbirdUNet, UNetConfig
 from ..data.batch import ClipSource
+from ..data.captions import known_captions
 from ..data.clip_sources import Mixture
 from ..data.registry import check_latents, has_no_files, latent_clamp, open_source
 from ..loop.distributed import distributed_state
@@ -163,6 +164,7 @@ def train_student(
         writes=is_main,
         metric=metric,
     )
+    models.captions.check(teacher.text_encoder, known_captions(clips))
     if is_main:
         record.keep(recipe)
     loss: DistillationLoss | PathLoss = DistillationLoss(clips, models, objectives, recipe.noise)

@@ -154,10 +154,7 @@ class TrainingState:
             for part in (state, *state["phases"].values()):
                 _shapes(part["model"])
         except TORCH_LOAD_ERRORS as error:
-            raise CheckpointError(
-                f"got {self.path}, which is damaged, expected the state of a run: delete it to "
-                "start again"
-            ) from error
+            raise _damaged(self.path) from error
         self.main.check(state, self.path)
         self._check_phases(list(state["phases"]))
         for name, part in self.phases.items():
@@ -170,6 +167,27 @@ class TrainingState:
             raise CheckpointError(
                 f"got {self.path} with the phases {got}, expected {expected}: choose another folder"
             )
+
+
+def completed_steps(path: Path) -> int:
+    """Return the number of completed steps in a state file; 0 without a file.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    if not path.exists():
+        return 0
+    try:
+        # Maps the file into memory: the weights are not read.
+        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["step"])
+    except TORCH_LOAD_ERRORS as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"got {path}, which is damaged, expected the state of a run: delete it to start again"
+    )
 
 
 def state_path(folder: Path, name: str) -> Path:

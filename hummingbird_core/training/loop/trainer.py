@@ -20,7 +20,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ...errors import NumericalError
+from ...errors import InputError, NumericalError
+from ...terminal import get_logger
 from .config import TrainConfig
 from .distributed import make_accelerator
 from .ema import EMA
@@ -29,6 +30,8 @@ from .progress import report_steps
 from .snapshots import Snapshots
 from .state import TrainedPart, TrainingState, full_state_dict, state_path
 from .updater import Updater, are_finite
+
+logger = get_logger(__name__)
 
 Model = TypeVar("Model", bound=nn.Module)
 # Called with the number of completed steps; returns whether these weights are the best so far.
@@ -67,8 +70,8 @@ def train(
         `model` on the training device, in eval mode, with the averaged weights, if any.
 
     Raises:
-        InputError: all weights of a phase are frozen, two phases train the same weights, or the
-            settings do not fit the machine.
+        InputError: all weights of a phase are frozen, two phases train the same weights, the
+            settings do not fit the machine, or the run has done more steps than `settings.steps`.
         NumericalError: the loss or its gradient is not finite many times in a row.
         CheckpointError: the state in `folder` is damaged or belongs to another model.
         KeyboardInterrupt: Ctrl-C; the state was saved.
@@ -115,6 +118,7 @@ class Trainer(Generic[Model]):
         for updater in self.updaters:
             updater.zero_grad()  # gradients of an earlier call would prevent a restore
         first, steps = self.state.load(), self.settings.steps
+        self._check_steps(first)
         bad_steps = 0
         self._set_mode(training=True)
         with (
@@ -137,6 +141,22 @@ class Trainer(Generic[Model]):
         self.accelerator.wait_for_everyone()  # until all files are written
         self._set_mode(training=False)
         return self.model
+
+    def _check_steps(self, first: int) -> None:
+        """Refuse fewer steps than are done; warn of a warm-up that does not end."""
+        steps, warmup = self.settings.steps, self.settings.warmup
+        if first > steps:
+            raise InputError(
+                f"got steps {steps} for a run that has done {first} ({self.state.path}), expected "
+                f"{first} or more: give more, or choose another folder for a shorter run"
+            )
+        if first < steps < warmup and self._is_main:
+            highest = self.settings.rate(steps - 1)
+            logger.warning(
+                "the warm-up of %d steps is longer than the run of %d: the learning rate reaches "
+                "%.3g of %.3g",
+                *(warmup, steps, highest, self.settings.learning_rate),
+            )
 
     def _set_mode(self, *, training: bool) -> None:
         for updater in self.updaters:

@@ -27,6 +27,7 @@ from ...sampling.schedule import add_noise, alphas_cumprod, extract, scale_laten
 from ...text.encoder import TextEncoder
 from ...unet.model import HummingbirdUNet
 from ..data.batch import ClipBatch, ClipSource, batch_of
+from ..data.captions import CaptionCheck
 from ..distillation.losses import pseudo_huber
 from ..distillation.noise import (
     LAST_TIMESTEP,
@@ -65,7 +66,9 @@ class Captions:
         """Encode `captions`, with and without the trigger, and the empty caption."""
         plain = {caption.removeprefix(trigger).strip() for caption in captions}
         texts = sorted({"", *captions, *plain})
-        return cls({text: encoder.encode(text).embeddings[0] for text in texts}, trigger)
+        CaptionCheck(expected=trigger.split()).check(encoder, captions)
+        embeddings = {text: encoder.encode(text, warn=False).embeddings[0] for text in texts}
+        return cls(embeddings, trigger)
 
     def embed(self, captions: Sequence[str], *, with_trigger: bool = True) -> Tensor:
         """Return embeddings `[B, 77, C]`."""

@@ -86,7 +86,7 @@ def _built_in(name):
 def test_a_finished_run_with_more_steps_goes_on_and_says_what_changed(capsys, distilled, caplog):
     before = (distilled / "distil.losses.jsonl").read_text()
     distil(distilled, "--set", "training.steps=3")
-    assert "began with another training.steps" in caplog.text
+    assert "resumes with another training.steps" in caplog.text
     assert (distilled / "distil.losses.jsonl").read_text().startswith(before)
     assert len(read_losses(distilled / "distil.losses.jsonl")) == 3
     assert "wrote" in capsys.readouterr().out

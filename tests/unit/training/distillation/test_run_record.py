@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+import json
 
 import pytest
+import torch
 
 pytest.importorskip("accelerate", reason="needs the extra train")
 
@@ -39,7 +40,10 @@ def begun(tmp_path_factory):
 
 def test_another_student_is_not_trained_further(begun):
     """It was not trained at all: the first one's weights were written again."""
-    with pytest.raises(InputError, match=r"got another student .* \(hummingbird-nano\): choose"):
+    named = (
+        r"got another student \(nano, sha256 \w{8}\) for the run .* \(hummingbird-nano\): choose"
+    )
+    with pytest.raises(InputError, match=named):
         start(begun, student="nano")
 
 
@@ -48,7 +52,7 @@ def test_another_teacher_or_source_is_refused(begun):
     state = state_path(begun, "tune")
     RunRecord(begun, state, provenance).check(recipe())
     for name in ("teacher", "data"):
-        with pytest.raises(InputError, match=f"got another {name} for the run in"):
+        with pytest.raises(InputError, match=rf"got another {name} \(.*\) for the run in"):
             RunRecord(begun, state, {**provenance, name: "other"}).check(recipe())
 
 
@@ -56,16 +60,60 @@ def test_a_copy_of_the_teacher_is_the_same_teacher(tmp_path):
     file = resolve_model("nano-teacher")
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(file.read_bytes())
-    assert provenance_of(file, "nano", "clips") == provenance_of(copy, "nano", "clips")
+    original = provenance_of(file, "nano", "clips")
+    RunRecord(tmp_path, state_path(tmp_path, "tune"), original).keep(recipe())
+    (tmp_path / "tune.state.pt").touch()
+    torch.save({"step": 1}, tmp_path / "tune.state.pt")
+    again = provenance_of(copy, "nano", "clips")
+    assert again != original  # the names are kept for readers
+    RunRecord(tmp_path, state_path(tmp_path, "tune"), again).check(recipe())
 
 
-def test_the_first_recipe_is_kept_and_every_later_start_compared_to_it(begun, caplog):
-    before = (begun / "recipe.yaml").read_text()
-    with caplog.at_level(logging.WARNING):
-        for _ in range(2):
-            start(begun, weight_decay=0.5)
-    assert caplog.text.count("began with another training.weight_decay") == 2
-    assert (begun / "recipe.yaml").read_text() == before
+def test_the_records_say_which_recipe_holds_from_which_step(tmp_path, caplog):
+    def start_at(step: int, **changes) -> str:
+        """Do what a start does with the state of so many steps; return its warnings."""
+        caplog.clear()
+        torch.save({"step": step}, record.state)
+        new = recipe(*(f"training.{key}={value}" for key, value in changes.items()))
+        record.check(new)
+        record.keep(new)
+        return caplog.text
+
+    record = RunRecord(tmp_path, state_path(tmp_path, "tune"), {"data": "nano"})
+    record.keep(recipe())
+    first = (tmp_path / "recipe.yaml").read_text()
+    assert not start_at(200)
+    changed = start_at(500, weight_decay=0.5)
+    assert "resumes with another training.weight_decay from step 500 on" in changed
+    assert not start_at(600, weight_decay=0.5)
+    assert "another training.weight_decay from step 700 on" in start_at(700)
+    assert "another training.batch from step 700 on" in start_at(700, batch=2)
+    assert (tmp_path / "recipe.yaml").read_text() == first
+    recorded = {path.name: read_recipe(path).training for path in tmp_path.glob("recipe*.yaml")}
+    assert sorted(recorded) == ["recipe-000500.yaml", "recipe-000700.yaml", "recipe.yaml"]
+    assert recorded["recipe-000500.yaml"].weight_decay == 0.5
+    assert recorded["recipe-000700.yaml"].weight_decay == recipe().training.weight_decay
+    assert recorded["recipe-000700.yaml"].batch == 2
+
+
+def test_a_run_that_starts_again_forgets_the_recipes_of_the_one_before(tmp_path):
+    record = RunRecord(tmp_path, state_path(tmp_path, "tune"), {"data": "nano"})
+    record.keep(recipe())
+    torch.save({"step": 5}, record.state)
+    record.keep(recipe("training.weight_decay=0.5"))
+    record.state.unlink()
+    record.keep(recipe("training.weight_decay=0.25"))
+    (path,) = tmp_path.glob("recipe*.yaml")
+    assert read_recipe(path).training.weight_decay == 0.25
+
+
+def test_states_of_older_versions_name_their_models_by_hash(tmp_path):
+    """Their records hold no names."""
+    record = RunRecord(tmp_path, state_path(tmp_path, "tune"), {"student": "b" * 64})
+    torch.save({"step": 5}, record.state)
+    (tmp_path / "origins.json").write_text(json.dumps({"student": "a" * 64}))
+    with pytest.raises(InputError, match=f"begun with \\({'a' * 64}\\)"):
+        record.check(recipe())
 
 
 def test_a_refused_start_leaves_no_recipe(tmp_path):

@@ -131,6 +131,25 @@ def test_a_finished_run_is_only_read_again(tmp_path):
     assert torch.equal(again.weight, first.weight)
 
 
+def test_fewer_steps_than_are_done_are_refused(tmp_path):
+    fit(tmp_path, steps=5)
+    message = r"got steps 4 for a run that has done 5 \(.*fit.state.pt\), expected 5 or more"
+    with pytest.raises(InputError, match=message):
+        fit(tmp_path, steps=4)
+    assert len(losses(tmp_path)) == 5
+
+
+def test_a_warm_up_longer_than_the_run_is_said_once(tmp_path, caplog):
+    fit(tmp_path / "a", steps=4, warmup=10)
+    (record,) = caplog.records
+    message = "the warm-up of 10 steps is longer than the run of 4: the learning rate reaches 0.02"
+    assert record.getMessage() == f"{message} of 0.05"
+    caplog.clear()
+    fit(tmp_path / "a", steps=4, warmup=10)  # finished: nothing is trained
+    fit(tmp_path / "b", steps=4, warmup=4)
+    assert not caplog.records
+
+
 def test_what_was_reported_after_the_last_state_is_reported_anew(tmp_path):
     def dies_at_13(micro_batch):
         if micro_batch.step == 13:
