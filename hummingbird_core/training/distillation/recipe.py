@@ -126,6 +126,7 @@ class ValidationConfig:
         guidance_scale: the student's guidance input, if it has one.
         fps: of the videos.
         seed: of the noise.
+        seeds: seeds of each prompt that are compared with those of the teacher; below 2 for none.
         judge: held-out metric: "shape_reader", or a reward model that is not in the loss; training
             warns when it falls while the rewards rise.
         judge_weights: its file or folder.
@@ -137,6 +138,7 @@ class ValidationConfig:
     guidance_scale: float = 7.5
     fps: int = 8
     seed: int = 0
+    seeds: int = 3
     judge: str | None = None
     judge_weights: str | None = None
 

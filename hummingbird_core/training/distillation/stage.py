@@ -34,6 +34,7 @@ from .predictions import Models
 from .recipe import Recipe
 from .recipe_objectives import RewardConfig
 from .run_record import RunRecord, provenance_of
+from .seed_diversity import SeedDiversity
 from .step import DistillationLoss, Objective
 from .validation import Validation
 
@@ -153,16 +154,17 @@ def train_student(
     find = snapshots.find if snapshots else lambda step: None
     metric = make_held_out_metric(recipe, objectives, folder / "judge.jsonl", find)
     clips = open_data(data, teacher.vae, recipe, latents or folder / "latents")
+    seeds = recipe.validation.seeds > 1 and recipe.validation.prompts
     validation = Validation(
-        student,
+        models,
         teacher.vae,
-        teacher.text_encoder,
         recipe.validation,
         recipe.noise,
         recipe.data,
         folder / "validation",
         writes=is_main,
         metric=metric,
+        diversity=SeedDiversity(folder / "diversity.jsonl", writes=is_main) if seeds else None,
     )
     models.captions.check(teacher.text_encoder, known_captions(clips))
     if is_main:

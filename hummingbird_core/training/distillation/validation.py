@@ -1,4 +1,7 @@
-"""Validation videos: the student samples a few prompts, always from the same noise."""
+"""Validation videos: the student samples a few prompts, always from the same noise.
+
+Further seeds of the same prompts stay latents, and show how much a seed changes.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ from ...pipeline import HummingbirdPipeline, to_uint8
 from ...sampling.consistency import guidance_scale_embedding
 from ...sampling.ddim import sample_ddim
 from ...sampling.noise import initial_noise, step_noises
-from ...text.encoder import TextEncoder
-from ...unet.model import HummingbirdUNet
 from ...video.files import write_video
 from .held_out_metric import HeldOutMetric
 from .noise import NoiseConfig
+from .predictions import Conditions, Models, teacher_eps
 from .recipe import ValidationConfig
+from .seed_diversity import SeedDiversity
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
@@ -27,25 +30,37 @@ if TYPE_CHECKING:
     from .recipe import DataConfig
 
 
+TEACHER_STEPS = 20  # of DDIM, for the teacher's videos
+
+
 @dataclass(frozen=True)
 class Validation:
     """Samples every prompt and writes `FOLDER/000100-a-red-circle.mp4`, here after 100 steps."""
 
-    student: HummingbirdUNet
+    models: Models
     vae: AutoencoderKL
-    text_encoder: TextEncoder
     settings: ValidationConfig
     noise: NoiseConfig
     data: DataConfig
     folder: Path
     writes: bool  # one process writes, all sample: a sharded student needs them
     metric: HeldOutMetric | None = None
+    diversity: SeedDiversity | None = None
 
+<<<<<<< HEAD
     def __call__(self, done: int) -> bool:
         """Write the videos after `done` steps, and score them; return whether they are the best."""
         pipeline = HummingbirdPipeline(self.student, self.vae, self.text_encoder)
+=======
+    def __call__(self, done: int) -> None:
+        """Write the videos after `done` steps, score them, and compare seeds."""
+        models = self.models
+        pipeline = HummingbirdPipeline(models.student, self.vae, models.text_encoder)
+>>>>>>> 653c9a6 (Compare the seeds of validation videos with the teacher's)
         prompts = list(self.settings.prompts)
-        videos = [pipeline.decode(self._sample(pipeline, prompt)) for prompt in prompts]
+        latents = [self._sample(pipeline, prompt, self.settings.seed) for prompt in prompts]
+        videos = [pipeline.decode(video) for video in latents]
+        self._compare_seeds(done, pipeline, latents)
         if not self.writes or not videos:
             return False
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -55,16 +70,52 @@ class Validation:
             write_video(path, to_uint8(video)[0], self.settings.fps, facts)
         return self.metric is not None and self.metric.add(done, torch.cat(videos), prompts)
 
-    def _sample(self, pipeline: HummingbirdPipeline, prompt: str) -> Tensor:
-        settings, data = self.settings, self.data
-        shape = (1, 4, max(data.num_frames), data.height // 8, data.width // 8)
+    def _compare_seeds(self, done: int, pipeline: HummingbirdPipeline, first: list[Tensor]) -> None:
+        """Sample the other seeds, before that once those of the teacher."""
+        if self.diversity is None or not first:
+            return
+        prompts, start = self.settings.prompts, self.settings.seed
+        seeds = range(start, start + self.settings.seeds)
+        if self.diversity.needs_teacher:
+            made = [self._sample_teacher(pipeline, p, seed) for p in prompts for seed in seeds]
+            self.diversity.add_teacher(_by_prompt(made, len(prompts)))
+        made = []
+        for prompt, video in zip(prompts, first, strict=True):
+            made += [video, *(self._sample(pipeline, prompt, seed) for seed in seeds[1:])]
+        self.diversity.add(done, _by_prompt(made, len(prompts)))
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        data = self.data
+        return (1, 4, max(data.num_frames), data.height // 8, data.width // 8)
+
+    def _sample_teacher(self, pipeline: HummingbirdPipeline, prompt: str, seed: int) -> Tensor:
+        """Return a video of the guided teacher, in DDIM steps."""
         context = pipeline.encode_prompt(prompt)
-        latents = initial_noise(shape, settings.seed).to(pipeline.device)
+        device = pipeline.device
+        w = torch.tensor([self.settings.guidance_scale], device=device)
+        fps = torch.tensor([float(self.settings.fps)], device=device)
+        conditions = Conditions(context, self.models.null_context, fps, w)
+        start = self.noise.cfg_start_timestep
+
+        def predict_noise(sample: Tensor, t: int) -> Tensor:
+            steps = torch.tensor([t], device=device)
+            return teacher_eps(
+                self.models.teacher, sample, steps, conditions, cfg_start_timestep=start
+            ).float()
+
+        noise = initial_noise(self._shape, seed).to(device)
+        return sample_ddim(predict_noise, noise, TEACHER_STEPS, rescale=self.noise.dynamic_rescale)
+
+    def _sample(self, pipeline: HummingbirdPipeline, prompt: str, seed: int) -> Tensor:
+        settings, shape = self.settings, self._shape
+        context = pipeline.encode_prompt(prompt)
+        latents = initial_noise(shape, seed).to(pipeline.device)
         if settings.sampler == "consistency":
             return pipeline.sample(
                 context,
                 latents=latents,
-                noises=step_noises(shape, settings.seed),
+                noises=step_noises(shape, seed),
                 num_inference_steps=settings.num_inference_steps,
                 guidance_scale=settings.guidance_scale,
                 fps=settings.fps,
@@ -81,5 +132,12 @@ class Validation:
         if self.noise.condition_on_guidance:
             w = torch.tensor([self.settings.guidance_scale], device=sample.device)
             embedding = guidance_scale_embedding(w)
-        eps = self.student(sample, t, context, fps=self.settings.fps, timestep_cond=embedding)
+        eps = self.models.student(
+            sample, t, context, fps=self.settings.fps, timestep_cond=embedding
+        )
         return eps.float()
+
+
+def _by_prompt(latents: list[Tensor], prompts: int) -> Tensor:
+    """Stack latents `[1, 4, T, h, w]` to `[P, S, 4, T, h, w]`."""
+    return torch.cat(latents).float().unflatten(0, (prompts, -1))
