@@ -47,16 +47,10 @@ class Validation:
     metric: HeldOutMetric | None = None
     diversity: SeedDiversity | None = None
 
-<<<<<<< HEAD
     def __call__(self, done: int) -> bool:
-        """Write the videos after `done` steps, and score them; return whether they are the best."""
-        pipeline = HummingbirdPipeline(self.student, self.vae, self.text_encoder)
-=======
-    def __call__(self, done: int) -> None:
-        """Write the videos after `done` steps, score them, and compare seeds."""
+        """Write, score and compare the videos after `done` steps; return if they are the best."""
         models = self.models
         pipeline = HummingbirdPipeline(models.student, self.vae, models.text_encoder)
->>>>>>> 653c9a6 (Compare the seeds of validation videos with the teacher's)
         prompts = list(self.settings.prompts)
         latents = [self._sample(pipeline, prompt, self.settings.seed) for prompt in prompts]
         videos = [pipeline.decode(video) for video in latents]
