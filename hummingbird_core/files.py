@@ -148,9 +148,12 @@ def remove_leftovers(folder: Path, *, locked: bool = False) -> None:
         folder: may be missing.
         locked: the caller holds a lock of the folder, so nobody writes there: delete all of them.
     """
+    paths: list[Path] = []
     with suppress(OSError):  # tidying never stops the work
-        for path in folder.iterdir():
-            match = _TEMPORARY_NAME.fullmatch(path.name)
+        paths = list(folder.iterdir())
+    for path in paths:
+        match = _TEMPORARY_NAME.fullmatch(path.name)
+        with suppress(OSError):
             if match and (locked or _is_abandoned(path, match[1])):
                 remove(path)
 
@@ -167,8 +170,10 @@ def _is_abandoned(path: Path, token: str) -> bool:
     host, pid, made, _ = _OWNER.unpack(base64.b32decode(token.upper()))
     if host != _host():
         return time.time() - path.lstat().st_mtime > ABANDONED_AFTER
-    try:  # a process that began later only has the same number
-        return psutil.Process(pid).create_time() > made + CLOCK_TOLERANCE
+    try:
+        process = psutil.Process(pid)
+        is_another = process.create_time() > made + CLOCK_TOLERANCE  # with the same number
+        return is_another or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
     except psutil.Error:
