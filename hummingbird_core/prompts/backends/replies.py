@@ -1,4 +1,4 @@
-"""What a chat server's answer says: text, or an error, which many servers send with HTTP 200."""
+"""Read a chat server's answer: its text, or its error, which many servers send with HTTP 200."""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ from hummingbird_core.prompts.backends.server_errors import (
     retry_after_seconds,
 )
 
-TIMEOUT = 1.0
+TIMEOUT, MOST = 0.5, 2.0  # seconds; the machine may be busy
 HTTP = b"HTTP/1.1 200 OK\r\n"
-BOMB = gzip.compress(bytes(200 << 20), 9)  # 200 kB that become 200 MB
+BOMB = gzip.compress(bytes(50 << 20), 9)  # 50 kB that become 50 MiB
 HOSTILE = {
     "deep JSON": send(http(b"[" * 100_000)),
     "deep JSON object": send(http(b'{"a":' * 100_000)),
@@ -104,7 +104,7 @@ def test_a_hostile_server_costs_one_line_and_little_time(case):
         seconds = time.monotonic() - start
     check(result)
     assert isinstance(result, HummingbirdError)
-    assert seconds < 2 * TIMEOUT
+    assert seconds < MOST
 
 
 @pytest.mark.parametrize("case", ["body dripped", "endless 100 Continue", "nothing, and no end"])
@@ -134,7 +134,7 @@ def test_a_check_ends_the_wait():
 
 
 def test_memory_stays_small():
-    """A bomb of 200 MB is unpacked to 4 MiB at most."""
+    """A bomb of 50 MiB is unpacked to 4 MiB at most."""
     with raw_server(HOSTILE["gzip bomb"]) as url:
         assert "more than 4 MiB" in str(ask(url, timeout=10))
 
@@ -144,7 +144,7 @@ def test_a_compressed_answer_is_read(packed):
     body = gzip.compress(chat("a fox")) if packed else chat("a fox")
     headers = "Content-Encoding: gzip\r\n" if packed else ""
     with raw_server(send(http(body, headers=headers))) as url:
-        assert ask(url) == "a fox"
+        assert ask(url, timeout=10) == "a fox"
 
 
 JSON = st.recursive(
@@ -192,7 +192,7 @@ def test_any_answer_becomes_a_text_or_one_line(data):
     start = time.monotonic()
     with raw_server(send(data)) as url:
         check(ask(url))
-    assert time.monotonic() - start < 2.0
+    assert time.monotonic() - start < MOST
 
 
 @settings(deadline=2000)
