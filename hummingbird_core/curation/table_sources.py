@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +20,7 @@ from .source_video import SourceVideo
 logger = get_logger(__name__)
 
 TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
+MAX_BROKEN = 1000  # rows more than usable ones
 VIDEO_COLUMNS = ("video", "path", "file", "file_name", "filename", "video_path")
 
 
@@ -35,31 +36,44 @@ def list_table(
         notices: gets the rows that name a video again.
 
     Raises:
-        InputError: the file cannot be read, or has no such column.
+        InputError: the file cannot be read, has no such column, or most rows are broken.
     """
     videos = (column_key(video_column),) if video_column else VIDEO_COLUMNS
     captions = (column_key(caption_column),) if caption_column else CAPTION_COLUMNS
-    seen: set[str] = set()
     has_captions = False
     with _open(table, videos, captions) as opened:
         _check_columns(opened, table, videos, captions if caption_column else ())
-        for row in opened.rows:
+        seen: set[str] = set()
+        for row, video in _not_hopeless(opened.rows, table, videos, captions):
             has_captions |= bool(row.error) or any(name in row.values for name in captions)
-            video = _video(row, table, videos, captions)
-            if video.offset is None and not video.error:
-                if video.path in seen:
-                    notices.add(
-                        "rows that name a video again, whose first caption counts",
-                        f"row {row.number} ({video.name})",
-                    )
-                    continue
-                seen.add(video.path)
+            if video.offset is None and not video.error and video.path in seen:
+                where = f"row {row.number} ({video.name})"
+                notices.add("rows that name a video again, whose first caption counts", where)
+                continue
+            seen.add(video.path)
             yield video
     if not has_captions:
         logger.warning(
             "%s has the columns %s, expected captions in one of %s: all captions are empty",
             *(table.name, opened.describe(), ", ".join(captions)),
         )
+
+
+def _not_hopeless(
+    rows: Iterable[Row], table: Path, videos: Sequence[str], captions: Sequence[str]
+) -> Iterator[tuple[Row, SourceVideo]]:
+    """Yield the rows with their videos.
+
+    Raises:
+        InputError: far more rows are broken than usable: each would be kept with its reason.
+    """
+    balance = 0
+    for row in rows:
+        video = _video(row, table, videos, captions)
+        balance += -1 if video.error else 1
+        if balance < -MAX_BROKEN:
+            raise InputError(f"most rows of {table.name} are unusable, such as: {video.error}")
+        yield row, video
 
 
 def _open(

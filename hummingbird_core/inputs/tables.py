@@ -20,6 +20,7 @@ from .json_text import parse_json
 from .text import open_text, reason_not_text
 
 MAX_LINE = 1 << 20  # characters
+MAX_BLANK_LINES = 10_000  # one after the other
 MAX_ROW_LINES = 100  # of a row with line ends in quotes: a quote left open would take all the rest
 DELIMITERS = (",", ";", "\t")  # spreadsheets write semicolons where the comma separates decimals
 
@@ -66,9 +67,12 @@ def column_key(name: Any) -> str:
 
 def by_column(pairs: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
     """Return values by `column_key`; of two columns with one key the first non-empty value."""
+    return _by_key((column_key(name), value) for name, value in pairs)
+
+
+def _by_key(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for name, value in pairs:
-        key = column_key(name)
+    for key, value in pairs:
         if values.get(key) in (None, ""):
             values[key] = value
     return values
@@ -125,6 +129,17 @@ class _Lines:
         while line := self._next():
             yield line
 
+    def filled(self) -> Iterator[_Line]:
+        """Yield the lines with text in them; too many others end the table with a reason."""
+        blank = 0
+        while line := self._next():
+            if line.error or line.text.strip():
+                blank = 0
+                yield line
+            elif (blank := blank + 1) == MAX_BLANK_LINES:
+                self._is_over = True
+                yield _Line("", f"and {MAX_BLANK_LINES:,} that follow are blank: shorten the file")
+
     def put_back(self, lines: Iterable[_Line]) -> None:
         self._back.extendleft(reversed([*lines]))
 
@@ -162,8 +177,7 @@ def _open_lines(path: Path) -> Iterator[_Lines]:
 
 
 def _json_rows(lines: _Lines) -> Iterator[Row]:
-    filled = (line for line in lines if line.error or line.text.strip())
-    for number, line in enumerate(filled, start=1):
+    for number, line in enumerate(lines.filled(), start=1):
         if line.error:
             yield Row(number, error=line.error)
             continue
@@ -179,13 +193,14 @@ def _json_rows(lines: _Lines) -> Iterator[Row]:
 
 
 def _csv_rows(lines: _Lines, names: list[str], options: Mapping[str, Any]) -> Iterator[Row]:
+    keys = [column_key(name) for name in names]
     for number, (cells, error) in enumerate(_records(lines, options), start=1):
         if not error and any(cells[len(names) :]):
             error = (
                 f"has {len(cells)} cells, expected {len(names)} as in the header: put quotes "
                 "around text that holds the delimiter"
             )
-        yield Row(number, {} if error else by_column(zip(names, cells, strict=False)), error)
+        yield Row(number, {} if error else _by_key(zip(keys, cells, strict=False)), error)
 
 
 def _read_header(
@@ -196,7 +211,7 @@ def _read_header(
     Raises:
         InputError: the header is no text, or no CSV.
     """
-    line = next((line for line in lines if line.error or line.text.strip()), _Line(""))
+    line = next(lines.filled(), _Line(""))
     if line.error:
         raise InputError(f"the header of {name} {line.error}: save it as UTF-8")
     try:
@@ -212,7 +227,7 @@ def _read_header(
 
 def _records(lines: _Lines, options: Mapping[str, Any]) -> Iterator[tuple[list[str], str]]:
     """Yield the cells of each row, or why it is broken; the next row then starts a line later."""
-    for first in lines:
+    for first in lines.filled():
         taken: list[_Line] = []
         cells, error = _parse(first, lines, taken, options)
         if error:

@@ -143,8 +143,8 @@ def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
     Lines end at \n, \r\n or \r only. Other separators, such as U+2028, may stand in a line.
     """
     for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
-        stripped = line.strip().strip(_MARK).strip()
-        if any(char.isprintable() for char in stripped):
+        stripped = line.strip().strip(_MARK).strip() if line else ""
+        if stripped and any(char.isprintable() for char in stripped):
             yield number, stripped
 
 

@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from support.command_line import error_of
 
 from hummingbird_core.curation.shard_sources import find_partners
 from hummingbird_core.curation.sources import list_sources
@@ -268,6 +269,27 @@ def test_odd_values_in_lines_of_json_cost_their_row_only(tmp_path):
     assert all(
         reason.startswith((f"row {name[12:]} ", "got row")) for name, reason in found.items()
     )
+
+
+@pytest.mark.parametrize("row", ['a,"b', "a,b,c", "\0", ",no path"])
+def test_a_table_of_broken_rows_is_refused_at_once(tmp_path, row):
+    with pytest.raises(InputError, match=r"most rows of t\.csv are unusable, such as: .*row 1001"):
+        table_of(tmp_path / "t.csv", "video,caption\n" + f"{row}\n" * 5000)
+
+
+def test_blank_lines_without_end_are_refused(tmp_path):
+    found = table_of(tmp_path / "t.csv", "video,caption\nc1.mp4,ok\n" + "\n" * 20_000)
+    assert found.pop("c1.mp4") == "ok"
+    assert "10,000 that follow are blank" in found.pop("t.csv row 2")
+    assert not found
+
+
+@POSIX
+def test_a_link_into_the_output_is_refused(tmp_path, capsys):
+    folder_of(tmp_path, {"out/clips/aa/a.mp4": "x", "data/b.mp4": "x"})
+    (tmp_path / "data" / "link").symlink_to("../out/clips")
+    line = error_of(capsys, "curate", tmp_path / "data", "-o", tmp_path / "out")
+    assert "inside the output" in line
 
 
 def test_columns_of_hugging_face_videos(tmp_path):
