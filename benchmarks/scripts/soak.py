@@ -72,14 +72,14 @@ def measure(kind: str, calls: int) -> dict[str, Any]:
 
 
 def settings(kind: str, call: int) -> dict[str, int]:
-    """Return the size of a video; the changing ones repeat after 60 calls."""
+    """Return the size of a video; the changing ones repeat after 36 calls."""
     if kind == "one size":
-        return {"num_frames": 4, "width": 48, "height": 48, "num_inference_steps": 1}
+        return {"num_frames": 8, "width": 64, "height": 64, "num_inference_steps": 2}
     return {
-        "num_frames": 2 + call % 5,
-        "width": 32 + 16 * (call % 4),
-        "height": 32 + 16 * (call // 4 % 3),
-        "num_inference_steps": 1,
+        "num_frames": 4 + call % 9,
+        "width": 48 + 16 * (call % 4),
+        "height": 48 + 16 * (call % 3),
+        "num_inference_steps": 2,
     }
 
 
