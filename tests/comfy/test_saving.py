@@ -131,6 +131,20 @@ def test_a_clip_of_another_model_is_not_saved(adapter):
         )
 
 
+def test_a_merge_of_text_encoders_of_two_shapes_is_refused(adapter, nano):
+    import comfy_extras.nodes_model_merging as merging
+
+    # As CLIPMergeSimple adds the weights of another CLIP.
+    key = f"{adapter.saving.TOWER_PREFIX}final_layer_norm.weight"
+    (width,) = nano.clip.patcher.model_state_dict()[key].shape
+    other = nano.clip.clone()
+    other.add_patches({key: [(rnd("w", (2 * width,)), lambda weight, **_: weight)]}, 0.5, 0.5)
+    with pytest.raises(adapter.core_errors.InputError, match="input clip: got a merge with"):
+        encode(adapter, type(nano)(nano.model, other, nano.vae), PROMPT)
+    merged = merging.CLIPMergeSimple().merge(nano.clip, nano.clip, 0.5)[0]
+    encode(adapter, type(nano)(nano.model, merged, nano.vae), PROMPT)
+
+
 def test_a_merge_with_a_part_of_this_model_is_refused(adapter, nano):
     """All weights of the other one fit, and those that it lacks would stay at full strength."""
     import comfy_extras.nodes_model_merging as merging

@@ -109,10 +109,10 @@ def check_merge(model: comfy.model_patcher.ModelPatcher) -> None:
     Raises:
         InputError: another one differs.
     """
-    counts = {key: len(list(_merged(patches))) for key, patches in model.patches.items()}
+    counts = {key: len(list(merged_weights(patches))) for key, patches in model.patches.items()}
     most = max(counts.values(), default=0)
     layout = _layout(model.model.diffusion_model.layout)
-    others = [_layout(tensor) for tensor in _merged(model.patches.get(LAYOUT_KEY, []))]
+    others = [_layout(tensor) for tensor in merged_weights(model.patches.get(LAYOUT_KEY, []))]
     if len(others) < most or any(other != layout for other in others):
         raise InputError(
             "input model: got a merge with a model of another shape, expected two of one shape: "
@@ -120,13 +120,13 @@ def check_merge(model: comfy.model_patcher.ModelPatcher) -> None:
         )
 
 
-def _merged(patches: list[tuple]) -> Iterator[Tensor]:
+def merged_weights(patches: list[tuple]) -> Iterator[Tensor]:
     """Yield the weights of other models in a list of patches, nested merges included."""
     for _, value, *_ in patches:
         if isinstance(value, list):
             (weight, _), *nested = value
             yield weight
-            yield from _merged(nested)
+            yield from merged_weights(nested)
 
 
 def _layout(text: Tensor) -> dict[str, Any]:

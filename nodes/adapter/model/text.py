@@ -31,6 +31,7 @@ from ....hummingbird_core.text.tokenizer import (
 )
 from ....hummingbird_core.weights.state_dict import count_parameters
 from ..errors import absent
+from .guard import merged_weights
 from .saving import CLIP_NAME, CLIP_PREFIX, clip_texts
 
 UNUSED = ("visual.", "attn_mask", "logit_scale", "text_projection")
@@ -203,7 +204,18 @@ def tokenize(clip: comfy.sd.CLIP, prompt: str) -> TokenizedPrompt:
 
 
 def encode(clip: comfy.sd.CLIP, tokenized: TokenizedPrompt) -> list:
-    """Encode a tokenized prompt to CONDITIONING."""
+    """Encode a tokenized prompt to CONDITIONING.
+
+    Raises:
+        InputError: the CLIP was merged with one of another shape, whose weights ComfyUI drops.
+    """
+    weights = clip.patcher.model_state_dict()
+    for key, patches in clip.patcher.patches.items():
+        if any(other.shape != weights[key].shape for other in merged_weights(patches)):
+            raise InputError(
+                "input clip: got a merge with a text encoder of another shape, expected two of one "
+                "shape: merge two versions of the same model"
+            )
     return clip.encode_from_tokens_scheduled({CLIP_NAME: [[(i, 1.0) for i in tokenized.ids]]})
 
 
