@@ -122,7 +122,7 @@ def test_a_full_memory_is_told_from_other_errors(device):
 
 
 def test_a_full_memory_is_one_line(capsys, tmp_path):
-    size = ("--width", 8_000_000, "--height", 8_000_000)
+    size = ("--width", 16_384, "--height", 16_384, "--frames", 100_000)
     line = error_of(capsys, "generate", PROMPT, "-o", tmp_path / "v.mp4", *size)
     assert "the memory is full" in line
     assert not list(tmp_path.iterdir())
