@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from .layout import (
     split_components,
 )
 
+LORA_DOWN = (".lora_down.weight", ".lora_A.weight")  # ends of names in kohya's and PEFT's files
+
 
 def checkpoint_info(path: str | Path) -> dict[str, Any]:
     """Describe a checkpoint, from its headers alone; every value can be written as JSON.
 
     Returns:
         file, size_bytes, format ("safetensors" or "pickle"), converted, preset (None if no model
-        matches), problem (the reason, else None), parameters (per model), dtypes, metadata.
+        matches), problem (the reason, else None), parameters (per model), dtypes, metadata. Of a
+        LoRA, also lora: its number of layers and its highest rank.
 
     Raises:
         CheckpointError: the file is missing, damaged, unsafe or not a weights file.
@@ -35,6 +39,7 @@ def checkpoint_info(path: str | Path) -> dict[str, Any]:
         preset = preset_name(file, component_configs(file, components))
     except CheckpointError as error:
         problem = str(error)
+    lora = _lora_facts(file.tensors)
     dtypes = {str(t.dtype).removeprefix("torch.") for t in components.with_prefixes().values()}
     return {
         "file": file.path.name,
@@ -42,11 +47,18 @@ def checkpoint_info(path: str | Path) -> dict[str, Any]:
         "format": file.format,
         "converted": CONFIG_KEY in file.metadata,
         "preset": preset,
-        "problem": problem,
+        "problem": None if lora else problem,
+        **({"lora": lora} if lora else {}),
         "parameters": _parameters_by_model(components),
         "dtypes": sorted(dtypes),
         "metadata": file.metadata,
     }
+
+
+def _lora_facts(tensors: Mapping[str, Any]) -> dict[str, int]:
+    """Return layers and rank of a LoRA's tensors; {} of other files."""
+    ranks = [t.shape[0] for name, t in tensors.items() if name.endswith(LORA_DOWN)]
+    return {"layers": len(ranks), "rank": max(ranks)} if ranks else {}
 
 
 def _parameters_by_model(components: Components) -> dict[str, int]:

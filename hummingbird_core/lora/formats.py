@@ -95,12 +95,19 @@ class LoRA:
         format: format it was read from: "flat", "peft", "kohya", "comfyui" or "new".
         unused: tensors of the file without effect, as "name: reason".
         warnings: reasons why the result may be wrong, for the user.
+        metadata: of its file, see `metadata`.
     """
 
     weights: dict[str, LoRAWeight]
     format: str
     unused: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def trigger(self) -> str:
+        """Word that calls for it, by its metadata; "" if there is none."""
+        return self.metadata.get("modelspec.trigger_phrase", "")
 
     @property
     def rank(self) -> int:

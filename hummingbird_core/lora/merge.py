@@ -38,6 +38,7 @@ from .formats import (
     read_flat,
     read_named,
 )
+from .metadata import other_base, read_metadata
 
 __all__ = ["LoRA", "LoRAWeight", "convert_lora", "load_lora", "merge_lora", "save_lora"]
 
@@ -71,6 +72,9 @@ def load_lora(path: str | Path, unet: HummingbirdUNet) -> LoRA:
     _check_any_fits(lora, file)
     _check_finite(lora, file)
     _warn_of_untrained_guidance(lora, unet)
+    lora.metadata = read_metadata(file)
+    if warning := other_base(lora.metadata, unet):
+        lora.warnings.append(warning)
     for warning in lora.warnings:
         logger.warning("%s: %s", file.name, warning)
     return lora
@@ -192,11 +196,13 @@ def save_lora(
     """
     destination = Path(destination)
     if format == "comfyui":
-        _write(destination, save(comfyui_tensors(lora), {"format": "pt"}), overwrite)
+        metadata = {**lora.metadata, "format": "pt"}
+        _write(destination, save(comfyui_tensors(lora), metadata), overwrite)
     elif format == "peft":
         config = json.dumps({"peft_type": "LORA", **peft_config(lora)}, indent=2)
         _write(destination / PEFT_CONFIG, config.encode(), overwrite)
-        _write(destination / PEFT_WEIGHTS, save(peft_tensors(lora), {"format": "pt"}), overwrite)
+        metadata = {**lora.metadata, "format": "pt"}
+        _write(destination / PEFT_WEIGHTS, save(peft_tensors(lora), metadata), overwrite)
     else:
         raise InputError(f"got LoRA format {format!r}, expected 'comfyui' or 'peft': choose one")
 

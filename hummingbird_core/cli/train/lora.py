@@ -74,7 +74,9 @@ def run(args: argparse.Namespace) -> None:
     given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
     trigger = (args.trigger or "").strip()
     settings = replace(LoRAFinetuneConfig.for_model(pipe.unet.config), trigger=trigger, **given)
-    lora = finetune_lora(args.source, pipe, args.output, settings, overwrite=args.overwrite)
+    lora = finetune_lora(
+        args.source, pipe, args.output, settings, base=args.model, overwrite=args.overwrite
+    )
     if distributed_state().is_main_process:
         print_line(f"{len(lora.weights)} layers, rank {lora.rank}")
         print_line(f"wrote {args.output}")

@@ -53,7 +53,7 @@ def distil(
     models = load_teacher(teacher)
     fresh = load_student(student, models, recipe)
 
-    def write(weights: dict[str, Tensor], path: Path) -> None:
+    def write(weights: dict[str, Tensor], path: Path, step: int) -> None:
         # Into a fresh student: no process holds a whole sharded one.
         result = load_student(student, models, recipe)
         result.load_state_dict(weights, strict=False)
@@ -62,5 +62,5 @@ def distil(
     trained = train_student("distil", fresh, student, models, data, recipe, folder, latents, write)
     destination = folder / "student.safetensors"
     if distributed_state().is_main_process:
-        write(trained, destination)
+        write(trained, destination, recipe.training.steps)
     return destination

@@ -210,18 +210,19 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
     """Write all values of a recipe, defaults included, such that `read_recipe` reads them."""
     import yaml
 
-    text = yaml.safe_dump(_to_yaml(_values(recipe)), sort_keys=False)
+    text = yaml.safe_dump(_to_yaml(recipe_values(recipe)), sort_keys=False)
     with atomic_write(path) as temporary:
         temporary.write_bytes(text.encode())
 
 
 def changed_keys(old: Recipe, new: Recipe) -> list[str]:
     """Return the keys in which two recipes differ, as "training.steps"."""
-    before, after = _flatten(_values(old)), _flatten(_values(new))
+    before, after = _flatten(recipe_values(old)), _flatten(recipe_values(new))
     return sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
 
 
-def _values(recipe: Recipe) -> dict[str, Any]:
+def recipe_values(recipe: Recipe) -> dict[str, Any]:
+    """Return all values of a recipe as nested mappings."""
     return {**asdict(recipe), "objectives": recipe.objectives.to_mapping()}
 
 

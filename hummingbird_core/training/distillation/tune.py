@@ -12,14 +12,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ... import __version__
 from ...devices import DTYPES
 from ...lora.layers import lora_from_peft, new_lora
 from ...lora.merge import LoRA, merge_lora, save_lora
+from ...lora.metadata import TrainingFacts, identify_base, training_metadata
 from ...unet.model import HummingbirdUNet
 from ..loop.distributed import distributed_state
 from ..loop.modules import add_lora
 from ..loop.student_file import write_student
-from .recipe import Recipe
+from .recipe import LoRAConfig, Recipe, recipe_values
 from .stage import Teacher, clip_source, load_student, load_teacher, train_student
 
 
@@ -69,10 +71,10 @@ def tune(
     models = load_teacher(teacher)
     fresh = _new_student(student, models, recipe)
 
-    def write(weights: dict[str, Tensor], path: Path) -> None:
+    def write(weights: dict[str, Tensor], path: Path, step: int) -> None:
         result = _with_weights(student, models, recipe, weights)
         if recipe.lora:
-            save_lora(lora_from_peft(result), path, overwrite=True)
+            save_lora(_lora_of(result, student, recipe, step), path, overwrite=True)
         else:
             write_student(result, models.file, path)
 
@@ -115,12 +117,29 @@ def _write(
     if files.lora is None or files.peft is None:
         merged = trained
     else:
-        lora = lora_from_peft(trained)
+        lora = _lora_of(trained, name, recipe, recipe.training.steps)
         save_lora(lora, files.lora, overwrite=True)
         save_lora(lora, files.peft, "peft", overwrite=True)
         merged = _merged(load_student(name, teacher, recipe), lora) if files.model else trained
     if files.model:
         write_student(merged, teacher.file, files.model)
+
+
+def _lora_of(trained: HummingbirdUNet, name: str | Path, recipe: Recipe, steps: int) -> LoRA:
+    """Return the LoRA of a trained student, with what it was trained with."""
+    lora = lora_from_peft(trained)
+    config = recipe.lora or LoRAConfig()
+    facts = TrainingFacts(
+        "tuned",
+        *identify_base(name),
+        rank=config.rank,
+        alpha=config.alpha,
+        steps=steps,
+        version=__version__,
+        settings=recipe_values(recipe),
+    )
+    lora.metadata = training_metadata(facts, trained)
+    return lora
 
 
 def _merged(student: HummingbirdUNet, lora: LoRA) -> HummingbirdUNet:

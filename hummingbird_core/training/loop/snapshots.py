@@ -15,8 +15,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-# Writes trained weights, by name and on the CPU, as a file that other code can use.
-WriteWeights = Callable[[dict[str, Tensor], Path], None]
+# Writes trained weights, by name and on the CPU, as a file that other code can use; the number is
+# that of the completed steps.
+WriteWeights = Callable[[dict[str, Tensor], Path, int], None]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Snapshots:
     def _write(self, kind: str, step: int, weights: dict[str, Tensor]) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(kind, step)
-        self.write(weights, path)
+        self.write(weights, path, step)
         return path
 
     def _path(self, kind: str, step: int) -> Path:

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from ... import __version__
 from ...curation.sources import VIDEO_SUFFIXES
 from ...devices import DTYPES
 from ...errors import CheckpointError, InputError
 from ...files import check_destination
 from ...lora.layers import lora_from_peft, new_lora
 from ...lora.merge import LoRA, save_lora
+from ...lora.metadata import TrainingFacts, identify_base, training_metadata
 from ...pipeline import HummingbirdPipeline
 from ...settings import FULL_SIZE
 from ...text.encoder import TextEncoder
@@ -97,6 +99,7 @@ def finetune_lora(
     output: Path,
     settings: LoRAFinetuneConfig,
     *,
+    base: str | Path | None = None,
     overwrite: bool = False,
 ) -> LoRA:
     """Train a LoRA and write it for ComfyUI's stock loader; continues an interrupted call.
@@ -109,6 +112,7 @@ def finetune_lora(
         pipe: a teacher or student in fp32 on the CPU; the LoRA is injected into its U-Net.
         output: the .safetensors file to write.
         settings: settings of the run.
+        base: name or file of the pipeline's model, for the metadata of the output.
         overwrite: whether to replace an existing output.
 
     Raises:
@@ -127,16 +131,51 @@ def finetune_lora(
     loss = make_loss(pipe.unet, text_encoder, clips, settings)
     _add_lora(pipe.unet, settings, only_images=all(clip.num_frames == 1 for clip in clips))
 
-    def write(weights: dict[str, Tensor], path: Path) -> None:
-        save_lora(lora_from_peft(pipe.unet), path, overwrite=True)
+    facts = _facts(output.stem, settings, clips, base)
+
+    def lora_after(steps: int) -> LoRA:
+        lora = lora_from_peft(pipe.unet)
+        lora.metadata = training_metadata(replace(facts, steps=steps), pipe.unet)
+        return lora
+
+    def write(weights: dict[str, Tensor], path: Path, step: int) -> None:
+        save_lora(lora_after(step), path, overwrite=True)
 
     training = _train_settings(settings)
     snapshots = Snapshots(folder / "checkpoints", write, training.keep_last, keep_best=False)
-    trained = train(name, pipe.unet, loss, training, folder, snapshots=snapshots)
-    lora = lora_from_peft(trained)
+    train(name, pipe.unet, loss, training, folder, snapshots=snapshots)
+    lora = lora_after(settings.steps)
     if distributed_state().is_main_process:
         save_lora(lora, output, overwrite=overwrite)
     return lora
+
+
+def _facts(
+    title: str,
+    settings: LoRAFinetuneConfig,
+    clips: Sequence[CachedClip],
+    base: str | Path | None,
+) -> TrainingFacts:
+    """Return what the file will say about itself."""
+    name, digest = identify_base(base) if base else ("", "")
+    return TrainingFacts(
+        title,
+        name,
+        digest,
+        rank=settings.rank,
+        alpha=settings.rank,
+        steps=settings.steps,
+        trigger=settings.trigger,
+        clips=len(clips),
+        version=__version__,
+        dataset_sha256=hashlib.sha256(_identity(clips)).hexdigest(),
+        settings=asdict(settings),
+    )
+
+
+def _identity(clips: Sequence[CachedClip]) -> bytes:
+    """Return names, captions and pixels of clips; a file of latents is named by a pixel hash."""
+    return json.dumps([(c.name, c.caption, c.path.stem) for c in clips]).encode()
 
 
 def _require_parts(pipe: HummingbirdPipeline) -> tuple[AutoencoderKL, TextEncoder]:
@@ -246,8 +285,7 @@ def run_hash(
     """Return a hash of all that defines a run, except for the number of steps."""
     digest = hashlib.sha256(json.dumps(asdict(replace(settings, steps=1))).encode())
     digest.update(unet.get_parameter("out.2.weight").detach().numpy().tobytes())  # which model
-    # The latents' file is named by a hash of the pixels.
-    digest.update(json.dumps([(c.name, c.caption, c.path.stem) for c in clips]).encode())
+    digest.update(_identity(clips))
     return digest.hexdigest()[:8]
 
 

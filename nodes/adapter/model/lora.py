@@ -33,6 +33,8 @@ def apply_lora(
 
 def _describe(lora: LoRA, name: str) -> str:
     lines = [f"{name}: {len(lora.weights)} layers, rank {lora.rank}, {lora.format} names"]
+    if lora.trigger:
+        lines.append(f"trigger: {lora.trigger}")
     if lora.unused:
         more = (
             "" if len(lora.unused) <= MAX_SHOWN else f" (and {len(lora.unused) - MAX_SHOWN} more)"

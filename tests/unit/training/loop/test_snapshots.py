@@ -16,7 +16,8 @@ from hummingbird_core.training.loop.trainer import train
 
 
 def snapshots(folder: Path, keep_last: int = 1, keep_best: bool = True) -> Snapshots:
-    def write(weights: dict[str, torch.Tensor], path: Path) -> None:
+    def write(weights: dict[str, torch.Tensor], path: Path, step: int) -> None:
+        assert path.stem.endswith(f"{step:06d}")
         save_file({name: value.contiguous() for name, value in weights.items()}, path)
 
     return Snapshots(folder / "checkpoints", write, keep_last, keep_best)
