@@ -2,7 +2,8 @@
 
 Reading order:
 
-1. `sources`     input: a folder, a CSV, a parquet file or WebDataset shards
+1. `sources`     input: a folder, a table (`table_sources`) or WebDataset shards (`shard_sources`),
+                 as a list of `source_video.SourceVideo`; their captions in `caption_text`
 2. `measure`     one video -> its clips, each with measured columns; `stages` holds the stages:
                  `clipping`, `camera_motion`, `overlays`, `duplicates`, over area-averaged `frames`
 3. `captions`    caption -> rewritten caption
