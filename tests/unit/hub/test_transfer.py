@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import random
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from hummingbird_core.errors import DownloadError, OutputError
 from hummingbird_core.hub.transfer import RemoteFile, fetch_verified, is_text
 
-CONTENT = b"PK\x03\x04\x00" + os.urandom(9_995)
+CONTENT = b"PK\x03\x04\x00" + random.Random(0).randbytes(9_995)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 PAGE = b"<html><body>Welcome to the hotel</body></html>"
 WITH_HASH = RemoteFile(len(CONTENT), SHA256, len(CONTENT))
@@ -63,7 +63,7 @@ def test_the_right_file_is_kept_whatever_its_version_is_called(tmp_path, etag):
         CONTENT[:-10],
         CONTENT + b"x",
         CONTENT * 3,
-        os.urandom(len(CONTENT)),
+        random.Random(1).randbytes(len(CONTENT)),
     ],
 )
 @pytest.mark.parametrize("etag", [SHA256, ""])
@@ -87,7 +87,7 @@ def test_an_endless_body_stops_at_the_stated_size(tmp_path):
 
     def endless(file, arrived):
         while True:
-            written.append(file.write(os.urandom(1000)))
+            written.append(file.write(random.Random(0).randbytes(1000)))
 
     with pytest.raises(DownloadError, match="more than 10000 bytes"):
         fetch_verified(WITH_HASH, tmp_path / NAME, endless)
@@ -117,7 +117,7 @@ def test_only_a_useful_partial_file_is_resumed(tmp_path, kept, start):
 
 
 def test_a_partial_file_of_another_content_starts_again(tmp_path):
-    partial(tmp_path, os.urandom(4000))
+    partial(tmp_path, random.Random(0).randbytes(4000))
     send, starts = sender(CONTENT)
     fetch_verified(WITH_HASH, tmp_path / NAME, send)
     assert starts == [4000, 0]
