@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..terminal import print_line
+from ..terminal import print_error, print_line
 from .options import add_engine, create_engine
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ examples:
     hummingbird curate videos -o curated --dover DOVER.pth --min overall=q0.2
   with other thresholds later, without measuring again:
     hummingbird curate -o curated --max blur=0.5 --no-rule dolly_zoom
-  captions rewritten by a language model's server:
+  these limits stay in force for the next such call, until --default-rules
+  captions corrected by a language model's server:
     hummingbird curate videos -o curated --captions server --caption-model llama3.1
   on a Ray cluster:
     hummingbird curate videos -o /shared/curated --engine ray --ray-address auto
@@ -40,7 +41,10 @@ Run the same command again after an interruption: only unfinished work is repeat
 """
 
 # Options that work without a source.
-RESELECTING = {"output", "selection", "min", "max", "no_rule", "no_shards", "clips_per_shard"}
+RESELECTING = {
+    *("output", "selection", "default_rules", "min", "max", "no_rule", "no_shards"),
+    "clips_per_shard",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,9 +97,10 @@ def _add_measures(group: argparse._ArgumentGroup) -> None:
 def _add_captions(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--captions",
-        choices=("keep", "builtin", "local", "server"),
+        choices=("keep", "local", "server"),
         default="keep",
-        help="keep the captions, or rewrite them with this enhancer",
+        help="keep the captions, or correct them with a language model, which may add nothing to "
+        "what they say (to add camera and style to prompts: hummingbird enhance)",
     )
     group.add_argument(
         "--caption-model",
@@ -115,7 +120,18 @@ def _add_captions(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_selection(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--selection", metavar="FILE", type=Path, help="JSON file of rules")
+    group.add_argument(
+        "--selection",
+        metavar="FILE",
+        type=Path,
+        help="JSON file of rules (default: with a SOURCE the default rules, without one those of "
+        "OUTPUT/selection.json, the last selection)",
+    )
+    group.add_argument(
+        "--default-rules",
+        action="store_true",
+        help="without a SOURCE: begin with the default rules, not with the last selection",
+    )
     for flag in ("--min", "--max"):
         group.add_argument(
             flag,
@@ -145,6 +161,7 @@ def run(args: argparse.Namespace) -> None:
     if args.clips_per_shard < 1:
         raise InputError(f"got {args.clips_per_shard} clips per shard, expected at least 1")
     clips_per_shard = None if args.no_shards else args.clips_per_shard
+    _report_rules(args, selection)
     if args.source is None:
         _check_unused(args)
         result = reselect(args.output, selection, clips_per_shard)
@@ -170,6 +187,9 @@ def run(args: argparse.Namespace) -> None:
         f"{result.videos} videos ({result.failed} could not be used), {result.clips} clips, "
         f"{result.kept} kept"
     )
+    if result.dropped:
+        counts = ", ".join(f"{rule} {count}" for rule, count in result.dropped.items())
+        print_line(f"dropped by: {counts}")
     written = ["manifest.parquet", "report.html", *([] if args.no_shards else ["shards"])]
     for name in written:
         print_line(f"wrote {args.output / name}")
@@ -246,7 +266,8 @@ def _captions(args: argparse.Namespace) -> CaptionConfig | None:
 def _selection(args: argparse.Namespace) -> SelectionConfig:
     from ..curation.selection import Limit, Rule, SelectionConfig, read_selection
 
-    settings = read_selection(args.selection) if args.selection else SelectionConfig()
+    file = _selection_file(args)
+    settings = read_selection(file) if file else SelectionConfig()
     rules = dict(settings.rules)
     for name in args.no_rule:
         rules.pop(name, None)
@@ -255,3 +276,28 @@ def _selection(args: argparse.Namespace) -> SelectionConfig:
             column, _, value = text.partition("=")
             rules[column] = replace(rules.get(column, Rule()), **{field: Limit.parse(value)})
     return replace(settings, rules=rules)
+
+
+def _selection_file(args: argparse.Namespace) -> Path | None:
+    """Return the file of rules to begin with, None for the default rules."""
+    last = args.output / "selection.json"
+    if args.selection or args.source or args.default_rules or not last.is_file():
+        return args.selection
+    return last
+
+
+def _report_rules(args: argparse.Namespace, selection: SelectionConfig) -> None:
+    """Say on the standard error which rules of the last selection in the folder do not hold now."""
+    from ..curation.selection import read_selection
+
+    try:
+        last = read_selection(args.output / "selection.json").rules
+    except InputError:  # none yet, or one that people edited: it is replaced in any case
+        return
+    now = selection.rules
+    gone = [name for name in {**last, **now} if last.get(name) != now.get(name)]
+    if gone:
+        print_error(
+            f"other limits than in the last selection here: {', '.join(gone)}; selection.json is "
+            "replaced"
+        )

@@ -1,4 +1,9 @@
-"""Rewrite captions with a language model; while the server is down, the work waits."""
+"""Correct captions with a language model; while the server is down, the work waits.
+
+A caption of a training clip keeps to what it says can be seen: a camera or a style that nobody saw
+teaches the model something false. So the built-in expander, which adds phrases to prompts, is no
+source here, and an answer that adds a camera or a style is refused.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +17,21 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ..engines.journal import Journal, read_journal
 from ..errors import HummingbirdError, InputError
 from ..prompts import Enhancer, create_enhancer
 from ..prompts.backends.address import DEFAULT_URL
 from ..prompts.backends.server_errors import RequestRefusedError, ServerUnavailableError
-from ..prompts.chat_enhancer import CLIP_PROMPTS, LEFT_ALONE, system_prompt
+from ..prompts.chat_enhancer import LEFT_ALONE, system_prompt
+from ..prompts.subject import invented_words
 from ..terminal import get_logger
 from ..text.tokenizer import ClipTokenizer
+from .progress import progress
 
 logger = get_logger(__name__)
 
+SOURCES = ("local", "server")
+SYSTEM_PROMPTS = ("caption", "translate")
 FIRST_PAUSE, MAX_PAUSE = 5.0, 120.0  # seconds between requests to an unresponsive server
 SERVER_ERROR = 500  # may concern a single request; other failures concern the server
 # Consecutive failed rounds after which the remaining captions, if all suspect, are given up.
@@ -39,7 +46,7 @@ class CaptionConfig:
     """Settings of the rewriting of captions.
 
     Args:
-        source: one of `prompts.SOURCES`.
+        source: one of `SOURCES`.
         model: the language model, as `prompts.create_enhancer` takes it.
         url: address of the server.
         seed: seed of the wording.
@@ -55,6 +62,11 @@ class CaptionConfig:
     failure_budget: int = 100
 
     def __post_init__(self) -> None:
+        if self.source not in SOURCES:
+            raise InputError(
+                f"got captions from {self.source!r}, expected one of {', '.join(SOURCES)}: the "
+                "built-in expander invents what no clip shows, it is for prompts only"
+            )
         if self.parallel < 1 or self.failure_budget < 0:
             raise InputError(
                 f"got {self.parallel} parallel requests and a failure budget of "
@@ -64,14 +76,19 @@ class CaptionConfig:
     def cache_key(self) -> str:
         """Return a cache key of eight letters that changes whenever the wording may change."""
         wording = {name: asdict(self)[name] for name in ("source", "model", "url", "seed")}
-        if self.source != "builtin":  # users may edit the system prompts
-            wording["system"] = [system_prompt(name) for name in CLIP_PROMPTS]
+        wording["system"] = [system_prompt(name) for name in SYSTEM_PROMPTS]  # users may edit them
         return hashlib.sha256(json.dumps(wording).encode()).hexdigest()[:8]
 
 
 def open_enhancer(settings: CaptionConfig) -> Enhancer:
     """Create the enhancer that rewrites captions, for use in a `with` block."""
-    return create_enhancer(settings.source, ClipTokenizer(), model=settings.model, url=settings.url)
+    return create_enhancer(
+        settings.source,
+        ClipTokenizer(),
+        model=settings.model,
+        url=settings.url,
+        system=system_prompt("caption"),
+    )
 
 
 def rewrite_captions(
@@ -109,7 +126,7 @@ def rewrite_captions(
     with (
         Journal(journal) as finished,
         ThreadPoolExecutor(threads) as pool,
-        tqdm(total=len(wanted), initial=len(done), desc="captions", disable=None) as bar,
+        progress("captions", len(wanted), len(done)) as count,
     ):
         while not work.is_over(patience.failures):
             patience.pause()
@@ -119,7 +136,7 @@ def rewrite_captions(
                 if isinstance(answer, str):
                     finished.append(caption, answer)
                     done[caption] = answer
-                    bar.update()
+                    count()
             work.after(batch, answers)
             patience.after(answers)
     return {caption: done.get(caption, "") for caption in wanted}
@@ -138,6 +155,10 @@ def _ask(enhancer: Enhancer, seed: int, caption: str) -> Answer:
         return "" if isinstance(error, InputError) else error
     if LEFT_ALONE in enhanced.notes:
         logger.warning("caption %.60r stays as it is: %s", caption, LEFT_ALONE)
+        return ""
+    if invented := invented_words(enhanced.english or caption, enhanced.text):
+        added = ", ".join(invented)
+        logger.warning("caption %.60r stays as it is: the answer invented %s", caption, added)
         return ""
     return enhanced.text
 

@@ -12,14 +12,13 @@ The output folder:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from tqdm import tqdm
 
 from ..engines.failures import FailureStreak
 from ..engines.journal import Journal, read_journal
@@ -28,6 +27,7 @@ from ..engines.locks import only_run_in
 from ..errors import InputError
 from ..files import atomic_write, remove_leftovers
 from ..inputs.parquet import require_parquet
+from ..prompts.text import WORD
 from ..terminal import get_logger
 from .captions import CaptionConfig, open_enhancer, rewrite_captions
 from .measure import (
@@ -38,6 +38,7 @@ from .measure import (
     measure_source,
     number_columns,
 )
+from .progress import progress
 from .report import write_report
 from .selection import SelectionConfig, check_rules, select
 from .shards import CLIPS_PER_SHARD, write_shards
@@ -59,12 +60,14 @@ class Curated:
         failed: number of videos that could not be used.
         clips: number of measured clips.
         kept: number of selected clips.
+        dropped: rule -> number of clips that it dropped first, the most frequent rule first.
     """
 
     videos: int
     failed: int
     clips: int
     kept: int
+    dropped: Mapping[str, int]
 
 
 def curate(
@@ -142,11 +145,15 @@ def _select_and_write(
         temporary.write_text(settings.to_json(), encoding="utf-8")
     write_report(output / "report.html", table, settings, output / "clips")
     failed = sum(bool(error) for error in table["error"].to_pylist())
+    verdicts = table["dropped_by"].to_pylist()
     return Curated(
         videos=len(set(table["source"].to_pylist())),
         failed=failed,
         clips=len(table) - failed,
         kept=sum(table["kept"].to_pylist()),
+        dropped=dict(
+            Counter(by.split()[0] for by in verdicts if by and by != "error").most_common()
+        ),
     )
 
 
@@ -173,9 +180,7 @@ def _measure_missing(
     streak = FailureStreak("videos")
     with (
         Journal(journal) as finished,
-        tqdm(
-            total=len(sources), initial=len(sources) - len(todo), desc="videos", disable=None
-        ) as bar,
+        progress("videos", len(sources), len(sources) - len(todo)) as count,
     ):
         for source, rows in engine.map(stage, todo, _lost):
             if rows[0].pop("again", False):
@@ -186,7 +191,7 @@ def _measure_missing(
                 finished.append(source.cache_key(), rows)
                 if not rows[0].get("error"):
                     streak.succeeded()
-            bar.update()
+            count()
     if failed:
         streak.finish(len(sources))
         first = failed[0][1][0]
@@ -228,11 +233,22 @@ def _all_rows(
 ) -> Iterator[ManifestRow]:
     """Yield the measured rows of `sources` with their current captions."""
     by_key = {source.cache_key(): source for source in sources}
+    has_captions = any(source.caption for source in sources)
+    if not has_captions:
+        logger.warning(
+            "no video has a caption, so clips are kept without: training on them needs captions"
+        )
     for key, rows in measured:
         if key in by_key:
-            caption = by_key[key].caption
-            texts = {"caption": caption, "rewritten_caption": wording.get(caption, "")}
-            yield from ({"error": "", **row, **texts} for row in rows)
+            caption, rewritten = by_key[key].caption, wording.get(by_key[key].caption, "")
+            texts = {"caption": caption, "rewritten_caption": rewritten}
+            words = len(WORD.findall(rewritten or caption)) if has_captions else None
+            yield from (
+                {"error": "", **row, **texts, "caption_words": words}
+                if not row.get("error")
+                else {**row, **texts}
+                for row in rows
+            )
 
 
 def _remove_leftovers(output: Path) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 from ..errors import printable
 from ..files import atomic_write
 from .measure import clip_path
-from .selection import SelectionConfig, column_values, limits_of
-from .table import WHOLE_COLUMNS, measured_columns
+from .selection import SelectionConfig, limits_of
+from .table import WHOLE_COLUMNS, column_values, measured_columns
 
 if TYPE_CHECKING:
     import pyarrow
@@ -83,7 +83,7 @@ def _dropped(table: pyarrow.Table, settings: SelectionConfig) -> Iterator[str]:
         (column, *map(_limit, limits_of(table, rule, column)), every[column], first[column])
         for column, rule in settings.rules.items()
     ]
-    rows += [(name, "", "", every[name], first[name]) for name in ("duplicate", "error")]
+    rows += [(name, "", "", every[name], first[name]) for name in ("duplicate", "scene", "error")]
     yield "<h2>What was dropped, and why</h2>"
     yield _table(("rule", "at least", "at most", "dropped", "by this rule first"), rows)
 

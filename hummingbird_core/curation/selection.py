@@ -20,15 +20,17 @@ import numpy as np
 from ..errors import InputError
 from ..inputs.json_text import read_json
 from ..vqa import Thresholds
+from .copies import best_first, drop_copies, drop_repeated_scenes
 from .measure import number_columns
-from .stages.duplicates import MAX_DISTANCE, near_duplicates
-from .table import measured_columns
+from .stages.duplicates import MAX_DISTANCE
+from .table import column_values, measured_columns
 
 if TYPE_CHECKING:
     import pyarrow
 
 # Standard deviation of the luma: underexposed images and fog have less, a night with lights more.
 MIN_CONTRAST = 0.035
+MAX_OVERLAY = 0.01  # of the cells; a moving picture has none without text or a logo
 # Clean synthetic clips stay below 0.1 and 3; see `camera_motion` for the units.
 MAX_SHAKE = 0.4
 MAX_DOLLY_ZOOM = 10.0
@@ -103,12 +105,15 @@ class SelectionConfig:
         duplicate_distance: maximum Hamming distance of the 192-bit hashes of copies; None keeps
             copies.
         best_by: of a group of copies the clip with the highest value in this column is kept; None
-            keeps the clip with the most pixels, and of these the sharpest.
+            keeps the clip with the fewest defects, of these the largest, and then the sharpest.
+        clips_per_scene: number of clips of one video that may show the same scene, as all those of
+            a fixed camera do; None sets no limit.
     """
 
     rules: Mapping[str, Rule] = field(default_factory=lambda: DEFAULT_RULES)
     duplicate_distance: int | None = 16
     best_by: str | None = None
+    clips_per_scene: int | None = 3
 
     def __post_init__(self) -> None:
         distance = self.duplicate_distance
@@ -117,6 +122,9 @@ class SelectionConfig:
             raise InputError(
                 f"got duplicate distance {distance!r}, expected 0 to {MAX_DISTANCE} bits, or none"
             )
+        scenes = self.clips_per_scene
+        if scenes is not None and not (type(scenes) is int and scenes >= 1):
+            raise InputError(f"got clips_per_scene {scenes!r}, expected a number from 1, or none")
         if not isinstance(self.best_by, str | None):
             raise InputError(f"got best_by {self.best_by!r}, expected the name of a column")
 
@@ -127,6 +135,7 @@ class SelectionConfig:
             "rules": lifted | {name: rule.to_dict() for name, rule in self.rules.items()},
             "duplicate_distance": self.duplicate_distance,
             "best_by": self.best_by,
+            "clips_per_scene": self.clips_per_scene,
         }
         return json.dumps(content, indent=2) + "\n"
 
@@ -145,6 +154,10 @@ def _default_rules() -> dict[str, Rule]:
         "bright_clipped": _at_most(limits.overexposed),
         "blur": _at_most(limits.blur),
         "blockiness": _at_most(limits.blockiness),
+        "noise": _at_most(limits.noise),
+        "bars": _at_most(limits.bars),
+        "title_fraction": _at_most(limits.title_fraction),
+        "overlay": _at_most(MAX_OVERLAY),
         "longest_freeze": _at_most(limits.freeze_seconds),
         "static_fraction": _at_most(limits.static_fraction),
         "flicker": _at_most(limits.flicker),
@@ -152,6 +165,7 @@ def _default_rules() -> dict[str, Rule]:
         "cuts": _at_most(limits.cuts),
         "camera_shake": _at_most(MAX_SHAKE),
         "dolly_zoom": _at_most(MAX_DOLLY_ZOOM),
+        "caption_words": _at_least(1),
     }
 
 
@@ -170,7 +184,7 @@ def read_selection(path: Path) -> SelectionConfig:
     """Read settings from a JSON file; missing entries keep their default, `null` removes a rule.
 
         {"rules": {"blur": {"max": 0.5}, "overall": {"min": "q0.2"}, "dolly_zoom": null},
-         "duplicate_distance": 16, "best_by": "overall"}
+         "duplicate_distance": 16, "best_by": "overall", "clips_per_scene": 3}
 
     Raises:
         InputError: the file cannot be read or has unknown content.
@@ -187,8 +201,8 @@ def read_selection(path: Path) -> SelectionConfig:
         return SelectionConfig(rules=rules, **given)
     except TypeError as error:
         raise InputError(
-            f'got {", ".join(given)} in {path.name}, expected "rules", "duplicate_distance" (whole '
-            'number) and "best_by" only'
+            f'got {", ".join(given)} in {path.name}, expected "rules", "duplicate_distance", '
+            '"clips_per_scene" (whole numbers) and "best_by" only'
         ) from error
 
 
@@ -248,7 +262,7 @@ def select(table: pyarrow.Table, settings: SelectionConfig) -> pyarrow.Table:
         for index, reason in _violations(table, column, rule, usable):
             reasons[index].append((column, reason))
     _drop_unmeasured(table, settings, reasons)
-    _drop_copies(table, settings, reasons)
+    _drop_repeated(table, settings, reasons)
     verdict = {
         "kept": [not reason for reason in reasons],
         "dropped_by": [" ".join(name for name, _ in reason) for reason in reasons],
@@ -266,13 +280,6 @@ def limits_of(table: pyarrow.Table, rule: Rule, column: str) -> tuple[float | No
         rule.minimum.of(values) if rule.minimum else None,
         rule.maximum.of(values) if rule.maximum else None,
     )
-
-
-def column_values(table: pyarrow.Table, column: str) -> np.ndarray:
-    """Return a column as float64 [N], NaN where it was not measured."""
-    if column not in table.column_names:
-        return np.full(len(table), np.nan)
-    return table[column].to_numpy(zero_copy_only=False).astype(np.float64)
 
 
 def _violations(
@@ -309,36 +316,21 @@ def _drop_unmeasured(
                 reasons[index].append((column, f"{column} was not measured"))
 
 
-def _drop_copies(
+def _drop_repeated(
     table: pyarrow.Table, settings: SelectionConfig, reasons: list[list[tuple[str, str]]]
 ) -> None:
-    best_first = np.lexsort(
-        _qualities(table, settings.best_by)
-    )  # stable: the first of equal clips wins
-    passed = [index for index in best_first.tolist() if not reasons[index]]
-    ids = table["id"].to_pylist()
-    if settings.duplicate_distance is not None and passed:
-        hashes = table["hash"].to_pylist()
-        with_hash = [(index, hashes[index]) for index in passed if hashes[index]]
-        for copy, original in near_duplicates(with_hash, settings.duplicate_distance).items():
-            reasons[copy].append(("duplicate", f"near-duplicate of {ids[original]}"))
-    _drop_same_files([index for index in passed if not reasons[index]], ids, reasons)
+    order = best_first(table, _count_defects(table), settings.best_by)
+    passed = [index for index in order if not reasons[index]]
+    drop_copies(table, passed, settings.duplicate_distance, reasons)
+    if settings.clips_per_scene is not None:
+        drop_repeated_scenes(table, passed, settings.clips_per_scene, reasons)
 
 
-def _qualities(table: pyarrow.Table, best_by: str | None) -> list[np.ndarray]:
-    """Return keys for `np.lexsort` that sort the best clip first; the last key counts most."""
-    if best_by:
-        return [np.nan_to_num(-column_values(table, best_by), nan=np.inf)]
-    pixels = column_values(table, "width") * column_values(table, "height")
-    return [np.nan_to_num(column_values(table, "blur"), nan=np.inf), np.nan_to_num(-pixels)]
-
-
-def _drop_same_files(
-    passed: list[int], ids: list[str], reasons: list[list[tuple[str, str]]]
-) -> None:
-    """Drop clips with an id seen before: files of equal bytes, whose names collide in shards."""
-    seen: set[str] = set()
-    for index in passed:
-        if ids[index] in seen:
-            reasons[index].append(("duplicate", f"the same file as that of {ids[index]}"))
-        seen.add(ids[index])
+def _count_defects(table: pyarrow.Table) -> np.ndarray:
+    """Return the number of default rules that each clip breaks, int [N], even those lifted."""
+    defects = np.zeros(len(table), dtype=np.int64)
+    everything = np.ones(len(table), dtype=bool)
+    for column, rule in DEFAULT_RULES.items():
+        for index, _ in _violations(table, column, rule, everything):
+            defects[index] += 1
+    return defects

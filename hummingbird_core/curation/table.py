@@ -7,6 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import InputError
 from ..files import atomic_write
 from ..inputs.parquet import DAMAGE, require_parquet
@@ -25,7 +27,7 @@ TEXT_COLUMNS = (
     "hash",
 )
 VERDICT_COLUMNS = ("kept", "dropped_by", "reason")  # added by the selection
-WHOLE_COLUMNS = ("start_frame", "num_frames", "width", "height")
+WHOLE_COLUMNS = ("start_frame", "num_frames", "width", "height", "caption_words")
 NUMBER_COLUMNS = (*WHOLE_COLUMNS, "fps", "seconds")  # present for every clip
 FIRST_COLUMNS = (*TEXT_COLUMNS, *NUMBER_COLUMNS)  # other columns follow in alphabetical order
 BATCH = 1000  # rows held as Python objects at a time
@@ -68,6 +70,13 @@ def measured_columns(table: pyarrow.Table) -> list[str]:
     """Return the numeric columns, which rules can refer to."""
     text = {*TEXT_COLUMNS, *VERDICT_COLUMNS}
     return [name for name in table.column_names if name not in text]
+
+
+def column_values(table: pyarrow.Table, column: str) -> np.ndarray:
+    """Return a column as float64 [N], NaN where it was not measured."""
+    if column not in table.column_names:
+        return np.full(len(table), np.nan)
+    return table[column].to_numpy(zero_copy_only=False).astype(np.float64)
 
 
 def write_manifest(path: Path, table: pyarrow.Table) -> None:

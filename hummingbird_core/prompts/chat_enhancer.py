@@ -27,7 +27,6 @@ from .text import FittedText, fit_window, strip_end, window_size
 logger = get_logger(__name__)
 
 SYSTEM_PROMPTS = Path(__file__).parent / "system"
-CLIP_PROMPTS = ("video", "translate")  # system prompts used with CLIP's tokenizer
 WORDS_PER_TOKEN = 0.6  # of English prompts with punctuation, a conservative estimate
 OWN_WORDS_FIRST = "The language model lost the subject twice: your own words were put first."
 LEFT_ALONE = "The language model gave no usable answer twice: the prompt was left as it was."

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from .phrases import SAID
 from .text import (
     APOSTROPHES,
     CLAUSE_ENDS,
@@ -108,6 +109,17 @@ def lost_words(words: Iterable[str], text: str) -> list[str]:
     """Return those of `words` that `text` contains in no form (dog, dogs; run, running)."""
     present = {_stem(word) for word in WORD.findall(text.lower())}
     return [word for word in words if _stem(word) not in present]
+
+
+def invented_words(original: str, text: str) -> list[str]:
+    """Return the words about a camera or a style in `text`, where `original` names none.
+
+    What `original` says of the same aspect may be said in other words.
+    """
+    said = set(WORD.findall(original.lower()))
+    words = WORD.findall(text.lower())
+    open_aspects = [SAID[name] for name in ("camera", "style") if not said & SAID[name]]
+    return [word for word in words if any(word in aspect for aspect in open_aspects)]
 
 
 def _is_participle(word: str) -> bool:

@@ -28,8 +28,15 @@ class Thresholds:
     """overexposed: more of the pixels than this clipped at white."""
     blur: float = 0.5
     """blurred: more than this. H.264 at a very low bit rate counts too: it loses its detail."""
-    blockiness: float = 0.2
-    """blocky: more than this."""
+    blockiness: float = 0.9
+    """blocky: more than this. Real films in ordinary XviD (quantizers 2 to 6) stay below; at 31,
+    its coarsest, nearly all exceed it."""
+    noise: float = 0.55
+    """noise: more than this."""
+    bars: float = 0.03
+    """bars: more than this."""
+    title_fraction: float = 0.25
+    """title: more than this."""
     freeze_seconds: float = 0.4
     """frozen: a longer freeze, or all frames the same."""
     static_fraction: float = 0.995
@@ -47,8 +54,8 @@ def find_defects(
 ) -> list[str]:
     """Return the names of a video's defects, [] if it has none.
 
-    The names are nan, black, flat, underexposed, overexposed, blurred, blocky, frozen, static,
-    flicker, jerky and cut. A measure that is absent counts as no defect.
+    The names are nan, black, flat, underexposed, overexposed, blurred, blocky, noise, bars, title,
+    frozen, static, flicker, jerky and cut. A measure that is absent counts as no defect.
 
     The output key "faults" of `hummingbird score` and of the nodes, and the front end's texts
     `fault_NAME`, are file formats and keep the older word.
@@ -70,6 +77,9 @@ def find_defects(
         "overexposed": above("bright_clipped", limits.overexposed),
         "blurred": above("blur", limits.blur),
         "blocky": above("blockiness", limits.blockiness),
+        "noise": above("noise", limits.noise),
+        "bars": above("bars", limits.bars),
+        "title": above("title_fraction", limits.title_fraction),
         "frozen": above("longest_freeze", limits.freeze_seconds) or is_all_frozen,
         "static": above("static_fraction", limits.static_fraction),
         "flicker": above("flicker", limits.flicker),

@@ -36,6 +36,9 @@ class Score:
     bright_clipped: float | None = None
     blur: float | None = None
     blockiness: float | None = None
+    noise: float | None = None
+    bars: float | None = None
+    title_fraction: float | None = None
     frozen_fraction: float | None = None
     longest_freeze: float | None = None
     static_fraction: float | None = None

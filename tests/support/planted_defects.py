@@ -10,6 +10,7 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
+from PIL import Image, ImageDraw
 
 from hummingbird_core.video import write_video
 
@@ -111,11 +112,44 @@ def _blurred(clip: np.ndarray, sigma: float) -> np.ndarray:
     return np.fft.irfft2(spectrum, s=(height, width), axes=(1, 2)).clip(0, 255).astype(np.uint8)
 
 
-def write_clip(path: Path, frames: np.ndarray, *, kind: str = "", crf: int | None = None) -> Path:
-    """Write an mp4 in high quality, at a low bit rate if `kind` names one, or at a crf of x264."""
+def with_bars(clip: np.ndarray, rows: int, columns: int, level: int = 0) -> np.ndarray:
+    """Cover rows above and below and columns left and right of a clip with bars of one gray."""
+    barred = np.full_like(clip, level)
+    height, width = clip.shape[1:3]
+    inside = np.s_[:, rows : height - rows, columns : width - columns]
+    barred[inside] = clip[inside]
+    return barred
+
+
+def title_card(frames: int, height: int, width: int, growth: float = 0.0) -> np.ndarray:
+    """Render white letters on gray that grow by pixels a frame, uint8 [T, H, W, 3]."""
+    cards = []
+    for time in range(frames):
+        card = Image.new("RGB", (width, height), (60, 60, 60))
+        size = height / 9 + growth * time
+        place = (width / 6 - time * growth, height / 3)
+        ImageDraw.Draw(card).text(place, "A Film by\nSomeone Else", "white", font_size=size)
+        cards.append(np.asarray(card))
+    return np.stack(cards)
+
+
+def write_clip(
+    path: Path,
+    frames: np.ndarray,
+    *,
+    kind: str = "",
+    crf: int | None = None,
+    quantizer: int | None = None,
+) -> Path:
+    """Write an mp4 in high quality.
+
+    Or at a low bit rate if `kind` names one, at a crf of x264, or at a quantizer of MPEG-4 part 2.
+    """
     # MPEG-4 part 2 has no deblocking filter: at a low bit rate it shows blocks, where x264 blurs.
     starved = {"low bitrate": ("mpeg4", "-qscale:v", "31"), "low bitrate H.264": _x264(47)}
     how = _x264(crf) if crf is not None else starved.get(kind)
+    if quantizer is not None:
+        how = ("mpeg4", "-qscale:v", str(quantizer))
     if how is None:
         return write_video(path, frames, FPS)
     path.parent.mkdir(parents=True, exist_ok=True)

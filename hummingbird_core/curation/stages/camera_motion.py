@@ -60,9 +60,9 @@ def camera_motion(frames: np.ndarray, fps: float) -> dict[str, float]:
         camera_shake: mean change of the translation from frame to frame, in % of the diagonal.
             A smooth pan of any speed has 0.
         camera_zoom: absolute mean growth of the image, in % per second.
-        dolly_zoom: absolute difference of that growth between the outer and the inner part, in %
-            per second: a dolly zoom keeps the subject's size while its surroundings grow or shrink.
-            Only frames in which both parts can be tracked count.
+        dolly_zoom: steady difference of that growth between the outer and the inner part, in % per
+            second: a dolly zoom keeps the subject's size while its surroundings grow or shrink.
+            Only frames in which both parts can be tracked count, and they must be half of all.
     """
     gray = gray_frames(frames, MOTION_LONG_SIDE)
     if min(gray.shape[1:]) < BLOCK_SIZE:  # a strip or an icon
@@ -91,10 +91,18 @@ def _whole_motion(fit: np.ndarray, diagonal: float, fps: float) -> dict[str, flo
 
 
 def _dolly_zoom(inner: np.ndarray, outer: np.ndarray, fps: float) -> dict[str, float]:
-    """Return the dolly zoom from the fits of the inner and the outer part, [T-1, 3] each."""
+    """Return the dolly zoom from the fits of the inner and the outer part, [T-1, 3] each.
+
+    The median |m| of the differences less twice their median deviation from m: the difference of a
+    dolly zoom is steady, that of objects passing a handheld camera swings.
+    """
     differences = outer[:, 2] - inner[:, 2]
     known = differences[~np.isnan(differences)]
-    return {"dolly_zoom": float(abs(100 * fps * known.mean()))} if len(known) else {}
+    if 2 * len(known) < len(differences) or not len(known):
+        return {}
+    middle = np.median(known)
+    steady = abs(middle) - 2 * np.median(np.abs(known - middle))
+    return {"dolly_zoom": float(100 * fps * max(0.0, steady))}
 
 
 def _track_blocks(gray: np.ndarray) -> _Blocks:

@@ -25,6 +25,9 @@ def measure(frames: Iterable[np.ndarray], fps: float = 8.0) -> dict[str, float]:
     bright_clipped, 0..1: share of pixels with luma of 250 of 255 or more.
     blur, 0..1: `frames.blur`, median of 4 frames a second; 1 is blurred.
     blockiness, from 0: `frames.blockiness`, median of 4 frames a second; 0 is none.
+    noise, 0..1: `layout.noise`, median of 4 frames a second; 1 is pure noise.
+    bars, 0..1: `layout.bars`, share of the picture under bars of one color (letterbox, pillarbox).
+    title_fraction, 0..1: share of 4 frames a second that are a title card, `layout.is_title_card`.
     frozen_fraction, 0..1: share of frames that repeat an earlier one; blank frames do not count.
     longest_freeze: longest run of repeated frames, in seconds.
     motion, from 0: mean speed of textured blocks, in longer sides per second.
@@ -37,9 +40,9 @@ def measure(frames: Iterable[np.ndarray], fps: float = 8.0) -> dict[str, float]:
 
     Motion is measured on the luma: an object that differs from its background in color alone does
     not count as moving. Measures that cannot be computed are absent: all from `frozen_fraction` on
-    for a single frame; blur, blockiness, static_fraction, motion and motion_smoothness for a video
-    that is black or flat throughout; blockiness for less than 65 rows or columns, and blur for less
-    than 10 of both.
+    for a single frame; blur, blockiness, noise, bars, title_fraction, static_fraction, motion and
+    motion_smoothness for a video that is black or flat throughout; blockiness for less than 65 rows
+    or columns, and blur for less than 10 of both.
 
     Args:
         frames: `[H, W, 3]` each, uint8, or floats of 0..1.

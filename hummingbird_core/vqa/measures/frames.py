@@ -10,6 +10,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .layout import LayoutSeries
+
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 BLACK_LEVEL = 25.5  # of 255: darker pixels are black, as in ffmpeg's blackdetect
 BLACK_SHARE = 0.98  # of the pixels of a black frame, as in ffmpeg's blackdetect
@@ -20,7 +22,7 @@ THUMBNAIL = 64  # pixels of the longer side
 MIN_THUMBNAIL = 8  # pixels of the shorter side: one block of the motion search
 HISTOGRAM_SIDE = 128  # subsampled pixels along the shorter side of a frame
 MIN_BLOCKS = 8  # along an axis; with fewer, edges of the scene resemble block edges
-BLOCK_FLOOR = 0.1  # of 255: weaker differences are invisible
+BLOCK_FLOOR = 1.0  # of 255: a weaker difference is invisible, above all in a plain sky
 BLUR_FILTER = 9  # pixels of the averaging filter (Crete et al., section 2)
 
 
@@ -116,7 +118,7 @@ def color_histogram(frame: np.ndarray) -> np.ndarray:
     return np.bincount(codes.ravel(), minlength=64) / codes.size
 
 
-LOOKS_PER_SECOND = 4  # of blur and blockiness, which cost most and change slowly
+LOOKS_PER_SECOND = 4  # of blur, blockiness and layout, which cost most and change slowly
 
 
 class FrameSeries:
@@ -127,6 +129,7 @@ class FrameSeries:
         self._count = 0
         self._sums: dict[str, float] = {}
         self._looks: dict[str, list[float]] = {"blur": [], "blockiness": []}
+        self._layout = LayoutSeries()
 
     def add(self, frame: np.ndarray, y: np.ndarray, not_finite: float) -> bool:
         """Add a frame and return whether it shows anything, being neither black nor flat.
@@ -150,6 +153,7 @@ class FrameSeries:
             for name, value in (("blur", blur(y)), ("blockiness", blockiness(y))):
                 if value is not None:
                     self._looks[name].append(value)
+            self._layout.add(y)
         self._count += 1
         return not is_blank
 
@@ -160,4 +164,4 @@ class FrameSeries:
         """Return `num_frames`, the means, and the medians of the sampled measures if known."""
         means = {name: total / self._count for name, total in self._sums.items()}
         medians = {name: float(np.median(found)) for name, found in self._looks.items() if found}
-        return {"num_frames": float(self._count), **means, **medians}
+        return {"num_frames": float(self._count), **means, **medians, **self._layout.results()}

@@ -22,8 +22,25 @@ def test_a_folder_and_other_thresholds_later(tmp_path, capsys):
         assert (output / name).exists()
     code, out, _ = run(capsys, "curate", "-o", output, "--max", "num_frames=3")
     assert (code, out.split("\n")[0]) == (0, "2 videos (0 could not be used), 2 clips, 0 kept")
+    assert "dropped by: num_frames 2" in out
     code, out, _ = run(capsys, "curate", "-o", output, "--selection", output / "selection.json")
     assert out.split("\n")[0].endswith("0 kept")
+
+
+def test_limits_of_an_earlier_selection_stay_in_force(tmp_path, capsys):
+    write_clip(tmp_path / "in" / "a.mp4", scene(0, 18, 48, 64))
+    output = tmp_path / "out"
+    _, _, err = run(capsys, "curate", tmp_path / "in", "-o", output, "--workers", "1")
+    assert "videos: 0 of 1" in err  # where the output is a file, progress is lines
+    assert "videos: 1 of 1" in err
+    _, _, err = run(capsys, "curate", "-o", output, "--max", "num_frames=3")
+    assert "other limits than in the last selection here: num_frames" in err
+    _, out, err = run(capsys, "curate", "-o", output, "--min", "motion=0")
+    assert "0 kept" in out
+    assert "num_frames" not in err
+    _, out, err = run(capsys, "curate", "-o", output, "--default-rules")
+    assert "num_frames" in err
+    assert "num_frames" not in out
 
 
 @pytest.mark.parametrize(
@@ -42,6 +59,7 @@ def test_a_folder_and_other_thresholds_later(tmp_path, capsys):
         (["in", "--clips-per-shard", "0"], "shard"),
         (["in", "--captions", "server", "--caption-failures", "-1"], "budget"),
         (["in", "--selection", "no.json"], "no.json"),
+        (["in", "--captions", "builtin"], "builtin"),
         (["."], "inside the source"),
     ],
 )

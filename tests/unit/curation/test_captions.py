@@ -8,7 +8,12 @@ import socket
 import pytest
 from support.chat_server import chat_server, fails, says
 
-from hummingbird_core.curation.captions import FIRST_PAUSE, CaptionConfig, rewrite_captions
+from hummingbird_core.curation.captions import (
+    FIRST_PAUSE,
+    CaptionConfig,
+    open_enhancer,
+    rewrite_captions,
+)
 from hummingbird_core.engines.journal import read_journal
 from hummingbird_core.errors import HummingbirdError, InputError
 from hummingbird_core.prompts import ChatEnhancer
@@ -185,17 +190,36 @@ def test_the_key_changes_with_the_wording_only():
 
 
 def test_an_edited_system_prompt_is_another_wording(tmp_path, monkeypatch):
-    before = {
-        source: settings(source=source).cache_key() for source in ("server", "local", "builtin")
-    }
+    before = {source: settings(source=source).cache_key() for source in ("server", "local")}
     shutil.copytree(SYSTEM_PROMPTS, tmp_path / "system")
     monkeypatch.setattr(
         "hummingbird_core.prompts.chat_enhancer.SYSTEM_PROMPTS", tmp_path / "system"
     )
     assert settings().cache_key() == before["server"]
-    (tmp_path / "system" / "video.txt").write_text("Write it as a haiku.")
+    (tmp_path / "system" / "caption.txt").write_text("Write it as a haiku.")
     changed = {source for source in before if settings(source=source).cache_key() != before[source]}
     assert changed == {"server", "local"}
+
+
+def test_an_expander_is_no_source_of_captions():
+    with pytest.raises(InputError, match="invents what no clip shows"):
+        settings(source="builtin")
+
+
+def test_the_language_model_is_told_to_add_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("HUMMINGBIRD_CACHE", str(tmp_path / "cache"))
+    with chat_server(says(BETTER)) as server, open_enhancer(settings(url=server.url)) as enhancer:
+        enhancer.enhance("a red fox")
+    assert "Add nothing" in str(server.requests[0])
+
+
+def test_an_answer_that_invents_a_camera_leaves_the_caption_as_it_is(tmp_path, caplog):
+    with chat_server(says("a red fox trots, slow tracking shot, cinematic look")) as server:
+        done = rewrite_captions(
+            ["a red fox"], enhancer(server.url), settings(), tmp_path / "journal", no_wait
+        )
+    assert done == {"a red fox": ""}
+    assert "invented tracking, shot, cinematic" in caplog.text
 
 
 def test_bad_settings():

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.chat_server import chat_server, says
 from support.command_line import CLI
 from support.command_line import run as run_command
 from support.planted_defects import scene
@@ -35,7 +36,7 @@ from hummingbird_core import curation
 from hummingbird_core.curation.captions import CaptionConfig
 from hummingbird_core.curation.measure import MeasureConfig, max_frames
 from hummingbird_core.curation.pipeline import curate, reselect
-from hummingbird_core.curation.selection import Limit, Rule, SelectionConfig
+from hummingbird_core.curation.selection import DEFAULT_RULES, Limit, Rule, SelectionConfig
 from hummingbird_core.curation.sources import list_sources
 from hummingbird_core.engines.locks import only_run_in
 from hummingbird_core.errors import HummingbirdError, InputError, OutputError
@@ -159,12 +160,35 @@ def test_what_is_done_is_not_done_again_unless_it_changed(tmp_path):
 def test_rewritten_captions_are_in_manifest_and_shards(tmp_path, monkeypatch):
     monkeypatch.setenv("HUMMINGBIRD_CACHE", str(tmp_path / "cache"))
     add_video(tmp_path / "in" / "a.mp4", scene(1, **SMALL), "a fox")
-    run(tmp_path / "in", tmp_path / "out", captions=CaptionConfig("builtin"))
+    with chat_server(says("a fox stands still")) as server:
+        how = CaptionConfig("server", model="tiny", url=server.url)
+        run(tmp_path / "in", tmp_path / "out", captions=how)
     (row,) = rows_of(tmp_path / "out")
-    assert row["caption"] == "a fox"
-    assert row["rewritten_caption"].startswith("a fox, ")
+    assert (row["caption"], row["caption_words"]) == ("a fox", 4)
+    assert row["rewritten_caption"] == "a fox stands still"
     with tarfile.open(tmp_path / "out" / "shards" / "clips-000000.tar") as shard:
         assert shard.extractfile(f"{row['id']}.txt").read().decode() == row["rewritten_caption"]
+
+
+def test_a_clip_without_a_caption_is_dropped_if_others_have_one(tmp_path, caplog):
+    rules = SelectionConfig(rules={"caption_words": DEFAULT_RULES["caption_words"]})
+    for seed, caption in enumerate(("", "a fox", "...")):
+        add_video(tmp_path / "in" / f"{seed}.mp4", scene(seed, **SMALL), caption)
+    result = run(tmp_path / "in", tmp_path / "out", selection=rules)
+    assert [row["dropped_by"] for row in rows_of(tmp_path / "out")] == [
+        "caption_words",
+        "",
+        "caption_words",
+    ]
+    assert result.dropped == {"caption_words": 2}
+    assert "no video has a caption" not in caplog.text
+
+
+def test_where_no_video_has_a_caption_clips_are_kept_with_a_warning(tmp_path, caplog):
+    rules = SelectionConfig(rules={"caption_words": DEFAULT_RULES["caption_words"]})
+    add_video(tmp_path / "in" / "a.mp4", scene(1, **SMALL))
+    assert run(tmp_path / "in", tmp_path / "out", selection=rules).kept == 1
+    assert "no video has a caption" in caplog.text
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path):

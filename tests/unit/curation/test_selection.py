@@ -137,7 +137,7 @@ def test_clips_too_short_to_measure():
 def test_settings_come_back_from_their_file(tmp_path):
     path = tmp_path / "selection.json"
     rules = {"blur": Rule(Limit(0.12345678901), Limit(1 / 3, quantile=True))}
-    settings = SelectionConfig(rules, duplicate_distance=None, best_by="overall")
+    settings = SelectionConfig(rules, None, best_by="overall", clips_per_scene=2)
     path.write_text(settings.to_json(), encoding="utf-8")
     assert read_selection(path) == settings
 
@@ -150,6 +150,44 @@ def test_of_copies_the_largest_and_sharpest_stays():
     ]
     copy = ("duplicate", "near-duplicate of clip2")
     assert verdicts(rows, NO_RULES) == [copy, copy, ("", ""), copy]
+
+
+def test_of_copies_the_one_with_the_fewest_defects_stays_even_if_edges_look_sharp():
+    """Burnt-in letters and bars are sharp, and lifted rules are no reason to prefer them."""
+    same = {"hash": "f0" * 24, "width": 64, "height": 48}
+    clean = {"blur": 0.4, "overlay": 0.0, "bars": 0.0}
+    for worse in ({"overlay": 0.05}, {"overlay": 0.009}, {"bars": 0.25}, {"flicker": 0.5}):
+        rows = [row(1, **same, **{**clean, "blur": 0.1, **worse}), row(2, **same, **clean)]
+        assert [by for by, _ in verdicts(rows, NO_RULES)] == ["duplicate", ""], worse
+
+
+def test_a_fixed_camera_does_not_fill_the_set():
+    scene_of = {"source_id": "a"}
+    near = [f"{1 << bit:048x}" for bit in range(0, 160, 10)]  # two bits apart
+    rows = [row(i, **scene_of, start_frame=i, hash=h) for i, h in enumerate(near)]
+    rows.append(row(99, **scene_of, start_frame=99))  # another scene of the same video
+    rows.append(row(98, source_id="b", hash=near[0]))  # the same scene in another video
+    settings = SelectionConfig(rules={}, duplicate_distance=None)
+    dropped = [by for by, _ in verdicts(rows, settings)]
+    assert dropped.count("scene") == 16 - settings.clips_per_scene
+    assert dropped.count("") == settings.clips_per_scene + 2
+    unlimited = SelectionConfig(rules={}, duplicate_distance=None, clips_per_scene=None)
+    assert not any(by for by, _ in verdicts(rows, unlimited))
+
+
+@pytest.mark.parametrize(
+    ("measured", "rule"),
+    [
+        ({"caption_words": 0}, "caption_words"),
+        ({"overlay": 0.03}, "overlay"),
+        ({"bars": 0.2}, "bars"),
+        ({"title_fraction": 1.0}, "title_fraction"),
+        ({"noise": 0.95}, "noise"),
+    ],
+)
+def test_the_default_rules_know_what_should_not_be_trained_on(measured, rule):
+    ((by, _),) = verdicts([row(1, num_frames=16, **measured)], SelectionConfig())
+    assert by == rule
 
 
 def test_underexposed_clips_are_dropped_and_nights_with_lights_are_not():
@@ -190,6 +228,8 @@ def test_a_file_changes_the_defaults_and_lifts_them(tmp_path):
         '{"duplicate_distance": 1.5}',
         '{"duplicate_distance": true}',
         '{"best_by": ["blur"]}',
+        '{"clips_per_scene": 0}',
+        '{"clips_per_scene": true}',
         '{"unknown": 1}',
     ],
 )

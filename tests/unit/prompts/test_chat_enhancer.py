@@ -175,8 +175,9 @@ def test_system_prompts_are_text_files(path):
     assert len(path.read_text(encoding="utf-8").split()) > 20
 
 
-def test_there_are_three_system_prompts():
-    assert len(list(SYSTEM_PROMPTS.glob("*.txt"))) == 3
+def test_there_are_four_system_prompts():
+    names = {path.stem for path in SYSTEM_PROMPTS.glob("*.txt")}
+    assert names == {"video", "small_vocabulary", "translate", "caption"}
 
 
 def test_the_system_prompt_says_how_long_the_answer_may_be():

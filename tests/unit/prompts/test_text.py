@@ -8,6 +8,7 @@ import pytest
 
 from hummingbird_core.prompts.answers import clean_answer
 from hummingbird_core.prompts.language import looks_foreign
+from hummingbird_core.prompts.subject import invented_words
 from hummingbird_core.prompts.text import fit_window, window_size
 from hummingbird_core.text.tokenizer import ClipTokenizer, WordTokenizer
 
@@ -112,6 +113,11 @@ def test_a_very_long_text_is_quick():
         "一只狐狸在雪地里奔跑",
         "ثعلب في الثلج",
         "tilki juoksee lumessa yöllä",
+        "Hund läuft in Berlin",
+        "in einem Park spielt ein Hund in der Sonne",
+        "a menina corre na praia",
+        "um gato dorme in casa",
+        "La Tour Eiffel de nuit",
     ],
 )
 def test_other_languages_are_noticed(prompt):
@@ -129,10 +135,23 @@ def test_other_languages_are_noticed(prompt):
         "die hard fan in a stadium",
         "🦊",
         "Pokémon battle in the arena",
+        "El Niño storm",
+        "São Paulo skyline",
+        "Los Angeles freeway",
+        "a fox in la la land",
+        "a girl in a café",
+        "jalapeño peppers",
     ],
 )
 def test_english_is_left_alone(prompt):
     assert not looks_foreign(prompt)
+
+
+def test_words_about_camera_and_style_are_invented_unless_the_text_has_some():
+    better = "a red fox, slow tracking shot, cinematic look"
+    assert invented_words("a red fox", better) == ["tracking", "shot", "cinematic"]
+    assert invented_words("a red fox, close-up, vintage film", better) == []
+    assert invented_words("a red fox at night", "a red fox at night, in the dark") == []
 
 
 # answers

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from support.planted_defects import render, scene, with_defect, write_clip
+from support.planted_defects import render, scene, title_card, with_bars, with_defect, write_clip
 
 from hummingbird_core.errors import InputError
 from hummingbird_core.vqa import Score, find_defects, measure, score_file, score_video
@@ -169,6 +169,10 @@ BAD = {
     "overexposed": lambda: (2 * pan().astype(int) + 60).clip(0, 255).astype(np.uint8),
     "underexposed": lambda: pan() // 6,
     "nan": not_finite,
+    "bars": lambda: with_bars(pan(), 12, 0),
+    "bars (pillarbox)": lambda: with_bars(pan(), 0, 16),
+    "bars (window, gray)": lambda: with_bars(pan(), 8, 12, 90),
+    "noise": lambda: np.random.default_rng(0).integers(0, 256, (16, 96, 128, 3), dtype=np.uint8),
 }
 
 
@@ -248,6 +252,45 @@ def test_h264_that_is_starved_of_bits_has_lost_its_detail(tmp_path):
     assert find_defects(score) == ["blurred"], score
 
 
+@pytest.mark.parametrize("crf", [23, 35])
+def test_bars_are_found_however_they_were_encoded(tmp_path, crf):
+    for rows, columns, share in ((30, 0, 0.25), (0, 40, 0.25), (20, 30, 0.32)):
+        clip = with_bars(scene(1, 24), rows, columns)
+        score = score_file(write_clip(tmp_path / "bars.mp4", clip, crf=crf))
+        assert score.bars == pytest.approx(share, abs=0.04)
+
+
+def test_dark_sides_and_bars_on_one_side_are_no_bars():
+    night = np.zeros_like(scene(1, 16, 96, 128))
+    night[:, 20:76, 30:98] = scene(1, 16, 56, 68)  # equally wide, but ...
+    fade = np.minimum(1, np.hypot(*np.mgrid[-1:1:96j, -1:1:128j]))[..., None]
+    ticker = scene(2, 16, 96, 128)
+    ticker[:, -20:] = 0
+    for video in ((pan() * (1 - fade)).astype(np.uint8), ticker):
+        assert measure(video, FPS)["bars"] == 0
+    assert measure(night, FPS)["bars"] > 0.5  # ... a window in the black is
+
+
+@pytest.mark.parametrize("growth", [0.0, 0.2])
+def test_a_title_card_is_found(growth):
+    card = title_card(FRAMES, HEIGHT, WIDTH, growth)
+    fading = (card * np.linspace(0.7, 1, FRAMES)[:, None, None, None]).astype(np.uint8)
+    for video in (card, fading):
+        assert "title" in find_defects(score_video(video, FPS))
+
+
+def test_ordinary_xvid_has_no_visible_blocks(tmp_path):
+    for quantizer, is_blocky in ((3, False), (6, False), (31, True)):
+        path = write_clip(tmp_path / "xvid.mp4", scene(3, 24), quantizer=quantizer)
+        assert (find_defects(score_file(path)) == ["blocky"]) == is_blocky
+
+
+def test_blocks_too_weak_to_see_do_not_count():
+    """A plain sky: steps of half a level at the edges of blocks are most of what there is."""
+    sky = np.full((96, 128), 120, np.float32) + np.arange(128)[None] // 8 * 0.5
+    assert blockiness(sky + np.arange(96)[:, None] // 8 * 0.5) < 0.9
+
+
 def test_two_cuts_are_two():
     video = np.concatenate([pan(1)[:5], pan(9)[:5], pan(11)[:6]])
     assert measure(video, FPS)["cuts"] == 2
@@ -257,8 +300,8 @@ def test_blur_and_blockiness_of_single_frames():
     y = luma(pan()[0])
     assert 0 <= blur(y) < 0.4 < 0.6 < blur(luma(blurred(pan()[:1])[0])) <= 1
     blocks = luma(blocky(pan()[:1])[0])
-    assert blockiness(y) < 0.2 < blockiness(blocks)
-    assert blockiness(blocks[3:, 5:]) > 0.2  # a crop does not hide the grid
+    assert blockiness(y) < 0.2 < 0.9 < blockiness(blocks)
+    assert blockiness(blocks[3:, 5:]) > 0.9  # a crop does not hide the grid
     assert blur(np.full((40, 40), 9, np.float32)) is None
 
 
@@ -266,6 +309,7 @@ def test_blur_and_blockiness_of_single_frames():
 def test_what_a_blank_video_does_not_show_is_absent(level):
     found = measure(np.full((16, HEIGHT, WIDTH, 3), level, np.uint8), FPS)
     hidden = {"blur", "blockiness", "motion", "motion_smoothness", "static_fraction"}
+    hidden |= {"noise", "bars", "title_fraction"}
     assert not hidden & found.keys()
     assert found["flicker"] == 0  # its brightness is known, and does not change
 

@@ -97,6 +97,26 @@ def test_a_zoom_with_a_plain_middle_is_no_dolly_zoom():
     assert motion.get("dolly_zoom", 0.0) < 5
 
 
+def test_what_passes_a_handheld_camera_is_no_dolly_zoom():
+    """The growth of the surroundings swings from frame to frame instead of going on."""
+    rng = np.random.default_rng(0)
+    zooms = np.cumprod(1 + rng.normal(0.01, 0.02, FRAMES))
+    frames = video(zooms=list(1.3 * zooms / zooms.min()))
+    subject = view(zoom=1.5)
+    top, left = HEIGHT // 6, WIDTH // 6
+    frames[:, top:-top, left:-left] = subject[top:-top, left:-left]
+    assert camera_motion(frames, FPS).get("dolly_zoom", 0.0) < 10
+
+
+def test_a_few_frames_that_can_be_followed_are_no_dolly_zoom():
+    frames = video(zooms=[1.02**t for t in range(FRAMES)])
+    subject = view(zoom=1.5)
+    top, left = HEIGHT // 6, WIDTH // 6
+    frames[:, top:-top, left:-left] = subject[top:-top, left:-left]
+    frames[3:, top:-top, left:-left] = 128
+    assert camera_motion(frames, FPS).get("dolly_zoom", 0.0) < 10
+
+
 def zoom_of(growth: float, height: int) -> np.ndarray:
     """The middle rows of a zoom."""
     top = (HEIGHT - height) // 2
