@@ -149,6 +149,7 @@ def _default_rules() -> dict[str, Rule]:
     return {
         "black_fraction": _at_most(limits.black_fraction),
         "flat_fraction": _at_most(limits.flat_fraction),
+        "transition": _at_most(0),
         "num_frames": _at_least(16),  # the models' training length
         "contrast": _at_least(MIN_CONTRAST),
         "bright_clipped": _at_most(limits.overexposed),

@@ -27,7 +27,7 @@ TEXT_COLUMNS = (
     "hash",
 )
 VERDICT_COLUMNS = ("kept", "dropped_by", "reason")  # added by the selection
-WHOLE_COLUMNS = ("start_frame", "num_frames", "width", "height", "caption_words")
+WHOLE_COLUMNS = ("start_frame", "num_frames", "width", "height", "caption_words", "transition")
 NUMBER_COLUMNS = (*WHOLE_COLUMNS, "fps", "seconds")  # present for every clip
 FIRST_COLUMNS = (*TEXT_COLUMNS, *NUMBER_COLUMNS)  # other columns follow in alphabetical order
 BATCH = 1000  # rows held as Python objects at a time

@@ -1,7 +1,7 @@
 """Split a video of any length into clips at shot boundaries, in one pass.
 
-Hard cuts, blank frames (black, white, any flat color) and the maximum length end a clip. Dissolves
-and fades are not detected: they stay inside a clip.
+Hard cuts, blank frames (black, white, any flat color), dissolves, fades (`transitions`) and the
+maximum length end a clip. The frames of a dissolve or fade are clips, too, which say so.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from itertools import chain
 
 import numpy as np
 from einops import rearrange
+
+from .transitions import TRANSITIONS, Marked, mark_transitions, measure_detail
 
 SMALL_SIDE = 64  # pixels of the longer side of the subsampled frame
 HISTOGRAM_LEVELS = 16  # brightness levels of a histogram ...
@@ -30,13 +32,16 @@ class Clip:
         fps: frames per second.
         start: index of its first frame in the video.
         boundary: why it begins there: "start", "cut", "blank" (blank frames begin or end) or
-            "length" (the clip before had the maximum length).
+            "length" (the clip before had the maximum length), "dissolve" or "fade" (one begins),
+            "scene" (one ends).
+        is_transition: whether it is a dissolve or fade, or a part of one.
     """
 
     frames: np.ndarray
     fps: float
     start: int
     boundary: str
+    is_transition: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,16 +66,18 @@ def split_into_clips(frames: Iterable[np.ndarray], fps: float, max_frames: int) 
         max_frames: maximum length of a clip.
     """
     gathered: list[np.ndarray] = []
-    start, boundary = 0, "start"
-    for index, (frame, kind) in enumerate(mark_boundaries(frames)):
+    start, boundary, is_transition = 0, "start", False
+    for index, (frame, kind) in enumerate(mark_boundaries(frames, fps)):
         if not kind and len(gathered) == max_frames:
             kind = "length"
         if kind and gathered:
-            yield Clip(_stacked(gathered), fps, start, boundary)
+            yield Clip(_stacked(gathered), fps, start, boundary, is_transition)
             start, boundary = index, kind
+        if kind and kind != "length":
+            is_transition = kind in TRANSITIONS
         gathered.append(frame)
     if gathered:
-        yield Clip(_stacked(gathered), fps, start, boundary)
+        yield Clip(_stacked(gathered), fps, start, boundary, is_transition)
 
 
 def _stacked(frames: list[np.ndarray]) -> np.ndarray:
@@ -82,19 +89,29 @@ def _stacked(frames: list[np.ndarray]) -> np.ndarray:
     return clip
 
 
-def mark_boundaries(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, str]]:
-    """Yield each frame with the boundary before it: "cut", "blank" or ""."""
+def mark_boundaries(frames: Iterable[np.ndarray], fps: float) -> Iterator[tuple[np.ndarray, str]]:
+    """Yield each frame with the boundary before it, "" if there is none; see `Clip`."""
+    marked = (
+        Marked(look.frame, look.histograms, boundary, look.blank, *measure_detail(look.frame))
+        for look, boundary in _mark_cuts(frames)
+    )
+    for mark in mark_transitions(marked, fps, _histogram_distance):
+        yield mark.frame, mark.boundary
+
+
+def _mark_cuts(frames: Iterable[np.ndarray]) -> Iterator[tuple[_Look, str]]:
+    """Yield the look of each frame with the boundary before it: "cut", "blank" or ""."""
     looks = map(_look, frames)
     first = next(looks, None)
     if first is None:
         return
-    yield first.frame, ""
+    yield first, ""
     earlier = before = here = first  # assume a still image before the start ...
     for after in chain(looks, [None]):
         if after is None:  # ... and after the end
             after = here
         if here is not first:
-            yield here.frame, _boundary(earlier, before, here, after)
+            yield here, _boundary(earlier, before, here, after)
         earlier, before, here = before, here, after
 
 
@@ -131,4 +148,8 @@ def _distance(a: _Look, b: _Look) -> float:
     histograms. Unlike the plain difference of histograms it grows with the distance the brightness
     moved, so that noise at the border of two levels counts for little.
     """
-    return float(np.abs(a.histograms - b.histograms).mean())
+    return _histogram_distance(a.histograms, b.histograms)
+
+
+def _histogram_distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a - b).mean())

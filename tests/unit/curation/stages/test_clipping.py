@@ -7,6 +7,7 @@ import weakref
 import numpy as np
 import pytest
 from support.planted_defects import scene, with_defect
+from support.transitions import OTHERS, make
 
 from hummingbird_core.curation.stages.clipping import split_into_clips
 
@@ -63,7 +64,10 @@ def test_one_frame_and_none():
     assert not list(split_into_clips(iter(()), FPS, 10))
 
 
-def test_the_memory_is_that_of_one_clip():
+LOOK_AHEAD = 84  # frames: a transition of 2.1 s at 24 frames a second, and its surroundings
+
+
+def test_the_memory_is_that_of_one_clip_and_one_transition():
     """Frames are taken only as clips are asked for."""
     taken = 0
 
@@ -76,15 +80,15 @@ def test_the_memory_is_that_of_one_clip():
 
     clips = split_into_clips(endless(), FPS, 10)
     next(clips)
-    assert taken <= 13
+    assert taken <= 13 + LOOK_AHEAD
 
 
 def test_the_frames_of_a_clip_are_not_there_twice():
-    """Only the search for the next cut holds frames while the stages measure a clip."""
+    """Only the search for what comes next holds frames while the stages measure a clip."""
     alive: set[int] = set()
 
     def watched():
-        for index in range(40):
+        for index in range(150):
             frame = scene(1, **SMALL)[0]
             alive.add(index)
             weakref.finalize(frame, alive.discard, index)
@@ -92,4 +96,39 @@ def test_the_frames_of_a_clip_are_not_there_twice():
 
     clips = split_into_clips(watched(), FPS, 30)
     next(clips)
-    assert len(alive) <= 5
+    assert len(alive) <= 5 + LOOK_AHEAD
+
+
+@pytest.mark.parametrize("kind", ["dissolve", "gentle dissolve"])
+@pytest.mark.parametrize("seconds", [0.2, 0.8, 2.0])
+def test_a_dissolve_is_a_clip_of_its_own(kind, seconds):
+    frames, (first, last) = make(kind, 5, seconds)
+    before, during, after = outline(frames)
+    assert (before[2], during[2], after[2]) == ("start", "dissolve", "scene")
+    assert abs(during[0] - first) <= 4 + 0.1 * (last - first)
+    assert abs(after[0] - 1 - last) <= 4 + 0.1 * (last - first)
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0])
+def test_a_fade_is_a_clip_of_its_own(seconds):
+    for kind in ("fade out", "fade in"):
+        frames, (first, last) = make(kind, 3, seconds)
+        (fade,) = [clip for clip in outline(frames) if clip[2] == "fade"]
+        slack = 3 + 0.1 * (last - first)
+        assert fade[0] == pytest.approx(first, abs=slack)
+        assert fade[0] + fade[1] == pytest.approx(last, abs=slack)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in OTHERS if kind != "cut"])
+def test_what_resembles_a_transition_is_none(kind):
+    frames, _ = make(kind, 6, 0.8)
+    assert not any(clip.is_transition for clip in split_into_clips(iter(frames), FPS, 1000))
+
+
+def test_a_dissolve_longer_than_a_clip_stays_a_transition():
+    frames, (first, last) = make("dissolve", 5, 1.6)
+    clips = list(split_into_clips(iter(frames), FPS, 10))
+    marked = np.concatenate([np.full(len(clip.frames), clip.is_transition) for clip in clips])
+    assert marked[first + 2 : last - 1].all()
+    assert not marked[: first - 8].any()
+    assert not marked[last + 8 :].any()
