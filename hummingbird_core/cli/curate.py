@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..terminal import print_error, print_line
+from ..terminal import print_error, print_line, print_text
 from .options import add_engine, create_engine
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ examples:
   with other thresholds later, without measuring again:
     hummingbird curate -o curated --max blur=0.5 --no-rule dolly_zoom
   these limits stay in force for the next such call, until --default-rules
+  what other limits would keep, and why a clip was dropped, without changing anything:
+    hummingbird curate -o curated --preview --max blur=0.4
+    hummingbird curate -o curated --explain holiday.mp4
   captions corrected by a language model's server:
     hummingbird curate videos -o curated --captions server --caption-model llama3.1
   on a Ray cluster:
@@ -43,7 +48,7 @@ Run the same command again after an interruption: only unfinished work is repeat
 # Options that work without a source.
 RESELECTING = {
     *("output", "selection", "default_rules", "min", "max", "no_rule", "no_shards"),
-    "clips_per_shard",
+    *("clips_per_shard", "explain", "preview"),
 }
 
 
@@ -61,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_measures(parser.add_argument_group("measures"))
     _add_captions(parser.add_argument_group("captions"))
     _add_selection(parser.add_argument_group("selection"))
+    _add_answers(parser.add_argument_group("questions about a selection"))
     add_engine(
         parser.add_argument_group("engine"),
         "local",
@@ -119,6 +125,20 @@ def _add_captions(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _add_answers(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--explain",
+        metavar="CLIP",
+        help="without a SOURCE: print every measure of a clip (an id, or the name of a video) "
+        "beside its limits, and change nothing",
+    )
+    group.add_argument(
+        "--preview",
+        action="store_true",
+        help="without a SOURCE: print what these rules would keep and drop, and change nothing",
+    )
+
+
 def _add_selection(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--selection",
@@ -161,10 +181,14 @@ def run(args: argparse.Namespace) -> None:
     if args.clips_per_shard < 1:
         raise InputError(f"got {args.clips_per_shard} clips per shard, expected at least 1")
     clips_per_shard = None if args.no_shards else args.clips_per_shard
+    if args.explain is not None or args.preview:
+        _answer(args, selection)
+        return
     _report_rules(args, selection)
+    command = shlex.join(["hummingbird", *sys.argv[1:]])
     if args.source is None:
         _check_unused(args)
-        result = reselect(args.output, selection, clips_per_shard)
+        result = reselect(args.output, selection, clips_per_shard, command)
     else:
         from ..curation.sources import list_sources
         from ..devices import visible_gpus
@@ -182,6 +206,7 @@ def run(args: argparse.Namespace) -> None:
             selection,
             _captions(args),
             clips_per_shard,
+            command,
         )
     print_line(
         f"{result.videos} videos ({result.failed} could not be used), {result.clips} clips, "
@@ -284,6 +309,21 @@ def _selection_file(args: argparse.Namespace) -> Path | None:
     if args.selection or args.source or args.default_rules or not last.is_file():
         return args.selection
     return last
+
+
+def _answer(args: argparse.Namespace, selection: SelectionConfig) -> None:
+    """Print what --explain and --preview ask for."""
+    from ..curation.explain import explain, preview
+    from ..curation.table import read_manifest
+
+    if args.source:
+        raise InputError("got a SOURCE with --explain or --preview, which read OUTPUT: omit it")
+    table = read_manifest(args.output / "manifest.parquet")
+    if args.explain is not None:
+        print_text("\n".join(explain(table, selection, args.explain)))
+    if args.preview:
+        last = args.output / "selection.json"
+        print_text("\n".join(preview(table, selection, last)))
 
 
 def _report_rules(args: argparse.Namespace, selection: SelectionConfig) -> None:

@@ -167,6 +167,7 @@ def _describe(clip: Clip) -> ManifestRow:
     count, height, width = clip.frames.shape[:3]
     return {
         "boundary": clip.boundary,
+        "transition": int(clip.is_transition),
         "start_frame": clip.start,
         "num_frames": count,
         "fps": clip.fps,
@@ -222,7 +223,7 @@ def _write_thumbnail(path: Path, frames: np.ndarray) -> None:
     middle = Image.fromarray(frames[len(frames) // 2])
     middle.thumbnail((4 * THUMBNAIL_HEIGHT, THUMBNAIL_HEIGHT))
     with atomic_write(path) as temporary:
-        middle.save(temporary, format="JPEG", quality=80)
+        middle.save(temporary, format="JPEG", quality=70)
 
 
 ScoreStage = Callable[[np.ndarray, float], dict[str, Any]]

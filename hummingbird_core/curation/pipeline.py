@@ -78,6 +78,7 @@ def curate(
     selection: SelectionConfig,
     captions: CaptionConfig | None = None,
     clips_per_shard: int | None = CLIPS_PER_SHARD,
+    command: str = "",
 ) -> Curated:
     """Measure the sources that are not in the journal yet, then select and write.
 
@@ -89,6 +90,7 @@ def curate(
         selection: rules that determine the kept clips.
         captions: settings of the rewriting of captions; None leaves captions unchanged.
         clips_per_shard: samples in each tar file; None writes no shards and keeps earlier ones.
+        command: the command line, shown in the report.
 
     Returns:
         counts of videos and clips.
@@ -106,11 +108,14 @@ def curate(
         failed = _measure_missing(sources, journal, engine, measures, output / "clips")
         wording = _rewrite(sources, journal, output, captions) if captions else {}
         table = build_table(_all_rows(sources, chain(read_journal(journal), failed), wording))
-        return _select_and_write(table, output, selection, clips_per_shard)
+        return _select_and_write(table, output, selection, clips_per_shard, command)
 
 
 def reselect(
-    output: Path, selection: SelectionConfig, clips_per_shard: int | None = CLIPS_PER_SHARD
+    output: Path,
+    selection: SelectionConfig,
+    clips_per_shard: int | None = CLIPS_PER_SHARD,
+    command: str = "",
 ) -> Curated:
     """Select again from the manifest in `output` without measuring.
 
@@ -118,6 +123,7 @@ def reselect(
         output: folder of an earlier `curate`.
         selection: rules that determine the kept clips.
         clips_per_shard: see `curate`.
+        command: see `curate`.
 
     Returns:
         counts of videos and clips.
@@ -131,11 +137,15 @@ def reselect(
     with only_run_in(output):
         _remove_leftovers(output)
         table = read_manifest(manifest)
-        return _select_and_write(table, output, selection, clips_per_shard)
+        return _select_and_write(table, output, selection, clips_per_shard, command)
 
 
 def _select_and_write(
-    table: pyarrow.Table, output: Path, settings: SelectionConfig, clips_per_shard: int | None
+    table: pyarrow.Table,
+    output: Path,
+    settings: SelectionConfig,
+    clips_per_shard: int | None,
+    command: str,
 ) -> Curated:
     table = select(table, settings)
     write_manifest(output / "manifest.parquet", table)
@@ -143,7 +153,7 @@ def _select_and_write(
         write_shards(table, output / "clips", output / "shards", clips_per_shard)
     with atomic_write(output / "selection.json") as temporary:
         temporary.write_text(settings.to_json(), encoding="utf-8")
-    write_report(output / "report.html", table, settings, output / "clips")
+    write_report(output / "report.html", table, settings, output / "clips", command)
     failed = sum(bool(error) for error in table["error"].to_pylist())
     verdicts = table["dropped_by"].to_pylist()
     return Curated(

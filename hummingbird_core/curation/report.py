@@ -1,38 +1,48 @@
-"""The report: one self-contained HTML file without scripts or external links."""
+"""The report: one HTML file that works offline, without external scripts or links.
+
+Tables and histograms are part of the page; `report.html` next to this file is its template, whose
+script shows, filters and sorts the clips, and previews other limits.
+"""
 
 from __future__ import annotations
 
 import base64
+import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from string import Template
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import __version__
 from ..errors import printable
 from ..files import atomic_write
+from .histogram import histogram
 from .measure import clip_path
 from .selection import SelectionConfig, limits_of
-from .table import WHOLE_COLUMNS, column_values, measured_columns
+from .table import column_values, measured_columns
 
 if TYPE_CHECKING:
     import pyarrow
 
-DECILES = 10
 MAX_FAILURES = 200  # listed here; the manifest has all
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 1180px; padding: 0 1em }
-table { border-collapse: collapse } td, th { padding: 2px 12px 2px 0; text-align: left }
-td.number { text-align: right } .columns { display: flex; flex-wrap: wrap; gap: 24px }
-figure { margin: 0 } figcaption { font-size: 12px; color: #555 }
-.deciles { display: flex; gap: 6px; flex-wrap: wrap } .dropped img { opacity: .45 }
-"""
+MAX_CLIPS = 1000  # with a picture, about 4 kB each; of more, every n-th
+MAX_CAPTION = 300  # letters shown
+DIGITS = 5  # of a measure in the page
+PAGE = Path(__file__).with_suffix(".html")
 
 
 def write_report(
-    path: Path, table: pyarrow.Table, settings: SelectionConfig, clip_folder: Path
+    path: Path,
+    table: pyarrow.Table,
+    settings: SelectionConfig,
+    clip_folder: Path,
+    command: str = "",
 ) -> None:
     """Write the report of a selection.
 
@@ -41,20 +51,86 @@ def write_report(
         table: the manifest after `select`.
         settings: the rules of the selection.
         clip_folder: folder of the clips and their sample frames.
+        command: the command line, shown in the report.
     """
-    parts = [
-        *_summary(table),
-        *_dropped(table, settings),
-        *_histograms(table, settings),
-        *_samples(table, settings, clip_folder),
-        *_failures(table),
-    ]
-    page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Curation report</title>'
-        f"<style>{_STYLE}</style><h1>Curation report</h1>{''.join(parts)}</html>\n"
+    tables = [*_summary(table), *_dropped(table, settings), *_histograms(table, settings)]
+    clips = _shown(table)
+    page = Template(PAGE.read_text(encoding="utf-8")).substitute(
+        run=_run(settings, command),
+        tables="".join([*tables, *_failures(table)]),
+        note=escape(_note(table, len(clips))),
+        data=_script_safe(_data(table.take(clips), settings, clip_folder)),
     )
     with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def _run(settings: SelectionConfig, command: str) -> str:
+    """Return the line about this run: date, version, command and settings."""
+    now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    parts = [now, f"hummingbird {__version__}", printable(command)]
+    more = f"duplicate_distance {settings.duplicate_distance}, best_by {settings.best_by}, "
+    parts.append(f"{more}clips_per_scene {settings.clips_per_scene}")
+    return " &middot; ".join(escape(part) for part in parts if part)
+
+
+def _note(table: pyarrow.Table, shown: int) -> str:
+    clips = len(table) - sum(bool(error) for error in table["error"].to_pylist())
+    return f"{shown:,} of {clips:,} clips, evenly chosen." if shown < clips else ""
+
+
+def _shown(table: pyarrow.Table) -> list[int]:
+    """Return the rows of the clips in the gallery."""
+    rows = [i for i, error in enumerate(table["error"].to_pylist()) if not error]
+    step = max(1, -(-len(rows) // MAX_CLIPS))
+    return rows[::step]
+
+
+def _data(table: pyarrow.Table, settings: SelectionConfig, clip_folder: Path) -> dict[str, Any]:
+    """Return what the page's script shows: rules, their limits, and the clips."""
+    columns = measured_columns(table)
+    limits = {name: limits_of(table, rule, name) for name, rule in settings.rules.items()}
+    return {
+        "columns": columns,
+        "rules": [*settings.rules, "duplicate", "scene"],
+        "limits": limits,
+        "clips": [_clip(row, columns, clip_folder) for row in table.to_pylist()],
+    }
+
+
+def _clip(row: dict[str, Any], columns: list[str], clip_folder: Path) -> dict[str, Any]:
+    clip = clip_path(clip_folder, row["id"])
+    caption = row["rewritten_caption"] or row["caption"] or ""
+    return {
+        "id": row["id"],
+        "source": printable(row["source"]),
+        "start": round(row["start_frame"] / row["fps"], 1) if row["fps"] else 0,
+        "caption": printable(caption[:MAX_CAPTION]),
+        "by": row["dropped_by"].split(),
+        "reason": printable(row["reason"]),
+        "file": f"{clip_folder.name}/{clip.parent.name}/{clip.name}",
+        "image": _image(clip.with_suffix(".jpg")),
+        "values": [_rounded(row[name]) for name in columns],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _image(path: Path) -> str:
+    try:
+        return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+    except OSError:  # the clips were moved: report the numbers without images
+        return ""
+
+
+def _script_safe(data: dict[str, Any]) -> str:
+    """Return JSON that no caption can end the script element with."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _summary(table: pyarrow.Table) -> Iterator[str]:
@@ -104,32 +180,6 @@ def _histograms(table: pyarrow.Table, settings: SelectionConfig) -> Iterator[str
     yield "</div>"
 
 
-def _samples(table: pyarrow.Table, settings: SelectionConfig, clip_folder: Path) -> Iterator[str]:
-    yield "<h2>Sample frames, from the lowest to the highest tenth</h2>"
-    ids, kept = table["id"].to_pylist(), _kept(table)
-    for column in measured_columns(table):
-        values = column_values(table, column)
-        known = np.flatnonzero(np.isfinite(values))
-        if column in (*WHOLE_COLUMNS, "fps", "seconds") or not len(known):
-            continue
-        order = known[np.argsort(values[known], kind="stable")]
-        places = (np.arange(DECILES) + 0.5) * len(order) / DECILES
-        chosen = order[np.unique(places.astype(int))]
-        frames = (_frame(clip_path(clip_folder, ids[i]), values[i], bool(kept[i])) for i in chosen)
-        yield f'<h3>{escape(column)}</h3><div class="deciles">{"".join(frames)}</div>'
-
-
-def _frame(clip: Path, value: float, kept: bool) -> str:
-    try:
-        image = base64.b64encode(clip.with_suffix(".jpg").read_bytes()).decode()
-    except OSError:  # the clips were moved: report the numbers without images
-        image = ""
-    return (
-        f'<figure class="{"kept" if kept else "dropped"}"><img height="72" alt="{clip.stem}" '
-        f'src="data:image/jpeg;base64,{image}"><figcaption>{value:.4g}</figcaption></figure>'
-    )
-
-
 def _failures(table: pyarrow.Table) -> Iterator[str]:
     pairs = zip(table["source"].to_pylist(), table["error"].to_pylist(), strict=True)
     failed = [(source, error) for source, error in pairs if error]
@@ -158,67 +208,3 @@ def _limit(value: float | None) -> str:
 
 def _kept(table: pyarrow.Table) -> np.ndarray:
     return np.array(table["kept"].to_pylist(), dtype=bool)
-
-
-HISTOGRAM_BINS = 40
-WIDTH, HEIGHT = 360, 110  # of the bars, pixels
-MARGIN = 18  # below the bars, pixels, for the numbers
-KEPT, DROPPED, LIMIT = "#2a7f9e", "#d9a5a0", "#b3261e"
-
-
-def histogram(name: str, values: np.ndarray, kept: np.ndarray, limits: Iterable[float]) -> str:
-    """Draw a histogram as SVG: stacked bars, and a line at each limit.
-
-    Args:
-        name: name of the column, for screen readers.
-        values: float [N], all finite.
-        kept: bool [N], whether each clip was kept.
-        limits: limits of the rule; those outside the range of the values are not drawn.
-
-    Returns:
-        the SVG element.
-    """
-    low, high = float(values.min()), float(values.max())
-    edges = np.linspace(low, high if high > low else low + 1, HISTOGRAM_BINS + 1)
-    all_counts = np.histogram(values, edges)[0]
-    kept_counts = np.histogram(values[kept], edges)[0]
-    tallest = all_counts.max()
-    bars = [
-        bar
-        for i, (every, good) in enumerate(zip(all_counts, kept_counts, strict=True))
-        for bar in (
-            _bar(i, 0, good / tallest, KEPT),
-            _bar(i, good / tallest, every / tallest, DROPPED),
-        )
-        if bar
-    ]
-    lines = [
-        _line((limit - edges[0]) / (edges[-1] - edges[0]))
-        for limit in limits
-        if edges[0] <= limit <= edges[-1]
-    ]
-    return (
-        f'<svg role="img" aria-label="{escape(name)}" width="{WIDTH}" height="{HEIGHT + MARGIN}">'
-        f"{''.join(bars + lines)}{_number(0, 'start', edges[0])}{_number(WIDTH, 'end', edges[-1])}"
-        f'<text x="{WIDTH}" y="11" text-anchor="end" font-size="11">{tallest}</text></svg>'
-    )
-
-
-def _bar(index: int, bottom: float, top: float, color: str) -> str:
-    if top <= bottom:
-        return ""
-    step = WIDTH / HISTOGRAM_BINS
-    return (
-        f'<rect x="{index * step:.1f}" y="{HEIGHT * (1 - top):.1f}" width="{step - 1:.1f}" '
-        f'height="{HEIGHT * (top - bottom):.1f}" fill="{color}"/>'
-    )
-
-
-def _line(place: float) -> str:
-    x = place * WIDTH
-    return f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HEIGHT}" stroke="{LIMIT}"/>'
-
-
-def _number(x: int, anchor: str, value: float) -> str:
-    y = HEIGHT + MARGIN - 4
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" font-size="11">{value:.4g}</text>'
