@@ -55,11 +55,12 @@ def write_report(
     """
     tables = [*_summary(table), *_dropped(table, settings), *_histograms(table, settings)]
     clips = _shown(table)
+    shown = table.take(clips) if clips else table.slice(0, 0)
     page = Template(PAGE.read_text(encoding="utf-8")).substitute(
         run=_run(settings, command),
         tables="".join([*tables, *_failures(table)]),
         note=escape(_note(table, len(clips))),
-        data=_script_safe(_data(table.take(clips), settings, clip_folder)),
+        data=_script_safe(_data(shown, settings, clip_folder)),
     )
     with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -89,7 +90,10 @@ def _shown(table: pyarrow.Table) -> list[int]:
 def _data(table: pyarrow.Table, settings: SelectionConfig, clip_folder: Path) -> dict[str, Any]:
     """Return what the page's script shows: rules, their limits, and the clips."""
     columns = measured_columns(table)
-    limits = {name: limits_of(table, rule, name) for name, rule in settings.rules.items()}
+    limits = {
+        name: [_rounded(limit) for limit in limits_of(table, rule, name)]
+        for name, rule in settings.rules.items()
+    }
     return {
         "columns": columns,
         "rules": [*settings.rules, "duplicate", "scene"],
