@@ -7,8 +7,9 @@ VIDEOS is a folder of films. Each is cut at its hard cuts; every shot of two sec
 clean source, and is spoilt in ten ways: blur, freeze, shake, low bit rate, duplicated frames, cut,
 dissolve, letterbox, pillarbox, letters. Clean and spoilt videos are curated together with the
 default rules, but without a search for duplicates, which would drop the spoilt copies for being
-copies. A spoilt video counts as kept if a kept clip shows its defect: all clips of a video do,
-except those of a cut or dissolve, which are clean on both sides of it.
+copies. The other scene of a cut or dissolve is that of another film. A spoilt video counts as kept
+if a kept clip shows its defect: all clips of a video do, except those of a cut or dissolve, which
+are clean on both sides of it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -98,8 +98,10 @@ KINDS = (
 def make_videos(films: Path, folder: Path) -> None:
     """Write every clean source and its spoilt versions; those that exist stay."""
     sources = list(shots(films))
-    for (name, clip, fps), (_, other, _) in pairwise([*sources, sources[0]]):
-        fitting = _fitted(other, clip.shape)
+    for name, clip, fps in sources:
+        film = name.rpartition("-")[0]
+        others = [other for title, other, _ in sources if title.rpartition("-")[0] != film]
+        fitting = _fitted(others[len(name) % len(others)], clip.shape)
         for kind in ("clean", *KINDS):
             path = folder / f"{name}--{kind.replace(' ', '_')}.mp4"
             if not path.exists():

@@ -5,9 +5,11 @@ Reading order:
 1. `sources`     input: a folder, a table (`table_sources`) or WebDataset shards (`shard_sources`),
                  as a list of `source_video.SourceVideo`; their captions in `caption_text`
 2. `measure`     one video -> its clips, each with measured columns; `stages` holds the stages:
-                 `clipping`, `camera_motion`, `overlays`, `duplicates`, over area-averaged `frames`
-3. `captions`    caption -> rewritten caption
-4. `selection`   rules over the columns: the only place that decides which clips are kept
+                 `clipping` with `transitions`, `camera_motion`, `overlays`, `duplicates`, over
+                 area-averaged `frames`
+3. `captions`    caption -> corrected caption
+4. `selection`   rules over the columns, with `copies`, what repeats: the only place that decides
+                 which clips are kept; `explain` answers questions about it
 5. `table`, `shards`, `report`   output: the manifest, WebDataset shards and an HTML report
 6. `pipeline`    all steps in order, resumable through `hummingbird_core.engines.journal`, on an
                  engine such as `hummingbird_core.engines.local`

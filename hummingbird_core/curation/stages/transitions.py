@@ -90,8 +90,10 @@ def mark_transitions(
         distance: of two looks.
     """
     lengths = _lengths(fps)
-    window: list[Marked] = []
+    window = list(islice(frames, 1))
     capacity = lengths[-1] * 8 // 5 + 3  # starts later by a third, is widened by an eighth
+    if window:
+        capacity = min(capacity, max(2, MAX_WAITING // window[0].frame.nbytes))
     checked = 0  # frames at the head that are known to begin no transition
     while True:
         for mark in islice(frames, max(0, capacity - len(window))):
@@ -100,7 +102,6 @@ def mark_transitions(
                 _mark_fade_out(window)
         if not window:
             return
-        capacity = min(capacity, max(4, MAX_WAITING // max(1, window[0].frame.nbytes)))
         if window[0].boundary == "blank" and not window[0].is_blank:
             _mark_fade_in(window)
         if checked > 0:
@@ -122,18 +123,20 @@ def _find_dissolve(
 
     If one fits there, those that begin a little later are compared, too.
     """
-    first = [length for length in lengths if _error(window, 0, length, distance) is not None]
-    if not first:
+    fitting = [length for length in lengths if _error(window, 0, length, distance) is not None]
+    if not fitting:
         return None
     errors = {
         (start, length): error
-        for start in range(1 + first[-1] // 3)
+        for start in range(1 + fitting[-1] // 3)
         for length in lengths
         if (error := _error(window, start, length, distance)) is not None
     }
     start, length = min(errors, key=errors.__getitem__)
     wider = max(1, round(WIDENING * length))
-    return max(0, start + 1 - wider), start + length + wider
+    first = max(0, start + 1 - wider)
+    cuts = [index for index in range(first + 1, start + 2) if window[index].boundary]
+    return (cuts[-1] if cuts else first), start + length + wider
 
 
 def _error(
@@ -168,11 +171,11 @@ def _is_dim(mark: Marked) -> bool:
 
 def _mark(window: Sequence[Marked], kind: str, first: int, last: int) -> int:
     """Mark a transition from frame `first` to `last`; return the number of frames up to its end."""
-    last = min(last, len(window) - 1)
+    last = min(last, len(window) - 2)  # a frame has to be left that ends it
     inside = [i for i in range(first + 1, last + 1) if window[i].boundary]
     last = inside[0] - 1 if inside else last  # widened beyond a cut
     window[first].boundary = kind
-    if last + 1 < len(window) and not window[last + 1].boundary:
+    if not window[last + 1].boundary:
         window[last + 1].boundary = AFTER
     return last + 1
 

@@ -99,6 +99,22 @@ def test_the_frames_of_a_clip_are_not_there_twice():
     assert len(alive) <= 5 + LOOK_AHEAD
 
 
+def test_the_look_ahead_is_limited_in_bytes():
+    """A file may claim a thousand frames a second."""
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        frame = np.zeros((1024, 1024, 3), np.uint8)
+        frame[:512] = 200
+        while True:
+            taken += 1
+            yield frame
+
+    next(split_into_clips(endless(), 1000.0, 10))
+    assert taken <= 13 + 2**28 // (3 * 2**20)
+
+
 @pytest.mark.parametrize("kind", ["dissolve", "gentle dissolve"])
 @pytest.mark.parametrize("seconds", [0.2, 0.8, 2.0])
 def test_a_dissolve_is_a_clip_of_its_own(kind, seconds):
@@ -107,6 +123,18 @@ def test_a_dissolve_is_a_clip_of_its_own(kind, seconds):
     assert (before[2], during[2], after[2]) == ("start", "dissolve", "scene")
     assert abs(during[0] - first) <= 4 + 0.1 * (last - first)
     assert abs(after[0] - 1 - last) <= 4 + 0.1 * (last - first)
+
+
+def test_a_cut_just_before_and_just_after_a_dissolve():
+    frames, (first, last) = make("dissolve", 5, 0.5)
+    other, _ = make("scene", 77)
+    frames[: first - 1], frames[last + 3 :] = other[: first - 1], other[last + 3 :]
+    marked = [(start, kind) for start, _, kind in outline(frames)]
+    assert (0, "start") in marked
+    assert (last + 3, "cut") in marked
+    assert [kind for _, kind in marked].count("dissolve") <= 1
+    (clip,) = [c for c in split_into_clips(iter(frames), FPS, 1000) if c.start == last + 3]
+    assert not clip.is_transition
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0])
