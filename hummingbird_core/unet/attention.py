@@ -1,7 +1,7 @@
 """Transformer blocks of the U-Net, on clips as tokens `[B, T, S, C]`.
 
-Shapes: B videos, T frames, S = H*W pixels of a frame, L text tokens, C channels, h heads of d
-channels each (C = h*d).
+Shapes: B videos, T frames, S = H*W pixels of a frame, K texts of L tokens each, C channels, h heads
+of d channels each (C = h*d).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..cpu.kernels import attention
+from .text import Text
 
 # softmax(q k^T / sqrt(d)) v on tensors [batch, heads, sequence, d]
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -50,15 +51,21 @@ class Attention(nn.Module):
         self.to_v = operations.Linear(context_dim, dim, bias=False)
         self.to_out = nn.Sequential(operations.Linear(dim, dim), nn.Dropout(0.0))
 
-    def forward(
-        self, x: Tensor, context: Tensor | None = None, attend: Attend = attention
-    ) -> Tensor:
-        """Attend from `x` `[B, T, S, C]` to `context` `[B, 1, L, context_dim]`, or to itself."""
-        context = x if context is None else context
+    def forward(self, x: Tensor, text: Text | None = None, attend: Attend = attention) -> Tensor:
+        """Attend from tokens `x` `[B, T, S, C]` to a text, or to themselves."""
+        q = self.to_q(x)  # [B, T, S, C]
+        if text is None:
+            pattern, k, v = self.pattern, self.to_k(x), self.to_v(x)
+        else:
+            # Keys and values are linear in the text: computed once for each of the K texts, then
+            # mixed. Frames with texts of their own attend by themselves. [B, 1 or T, L, C]
+            pattern = self.pattern if text.weights is None else SPATIAL
+            k = text.per_frame(self.to_k(text.tokens))
+            v = text.per_frame(self.to_v(text.tokens))
         # [B, T, S, h*d] -> [batch, h, sequence, d]; the fused kernels need 4-D tensors.
-        split = functools.partial(rearrange, pattern=self.pattern, d=self.head_channels)
-        attended = attend(split(self.to_q(x)), split(self.to_k(context)), split(self.to_v(context)))
-        tokens, groups = self.pattern.split(" -> ")
+        split = functools.partial(rearrange, pattern=pattern, d=self.head_channels)
+        attended = attend(split(q), split(k), split(v))
+        tokens, groups = pattern.split(" -> ")
         shape = {"b": x.shape[0], "t": x.shape[1], "s": x.shape[2]}
         # [batch, h, sequence, d] -> [B, T, S, h*d]
         return self.to_out(rearrange(attended, f"{groups} -> {tokens}", **shape))
@@ -124,9 +131,9 @@ class TransformerBlock(nn.Module):
         self.norm2 = operations.LayerNorm(dim)
         self.norm3 = operations.LayerNorm(dim)
 
-    def forward(self, x: Tensor, context: Tensor | None, attend: Attend = attention) -> Tensor:
-        """Update tokens `[B, T, S, C]`; text tokens `context` are `[B, 1, L, context_dim]`."""
+    def forward(self, x: Tensor, text: Text | None, attend: Attend = attention) -> Tensor:
+        """Update tokens `[B, T, S, C]`; `text` is None in temporal transformers."""
         # add_ writes into the new tensor that the layer returned, never into x.
         x = self.attn1(self.norm1(x), None, attend).add_(x)
-        x = self.attn2(self.norm2(x), context, attend).add_(x)
+        x = self.attn2(self.norm2(x), text, attend).add_(x)
         return self.ff(self.norm3(x)).add_(x)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..cpu.kernels import attention
+from .text import Text
 
 
 class UNetHooks:
@@ -40,19 +41,19 @@ class UNetHooks:
         """Return features and skip connection, `[B*T, C, H, W]` each, to concatenate."""
         return x, skip
 
-    def transform(self, block: nn.Module, x: Tensor, context: Tensor | None, height: int) -> Tensor:
+    def transform(self, block: nn.Module, x: Tensor, text: Text | None, height: int) -> Tensor:
         """Apply a `TransformerBlock`.
 
         Args:
             block: the block.
             x: tokens `[B, T, S, C]`.
-            context: text tokens `[B, 1, L, context_dim]`; None in temporal transformers.
+            text: one a video or a mix for each frame; None in temporal transformers.
             height: H.
 
         Returns:
             The new tokens, `[B, T, S, C]`.
         """
-        return block(x, context, self.attend)
+        return block(x, text, self.attend)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Return softmax(q k^T / sqrt(d)) v for `[batch, heads, sequence, d]` each."""

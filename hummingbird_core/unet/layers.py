@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from .attention import SPATIAL, TEMPORAL, TransformerBlock
 from .config import FRAME_HARMONICS, FRAME_OCTAVES, INIT_ATTENTION_HEADS, UNetConfig
 from .hooks import PLAIN, UNetHooks
+from .text import Text
 
 
 def timestep_embedding(timesteps: Tensor, dim: int) -> Tensor:
@@ -121,14 +122,14 @@ class Conditioning:
     Attributes:
         embedding: timestep, frame rate and guidance scale, `[B, 1, E]` with E = 4 *
             `model_channels`; `[B, T, E]` where the position of each frame is added.
-        context: text embedding, `[B, L, context_dim]`: one a video, never repeated per frame.
+        text: one a video, or K with their weights in each frame; never repeated per frame.
         num_frames: T.
         loop: whether convolutions through time wrap around instead of seeing zeros at both ends.
         hooks: of this forward pass.
     """
 
     embedding: Tensor
-    context: Tensor
+    text: Text
     num_frames: int
     loop: bool = False
     hooks: UNetHooks = PLAIN
@@ -270,9 +271,8 @@ class SpatialTransformer(ConditionedLayer):
         # [B*T, C, H, W] -> [B, T, H*W, C]
         tokens = rearrange(self.norm(x), "(b t) c h w -> b t (h w) c", t=cond.num_frames)
         tokens = self.proj_in(tokens)
-        context = cond.context[:, None]  # [B, L, C] -> [B, 1, L, C]: one "frame" of text tokens
         for block in self.transformer_blocks:
-            tokens = cond.hooks.transform(block, tokens, context, x.shape[-2])
+            tokens = cond.hooks.transform(block, tokens, cond.text, x.shape[-2])
         # [B, T, H*W, C] -> [B*T, C, H, W]
         return x + rearrange(self.proj_out(tokens), "b t (h w) c -> (b t) c h w", h=x.shape[-2])
 

@@ -3,8 +3,8 @@
 One config, one model; every preset is data. Module names give exactly the checkpoints' keys, with
 their historic typo `temopral_conv`.
 
-Shapes: B videos, T frames, C channels, H x W latent pixels, L text tokens, E = 4 * model_channels
-channels of the conditioning embedding.
+Shapes: B videos, T frames, C channels, H x W latent pixels, K texts of L tokens each, E = 4 *
+model_channels channels of the conditioning embedding.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from .layers import (
     conv3x3,
     timestep_embedding,
 )
+from .text import Text, check_text
 
 __all__ = ["PRESETS", "HummingbirdUNet", "UNetConfig"]
 
@@ -115,6 +116,7 @@ class HummingbirdUNet(nn.Module):
         fps: Tensor | float = 8,
         timestep_cond: Tensor | None = None,
         *,
+        text_weights: Tensor | None = None,
         loop: bool = False,
         hooks: UNetHooks = PLAIN,
     ) -> Tensor:
@@ -123,9 +125,12 @@ class HummingbirdUNet(nn.Module):
         Args:
             sample: noisy latents `[B, 4, T, H, W]`, any T >= 1.
             timestep: step number(s) of the 1000-step schedule, scalar or `[B]`.
-            encoder_hidden_states: text embedding `[B, 77, context_dim]`.
+            encoder_hidden_states: text embedding `[B, 77, context_dim]`, or one for each frame,
+                `[B, T, 77, context_dim]`.
             fps: frames per second of the clip, scalar or `[B]`.
             timestep_cond: guidance embedding `[B, 256]`; None adds nothing.
+            text_weights: `[B, T, K]`, for embeddings of K texts `[B, K, 77, context_dim]`: frame t
+                has the text sum_k w_tk c_k, and each of the K is projected once.
             loop: make time a circle, with the first frame after the last one. Without
                 `config.frame_phase` the prediction then commutes with a roll of the frames.
             hooks: called at fixed places of the pass.
@@ -136,16 +141,16 @@ class HummingbirdUNet(nn.Module):
         Raises:
             InputError: a shape does not fit, or guidance is given to a U-Net without that input.
         """
-        self._check_inputs(sample, encoder_hidden_states, timestep_cond)
+        self._check_inputs(sample, encoder_hidden_states, timestep_cond, text_weights)
         batch, _, num_frames, _, _ = sample.shape
+        text = Text.of(encoder_hidden_states, text_weights)
         timestep, fps = per_video(timestep, sample), per_video(fps, sample)  # [B] each
         embedding = hooks.embedding(self._embed(sample, timestep, fps, timestep_cond))
         embedding = embedding[:, None]  # [B, E] -> [B, 1, E]
         if self.config.frame_phase:
             # [B, 1, E] + [B, T, E] -> [B, T, E]
-            phase = self.frame_phase(encoder_hidden_states, num_frames, fps, loop=loop)
-            embedding = embedding + phase
-        cond = Conditioning(embedding, encoder_hidden_states, num_frames, loop, hooks)
+            embedding = embedding + self._embed_position(text, num_frames, fps, loop)
+        cond = Conditioning(embedding, text, num_frames, loop, hooks)
         # [B, C, T, H, W] -> [B, T, C, H, W] -> [B*T, C, H, W]
         # Channels-last: there spatial and temporal layers share the memory without copies.
         x = sample.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
@@ -196,18 +201,29 @@ class HummingbirdUNet(nn.Module):
         # twice [B, model_channels] -> [B, E]
         return self.time_embed(time) + self.fps_embedding(rate)
 
-    def _check_inputs(self, sample: Tensor, context: Tensor, timestep_cond: Tensor | None) -> None:
-        channels, context_dim = self.config.in_channels, self.config.context_dim
+    def _embed_position(self, text: Text, num_frames: int, fps: Tensor, loop: bool) -> Tensor:
+        """Return the embedding of each frame's position and text, `[B, T, E]`."""
+        texts = text.tokens.unbind(dim=1)  # K times [B, L, context_dim]
+        by_text = [self.frame_phase(tokens, num_frames, fps, loop=loop) for tokens in texts]
+        if text.weights is None:
+            return by_text[0]
+        # [B, T, K, 1] * [B, T, K, E] -> [B, T, E]
+        return (text.weights[..., None] * torch.stack(by_text, dim=2)).sum(dim=2)
+
+    def _check_inputs(
+        self,
+        sample: Tensor,
+        context: Tensor,
+        timestep_cond: Tensor | None,
+        text_weights: Tensor | None,
+    ) -> None:
+        channels = self.config.in_channels
         if sample.ndim != 5 or sample.shape[1] != channels:
             raise InputError(
                 f"got sample of shape {tuple(sample.shape)}, expected [B, {channels}, T, H, W]: "
                 "pass video latents with a frame axis"
             )
-        if context.ndim != 3 or context.shape[::2] != (sample.shape[0], context_dim):
-            raise InputError(
-                f"got encoder_hidden_states of shape {tuple(context.shape)}, expected "
-                f"[{sample.shape[0]}, L, {context_dim}]: use this model's own text encoder"
-            )
+        check_text(context, text_weights, tuple(sample.shape), self.config.context_dim)
         if timestep_cond is not None and not self.config.guidance_embedding:
             raise InputError(
                 "got timestep_cond, expected None: this U-Net has no guidance input "

@@ -20,6 +20,7 @@ from ....hummingbird_core.errors import InputError
 from ....hummingbird_core.unet import HummingbirdUNet
 from ....hummingbird_core.unet.hooks import UNetHooks
 from ....hummingbird_core.unet.layers import SpatialTransformer
+from ....hummingbird_core.unet.text import Text
 
 Options = dict[str, Any]  # transformer_options
 
@@ -117,17 +118,17 @@ class PatchHooks(UNetHooks):
             x, skip = patch(x, skip, self.options)
         return x, skip
 
-    def transform(self, block: nn.Module, x: Tensor, context: Tensor | None, height: int) -> Tensor:
-        """Apply a transformer block, a spatial one (with a `context`) with its patches."""
-        if context is None:
+    def transform(self, block: nn.Module, x: Tensor, text: Text | None, height: int) -> Tensor:
+        """Apply a transformer block, a spatial one (with a text) with its patches."""
+        if text is None:
             return block(x, None, self.attend)
         batch, frames, pixels, channels = x.shape
         shape = [batch * frames, channels, height, pixels // height]
         self.options.update(activations_shape=shape, block_index=0)
         if self.changes_attention:
-            x = self._patched(block, x, context)
+            x = self._patched(block, x, text)
         else:
-            x = block(x, context, self.attend)
+            x = block(x, text, self.attend)
         self.options["transformer_index"] += 1
         return x
 
@@ -160,12 +161,12 @@ class PatchHooks(UNetHooks):
             x = patch(x, self.options)
         return x
 
-    def _patched(self, block: Any, x: Tensor, context: Tensor) -> Tensor:
+    def _patched(self, block: Any, x: Tensor, text: Text) -> Tensor:
         """Apply a spatial transformer block in the steps of ComfyUI's `BasicTransformerBlock`."""
         batch, frames = x.shape[:2]
         x = x.flatten(0, 1)  # [B, T, S, C] -> [B*T, S, C]
-        # [B, 1, L, C'] -> [B*T, L, C']
-        text = context.expand(-1, frames, -1, -1).flatten(0, 1)
+        # [B, 1 or T, L, C'] -> [B*T, L, C']
+        context = text.per_frame(text.tokens).expand(-1, frames, -1, -1).flatten(0, 1)
         extra = {k: v for k, v in self.options.items() if k not in ("patches", "patches_replace")}
         head_channels = block.attn1.head_channels
         extra["n_heads"] = x.shape[-1] // head_channels
@@ -173,7 +174,7 @@ class PatchHooks(UNetHooks):
         x = self._attention("attn1", block.attn1, block.norm1(x), None, extra) + x
         for patch in self.patches.get("middle_patch", ()):
             x = patch(x, extra)
-        x = self._attention("attn2", block.attn2, block.norm2(x), text, extra) + x
+        x = self._attention("attn2", block.attn2, block.norm2(x), context, extra) + x
         x = block.ff(block.norm3(x)) + x
         return x.unflatten(0, (batch, frames))
 

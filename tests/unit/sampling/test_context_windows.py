@@ -14,6 +14,7 @@ from hummingbird_core.errors import InputError
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.pipeline.pipeline import DECODED_FRAMES
 from hummingbird_core.sampling import add_noise, initial_noise, predict_x0, step_noises
+from hummingbird_core.sampling.clips import Clip
 from hummingbird_core.sampling.context_windows import (
     KEYFRAME_TIMESTEP,
     ContextWindows,
@@ -90,13 +91,14 @@ def test_calls_are_counted():
 
 def test_blending_predictions_that_agree_changes_nothing():
     sample = rnd("sample", (2, 4, 11, 3, 3))
-    assert relative_l2(blend_windows(torch.tanh, sample, QUARTERS), sample.tanh()) < 1e-6
+    blended = blend_windows(lambda part, _: part.tanh(), sample, QUARTERS)
+    assert relative_l2(blended, sample.tanh()) < 1e-6
 
 
 def test_the_middle_of_a_window_counts_more_than_its_ends():
     sample = torch.zeros(1, 1, 6, 1, 1)
     values = iter([0.0, 1.0])
-    blended = blend_windows(lambda part: torch.full_like(part, next(values)), sample, QUARTERS)
+    blended = blend_windows(lambda part, _: torch.full_like(part, next(values)), sample, QUARTERS)
     # The windows 0..3 and 2..5 have the weights 1.5, 0.5 and 0.5, 1.5 on the frames 2 and 3.
     assert blended.flatten().tolist() == [0, 0, 0.25, 0.75, 1, 1]
 
@@ -104,13 +106,13 @@ def test_the_middle_of_a_window_counts_more_than_its_ends():
 def test_predictions_may_have_more_axes_in_front():
     sample = rnd("sample", (2, 4, 11, 3, 3))
 
-    def both(part: Tensor) -> Tensor:
+    def both(part: Tensor, _: Clip) -> Tensor:
         return torch.stack([part, -part])
 
     for fused in (blend_windows, predict_keyframes):
         positive, negative = fused(both, sample, QUARTERS)
         assert torch.equal(positive, -negative)
-        assert torch.equal(positive, fused(lambda part: part, sample, QUARTERS))
+        assert torch.equal(positive, fused(lambda part, _: part, sample, QUARTERS))
 
 
 # --- overview ------------------------------------------------------------------------------------
@@ -135,8 +137,9 @@ def test_noisy_steps_see_the_overview_and_clear_ones_the_windows(t):
     sample = add_noise(x0, noise, t)
     seen = []
 
-    def true_noise(part: Tensor, _: int) -> Tensor:
+    def true_noise(part: Tensor, _: int, clip: Clip) -> Tensor:
         frames = (part[0, 0, :, None, 0, 0] == sample[0, 0, None, :, 0, 0]).nonzero()[:, 1]
+        assert torch.equal(frames, clip.frames)
         seen.append(frames.tolist())
         return noise[:, :, frames]
 
@@ -165,6 +168,58 @@ def test_noise_stays_as_it_is_for_short_videos_and_for_an_overview():
     noise = rnd("noise", (1, 4, 12, 2, 2))
     for windows in (ContextWindows(12, 6), ContextWindows(4, 2, keyframe_pass=True)):
         assert torch.equal(freenoise_shuffle(noise, windows), noise)
+
+
+# --- loops ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "length", "overlap"), [(64, 16, 8), (17, 16, 8), (27, 16, 12), (9, 4, 0)]
+)
+def test_the_windows_of_a_loop_go_around(num_frames, length, overlap):
+    windows = ContextWindows(length, overlap, loop=True)
+    clips = windows.clips(num_frames)
+    covered = torch.cat([clip.frames for clip in clips]).bincount(minlength=num_frames)
+    assert covered.min() >= 1
+    for clip in clips:
+        assert clip.frames.unique().numel() == length
+        assert set(clip.frames.diff().tolist()) <= {1, 1 - num_frames}
+        assert not clip.loop  # its own ends don't meet
+    across = [c for c in clips if {0, num_frames - 1} <= set(c.frames.tolist())]
+    assert across or overlap == 0
+    assert windows.count_calls([999, 279], num_frames) == 2 * len(clips)
+
+
+def test_a_window_across_the_end_makes_no_frame_special():
+    """A prediction that is 1 in the middle of a window: a roll by a stride rolls the result."""
+    windows = ContextWindows(8, 4, loop=True)
+    sample = rnd("sample", (1, 4, 24, 2, 2))
+    ramp = torch.linspace(0, 1, 8)[:, None, None]
+
+    def predict(part: Tensor, _: Clip) -> Tensor:
+        return part.tanh() * ramp
+
+    blended = blend_windows(predict, sample, windows)
+    rolled = blend_windows(predict, sample.roll(4, dims=2), windows)
+    torch.testing.assert_close(rolled, blended.roll(4, dims=2))
+
+
+def test_the_overview_of_a_loop_goes_around():
+    windows = ContextWindows(4, 2, keyframe_pass=True, loop=True)
+    assert windows.keyframes(64).frames.tolist() == [0, 16, 32, 48]
+    assert windows.keyframes(64).loop
+    frames = torch.tensor([0.0, 10.0, 40.0]).reshape(1, 3, 1, 1)
+    assert interpolate_frames(frames, 6, loop=True).flatten().tolist() == [0, 5, 10, 25, 40, 20]
+
+
+def test_no_window_of_a_loop_has_the_noise_of_a_frame_twice():
+    noise = rnd("noise", (1, 1, 11, 1, 1))
+    windows = ContextWindows(4, 2, loop=True)
+    shared = freenoise_shuffle(noise, windows).flatten()
+    for start in (0, 2, 4, 8, 9, 10):
+        frames = (torch.arange(4) + start) % 11
+        assert shared[frames].unique().numel() == 4
+    assert sorted(shared[:4].tolist()) == sorted(shared[4:8].tolist())
 
 
 # --- the pipeline --------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import torch
 from hummingbird_core.errors import InputError
 from hummingbird_core.sampling import add_noise, alpha_sigma
 from hummingbird_core.unet import PRESETS, HummingbirdUNet, UNetConfig, v_to_eps
+from hummingbird_core.unet.attention import VIDEO, TransformerBlock
 from hummingbird_core.unet.config import FRAME_OCTAVES, TRAITS
 from hummingbird_core.unet.layers import FramePositionEmbedding
 
@@ -220,3 +221,76 @@ def test_shapes_show_whether_frame_positions_are_in_seconds():
         config = replace(TINY, frame_seconds=seconds)
         weights = HummingbirdUNet(config, device="meta").state_dict()
         assert UNetConfig.from_state_dict(weights).frame_seconds is seconds
+
+
+@pytest.fixture(scope="module")
+def story():
+    """A sample of six frames, two texts, and their weights in each frame."""
+    generator = torch.Generator().manual_seed(0)
+    sample = torch.randn(2, 4, 6, 8, 8, generator=generator)
+    texts = torch.randn(2, 2, 77, 64, generator=generator)  # [B, K, L, C]
+    share = torch.tensor([1, 1, 0.75, 0.25, 0, 0])
+    weights = torch.stack([share, 1 - share], dim=1).expand(2, -1, -1)  # [B, T, K]
+    return sample, texts, weights
+
+
+@torch.no_grad()
+def test_one_text_for_all_frames_may_be_given_for_each_frame(unet, story):
+    sample, texts, _ = story
+    once = unet(sample, 500, texts[:, 0])
+    torch.testing.assert_close(unet(sample, 500, texts[:, :1].expand(-1, 6, -1, -1)), once)
+    weights = torch.tensor([1.0, 0.0]).expand(2, 6, 2)
+    torch.testing.assert_close(unet(sample, 500, texts, text_weights=weights), once)
+
+
+@torch.no_grad()
+def test_a_mix_of_texts_equals_the_mixed_text_of_each_frame(unet, story):
+    sample, texts, weights = story
+    mixed = torch.einsum("btk,bklc->btlc", weights, texts)
+    by_weights = unet(sample, 500, texts, text_weights=weights)
+    torch.testing.assert_close(by_weights, unet(sample, 500, mixed), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(by_weights, unet(sample, 500, texts[:, 0]), atol=1e-2)
+
+
+@torch.no_grad()
+def test_keys_and_values_are_computed_once_a_distinct_text(unet, story):
+    sample, texts, _ = story
+    blocks = [m for m in unet.modules() if isinstance(m, TransformerBlock)]
+    cross = [block.attn2 for block in blocks if block.attn2.pattern == VIDEO]
+    seen: list[torch.Size] = []
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape))
+        for attention in cross
+        for layer in (attention.to_k, attention.to_v)
+    ]
+    unet(sample, 500, texts[:, [0, 0, 0, 1, 1, 1]])
+    for hook in hooks:
+        hook.remove()
+    assert cross
+    assert seen == [(2, 2, 77, 64)] * (2 * len(cross))
+
+
+@torch.no_grad()
+def test_texts_over_time_in_a_loop_commute_with_a_roll(story):
+    torch.manual_seed(0)
+    model = HummingbirdUNet(replace(TINY, frame_phase=False)).eval()
+    sample, texts, weights = story
+    out = model(sample, 500, texts, text_weights=weights, loop=True)
+    rolled = model(
+        sample.roll(2, dims=2), 500, texts, text_weights=weights.roll(2, dims=1), loop=True
+    )
+    torch.testing.assert_close(rolled, out.roll(2, dims=2), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("texts", "weights"),
+    [
+        (torch.zeros(1, 5, 77, 64), None),
+        (torch.zeros(1, 2, 77, 64), torch.ones(1, 5, 2)),
+        (torch.zeros(1, 77, 64), torch.ones(1, 6, 1)),
+        (torch.zeros(2, 77, 64), None),
+    ],
+)
+def test_texts_of_another_number_of_frames_are_refused(unet, texts, weights):
+    with pytest.raises(InputError, match="expected"):
+        unet(torch.zeros(1, 4, 6, 8, 8), 500, texts, text_weights=weights)

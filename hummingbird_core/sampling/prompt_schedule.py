@@ -1,0 +1,180 @@
+"""Prompts over time: `0: a fox runs; 24: a fox sleeps`, a text for each part of a video.
+
+A part is `FRAME: text` or `SECONDSs: text`, such as `2.5s: a fox sleeps`; parts are separated by
+semicolons, or by lines. A text that does not begin with `0:` or `0s:` is an ordinary prompt.
+
+At a border the embeddings of both texts are blended over BLEND_FRAMES frames. Shapes: B videos, T
+frames, K texts of L tokens each, C channels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+BLEND_FRAMES = 4  # half of them before a border, half behind it
+_BEGINNING = re.compile(r"\s*0s?\s*:")
+_TIME = r"\d+(?:\.\d+)?s?\s*:"
+_SEPARATOR = re.compile(rf";|\n(?=\s*{_TIME})")
+_PART = re.compile(rf"\s*({_TIME})(.*)", re.DOTALL)
+_INNER_TIME = re.compile(r"[\s,](\d+(?:\.\d+)?s?:)(?!\d)")  # not the colon of 16:9
+
+
+@dataclass(frozen=True)
+class PromptPart:
+    """One part of a prompt: its beginning as written, "24" or "2.5s", and its text."""
+
+    time: str
+    text: str
+
+    def start(self, fps: float) -> float:
+        """Return the frame at which the part begins, a fraction where seconds give one."""
+        return float(self.time[:-1]) * fps if self.time.endswith("s") else float(self.time)
+
+    def __str__(self) -> str:
+        return f"{self.time}: {self.text}"
+
+
+def is_schedule(prompt: str) -> bool:
+    """Return whether a prompt has parts over time."""
+    return bool(_BEGINNING.match(prompt))
+
+
+def split_prompt(prompt: str) -> list[PromptPart]:
+    """Return the parts of a prompt; an ordinary prompt is a single one.
+
+    Raises:
+        InputError: a part is empty, or has no time; names the part.
+    """
+    if not is_schedule(prompt):
+        return [PromptPart("0", prompt)]
+    return [_parse_part(part) for part in _SEPARATOR.split(prompt)]
+
+
+def join_prompt(parts: Sequence[PromptPart]) -> str:
+    """Return the prompt of which `split_prompt` gives these parts."""
+    return "; ".join(map(str, parts))
+
+
+def check_prompt(prompt: str, num_frames: int, fps: float) -> None:
+    """Raise InputError unless the prompt fits a video of this length."""
+    _fitting_parts(prompt, num_frames, fps)
+
+
+def prompt_texts(
+    prompts: Sequence[str], num_frames: int, fps: float, *, loop: bool = False
+) -> tuple[list[list[str]], Tensor | None]:
+    """Return the texts of several prompts, and their weights in each frame.
+
+    Args:
+        prompts: one per video, with or without parts.
+        num_frames: T.
+        fps: frames per second, for times in seconds.
+        loop: whether the last part blends into the first one.
+
+    Returns:
+        K distinct texts per video, where shorter lists repeat their first text with weight 0, and
+        weights `[B, T, K]` of which each row sums to 1; None if every video has a single text.
+
+    Raises:
+        InputError: a prompt has no text or time where one is needed, or does not fit the video.
+    """
+    schedules = [_fitting_parts(prompt, num_frames, fps) for prompt in prompts]
+    texts = [list(dict.fromkeys(part.text for part in parts)) for parts in schedules]
+    most = max(map(len, texts))
+    if most == 1:
+        return texts, None
+    weights = torch.zeros(len(prompts), num_frames, most)
+    for video, (parts, own) in enumerate(zip(schedules, texts, strict=True)):
+        by_part = part_weights([part.start(fps) for part in parts], num_frames, loop=loop)
+        index = torch.tensor([own.index(part.text) for part in parts])
+        weights[video].index_add_(1, index, by_part)
+    return [own + own[:1] * (most - len(own)) for own in texts], weights
+
+
+def part_weights(starts: Sequence[float], num_frames: int, *, loop: bool = False) -> Tensor:
+    """Return the weight of each part in each frame, `[T, parts]`.
+
+    Every part lasts until the next one begins. The weight is the share of BLEND_FRAMES frames
+    around the middle of a frame that lies in the part: 1 inside, and a ramp across a border.
+    """
+    half = BLEND_FRAMES / 2
+    middle = torch.arange(num_frames)[:, None] + 0.5  # [T, 1]
+    begin = torch.tensor(starts)
+    end = torch.cat([begin[1:], begin.new_full((1,), num_frames)])
+
+    def share(offset: float) -> Tensor:
+        left = (begin + offset).maximum(middle - half)  # [T, parts]
+        return ((end + offset).minimum(middle + half) - left).clamp(min=0) / BLEND_FRAMES
+
+    if loop:  # the parts of the round before and of the next one
+        return share(-num_frames) + share(0) + share(num_frames)
+    begin[0], end[-1] = -half, num_frames + half
+    return share(0)
+
+
+def distinct_texts(context: Tensor) -> tuple[Tensor, Tensor]:
+    """Return one text for each run of equal frames, and the weights that give them back.
+
+    Args:
+        context: a text for each frame, `[B, T, L, C]`.
+
+    Returns:
+        `[B, K, L, C]`, and weights `[B, T, K]`, of which one in each row is 1.
+    """
+    is_new = torch.ones(context.shape[1], dtype=torch.bool, device=context.device)  # [T]
+    if not torch.compiler.is_compiling():  # a graph needs a K that does not depend on values
+        is_new[1:] = (context[:, 1:] != context[:, :-1]).flatten(2).any(dim=2).any(dim=0)
+    texts = context[:, is_new.nonzero()[:, 0]]
+    run = is_new.cumsum(dim=0) - 1  # [T]: the number of each frame's run
+    weights = torch.nn.functional.one_hot(run, texts.shape[1]).to(context)  # [T, K]
+    return texts, weights.expand(len(context), -1, -1)
+
+
+def _parse_part(part: str) -> PromptPart:
+    found = _PART.match(part)
+    if found is None:
+        got = f"got {part.strip()!r} without a time" if part.strip() else "got an empty part"
+        raise InputError(
+            f"{got} in a prompt over time, expected FRAME: text or SECONDSs: text between "
+            "semicolons: use commas within a text"
+        )
+    time, text = found[1].rstrip(": \t"), " ".join(found[2].split())
+    if not text:
+        raise InputError(f"got no text at {time}: in a prompt over time, expected one: add it")
+    if not time.endswith("s") and "." in time:
+        raise InputError(
+            f"got the frame {time} in a prompt over time, expected a whole number: write {time}s: "
+            "for seconds"
+        )
+    if inner := _INNER_TIME.search(f" {text}"):
+        raise InputError(
+            f"got the time {inner[1]} within a part of a prompt over time, expected a semicolon "
+            "before it"
+        )
+    return PromptPart(time, text)
+
+
+def _fitting_parts(prompt: str, num_frames: int, fps: float) -> list[PromptPart]:
+    """Return the parts of a prompt, in order and all within the video."""
+    parts = split_prompt(prompt)
+    for before, part in pairwise(parts):
+        if part.start(fps) <= before.start(fps):
+            raise InputError(
+                f"got {part.time}: behind {before.time}: in a prompt over time, expected rising "
+                "times: put the parts in order"
+            )
+    if parts[-1].start(fps) >= num_frames:
+        raise InputError(
+            f"got a part at {parts[-1].time}: in a prompt over time, but the video ends after "
+            f"{num_frames} frames ({num_frames / fps:g} s), expected an earlier time: move it, or "
+            "ask for more frames"
+        )
+    return parts
