@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..unet.layers import Conditioning, ResBlock, SpatialTransformer, TemporalTransformer
 from ..unet.model import HummingbirdUNet
+from ..unet.text import Text
 from ..vae.codec import decode_latents
 from .measure import EXACT, ROUNDED, Repeats, Variant, measure_variants
 from .models import BenchConfig, load_full_vae, load_unet, random_tensor, unet_inputs
@@ -136,7 +137,7 @@ def _layer_case(
 
     def ours(dtype: torch.dtype) -> Callable[[], Tensor]:
         model = _as(layer, dtype)
-        cond = Conditioning(embedding.to(dtype), context.to(dtype), frames)
+        cond = Conditioning(embedding.to(dtype), Text.of(context.to(dtype), None), frames)
         features = x.to(dtype).contiguous(memory_format=torch.channels_last)
         return lambda: model(features, cond)
 

@@ -41,6 +41,15 @@ examples:
         --lora watercolour.safetensors:0.5 --steps 8 --frames 26 --device cuda --dtype fp16
   a long video in windows of 16 frames that overlap by 12, with the memory of a single window:
     hummingbird generate "a red circle moves right" -o long.mp4 --frames 128 --context-overlap 12
+  a loop without a seam, for a motion that comes back, and one that goes there and back:
+    hummingbird generate "a flag in the wind" -o flag.webp --loop
+        --model hummingbird-07b.safetensors
+    hummingbird generate "a red circle moves right" -o circle.gif --frames 30 --swing
+  a prompt for each part of the video, from a frame or from a second on:
+    hummingbird generate "0: a red circle moves right; 24: a blue square moves up" -o story.mp4
+        --frames 48
+    hummingbird generate "0s: a red circle moves right; 3s: a blue square moves up" -o story.mp4
+        --frames 48
   with the built-in prompt expander, or a chat model (`hummingbird enhance --help`):
     hummingbird generate "a fox in the snow" -o fox.mp4 --model hummingbird-07b.safetensors
         --enhance builtin

@@ -40,6 +40,19 @@ def add_settings(group: Any) -> None:
         type=int,
         help="minimum overlap of two windows (default: half; built-in model: three quarters)",
     )
+    loop = group.add_mutually_exclusive_group()
+    loop.add_argument(
+        "--loop",
+        action="store_true",
+        help="make the first frame follow the last one, for motions that come back",
+    )
+    loop.add_argument(
+        "--swing",
+        dest="loop",
+        action="store_const",
+        const="swing",
+        help="a loop for all other motions: half of the frames, played there and back",
+    )
 
 
 def video_settings(args: argparse.Namespace, prompt: str | None) -> VideoConfig:

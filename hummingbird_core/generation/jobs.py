@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import HummingbirdError, InputError, OutputError
 from ..files import check_name, slug
@@ -17,12 +17,15 @@ from ..inputs.text import describe, numbered_lines, read_text
 from ..video.files import written_path
 from ..video.metadata import read_metadata
 
+if TYPE_CHECKING:
+    from ..settings import Loop
+
 PROMPT_SUFFIXES = (".txt", ".jsonl", "")
 # How an array or object of JSON begins, unlike the brackets in which some write emphasis.
 _JSON_START = re.compile(r"""[\[{][\[{\s]*(["']|$)""")
 MAX_NUMBER = 2**64  # of a seed
 SIZE = ("width", "height")
-FLOATS = ("guidance_scale", "fps")  # all other settings are integers
+FLOATS = ("guidance_scale", "fps")  # all other settings but `loop` are integers
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class VideoConfig:
         seed: seed of the noise.
         context_length: frames per window of a long video; None is the trained length.
         context_overlap: minimum overlap of two windows in frames; None is the default.
+        loop: whether the first frame follows the last one; "swing": a motion there and back.
     """
 
     prompt: str
@@ -52,6 +56,7 @@ class VideoConfig:
     seed: int = 0
     context_length: int | None = None
     context_overlap: int | None = None
+    loop: Loop = False
 
 
 @dataclass(frozen=True)
@@ -189,13 +194,13 @@ def _parse_object(line: str, defaults: VideoConfig, origin: str) -> VideoConfig:
         raise InputError(f'{error}, as in {{"prompt": "..."}}') from error
     if not isinstance(given, dict) or not isinstance(given.get("prompt"), str):
         raise InputError(f'{origin} has no "prompt" text: write {{"prompt": "..."}}')
-    numeric = [field.name for field in fields(VideoConfig) if field.name != "prompt"]
+    known = [field.name for field in fields(VideoConfig) if field.name != "prompt"]
     for name, value in given.items():
-        if name != "prompt" and name not in numeric:
+        if name != "prompt" and name not in known:
             raise InputError(
-                f"{origin} has an unknown setting {name!r}, expected one of {', '.join(numeric)}"
+                f"{origin} has an unknown setting {name!r}, expected one of {', '.join(known)}"
             )
-        if name != "prompt":
+        if name not in ("prompt", "loop"):  # `check_config` checks the loop
             _check_number(name, value, origin)
     return replace(defaults, **given)
 
@@ -210,7 +215,10 @@ def _check_number(name: str, value: Any, origin: str) -> None:
 
 def config_record(settings: VideoConfig, **more: Any) -> dict[str, Any]:
     """Return the record of a video: its settings and everything else that determines the result."""
-    return {**asdict(settings), **more}
+    record = {**asdict(settings), **more}
+    if not settings.loop:  # videos made before there were loops have no such entry
+        del record["loop"]
+    return record
 
 
 def _check_folder(folder: Path) -> None:

@@ -14,11 +14,13 @@ from ..devices import best_device, check_device, default_dtype
 from ..errors import CheckpointError, InputError
 from ..hub.local import resolve_model
 from ..reporting import Progress, decoding
+from ..sampling.prompt_schedule import is_schedule
 from ..settings import ModelDefaults
 from ..text.encoder import TextEncoder
 from ..unet.model import HummingbirdUNet
 from ..vae.codec import check_finite, decode_latents, encode_video
 from .loras import NamedLoRAs, check_not_hooked
+from .prompts import encode_prompts
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny
@@ -89,7 +91,13 @@ class PipelineModels:
     def trained(self) -> ModelDefaults:
         """Settings the U-Net was trained with."""
         config = self.unet.config
-        return ModelDefaults(config.height, config.width, config.frames, config.cfg_start_timestep)
+        return ModelDefaults(
+            config.height,
+            config.width,
+            config.frames,
+            config.cfg_start_timestep,
+            config.loop_words,
+        )
 
     def to(
         self: Models,
@@ -160,9 +168,35 @@ class PipelineModels:
         self._loras.unload(name)
 
     @torch.no_grad()
-    def encode_prompt(self, prompt: str | Sequence[str]) -> Tensor:
-        """Encode text to embeddings `[B, 77, C]`."""
-        return self._require(self.text_encoder, "text encoder").encode(prompt).embeddings
+    def encode_prompt(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        num_frames: int | None = None,
+        fps: float = 8,
+        loop: bool = False,
+    ) -> Tensor:
+        """Encode text to embeddings `[B, 77, C]`.
+
+        Args:
+            prompt: one text or several.
+            num_frames: for prompts over time, whose embeddings are one for each frame,
+                `[B, T, 77, C]`.
+            fps: for their times in seconds.
+            loop: whether their last part blends into the first.
+
+        Raises:
+            InputError: a prompt over time has no `num_frames`, or does not fit them.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        encoder = self._require(self.text_encoder, "text encoder")
+        if num_frames is not None:
+            return encode_prompts(encoder, prompts, num_frames, fps, loop=loop).per_frame()
+        if any(map(is_schedule, prompts)):
+            raise InputError(
+                "got a prompt over time, expected a single text: give num_frames to encode one"
+            )
+        return encoder.encode(prompts).embeddings
 
     @torch.no_grad()
     def encode_tokens(self, ids: Tensor) -> Tensor:

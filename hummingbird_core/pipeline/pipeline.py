@@ -11,18 +11,22 @@ from torch import Tensor
 from ..devices import trim_memory
 from ..errors import InputError
 from ..reporting import Progress, count_steps, part_of
+from ..sampling.clip_frames import ClipEpsModel
 from ..sampling.consistency import OnStep, consistency_timesteps, sample_lcm
 from ..sampling.context_windows import ContextWindows, sliding_window
 from ..sampling.ddim import ddim_timesteps, sample_ddim
-from ..sampling.guidance import EpsModel, cfg_eps, distilled_guidance_eps, reporting
+from ..sampling.guidance import cfg_eps, distilled_guidance_eps, reporting
 from ..sampling.noise import initial_noise, step_noises
+from ..sampling.prompt_schedule import distinct_texts
 from ..seeds import video_seed
-from ..settings import WINDOW_FRAMES, check_settings
+from ..settings import WINDOW_FRAMES, Loop, check_can_loop, check_settings
 from ..terminal import get_logger
 from ..vae.codec import vae_scale_factor
+from .loops import complete_loop, sampled_frames
 from .models import PipelineModels
 from .noise import DEFAULT_FRAMES, Generators, LatentShape, check_latents, draw_noise
 from .output import OutputType, VideoOutput, check_output_type, join_frames, to_frames
+from .prompts import encode_prompts
 
 logger = get_logger(__name__)
 
@@ -63,12 +67,14 @@ class HummingbirdPipeline(PipelineModels):
         callback_on_step_end: StepCallback | None = None,
         context_length: int | None = None,
         context_overlap: int | None = None,
+        loop: Loop = False,
         progress: Progress | None = None,
     ) -> VideoOutput:
         """Generate one video per prompt.
 
         Args:
-            prompt: one text or several.
+            prompt: one text or several. A text may have parts over time, such as "0: a fox runs;
+                2.5s: a fox sleeps", see `sampling.prompt_schedule`.
             negative_prompt: text to guide away from, one for all or one per prompt; for teachers
                 only, as students have learned guidance away from the empty prompt.
             width, height: pixels, multiples of 8; default: the training size.
@@ -84,6 +90,8 @@ class HummingbirdPipeline(PipelineModels):
             callback_on_step_end: called after each step, see `StepCallback`.
             context_length, context_overlap: frames per window, and the minimum shared with the
                 next one; see `context_windows` for the defaults.
+            loop: make the first frame follow the last one. "swing": sample half of the frames, and
+                play them back in reverse, for motions that don't come back by themselves.
             progress: called with (done, total, what).
 
         Raises:
@@ -104,14 +112,21 @@ class HummingbirdPipeline(PipelineModels):
             seed=seed or 0,
             context_length=context_length,
             context_overlap=context_overlap,
+            loop=loop,
         )
+        is_loop = loop not in (False, "swing")
+        for text in prompts if is_loop else ():
+            check_can_loop(text, self.trained.loop_words)
+        frames = sampled_frames(frames, loop)
         shape = self._latent_shape(len(prompts), frames, height, width, latents)
-        windows = self.context_windows(frames, context_length, context_overlap)
+        windows = self.context_windows(frames, context_length, context_overlap, loop=is_loop)
         noise = draw_noise(shape, windows, seed, generator, latents)
         self._warn_if_untrained(min(frames, windows.length))
-        text = self._require(self.text_encoder, "text encoder").encode(prompts)
+        encoder = self._require(self.text_encoder, "text encoder")
+        encoded = encode_prompts(encoder, prompts, frames, fps, loop=is_loop)
         denoised = self.sample(
-            text.embeddings,
+            encoded.embeddings,
+            text_weights=encoded.weights,
             negative_prompt_embeds=self._encode_negative(negative_prompt, len(prompts)),
             latents=noise.latents,
             noises=noise.steps,
@@ -122,6 +137,7 @@ class HummingbirdPipeline(PipelineModels):
             callback_on_step_end=callback_on_step_end,
             progress=progress,
         )
+        denoised = complete_loop(denoised, loop)
         decoded = self._decode_frames(denoised, output_type, progress)
         if self.device.type == "cpu":
             trim_memory()
@@ -129,7 +145,7 @@ class HummingbirdPipeline(PipelineModels):
             frames=decoded,
             latents=denoised.float().cpu(),
             prompts=prompts,
-            text=text,
+            text=encoded.report,
             seeds=[] if generator else [video_seed(seed or 0, i) for i in range(len(prompts))],
         )
 
@@ -138,6 +154,7 @@ class HummingbirdPipeline(PipelineModels):
         self,
         encoder_hidden_states: Tensor,
         *,
+        text_weights: Tensor | None = None,
         negative_prompt_embeds: Tensor | None = None,
         latents: Tensor | None = None,
         noises: Iterable[Tensor] | None = None,
@@ -152,7 +169,9 @@ class HummingbirdPipeline(PipelineModels):
         """Denoise latents; no randomness but that of the seed, so the result is deterministic.
 
         Args:
-            encoder_hidden_states: text embedding `[B, 77, C]`.
+            encoder_hidden_states: text embedding `[B, 77, C]`, one for each frame
+                `[B, T, 77, C]`, or those of K texts `[B, K, 77, C]`.
+            text_weights: of the K texts in each frame, `[B, T, K]`.
             negative_prompt_embeds: text embedding to guide away from, `[1 or B, 77, C]`; default:
                 that of the empty prompt. For teachers only.
             latents: starting noise `[B, 4, T, h, w]`; default: from the seed, in the training size
@@ -171,6 +190,9 @@ class HummingbirdPipeline(PipelineModels):
             InputError: `noises` ends too early, or a student is given a negative prompt.
         """
         context = encoder_hidden_states.to(self.device, self.dtype)
+        if context.ndim == 4 and text_weights is None:
+            context, text_weights = distinct_texts(context)
+        weights = None if text_weights is None else text_weights.to(context)
         if latents is None:
             shape = self._latent_shape(len(context), DEFAULT_FRAMES, None, None)
             latents = initial_noise(tuple(shape), seed)
@@ -180,8 +202,10 @@ class HummingbirdPipeline(PipelineModels):
         is_student = self.unet.config.guidance_embedding
         timesteps = (consistency_timesteps if is_student else ddim_timesteps)(num_inference_steps)
         calls = windows.count_calls(timesteps.tolist(), latents.shape[2])
-        predict = self._noise_predictor(context, negative_prompt_embeds, guidance_scale, fps)
-        predict = sliding_window(reporting(predict, count_steps(progress, calls)), windows)
+        predict_clip = self._noise_predictor(
+            context, weights, negative_prompt_embeds, guidance_scale, fps
+        )
+        predict = sliding_window(reporting(predict_clip, count_steps(progress, calls)), windows)
         on_step = self._on_step(callback_on_step_end)
         if is_student:
             return sample_lcm(predict, latents, noises, num_inference_steps, on_step)
@@ -191,20 +215,21 @@ class HummingbirdPipeline(PipelineModels):
     def _noise_predictor(
         self,
         context: Tensor,
+        text_weights: Tensor | None,
         negative: Tensor | None,
         guidance_scale: float,
         fps: float | Tensor,
-    ) -> EpsModel:
+    ) -> ClipEpsModel:
         if self.unet.config.guidance_embedding:
             if negative is not None:
                 raise InputError(
                     "got a negative prompt for a student, expected none: it has learned guidance "
                     "away from the empty prompt; leave it out, or use a teacher"
                 )
-            return distilled_guidance_eps(self.unet, context, guidance_scale, fps)
+            return distilled_guidance_eps(self.unet, context, guidance_scale, fps, text_weights)
         empty = self.encode_prompt("") if negative is None else negative
         start = self.trained.cfg_start_timestep
-        return cfg_eps(self.unet, context, empty, guidance_scale, fps, start)
+        return cfg_eps(self.unet, context, empty, guidance_scale, fps, start, text_weights)
 
     def _encode_negative(self, text: str | Sequence[str] | None, count: int) -> Tensor | None:
         """Encode a negative prompt to `[1 or B, 77, C]`; None for an empty one."""
@@ -235,6 +260,7 @@ class HummingbirdPipeline(PipelineModels):
         overlap: int | None = None,
         *,
         from_noise: bool = True,
+        loop: bool = False,
     ) -> ContextWindows:
         """Return the windows for a video of `num_frames`.
 
@@ -243,12 +269,13 @@ class HummingbirdPipeline(PipelineModels):
             length: default for longer videos: 16 frames.
             overlap: default: see `ContextWindows.default`.
             from_noise: False for video to video, whose input replaces the keyframe pass.
+            loop: whether windows go on from the last frame to the first.
         """
         if length is None:
             is_long = num_frames > max(self.trained.frames)
             length = WINDOW_FRAMES if is_long else num_frames
         keyframe_pass = from_noise and self.unet.config.frame_phase
-        return ContextWindows.default(length, overlap, keyframe_pass=keyframe_pass)
+        return ContextWindows.default(length, overlap, keyframe_pass=keyframe_pass, loop=loop)
 
     def _decode_frames(
         self, latents: Tensor, output_type: OutputType, progress: Progress | None

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .clips import Clip, ClipEpsModel
+from .clip_frames import ClipEpsModel, ClipFrames
 from .guidance import EpsModel
 from .schedule import alpha_sigma, predict_x0
 
@@ -78,15 +78,15 @@ class ContextWindows:
         windows = len(self.clips(num_frames))
         return sum(1 if self.is_keyframe_pass(t) else windows for t in timesteps)
 
-    def clips(self, num_frames: int) -> list[Clip]:
+    def clips(self, num_frames: int) -> list[ClipFrames]:
         """Return the frames of each window; those of a loop go on with the first frame."""
         starts = window_starts(num_frames, self.length, self.overlap, loop=self.loop)
         length = min(self.length, num_frames)
-        return [Clip((torch.arange(length) + start) % num_frames) for start in starts]
+        return [ClipFrames((torch.arange(length) + start) % num_frames) for start in starts]
 
-    def keyframes(self, num_frames: int) -> Clip:
+    def keyframes(self, num_frames: int) -> ClipFrames:
         """Return the evenly spread frames of a keyframe pass."""
-        return Clip(keyframe_indices(num_frames, self.length, loop=self.loop), self.loop)
+        return ClipFrames(keyframe_indices(num_frames, self.length, loop=self.loop), self.loop)
 
 
 def window_starts(num_frames: int, length: int, overlap: int, *, loop: bool = False) -> list[int]:
@@ -174,7 +174,7 @@ def interpolate_frames(frames: Tensor, num_frames: int, *, loop: bool = False) -
 
 
 def blend_windows(
-    predict: Callable[[Tensor, Clip], Tensor], sample: Tensor, windows: ContextWindows
+    predict: Callable[[Tensor, ClipFrames], Tensor], sample: Tensor, windows: ContextWindows
 ) -> Tensor:
     """Return predictions for all frames from predictions for windows.
 
@@ -199,7 +199,7 @@ def blend_windows(
 
 
 def predict_keyframes(
-    predict: Callable[[Tensor, Clip], Tensor], sample: Tensor, windows: ContextWindows
+    predict: Callable[[Tensor, ClipFrames], Tensor], sample: Tensor, windows: ContextWindows
 ) -> Tensor:
     """Return clean latents of all frames from those of evenly spread keyframes.
 
@@ -227,11 +227,11 @@ def sliding_window(predict_noise: ClipEpsModel, windows: ContextWindows) -> EpsM
 
     def predict(sample: Tensor, t: int) -> Tensor:
         if not windows.are_needed(sample.shape[-3]):
-            return predict_noise(sample, t, Clip(loop=windows.loop))
+            return predict_noise(sample, t, ClipFrames(loop=windows.loop))
         if not windows.is_keyframe_pass(t):
             return blend_windows(lambda part, clip: predict_noise(part, t, clip), sample, windows)
 
-        def clean(part: Tensor, clip: Clip) -> Tensor:
+        def clean(part: Tensor, clip: ClipFrames) -> Tensor:
             return predict_x0(part, predict_noise(part, t, clip), t)
 
         x0 = predict_keyframes(clean, sample, windows)  # of all frames from those of the keyframes

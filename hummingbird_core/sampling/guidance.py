@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .clips import WHOLE, Clip, ClipEpsModel
+from .clip_frames import WHOLE, ClipEpsModel, ClipFrames
 from .consistency import guidance_scale_embedding
 from .ddim import classifier_free_guidance
 
@@ -51,7 +51,7 @@ def distilled_guidance_eps(
     # The scale w in cond + w (cond - uncond), embedded as in LCM: [B, 256].
     w = guidance_scale_embedding(torch.full((len(context),), float(scale))).to(context)
 
-    def predict(sample: Tensor, t: int, clip: Clip = WHOLE) -> Tensor:
+    def predict(sample: Tensor, t: int, clip: ClipFrames = WHOLE) -> Tensor:
         inputs = clip.unet_inputs(text_weights)
         # eps_theta(x_t, t, c, w): the student has learned the guided prediction as one output.
         return unet(sample.to(context.dtype), _on(context, t), context, fps, w, **inputs).float()
@@ -89,7 +89,7 @@ def cfg_eps(
     # One rate for each video of the doubled batch: scalar or [B] -> [B] -> [2 B].
     rates = torch.as_tensor(fps, device=context.device).expand(len(context)).repeat(2)
 
-    def predict(sample: Tensor, t: int, clip: Clip = WHOLE) -> Tensor:
+    def predict(sample: Tensor, t: int, clip: ClipFrames = WHOLE) -> Tensor:
         is_guided = t >= cfg_start_timestep
         inputs = torch.cat([sample, sample]) if is_guided else sample  # [2 B or B, 4, T, h, w]
         count = len(inputs)
@@ -115,7 +115,7 @@ def cfg_eps(
 def reporting(predict_noise: ClipEpsModel, report: Callable[[], None]) -> ClipEpsModel:
     """Return `predict_noise`, with a call of `report` after each prediction."""
 
-    def predict(sample: Tensor, t: int, clip: Clip) -> Tensor:
+    def predict(sample: Tensor, t: int, clip: ClipFrames) -> Tensor:
         eps = predict_noise(sample, t, clip)
         report()
         return eps

@@ -63,7 +63,7 @@ def join_prompt(parts: Sequence[PromptPart]) -> str:
     return "; ".join(map(str, parts))
 
 
-def check_prompt(prompt: str, num_frames: int, fps: float) -> None:
+def check_parts(prompt: str, num_frames: int, fps: float) -> None:
     """Raise InputError unless the prompt fits a video of this length."""
     _fitting_parts(prompt, num_frames, fps)
 

@@ -15,7 +15,7 @@ INIT_ATTENTION_HEADS = 8  # of the temporal transformer behind the first convolu
 FRAME_HARMONICS, FRAME_OCTAVES = 4, 4
 
 # How a model was trained, and thus how it is sampled. A pruned model inherits these.
-TRAITS = ("dynamic_rescale", "height", "width", "frames", "cfg_start_timestep")
+TRAITS = ("dynamic_rescale", "height", "width", "frames", "cfg_start_timestep", "loop_words")
 # Fields that the shapes of tensors do not show.
 _UNSHAPED = (*TRAITS, "norm_groups", "v_prediction")
 
@@ -50,6 +50,8 @@ class UNetConfig:
         frames: lengths of the training clips.
         cfg_start_timestep: lowest timestep with classifier-free guidance (arXiv 2404.07724): below,
             guidance only coarsens what is there already.
+        loop_words: words of the motions in the training videos that come back, such as "spins"; a
+            prompt without any of them cannot loop. None: any prompt can, as far as is known.
     """
 
     in_channels: int = 4
@@ -72,6 +74,7 @@ class UNetConfig:
     width: int = 512
     frames: tuple[int, ...] = (16, 26)
     cfg_start_timestep: int = 0
+    loop_words: tuple[str, ...] | None = None
 
     @classmethod
     def from_preset(cls, name: str, **changes: Any) -> UNetConfig:
@@ -159,6 +162,7 @@ NANO = UNetConfig(
     height=64,
     width=64,
     cfg_start_timestep=500,
+    loop_words=(),  # no motion in its training videos comes back
 )
 PRESETS = {
     # The teacher (arXiv 2401.09047): two ResBlocks a level, guided by two predictions.

@@ -125,10 +125,7 @@ class PatchHooks(UNetHooks):
         batch, frames, pixels, channels = x.shape
         shape = [batch * frames, channels, height, pixels // height]
         self.options.update(activations_shape=shape, block_index=0)
-        if self.changes_attention:
-            x = self._patched(block, x, text)
-        else:
-            x = block(x, text, self.attend)
+        x = self._patched(block, x, text) if self.changes_attention else block(x, text, self.attend)
         self.options["transformer_index"] += 1
         return x
 

@@ -14,7 +14,7 @@ from hummingbird_core.errors import InputError
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.pipeline.pipeline import DECODED_FRAMES
 from hummingbird_core.sampling import add_noise, initial_noise, predict_x0, step_noises
-from hummingbird_core.sampling.clips import Clip
+from hummingbird_core.sampling.clip_frames import ClipFrames
 from hummingbird_core.sampling.context_windows import (
     KEYFRAME_TIMESTEP,
     ContextWindows,
@@ -106,7 +106,7 @@ def test_the_middle_of_a_window_counts_more_than_its_ends():
 def test_predictions_may_have_more_axes_in_front():
     sample = rnd("sample", (2, 4, 11, 3, 3))
 
-    def both(part: Tensor, _: Clip) -> Tensor:
+    def both(part: Tensor, _: ClipFrames) -> Tensor:
         return torch.stack([part, -part])
 
     for fused in (blend_windows, predict_keyframes):
@@ -137,7 +137,7 @@ def test_noisy_steps_see_the_overview_and_clear_ones_the_windows(t):
     sample = add_noise(x0, noise, t)
     seen = []
 
-    def true_noise(part: Tensor, _: int, clip: Clip) -> Tensor:
+    def true_noise(part: Tensor, _: int, clip: ClipFrames) -> Tensor:
         frames = (part[0, 0, :, None, 0, 0] == sample[0, 0, None, :, 0, 0]).nonzero()[:, 1]
         assert torch.equal(frames, clip.frames)
         seen.append(frames.tolist())
@@ -196,7 +196,7 @@ def test_a_window_across_the_end_makes_no_frame_special():
     sample = rnd("sample", (1, 4, 24, 2, 2))
     ramp = torch.linspace(0, 1, 8)[:, None, None]
 
-    def predict(part: Tensor, _: Clip) -> Tensor:
+    def predict(part: Tensor, _: ClipFrames) -> Tensor:
         return part.tanh() * ramp
 
     blended = blend_windows(predict, sample, windows)

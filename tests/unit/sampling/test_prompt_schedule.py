@@ -8,7 +8,7 @@ import torch
 from hummingbird_core.errors import InputError
 from hummingbird_core.sampling.prompt_schedule import (
     PromptPart,
-    check_prompt,
+    check_parts,
     distinct_texts,
     is_schedule,
     join_prompt,
@@ -60,7 +60,7 @@ def test_parts_are_separated_by_semicolons_or_lines(prompt, parts):
 )
 def test_a_wrong_prompt_over_time_is_refused_with_the_part(prompt, names):
     with pytest.raises(InputError, match=f"(?s)got .*{names}.*expected"):
-        check_prompt(prompt, 48, 8)
+        check_parts(prompt, 48, 8)
 
 
 def test_texts_change_within_two_frames_around_a_border():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Clip:
+class ClipFrames:
     """Frames of a video, in the order in which the U-Net sees them.
 
     Attributes:
@@ -39,8 +39,8 @@ class Clip:
         return inputs
 
 
-WHOLE = Clip()
+WHOLE = ClipFrames()
 
 # (noisy latents [B, 4, N, h, w] of a clip, timestep, the clip) -> predicted noise, float32 of the
 # same shape
-ClipEpsModel = Callable[[Tensor, int, Clip], Tensor]
+ClipEpsModel = Callable[[Tensor, int, ClipFrames], Tensor]
