@@ -17,6 +17,7 @@ from .encode_prompt import EncodePrompt
 from .enhance_prompt import EnhancePrompt
 from .load import LoadHummingbird
 from .load_lora import LoadHummingbirdLoRA
+from .loop import LoopVideo
 from .prompt_list import PromptList
 from .sample import SampleVideo
 from .vqa_score import VQAScore
@@ -38,6 +39,7 @@ class HummingbirdExtension(ComfyExtension):
             VQAScore,
             BestOfN,
             LoadHummingbirdLoRA,
+            LoopVideo,
             EmptyHummingbirdVideo,
             HummingbirdSigmas,
             HummingbirdSampler,

@@ -9,7 +9,15 @@ from comfy_api.latest import io
 from ..hummingbird_core.sampling import video_seed
 from .adapter.io.scoring import contact_sheet
 from .adapter.sampling.best_of import METRICS, best_of
-from .common import ADVANCED, CATEGORY, dover_input, sampling_inputs, schema, video_settings
+from .common import (
+    ADVANCED,
+    CATEGORY,
+    dover_input,
+    loop_input,
+    sampling_inputs,
+    schema,
+    video_settings,
+)
 
 
 class BestOfN(io.ComfyNode):
@@ -55,6 +63,7 @@ class BestOfN(io.ComfyNode):
                 ),
                 dover_input(),
                 *sampling_inputs(),
+                loop_input(),
                 io.Conditioning.Input(
                     "negative",
                     optional=True,

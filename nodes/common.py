@@ -8,11 +8,13 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..hummingbird_core.sampling import CONSISTENCY_GRID, MAX_SEED
+from ..hummingbird_core.settings import Loop
 from .adapter.io.files import dover_names
 from .adapter.model.unet import DEFAULT_FPS, DEFAULT_GUIDANCE
 from .adapter.sampling.sample import SamplingConfig
 
 CATEGORY = "Hummingbird"
+LOOPS: dict[str, Loop] = {"off": False, "on": True, "swing": "swing"}
 MAX_PIXELS, MAX_FRAMES = 4096, 4096
 OPTIONAL_FIELDS = ("search_aliases", "essentials_category")  # of a Schema, in newer releases only
 ESSENTIALS = "Video Generation"  # where the front end lists the nodes that one starts with
@@ -69,6 +71,18 @@ def strength_input() -> io.Input:
         tooltip="Share of the input video that is replaced: 1 keeps nothing, 0.3 changes "
         "details. A low strength limits the number of steps of the fast models: at 0.3 to at "
         "most 15.",
+    )
+
+
+def loop_input() -> io.Input:
+    """Return the input for loops, the last one: workflows of before have no value for it."""
+    return io.Combo.Input(
+        "loop",
+        options=list(LOOPS),
+        default="off",
+        optional=True,
+        tooltip="on: the first frame follows the last one, for motions that come back. swing: half "
+        "of the frames, played there and back, for all other motions.",
     )
 
 
@@ -131,4 +145,5 @@ def sampling_inputs() -> list[io.Input]:
 def video_settings(values: dict, strength: float = 1.0) -> SamplingConfig:
     """Return the settings among the arguments of a node."""
     names = ("width", "height", "frames", "steps", "guidance", "fps")
-    return SamplingConfig(**{name: values[name] for name in names}, strength=strength)
+    loop = LOOPS[values.get("loop", "off")]
+    return SamplingConfig(**{name: values[name] for name in names}, strength=strength, loop=loop)

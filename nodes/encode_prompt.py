@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .adapter.model.text import describe, encode, tokenize
+from .adapter.model.prompt import encode_prompt
 from .common import CATEGORY, schema
 
 
@@ -20,7 +20,10 @@ class EncodePrompt(io.ComfyNode):
             node_id="HummingbirdEncodePrompt",
             display_name="Encode Prompt",
             category=CATEGORY,
-            search_aliases=["text to video", "clip text encode", "prompt", "conditioning"],
+            search_aliases=[
+                *("text to video", "clip text encode", "prompt", "conditioning"),
+                *("prompt travel", "prompt schedule"),
+            ],
             description="Encodes a prompt exactly as `hummingbird generate` does: literally, "
             "cut after 75 tokens. Reports the number of tokens and the text that was cut "
             "off. For ComfyUI's syntax (emphasis:1.2), use CLIP Text Encode instead.",
@@ -30,14 +33,16 @@ class EncodePrompt(io.ComfyNode):
                     "prompt",
                     multiline=True,
                     default="a red circle moves right",
-                    tooltip="Description of the video, in plain words. Empty: for the "
-                    "negative input of a teacher.",
+                    tooltip="Description of the video, in plain words. For prompts over time: "
+                    "0: a fox runs; 24: a fox sleeps (24: is a frame, 2.5s: a second). Empty: for "
+                    "the negative input of a teacher.",
                 ),
             ],
             outputs=[
                 io.Conditioning.Output(tooltip="For Sample Video or any sampler."),
                 io.Int.Output(
-                    display_name="tokens", tooltip="Number of tokens in the whole prompt."
+                    display_name="tokens",
+                    tooltip="Number of tokens in the whole prompt; over time, in its longest text.",
                 ),
                 io.String.Output(
                     display_name="report", tooltip="Token count, and the text that had no effect."
@@ -48,8 +53,5 @@ class EncodePrompt(io.ComfyNode):
     @classmethod
     def execute(cls, clip: Any, prompt: str) -> io.NodeOutput:
         """Run the node; arguments are the values of its inputs."""
-        tokenized = tokenize(clip, prompt)
-        report = describe(clip, tokenized)
-        return io.NodeOutput(
-            encode(clip, tokenized), tokenized.count, report, ui={"text": (report,)}
-        )
+        conditioning, count, report = encode_prompt(clip, prompt)
+        return io.NodeOutput(conditioning, count, report, ui={"text": (report,)})

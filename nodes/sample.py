@@ -7,7 +7,15 @@ from typing import Any
 from comfy_api.latest import io
 
 from .adapter.sampling.sample import sample_video
-from .common import CATEGORY, ESSENTIALS, sampling_inputs, schema, strength_input, video_settings
+from .common import (
+    CATEGORY,
+    ESSENTIALS,
+    loop_input,
+    sampling_inputs,
+    schema,
+    strength_input,
+    video_settings,
+)
 
 
 class SampleVideo(io.ComfyNode):
@@ -30,6 +38,7 @@ class SampleVideo(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="The prompt, from Encode Prompt."),
                 *sampling_inputs(),
                 strength_input(),
+                loop_input(),
                 io.Latent.Input(
                     "latent",
                     optional=True,

@@ -62,13 +62,15 @@ def node_classes(pack: ModuleType) -> dict[str, type]:
 def adapter(pack: ModuleType) -> SimpleNamespace:
     """The adapter's modules and the core that belongs to them."""
     places = ("io.frames", "io.latents", "io.prompts", "io.scoring", "model.autoencoder")
-    places += ("model.checkpoint", "model.guard", "model.lora", "model.memory", "model.saving")
-    places += ("model.schedule", "model.text", "model.unet", "sampling.best_of", "sampling.sample")
+    places += ("model.checkpoint", "model.guard", "model.lora", "model.memory", "model.prompt")
+    places += ("model.saving", "model.schedule", "model.text", "model.timeline", "model.unet")
+    places += ("sampling.best_of", "sampling.sample")
     modules = {
         place.partition(".")[2]: importlib.import_module(f"{PACK}.nodes.adapter.{place}")
         for place in places
     }
-    for name in ("errors", "lora", "lora.formats", "hub.local", "pipeline", "sampling", "vae"):
+    core = ("errors", "lora", "lora.formats", "hub.local", "pipeline", "sampling")
+    for name in (*core, "sampling.context_windows", "unet", "vae"):
         module = importlib.import_module(f"{PACK}.hummingbird_core.{name}")
         modules[f"core_{name.replace('.', '_')}"] = module
     return SimpleNamespace(**modules)

@@ -20,6 +20,7 @@ from ....hummingbird_core.unet.config import TRAITS, UNetConfig
 from .memory import check_memory
 from .patches import EFFECTS_KEY, PatchEffects, check_patches, node_name
 from .schedule import check_schedule
+from .timeline import check_frames_of_run
 
 GUARD = "hummingbird_guard"
 # The config of a U-Net as text, among the weights that ComfyUI merges.
@@ -43,6 +44,8 @@ def _check_and_sample(sample: Any, noise: Tensor, *others: Any, **named: Any) ->
     guider = sample.class_obj
     check_model(guider.model_patcher, guider.model_options)
     _check_conditioning(guider.conds)
+    config = guider.model_patcher.model.diffusion_model.config
+    check_frames_of_run(guider.model_options, config, guider.conds, noise.shape[2])
     check_memory(guider.model_patcher, tuple(noise.shape), guider.model_options)
     # ComfyUI has copied the options for this run: the key is in no other.
     effects = PatchEffects()

@@ -34,6 +34,7 @@ from .guard import LAYOUT_KEY, add_guard
 from .patches import PatchHooks, check_patches
 from .saving import clip_of, kept_metadata, metadata_tensors, text_weights
 from .schedule import trained_sampling
+from .timeline import PROMPT_KEY, call_inputs, texts_of
 
 DEFAULT_GUIDANCE = 7.5
 DEFAULT_FPS = 8.0
@@ -74,6 +75,7 @@ class NativeUNet(HummingbirdUNet):
         context: Tensor,
         fps: Tensor,
         guidance: Tensor | None = None,
+        text_weights: Tensor | None = None,
         control: Any = None,
         transformer_options: dict[str, Any] | None = None,
         **others: Any,
@@ -83,9 +85,11 @@ class NativeUNet(HummingbirdUNet):
         Args:
             x: noisy latents `[B, 4, T, H, W]`.
             timesteps: `[B]`.
-            context: text embedding `[B, L, context_dim]`.
+            context: text embedding `[B, L, context_dim]`; of K texts over time
+                `[B, K*L, context_dim]`.
             fps: frames per second `[B]`.
             guidance: embedding of the guidance scale `[B, 256]`.
+            text_weights: of the texts in each frame of the video, `[B, T, 2, K]`.
             control: of a ControlNet; must be None.
             transformer_options: wrappers, and patches of attention and blocks.
             **others: inputs that only other U-Nets have.
@@ -97,9 +101,8 @@ class NativeUNet(HummingbirdUNet):
         wrappers = get_all_wrappers(WrappersMP.DIFFUSION_MODEL, options)
         executor = WrapperExecutor.new_class_executor(self._predict, self, wrappers)
         # The order of ComfyUI's own U-Net, which wrappers rely on.
-        return executor.execute(
-            x, timesteps, context, None, control, options, fps=fps, guidance=guidance
-        )
+        named = {"fps": fps, "guidance": guidance, "text_weights": text_weights}
+        return executor.execute(x, timesteps, context, None, control, options, **named)
 
     def _predict(
         self,
@@ -112,6 +115,7 @@ class NativeUNet(HummingbirdUNet):
         *,
         fps: Tensor,
         guidance: Tensor | None,
+        text_weights: Tensor | None,
     ) -> Tensor:
         """Predict the noise with the patches of `transformer_options`."""
         if control is not None:
@@ -122,7 +126,10 @@ class NativeUNet(HummingbirdUNet):
         check_patches(transformer_options, self)
         call = {"x": x, "context": context, "y": y, "timesteps": timesteps}
         hooks = PatchHooks(transformer_options, call)
-        return super().forward(x, timesteps, context, fps, guidance, hooks=hooks)
+        inputs = call_inputs(transformer_options, x.shape[2], text_weights)
+        if text_weights is not None:  # [B, K*L, C] -> [B, K, L, C]
+            context = context.unflatten(1, (text_weights.shape[-1], -1))
+        return super().forward(x, timesteps, context, fps, guidance, hooks=hooks, **inputs)
 
 
 class HummingbirdModel(comfy.model_base.BaseModel):
@@ -138,8 +145,14 @@ class HummingbirdModel(comfy.model_base.BaseModel):
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """Return text, frame rate and guidance as arguments of `NativeUNet.forward`."""
         conds = super().extra_conds(**kwargs)
-        fps = torch.tensor([float(kwargs.get("frame_rate", DEFAULT_FPS))])
-        conds["fps"] = comfy.conds.CONDRegular(fps)
+        rate = float(kwargs.get("frame_rate", DEFAULT_FPS))
+        conds["fps"] = comfy.conds.CONDRegular(torch.tensor([rate]))
+        if encoded := kwargs.get(PROMPT_KEY):
+            weights = encoded.text_weights(kwargs["noise"].shape[2], rate)
+            if weights is not None:
+                texts = texts_of(kwargs["cross_attn"], encoded)
+                conds["c_crossattn"] = comfy.conds.CONDRegular(texts)
+                conds["text_weights"] = comfy.conds.CONDRegular(weights)
         if self.diffusion_model.config.guidance_embedding:
             w = torch.tensor([float(kwargs.get("guidance", DEFAULT_GUIDANCE))])
             conds["guidance"] = comfy.conds.CONDRegular(guidance_scale_embedding(w))

@@ -11,11 +11,13 @@ import comfy.model_patcher
 import torch
 from torch import Tensor
 
+from ....hummingbird_core.sampling.clip_frames import ClipFrames
 from ....hummingbird_core.sampling.context_windows import (
     ContextWindows,
     blend_windows,
     predict_keyframes,
 )
+from ..model.timeline import CLIP_KEY
 
 FRAME_AXIS = 2  # of latents [B, 4, T, h, w]
 
@@ -34,6 +36,7 @@ class FrameWindows(comfy.context_windows.ContextHandlerABC):
         self.windows = windows
         self.context_length = windows.length  # ComfyUI's memory estimate reads this and `dim`
         self.dim = FRAME_AXIS
+        self.closed_loop = windows.loop  # as ComfyUI's handler calls it
 
     def should_use_context(
         self,
@@ -61,8 +64,10 @@ class FrameWindows(comfy.context_windows.ContextHandlerABC):
     ) -> list[Tensor]:
         """Return denoised latents like `x_in` for each of `conds`; `timestep` holds sigmas."""
 
-        def predict(part: Tensor) -> Tensor:
-            return torch.stack(calc_cond_batch(model, conds, part, timestep, model_options))
+        def predict(part: Tensor, clip: ClipFrames) -> Tensor:
+            transformer_options = {**model_options["transformer_options"], CLIP_KEY: clip}
+            options = {**model_options, "transformer_options": transformer_options}
+            return torch.stack(calc_cond_batch(model, conds, part, timestep, options))
 
         t = int(model.model_sampling.timestep(timestep)[0])
         is_keyframe_pass = self.windows.is_keyframe_pass(t)

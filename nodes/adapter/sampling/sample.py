@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ....hummingbird_core.errors import InputError
 from ....hummingbird_core.pipeline import HummingbirdPipeline
+from ....hummingbird_core.pipeline.loops import complete_loop, sampled_frames
 from ....hummingbird_core.sampling import (
     CONSISTENCY_GRID,
     TRAIN_TIMESTEPS,
@@ -31,11 +32,14 @@ from ....hummingbird_core.sampling import (
 )
 from ....hummingbird_core.sampling.context_windows import ContextWindows, freenoise_shuffle
 from ....hummingbird_core.sampling.ddim import ddim_timesteps
-from ....hummingbird_core.settings import ModelDefaults, check_settings
+from ....hummingbird_core.sampling.prompt_schedule import is_schedule
+from ....hummingbird_core.settings import Loop, ModelDefaults, check_loop, check_settings
+from ..errors import naming
 from ..io.latents import Latent, check_video_latent, empty_video
 from ..model.guard import check_model
 from ..model.memory import check_frames
 from ..model.schedule import check_schedule
+from ..model.timeline import PROMPT_KEY, is_loop, with_loop
 from ..model.unet import hummingbird_unet
 from .context_windows import has_windows, with_windows
 
@@ -53,6 +57,7 @@ class SamplingConfig:
     guidance: float
     fps: float
     strength: float = 1.0
+    loop: Loop = False
 
 
 def consistency_sampler() -> comfy.samplers.KSAMPLER:
@@ -112,6 +117,10 @@ def sample_video(
         _check_text(model, conditioning, name)
     start = latent or _empty_for(model, settings)
     check_frames(tuple(start["samples"].shape))
+    if settings.loop == "swing":
+        start = _way_there(start, positive)
+    elif settings.loop:
+        model = with_loop(model)
     values = {"guidance": settings.guidance, "frame_rate": settings.fps}
     positive = node_helpers.conditioning_set_values(positive, values)
     noise = initial_noise(tuple(start["samples"].shape), seed)
@@ -132,7 +141,25 @@ def sample_video(
         negative = node_helpers.conditioning_set_values(negative, values)
         run = _teacher_run(model, settings)
         samples = run(_guided_at_high_noise(model), positive, negative, start, noise, seed)
+    samples = complete_loop(samples, settings.loop)
     return {**start, "samples": samples, "frame_rate": settings.fps}
+
+
+def _way_there(start: Latent, positive: Conditioning) -> Latent:
+    """Return the frames of a swing that are sampled, after a check of what has to fit it."""
+    num_frames = start["samples"].shape[2]
+    with naming("frames"):
+        check_loop("swing", num_frames)
+    if any(is_schedule(v[PROMPT_KEY].prompt) for _, v in positive if PROMPT_KEY in v):
+        raise InputError(
+            "input positive: got a prompt over time with loop swing, expected a single text: on "
+            "its way back the video would tell the story backwards"
+        )
+    if "noise_mask" in start:
+        raise InputError(
+            "input latent: got a mask with loop swing, expected none: the way back is a copy"
+        )
+    return {**start, "samples": start["samples"][:, :, : sampled_frames(num_frames, "swing")]}
 
 
 def _compared_with(
@@ -249,7 +276,8 @@ def _windows(
     model: comfy.model_patcher.ModelPatcher, num_frames: int, settings: SamplingConfig
 ) -> ContextWindows:
     pipe = HummingbirdPipeline(hummingbird_unet(model))
-    return pipe.context_windows(num_frames, from_noise=settings.strength == 1)
+    is_from_noise = settings.strength == 1
+    return pipe.context_windows(num_frames, from_noise=is_from_noise, loop=is_loop(model))
 
 
 def _empty_for(model: comfy.model_patcher.ModelPatcher, settings: SamplingConfig) -> Latent:
