@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from ..errors import InputError
 from ..inputs.text import check_prompt
+from ..sampling.prompt_schedule import is_schedule
 from ..seeds import video_seed
 
 
@@ -75,4 +77,9 @@ def check_request(prompt: str, seed: int) -> str:
     """Return the prompt in one line; raise InputError if the prompt or the seed is invalid."""
     check_prompt(prompt)
     video_seed(seed, 0)
+    if is_schedule(prompt):
+        raise InputError(
+            "got a prompt over time to enhance, expected a single text: enhance each of its texts, "
+            "then join them"
+        )
     return " ".join(prompt.split())

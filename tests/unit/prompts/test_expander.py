@@ -171,3 +171,9 @@ def test_a_prompt_of_no_use_is_refused(prompt):
 def test_a_seed_out_of_range_is_refused(seed):
     with pytest.raises(InputError, match="seed"):
         BUILTIN.enhance("a fox", seed)
+
+
+def test_a_prompt_over_time_is_refused():
+    """Words behind its end would belong to its last text alone."""
+    with pytest.raises(InputError, match="prompt over time"):
+        BUILTIN.enhance("0: a fox runs; 24: a fox sleeps", 0)
