@@ -160,6 +160,7 @@ def _default_rules() -> dict[str, Rule]:
         "title_fraction": _at_most(limits.title_fraction),
         "overlay": _at_most(MAX_OVERLAY),
         "longest_freeze": _at_most(limits.freeze_seconds),
+        "repeated_fraction": _at_most(limits.repeated_fraction),
         "static_fraction": _at_most(limits.static_fraction),
         "flicker": _at_most(limits.flicker),
         "motion_smoothness": _at_least(limits.motion_smoothness),

@@ -39,6 +39,8 @@ class Thresholds:
     """title: more than this."""
     freeze_seconds: float = 0.4
     """frozen: a longer freeze, or all frames the same."""
+    repeated_fraction: float = 0.48
+    """repeated: more than this. Films converted from 24 to 30 frames a second have 0.2."""
     static_fraction: float = 0.995
     """static: more than this."""
     flicker: float = 0.006
@@ -55,7 +57,7 @@ def find_defects(
     """Return the names of a video's defects, [] if it has none.
 
     The names are nan, black, flat, underexposed, overexposed, blurred, blocky, noise, bars, title,
-    frozen, static, flicker, jerky and cut. A measure that is absent counts as no defect.
+    frozen, repeated, static, flicker, jerky and cut. A measure that is absent counts as no defect.
 
     The output key "faults" of `hummingbird score` and of the nodes, and the front end's texts
     `fault_NAME`, are file formats and keep the older word.
@@ -81,6 +83,7 @@ def find_defects(
         "bars": above("bars", limits.bars),
         "title": above("title_fraction", limits.title_fraction),
         "frozen": above("longest_freeze", limits.freeze_seconds) or is_all_frozen,
+        "repeated": above("repeated_fraction", limits.repeated_fraction),
         "static": above("static_fraction", limits.static_fraction),
         "flicker": above("flicker", limits.flicker),
         "jerky": known.get("motion_smoothness", 1.0) < limits.motion_smoothness,

@@ -41,6 +41,7 @@ class Score:
     title_fraction: float | None = None
     frozen_fraction: float | None = None
     longest_freeze: float | None = None
+    repeated_fraction: float | None = None
     static_fraction: float | None = None
     motion: float | None = None
     motion_smoothness: float | None = None

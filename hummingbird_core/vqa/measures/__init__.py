@@ -30,6 +30,8 @@ def measure(frames: Iterable[np.ndarray], fps: float = 8.0) -> dict[str, float]:
     title_fraction, 0..1: share of 4 frames a second that are a title card, `layout.is_title_card`.
     frozen_fraction, 0..1: share of frames that repeat an earlier one; blank frames do not count.
     longest_freeze: longest run of repeated frames, in seconds.
+    repeated_fraction, 0..1: share of frames that repeat the one before, next to a large change; 0.5
+        if each frame is shown twice. A slow motion has none.
     motion, from 0: mean speed of textured blocks, in longer sides per second.
     static_fraction, 0..1: share of blocks that neither move nor change color in half a second.
     motion_smoothness, 0..1: 1 - sum of |v' - v| / sum of (|v| + |v'|), with v and v' the motion

@@ -21,6 +21,9 @@ from .motion import BlockMotion, block_means, block_motion
 # small object that moves 0.1 pixels a frame counts as frozen for more than 0.4 s.
 FROZEN_MEAN = 0.75
 FROZEN_MAX = 9.0
+# A frame repeats the one before if it changes by less than this share of the largest change nearby,
+# and that change is visible: a slow motion changes evenly, repeated frames by fits and starts.
+REPEAT_SHARE, REPEAT_NEARBY, REPEAT_CHANGE = 0.2, 6, 1.0  # share, pairs on both sides, of 255
 STILL = 0.3  # pixels of the thumbnail in half a second: less counts as no motion
 RECOLORED = 8.0  # of 255: a block whose color changes by more in half a second is not still
 JITTER = 0.15  # pixels of the thumbnail: precision of block matching
@@ -43,6 +46,7 @@ class MotionSeries:
         self._residuals: list[float] = []  # one for each pair of frames, like the next two
         self._colors: list[float] = []
         self._frozen: list[bool] = []
+        self._changes: list[float] = []
         self._speeds: list[float | None] = []
         self._turns: list[tuple[float, float]] = []  # change of velocity, and its upper bound
         self._reversals: list[float | None] = []
@@ -71,6 +75,7 @@ class MotionSeries:
         self._residuals.append(motion.residual if comparable else 0.0)
         self._colors.append(0.5 * float(np.abs(new.colors - last.colors).sum()))
         self._add_frozen(comparable, new)
+        self._changes.append(float((new.small - last.small).abs().mean()) if comparable else 0.0)
         self._speeds.append(_speed(motion))
         if self._motion is not None:
             self._turns.append(_turn(self._motion, motion))
@@ -102,6 +107,7 @@ class MotionSeries:
         found = {
             "frozen_fraction": float(np.mean(self._frozen)),
             "longest_freeze": _longest_run(self._frozen) / self._fps,
+            "repeated_fraction": _repeated_share(np.array(self._changes)),
             "cuts": float(sum(self._is_cut(pair) for pair in range(len(self._residuals)))),
         }
         if (speed := _mean(self._speeds)) is not None:
@@ -138,6 +144,17 @@ def _is_frozen(held: _Frame, new: _Frame) -> bool:
         float((new.small - held.small).abs().max()) < FROZEN_MAX
         and float(np.abs(new.y - held.y).mean()) < FROZEN_MEAN
     )
+
+
+def _repeated_share(changes: np.ndarray) -> float:
+    """Return the share of pairs without a change beside pairs with a large one, 0 to 1.
+
+    Args:
+        changes: mean absolute change of each pair of frames, [T-1], of 255.
+    """
+    padded = np.pad(changes, REPEAT_NEARBY)
+    nearby = np.lib.stride_tricks.sliding_window_view(padded, 2 * REPEAT_NEARBY + 1).max(axis=1)
+    return float(((nearby > REPEAT_CHANGE) & (changes < REPEAT_SHARE * nearby)).mean())
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -291,6 +291,19 @@ def test_blocks_too_weak_to_see_do_not_count():
     assert blockiness(sky + np.arange(96)[:, None] // 8 * 0.5) < 0.9
 
 
+@pytest.mark.parametrize("times", [2, 3, 4])
+def test_repeated_frames_are_found_and_slow_motion_has_none(tmp_path, times):
+    repeated = render(1, np.arange(32) // times * times, 120, 160)
+    slow = render(1, np.arange(32) / times, 120, 160)
+    found = [
+        score_file(write_clip(tmp_path / f"{name}.mp4", clip, crf=23))
+        for name, clip in (("repeated", repeated), ("slow", slow))
+    ]
+    assert found[0].repeated_fraction == pytest.approx(1 - 1 / times, abs=0.1)
+    assert "repeated" in find_defects(found[0])
+    assert found[1].repeated_fraction < 0.1
+
+
 def test_two_cuts_are_two():
     video = np.concatenate([pan(1)[:5], pan(9)[:5], pan(11)[:6]])
     assert measure(video, FPS)["cuts"] == 2
