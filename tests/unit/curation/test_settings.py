@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -22,10 +23,12 @@ from support.curation import (
     run,
 )
 
-from hummingbird_core.curation.measure import MeasureConfig, clip_path, content_id
+from hummingbird_core.curation.measure import MeasureConfig, clip_path
 from hummingbird_core.curation.pipeline import WORKER_DIED, curate, reselect
 from hummingbird_core.curation.selection import Limit, Rule, SelectionConfig
 from hummingbird_core.curation.sources import list_sources
+from hummingbird_core.errors import HummingbirdError
+from hummingbird_core.files import temporary_path
 from hummingbird_core.video import read_video
 
 
@@ -53,16 +56,17 @@ def test_what_a_detector_gives_must_be_numbers(tmp_path, monkeypatch, value):
     (row,) = rows_of(tmp_path / "out")
     assert (row["mark"], row["unknown"], row["undefined"]) == (0.5, None, None)
     monkeypatch.setattr(f"{__name__}.FOUND", {"mark": value})
-    assert run_with_detector(tmp_path, "other").failed == 1
-    assert "detected" in rows_of(tmp_path / "other")[0]["error"]
+    # The only video, and a fault that is not the video's: the run says so and stops.
+    with pytest.raises(HummingbirdError, match=r"does not lie in them: the detector .*detected"):
+        run_with_detector(tmp_path, "other")
 
 
 @pytest.mark.parametrize("name", ["blur", "id", "hash", "overall", "kept", "two words", 3])
 def test_a_detector_may_not_replace_other_columns(tmp_path, monkeypatch, name):
     add_video(tmp_path / "in" / "a.mp4", scene(1, **SMALL))
     monkeypatch.setattr(f"{__name__}.FOUND", {name: 1.0})
-    assert run_with_detector(tmp_path).failed == 1
-    assert repr(name) in rows_of(tmp_path / "out")[0]["error"]
+    with pytest.raises(HummingbirdError, match=f"{name!r} is taken"):
+        run_with_detector(tmp_path)
 
 
 FOUND: dict = {}
@@ -123,7 +127,8 @@ def test_clips_that_cannot_be_written_are_tried_again(tmp_path):
     add_video(tmp_path / "in" / "a.mp4", scene(1, **SMALL))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "clips").write_text("in the way")
-    assert run(tmp_path / "in", tmp_path / "out").failed == 1
+    with pytest.raises(HummingbirdError, match="cannot write"):
+        run(tmp_path / "in", tmp_path / "out")
     (tmp_path / "out" / "clips").unlink()
     assert run(tmp_path / "in", tmp_path / "out").kept == 1
 
@@ -136,10 +141,8 @@ def test_a_video_whose_process_died_is_tried_again_in_the_next_run(tmp_path):
             for item in items:
                 yield item, on_worker_death(item)
 
-    assert run(tmp_path / "in", tmp_path / "out", Dying()).failed == 1
-    (row,) = rows_of(tmp_path / "out")
-    assert row["error"] == WORKER_DIED
-    assert row["id"] == content_id(tmp_path / "in" / "a.mp4")
+    with pytest.raises(HummingbirdError, match=re.escape(WORKER_DIED[:40])):
+        run(tmp_path / "in", tmp_path / "out", Dying())
     assert run(tmp_path / "in", tmp_path / "out").kept == 1
 
 
@@ -167,7 +170,8 @@ def test_runs_with_other_settings_leave_each_other_s_clips_alone(tmp_path, monke
     # One that fails at its second clip does not take the first, and leaves nothing of its own.
     clips = sorted((tmp_path / "out" / "clips").rglob("*"))
     monkeypatch.setattr(f"{__name__}.FOUND", OnlyOnce())
-    assert run_with_detector(tmp_path, max_seconds=2.0).failed == 1
+    with pytest.raises(HummingbirdError, match="the second clip"):
+        run_with_detector(tmp_path, max_seconds=2.0)
     assert sorted((tmp_path / "out" / "clips").rglob("*")) == clips
 
 
@@ -197,11 +201,12 @@ def test_a_video_of_endless_clips_or_frames_costs_itself_only(tmp_path, monkeypa
 def test_what_a_kill_left_half_written_is_removed(tmp_path):
     add_video(tmp_path / "in" / "a.mp4", scene(1, **SMALL))
     output = tmp_path / "out"
-    names = (".0a1b2c3d-manifest.parquet", "shards/.0a1b2c3d-clips-000000.tar")
-    clip = "clips/.0a1b2c3d-clips/ab/abc.mp4"
+    final = (output / "manifest.parquet", output / "shards" / "clips-000000.tar")
     for again in (lambda: run(tmp_path / "in", output), lambda: reselect(output, KEEP_ALL)):
-        for name in (*names, clip, ".my-own-notes"):
-            (output / name).parent.mkdir(parents=True, exist_ok=True)
-            (output / name).write_bytes(b"half")
+        half = [temporary_path(path) for path in final]
+        half.append(temporary_path(output / "clips" / "clips") / "ab" / "abc.mp4")
+        for path in (*half, output / ".my-own-notes"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"half")
         again()
         assert [path.name for path in output.rglob(".*")] == [".my-own-notes"]

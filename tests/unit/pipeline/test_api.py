@@ -114,7 +114,7 @@ def test_sample_draws_its_own_noise(pipe):
         ({"generator": [torch.Generator()] * 2}, "got 2 generators for 1 videos, expected one"),
         ({"output_type": "numpy"}, "got output_type 'numpy', expected one of uint8, np, pt, pil"),
         ({"negative_prompt": "blur"}, "got a negative prompt for a student, expected none"),
-        ({"num_frames": 0}, "got 0 frames, expected at least 1"),
+        ({"num_frames": 0}, "got 0 frames, expected 1 to 1,000,000"),
     ],
 )
 def test_bad_arguments(pipe, arguments, message):
