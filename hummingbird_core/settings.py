@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .errors import InputError
+from .inputs.prompt_parts import is_schedule, split_prompt
 from .inputs.text import check_prompt
 from .sampling.consistency import CONSISTENCY_GRID, check_steps
-from .sampling.prompt_schedule import check_parts, is_schedule, split_prompt
+from .sampling.prompt_schedule import check_parts
 from .seeds import video_seed
 
 SIZE_MULTIPLE = 8  # pixels per latent pixel

@@ -13,8 +13,8 @@ from ..checkpoints.load import Checkpoint, load_checkpoint
 from ..devices import best_device, check_device, default_dtype
 from ..errors import CheckpointError, InputError
 from ..hub.local import resolve_model
+from ..inputs.prompt_parts import is_schedule
 from ..reporting import Progress, decoding
-from ..sampling.prompt_schedule import is_schedule
 from ..settings import ModelDefaults
 from ..text.encoder import TextEncoder
 from ..unet.model import HummingbirdUNet

@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import InputError
+from ..inputs.prompt_parts import is_schedule
 from ..inputs.text import check_prompt
-from ..sampling.prompt_schedule import is_schedule
 from ..seeds import video_seed
 
 

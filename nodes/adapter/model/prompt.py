@@ -8,7 +8,7 @@ import comfy.sd
 import torch
 
 from ....hummingbird_core.errors import InputError
-from ....hummingbird_core.sampling.prompt_schedule import is_schedule, split_prompt
+from ....hummingbird_core.inputs.prompt_parts import is_schedule, split_prompt
 from ..errors import naming
 from .text import describe, encode, tokenize
 from .timeline import PROMPT_KEY, EncodedPrompt

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ....hummingbird_core.errors import InputError
+from ....hummingbird_core.inputs.prompt_parts import is_schedule
 from ....hummingbird_core.pipeline import HummingbirdPipeline
 from ....hummingbird_core.pipeline.loops import complete_loop, sampled_frames
 from ....hummingbird_core.sampling import (
@@ -32,7 +33,6 @@ from ....hummingbird_core.sampling import (
 )
 from ....hummingbird_core.sampling.context_windows import ContextWindows, freenoise_shuffle
 from ....hummingbird_core.sampling.ddim import ddim_timesteps
-from ....hummingbird_core.sampling.prompt_schedule import is_schedule
 from ....hummingbird_core.settings import Loop, ModelDefaults, check_loop, check_settings
 from ..errors import naming
 from ..io.latents import Latent, check_video_latent, empty_video

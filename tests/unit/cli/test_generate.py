@@ -34,7 +34,7 @@ from hummingbird_core.video import read_metadata, read_video
         ([PROMPT, "--format", "gif"], "-o names the format"),
         ([PROMPT, "-o", "clip.avi"], "expected one of .mp4, .gif, .webp, .png"),
         ([PROMPT, "-o", "clip"], "expected one of .mp4, .gif, .webp, .png"),
-        (["--prompts", "missing.txt"], "cannot read the prompt file"),
+        (["--prompts", "missing.txt"], "cannot read missing.txt"),
         (["--prompts", "missing.txt", "-o", "v.mp4"], "expected a folder"),
         ([PROMPT, "--compile", "--memory", "fp8"], "expected one of them"),
     ],
@@ -79,7 +79,7 @@ def test_bad_prompt_files(capsys, tmp_path, name, text, said):
 
 
 def test_a_prompt_file_that_is_not_text(capsys, tmp_path):
-    (tmp_path / "p.txt").write_bytes(b"\xff\xfe\x00\x80")
+    (tmp_path / "p.txt").write_bytes(b"caf\xe9 \x81\x82")
     assert "not UTF-8" in error_of(capsys, "generate", "--prompts", tmp_path / "p.txt")
 
 

@@ -6,15 +6,12 @@ import pytest
 import torch
 
 from hummingbird_core.errors import InputError
+from hummingbird_core.inputs.prompt_parts import PromptPart, is_schedule, join_prompt, split_prompt
 from hummingbird_core.sampling.prompt_schedule import (
-    PromptPart,
     check_parts,
     distinct_texts,
-    is_schedule,
-    join_prompt,
     part_weights,
     prompt_texts,
-    split_prompt,
 )
 
 STORY = "0: a fox runs; 24: a fox sleeps"

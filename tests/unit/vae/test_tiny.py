@@ -19,6 +19,7 @@ from hummingbird_core.unet.layers import (
     SpatialTransformer,
     TemporalTransformer,
 )
+from hummingbird_core.unet.text import Text
 
 ROUNDING = 1e-5  # relative L2; other kernels add up in another order
 FRAMES = 3
@@ -45,12 +46,13 @@ def test_layers_leave_their_input_as_it_was(name, device):
     torch.manual_seed(0)
     layer = LAYERS[name]().to(device)
     x = rnd("x", (2 * FRAMES, 16, 4, 4)).to(device, memory_format=torch.channels_last)
-    cond = Conditioning(rnd("e", (2, 1, 8)).to(device), rnd("c", (2, 5, 8)).to(device), FRAMES)
-    kept = x.clone(), cond.embedding.clone(), cond.context.clone()
+    text = Text(rnd("c", (2, 1, 5, 8)).to(device))
+    cond = Conditioning(rnd("e", (2, 1, 8)).to(device), text, FRAMES)
+    kept = x.clone(), cond.embedding.clone(), text.tokens.clone()
     with torch.no_grad():
         first, second = layer(x, cond), layer(x, cond)
     assert torch.equal(first, second)
-    for before, after in zip(kept, (x, cond.embedding, cond.context), strict=True):
+    for before, after in zip(kept, (x, cond.embedding, text.tokens), strict=True):
         assert torch.equal(before, after)
 
 
@@ -60,7 +62,8 @@ def test_gradients_are_those_of_finite_differences(name):
     torch.manual_seed(0)
     layer = LAYERS[name]().double()
     x = rnd("x", (FRAMES, 16, 2, 2)).double().requires_grad_()
-    cond = Conditioning(rnd("e", (1, 1, 8)).double(), rnd("c", (1, 5, 8)).double(), FRAMES)
+    text = Text(rnd("c", (1, 1, 5, 8)).double())
+    cond = Conditioning(rnd("e", (1, 1, 8)).double(), text, FRAMES)
     direction = rnd("d", x.shape).double()
     layer(x, cond).square().sum().backward()
     with torch.no_grad():

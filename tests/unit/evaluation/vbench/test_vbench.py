@@ -181,7 +181,7 @@ def test_results_of_vbench_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "as JSON"),
+        ("{", "is not JSON"),
         ("[]", "holds no results"),
         ("{}", "holds no results"),
         ('{"colour": [0.5, []]}', "expected a dimension"),
