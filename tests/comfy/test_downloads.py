@@ -33,14 +33,15 @@ def test_a_missing_package_is_named(downloads, monkeypatch):
         downloads.fetch("hummingbird-0.7b", accept_licence=True, convert=False)
 
 
-def test_writing_is_watched_and_can_be_stopped(core, downloads, tmp_path):
+def test_writing_is_watched_and_can_be_stopped(downloads, tmp_path):
     import comfy.model_management as management
 
+    transfer = importlib.import_module("hummingbird_pack.hummingbird_core.hub.transfer")
     seen = []
     with (tmp_path / "part").open("ab") as file:
-        watched = core._ReportingFile(file, 9, lambda done, total: seen.append((done, total)))
-        watched.write(b"abcd")
-        watched.write(b"efg")
+        watched = transfer.CheckedFile(file, 9, lambda done, total: seen.append((done, total)))
+        watched.write(b"PK\x03\x04")
+        watched.write(b"\x00fg")
     assert seen == [(4, 9), (7, 9)]
 
     management.interrupt_current_processing(True)
