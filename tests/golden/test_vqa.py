@@ -84,6 +84,15 @@ def test_score_maps_equal_the_original(name):
         assert relative_l2(maps[view], expected[f"{view}_score"]) <= TOLERANCE
 
 
+def test_score_maps_of_odd_sizes_equal_the_original():
+    """Few frames, sides that no patch divides, stages with fewer tokens than fragments."""
+    expected = golden("m_dover_direct_2")
+    x = rnd("input:dover_x", [1, 3, 7, 70, 50])
+    maps = golden_dover("dover").score_maps({"technical": x, "aesthetic": x})
+    for view in maps:
+        assert relative_l2(maps[view], expected[f"{view}_score"]) <= TOLERANCE
+
+
 @pytest.mark.parametrize("name", [pytest.param("dover", marks=pytest.mark.slow), "dover-mobile"])
 def test_scores_of_a_video_equal_the_original(name):
     expected = golden(f"m_{name.replace('-', '_')}_scores_A")

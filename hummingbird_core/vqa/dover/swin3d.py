@@ -272,8 +272,12 @@ def relative_position_index() -> Tensor:
 
 
 def fragment_places(size: Size, fragments: int) -> Tensor:
-    """Return the row and column of each token's fragment, `[T, H, W, 2]`."""
-    rows, columns = (torch.arange(length) * fragments // length for length in size[1:])
+    """Return the row and column of each token's fragment, `[T, H, W, 2]`.
+
+    Along a side of n tokens a fragment has n / `fragments` of them, rounded up: where tokens are
+    fewer than fragments, each is a fragment by itself.
+    """
+    rows, columns = (torch.arange(n) // -(-n // fragments) for n in size[1:])
     places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1)
     return places.expand(*size, 2)
 
