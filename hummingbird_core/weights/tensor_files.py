@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, one_line
 from ..files import ByteProgress, atomic_write
 from .pickle.modules import Scalar, read_pickled_model
 
@@ -41,6 +41,11 @@ SAFETENSORS_DTYPES = {
 }
 METADATA_PREFIX = "hummingbird."
 SAFETENSORS_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
+
+_LFS_POINTER = b"version https://git-lfs"[:9]
+MAX_TENSORS = 20_000  # real models have a few thousand
+MAX_HEADER = 8 << 20  # bytes; that of the released teacher has 0.3 million
+MAX_TEXT = 16 << 20  # bytes of a tensor of text
 
 # torch.load raises a different one for each place where a file can be damaged.
 TORCH_LOAD_ERRORS = (
@@ -117,9 +122,14 @@ def open_tensors(path: str | Path) -> TensorFile:
     """
     path = Path(path)
     head = _read_head(path)
+    if head == _LFS_POINTER:
+        raise CheckpointError(
+            f"{path.name} is a Git LFS pointer, expected the weights it stands for: get them with "
+            "git lfs pull, or download the file"
+        )
     # Safetensors: the header's length (at most 100 MB) in 8 bytes, then JSON.
     if head[4:] == b"\0\0\0\0{":
-        return _open_safetensors(path)
+        return _open_safetensors(path, int.from_bytes(head[:8], "little"))
     if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         model = read_pickled_model(path)
         return TensorFile(path, "pickle", model.tensors, hyperparameters=model.hyperparameters)
@@ -131,6 +141,8 @@ def open_tensors(path: str | Path) -> TensorFile:
 def _read_head(path: Path) -> bytes:
     if path.is_dir():
         raise CheckpointError(f"got folder {path}, expected a weights file: name the file in it")
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise CheckpointError(f"{path} is a pipe or device, expected a weights file: name a file")
     try:
         with path.open("rb") as file:
             head = file.read(9)
@@ -143,23 +155,42 @@ def _read_head(path: Path) -> bytes:
     return head
 
 
-def _open_safetensors(path: Path) -> TensorFile:
+def _open_safetensors(path: Path, header: int) -> TensorFile:
+    if header > MAX_HEADER:
+        raise CheckpointError(
+            f"{path.name} has a header of {header:,} bytes, expected at most {MAX_HEADER:,}: no "
+            "model has more, do not use it"
+        )
     try:
         file = safe_open(path, framework="pt")
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path.name} is a truncated or damaged safetensors file ({error}): get it again"
+            f"{path.name} is a truncated or damaged safetensors file ({one_line(error)}): get it "
+            "again"
         ) from error
-    tensors = {key: _safetensors_entry(path, file, key) for key in file.keys()}  # noqa: SIM118
+    keys = file.keys()
+    if len(keys) > MAX_TENSORS:
+        raise CheckpointError(
+            f"{path.name} holds {len(keys):,} tensors, expected at most {MAX_TENSORS:,}: no model "
+            "has more, do not use it"
+        )
+    tensors = {key: _safetensors_entry(path, file, key) for key in keys}
     texts = {key: tensors.pop(key) for key in list(tensors) if _is_text(key, tensors[key])}
-    try:
-        in_tensors = {key: bytes(text.read().tolist()).decode() for key, text in texts.items()}
-    except UnicodeDecodeError as error:
-        raise CheckpointError(
-            f"{path.name} holds metadata in tensors that are no text ({error}): save it again"
-        ) from error
+    in_tensors = {key: _read_text(path, key, text) for key, text in texts.items()}
     metadata = {**(file.metadata() or {}), **in_tensors}
     return TensorFile(path, "safetensors", tensors, metadata=metadata)
+
+
+def _read_text(path: Path, key: str, text: _SafetensorsTensor) -> str:
+    try:
+        if math.prod(text.shape) > MAX_TEXT:
+            raise ValueError(f"{math.prod(text.shape):,} bytes")
+        return text.read().flatten().numpy().tobytes().decode()
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path.name} holds metadata in tensors that are no text ({key}: {error}): save it "
+            "again"
+        ) from error
 
 
 def _is_text(key: str, tensor: _SafetensorsTensor) -> bool:

@@ -1,6 +1,7 @@
 """Archives written by `torch.save`: the zip format, and the legacy one before PyTorch 1.6.
 
-The pickle inside goes through the weights-only unpickler of `unpickler.py`, which runs nothing.
+The pickle inside goes through the weights-only machine of `machine.py`, which runs nothing. Sizes
+are compared with limits before anything is read.
 """
 
 from __future__ import annotations
@@ -9,26 +10,30 @@ import io
 import pickle
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 from ...errors import CheckpointError, one_line
-from .unpickler import Archive, load_pickle
+from .machine import Work, load_pickle
+from .tensors import Archive
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first object of a file from torch.save before 1.6
+MAX_PICKLE = 32 << 20  # bytes; a whole pickled model has half a megabyte
+MAX_DIRECTORY = 2 << 20  # bytes of a zip file's table of contents, some 30,000 tensors
+ENCRYPTED = 0x1  # bit of a zip entry's flags
 
-# Exceptions of the unpickler on a damaged or hostile pickle.
+# Exceptions on a damaged or hostile file; zipfile raises RuntimeError for encrypted entries.
 PICKLE_ERRORS = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
     struct.error,
     ArithmeticError,
-    AttributeError,
     EOFError,
     LookupError,
     MemoryError,
-    NotImplementedError,
     OSError,
+    RuntimeError,
     TypeError,
     ValueError,
 )
@@ -39,31 +44,66 @@ class ZipArchive(Archive):
 
     def __init__(self, path: Path):
         super().__init__(path)
-        with zipfile.ZipFile(path) as archive:
-            self._members = {info.filename: info for info in archive.infolist()}
-            pickles = [name for name in self._members if name.split("/")[-1] == "data.pkl"]
-            if len(pickles) != 1:
-                raise ValueError("no data.pkl in this zip file")
-            self._prefix = pickles[0].removesuffix("data.pkl")
-            if any(info.compress_type != zipfile.ZIP_STORED for info in self._members.values()):
-                raise ValueError("compressed members: unpack and save it again with torch.save")
-            order = self._prefix + "byteorder"
-            if order in self._members and archive.read(order) != b"little":
-                raise ValueError("big-endian tensors: save it again on a common computer")
-            self._pickle = archive.read(pickles[0])
+        with _Directory(path) as file, zipfile.ZipFile(file) as archive:
+            self._members = self._checked(archive.infolist())
+        pickles = [name for name in self._members if name.split("/")[-1] == "data.pkl"]
+        if len(pickles) != 1:
+            raise ValueError("no data.pkl in this zip file")
+        self._prefix = pickles[0].removesuffix("data.pkl")
+        order = self._prefix + "byteorder"
+        if order in self._members and self._read(order) != b"little":
+            raise ValueError("big-endian tensors: save it again on a common computer")
+        self._pickle = self._read(pickles[0])
+
+    def _checked(self, infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+        """Return the members by name; raise ValueError for sizes that are lies."""
+        members = {info.filename: info for info in infos}
+        if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
+            raise ValueError("compressed members: unpack and save it again with torch.save")
+        if any(info.file_size != info.compress_size for info in infos):
+            raise ValueError("members with two different sizes")
+        # Members that overlap, or stand in the file twice, would be larger together than the file.
+        if sum(info.file_size for info in infos) > self.size or len(members) < len(infos):
+            raise ValueError("members that overlap")
+        if any(info.flag_bits & ENCRYPTED for info in infos):
+            raise ValueError("encrypted members")
+        return members
 
     def load(self) -> Any:
         """Unpickle `data.pkl`."""
-        return load_pickle(io.BytesIO(self._pickle), self)
+        return load_pickle(io.BytesIO(self._pickle), self, Work.for_file(self.size))
 
     def locate(self, key: str) -> tuple[int, int]:
         """Return the position and length, in bytes, of the member `data/<key>`."""
         info = self._members[f"{self._prefix}data/{key}"]
+        return self._position(info), info.file_size
+
+    def _position(self, info: zipfile.ZipInfo) -> int:
         with self.path.open("rb") as file:
             # The local header repeats the name and may have an extra field of another length.
             file.seek(info.header_offset + 26)
             name_length, extra_length = struct.unpack("<HH", file.read(4))
-        return info.header_offset + 30 + name_length + extra_length, info.file_size
+        return info.header_offset + 30 + name_length + extra_length
+
+    def _read(self, name: str) -> bytes:
+        info = self._members[name]
+        if info.file_size > MAX_PICKLE:
+            raise ValueError(f"a pickle of {info.file_size:,} bytes, which is none of tensors")
+        with self.path.open("rb") as file:
+            file.seek(self._position(info))
+            data = file.read(info.file_size)
+        if zlib.crc32(data) != info.CRC:
+            raise ValueError(f"the checksum of {name} is wrong")
+        return data
+
+
+class _Directory(io.FileIO):
+    """A zip file of which zipfile reads only a table of contents of a possible size."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > MAX_DIRECTORY:
+            raise zipfile.BadZipFile("a table of contents that is too long")
+        return super().read(size)
 
 
 class LegacyArchive(Archive):
@@ -75,15 +115,21 @@ class LegacyArchive(Archive):
 
     def load(self) -> Any:
         """Unpickle the root object and note the position of every storage."""
+        work = Work.for_file(self.size)
         with self.path.open("rb") as file:
-            if load_pickle(file, self) != LEGACY_MAGIC:
+            pickles = io.BytesIO(file.read(MAX_PICKLE))
+            if load_pickle(pickles, self, work) != LEGACY_MAGIC:
                 raise ValueError("a plain pickle: save it again with torch.save")
-            load_pickle(file, self)  # protocol version
-            load_pickle(file, self)  # sizes of C types on the writer's computer
-            root = load_pickle(file, self)
-            for key in load_pickle(file, self):
+            load_pickle(pickles, self, work)  # protocol version
+            load_pickle(pickles, self, work)  # sizes of C types on the writer's computer
+            root = load_pickle(pickles, self, work)
+            keys = load_pickle(pickles, self, work)
+            file.seek(pickles.tell())
+            for key in keys:
                 (numel,) = struct.unpack("<q", file.read(8))
                 size = numel * self.itemsizes[key]
+                if not 0 <= size <= self.size or key in self._positions:
+                    raise ValueError("a storage of an impossible size")
                 self._positions[key] = (file.tell(), size)
                 file.seek(size, io.SEEK_CUR)
         return root

@@ -13,14 +13,17 @@ from typing import Any
 
 from ...errors import CheckpointError
 from .archive import read_pickle
-from .unpickler import LazyTensor, Stub
+from .machine import Stub
+from .tensors import LazyTensor
 
 WRAPPER_KEYS = ("state_dict", "module", "model")  # Lightning, DeepSpeed, common scripts
 DEEPSPEED_PREFIX_LENGTH = 16  # "_forward_module."
 MAX_DEPTH = 64  # nesting of modules; real models stay below 20
-MAX_NODES = 100_000  # real models have a few thousand
+MAX_NODES = 150_000  # modules, tensors and attributes; whole pickled models have some 50,000
+MAX_NAME = 1000  # letters of a tensor's name with those of its modules
 
 Scalar = bool | int | float | str
+_NODES = (LazyTensor, Stub, dict, list, tuple)
 
 
 @dataclass
@@ -78,28 +81,37 @@ def _collect(root: Any) -> PickledModel:
     model, pending, visited = PickledModel(), [("", root, 0)], 0
     while pending:
         name, value, depth = pending.pop()
-        visited += 1
-        if visited > MAX_NODES or depth > MAX_DEPTH:
-            raise CheckpointError(
-                f"the pickle nests more than {MAX_DEPTH} levels or {MAX_NODES:,} modules: "
-                "no model does, do not use it"
-            )
         if isinstance(value, LazyTensor):
+            value.count()
             model.tensors[name] = value
             continue
+        children = list(_children(value))
+        visited += 1 + len(children) + (len(value.state) if isinstance(value, Stub) else 0)
+        _check_limits(visited, depth, name)
         prefix = f"{name}." if name else ""
         if isinstance(value, Stub):
             model.hyperparameters.update(_scalars(prefix, value))
-        children = [(f"{prefix}{key}", child, depth + 1) for key, child in _children(value)]
-        pending.extend(reversed(children))
+        pending.extend(
+            (f"{prefix}{key}", child, depth + 1)
+            for key, child in reversed(children)
+            if isinstance(key, str | int) and isinstance(child, _NODES)
+        )
     return model
+
+
+def _check_limits(visited: int, depth: int, name: str) -> None:
+    if visited > MAX_NODES or depth > MAX_DEPTH or len(name) > MAX_NAME:
+        raise CheckpointError(
+            f"the pickle nests more than {MAX_DEPTH} levels or {MAX_NODES:,} modules, or has names "
+            f"of more than {MAX_NAME} letters: no model does, do not use it"
+        )
 
 
 def _scalars(prefix: str, stub: Stub) -> dict[str, Scalar]:
     return {
         f"{prefix}{key}": value
         for key, value in stub.state.items()
-        if isinstance(value, bool | int | float | str)
+        if isinstance(key, str) and isinstance(value, bool | int | float | str)
     }
 
 
