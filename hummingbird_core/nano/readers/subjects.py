@@ -1,0 +1,250 @@
+"""Reader of subjects: which look, where, how large and how far turned, by template matching.
+
+Every look of the dataset is matched at every position, in several sizes and rotations, with no
+learning. The look that explains most of the difference from the background wins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..world.looks import COLORS, PICTURES, SHAPES, Look, can_spin
+from .background import SHRINK
+
+SIZES = (10, 12, 14, 16, 19)  # pixels of the shrunk video, in a first search
+FINE_SIZES = tuple(range(9, 21))
+TURNED_SIZES = (11, 14, 18)
+ANGLES = 8  # of a first search
+FINE_ANGLES = 24
+SEARCHED_FRAMES = 5
+CANDIDATES = 3  # looks that are matched in all frames
+MARGIN = 1  # pixels around a subject in which nothing else should be
+CANVAS = 1.3  # side of a template against its subject, so that it can turn
+MIN_EXPLAINED = 0.72  # of the squared difference from the background; sharp videos reach 0.95
+MIN_LEAD = 0.05  # of the best look over the second best
+MIN_TURNING_GAIN = 0.05  # of turned templates over upright ones
+MIN_ENERGY = 3.0  # squared difference of a subject from the background in a frame
+
+
+@dataclass(frozen=True)
+class Track:
+    """Best match of a look in each frame.
+
+    Attributes:
+        look: with its direction.
+        explained: explained share of the squared difference from the background around it, at most
+            1.
+        energy: squared difference that it explains, a frame.
+        x, y: centers in pixels, `[T]`.
+        radius: half the side, in pixels, `[T]`.
+        angle: clockwise, radians, `[T]`; None if it stays upright.
+    """
+
+    look: Look
+    explained: float
+    energy: float
+    x: np.ndarray
+    y: np.ndarray
+    radius: np.ndarray
+    angle: np.ndarray | None
+
+
+def find_subjects(video: Tensor, background: Tensor, most: int = 2) -> list[Track]:
+    """Return the subjects of a shrunk video, the one that differs most from the background first.
+
+    Args:
+        video: `[T, 3, H, W]` in 0..1.
+        background: the same without subjects.
+        most: number of subjects to look for.
+    """
+    tracks: list[Track] = []
+    for _ in range(most):
+        track = _find_one(video, background)
+        if track is None:
+            break
+        tracks.append(track)
+        video = _without(video, background, track)
+    return tracks
+
+
+def _find_one(video: Tensor, background: Tensor) -> Track | None:
+    energy = (video - background).square().sum(dim=(1, 2, 3))  # [T]
+    if energy.mean() < MIN_ENERGY:
+        return None
+    tracks = [_track(video, background, look) for look in _likeliest(video, background)]
+    tracks.sort(key=lambda track: -track.energy)
+    best, *others = tracks
+    rivals = [t.energy for t in others if t.look.name != best.look.name and _is_same(t, best)]
+    second = max(rivals, default=0.0)
+    is_clear = best.explained > MIN_EXPLAINED and second < (1 - MIN_LEAD) * best.energy
+    return best if is_clear and best.energy > MIN_ENERGY else None
+
+
+def _is_same(track: Track, other: Track) -> bool:
+    """Return whether two looks were found at one place."""
+    distance = np.hypot(track.x - other.x, track.y - other.y)
+    return bool(np.median(distance) < np.median(other.radius))
+
+
+def _likeliest(video: Tensor, background: Tensor) -> list[Look]:
+    """Return the looks that explain most of a few frames, in any size and rotation."""
+    count = min(SEARCHED_FRAMES, len(video))
+    chosen = torch.linspace(0, len(video) - 1, count).round().long()
+    g = background[chosen]
+    d = video[chosen] - g
+    gains = torch.full((len(_looks()), count), -math.inf)
+    for angles, sizes in ((1, SIZES), (ANGLES, TURNED_SIZES)):
+        for size in sizes:
+            which, templates = _search_templates(size, angles)
+            gains[which] = torch.maximum(gains[which], _gains(d, g, templates).amax(dim=1))
+    order = gains.sum(dim=1).argsort(descending=True)[:CANDIDATES]
+    return [_looks()[i] for i in order.tolist()]
+
+
+def _gains(d: Tensor, g: Tensor, templates: Tensor) -> Tensor:
+    """Return what templates `[L, A, 4, n, n]` explain at their best: `[L, A, T]`."""
+    looks, angles = templates.shape[:2]
+    best = _explained(d, g, templates.flatten(0, 1)).flatten(2).amax(dim=2)  # [T, L A]
+    return best.T.unflatten(0, (looks, angles))
+
+
+def _track(video: Tensor, background: Tensor, look: Look) -> Track:
+    """Match one look in all frames, upright and, if it can, turned."""
+    d = video - background
+    upright = _match(d, background, look, FINE_SIZES, 1)
+    if not can_spin(look.name):
+        return upright
+    turned = _match(d, background, look, TURNED_SIZES, FINE_ANGLES)
+    if turned.energy < (1 + MIN_TURNING_GAIN) * upright.energy:
+        return upright
+    size = round(float(np.median(turned.radius)))  # 2 r pixels of the video, r of the shrunk one
+    return _match(d, background, look, range(size - 2, size + 3), FINE_ANGLES)
+
+
+def _match(d: Tensor, g: Tensor, look: Look, sizes: Sequence[int], angles: int) -> Track:
+    frames = torch.arange(len(d))
+    best = torch.full((len(d),), -math.inf)
+    x, y, radius, turn = (torch.zeros(len(d)) for _ in range(4))
+    around = torch.full((len(d),), math.inf)  # squared differences in the box of the best match
+    squared = d.square().sum(dim=1, keepdim=True)
+    for size in sizes:
+        templates = _templates(look, size, angles)
+        explained = _explained(d, g, templates)  # [T, A, H', W']
+        gain, index = explained.flatten(1).max(dim=1)
+        rows, columns = explained.shape[-2:]
+        plane, row, column = (
+            index // (rows * columns),
+            index // columns % rows,
+            index % columns,
+        )
+        maps = explained[frames, plane]  # [T, H', W']
+        dx, dy = _vertex(maps, frames, row, column)
+        is_better = gain > best
+        box = _box_sums(squared, templates.shape[-1])[frames, row, column]
+        half = templates.shape[-1] / 2 - 0.5
+        for values, new in (
+            (best, gain),
+            (around, box),
+            (x, SHRINK * (column + dx + half) + SHRINK / 2),
+            (y, SHRINK * (row + dy + half) + SHRINK / 2),
+            (radius, torch.full_like(gain, SHRINK * size / 2)),
+            (turn, 2 * math.pi * plane / angles),
+        ):
+            values[is_better] = new[is_better].to(values.dtype)
+    angle = turn.numpy() if angles > 1 else None
+    return Track(
+        look,
+        float(best.sum() / around.sum().clamp(min=1e-6)),
+        float(best.mean()),
+        x.numpy(),
+        y.numpy(),
+        radius.numpy(),
+        angle,
+    )
+
+
+def _box_sums(values: Tensor, side: int) -> Tensor:
+    """Return the sums of `[T, 1, H, W]` over a box and a margin at every position `[T, H', W']`."""
+    grown = side + 2 * MARGIN
+    padded = F.pad(values, (MARGIN,) * 4)
+    return F.avg_pool2d(padded, grown, stride=1)[:, 0] * grown**2
+
+
+def _vertex(maps: Tensor, frames: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the vertices of parabolas through the maxima of maps `[T, H', W']`, x and y."""
+    padded = F.pad(maps[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+    center = maps[frames, row, column]
+
+    def offset(before: Tensor, after: Tensor) -> Tensor:
+        curve = before + after - 2 * center
+        return (0.5 * (before - after) / curve.clamp(max=-1e-6)).clamp(-0.5, 0.5)
+
+    x = offset(padded[frames, row + 1, column], padded[frames, row + 1, column + 2])
+    y = offset(padded[frames, row, column + 1], padded[frames, row + 2, column + 1])
+    return x, y
+
+
+def _explained(d: Tensor, g: Tensor, templates: Tensor) -> Tensor:
+    """Return what templates explain at every position: `[T, K, H', W']`.
+
+    With d the difference from the background g, and a template of premultiplied color s and
+    alpha a, the image at some position makes the difference m = s - a g. It explains
+    |d|^2 - |d - m|^2 = 2 d.m - |m|^2, sums of correlations.
+
+    Args:
+        d, g: `[T, 3, H, W]`.
+        templates: `[K, 4, n, n]`.
+    """
+    s, a = templates[:, :3], templates[:, 3:]
+    d_m = F.conv2d(d, s) - F.conv2d((d * g).sum(dim=1, keepdim=True), a)
+    gg_aa = F.conv2d(g.square().sum(dim=1, keepdim=True), a.square())
+    m_m = s.square().sum(dim=(1, 2, 3))[:, None, None] - 2 * F.conv2d(g, s * a) + gg_aa
+    return 2 * d_m - m_m
+
+
+def _without(video: Tensor, background: Tensor, track: Track) -> Tensor:
+    """Return a video with a subject replaced by the background."""
+    rows = (torch.arange(video.shape[-2]) + 0.5)[None, :, None] * SHRINK
+    columns = (torch.arange(video.shape[-1]) + 0.5)[None, None, :] * SHRINK
+    x, y, radius = (
+        torch.from_numpy(values)[:, None, None] for values in (track.x, track.y, track.radius)
+    )
+    reach = radius * (1.0 if track.angle is None else CANVAS) + SHRINK
+    is_inside = ((columns - x).abs() < reach) & ((rows - y).abs() < reach)  # [T, H, W]
+    return torch.where(is_inside[:, None], background, video)
+
+
+@cache
+def _looks() -> list[Look]:
+    """Return all looks; pictures that face a side also mirrored."""
+    shapes = [Look(shape, color) for shape in SHAPES for color in COLORS]
+    pictures = [Look(name) for name in PICTURES]
+    mirrored = [Look(name, mirrored=True) for name, faces in PICTURES.items() if faces]
+    return shapes + pictures + mirrored
+
+
+@cache
+def _search_templates(size: int, angles: int) -> tuple[list[int], Tensor]:
+    """Return the indices of the looks that have so many rotations, and `[L, A, 4, n, n]`."""
+    looks = [(i, look) for i, look in enumerate(_looks()) if angles == 1 or can_spin(look.name)]
+    return [i for i, _ in looks], torch.stack([_templates(o, size, angles) for _, o in looks])
+
+
+@cache
+def _templates(look: Look, size: int, angles: int) -> Tensor:
+    """Return a look at `angles` rotations `[A, 4, n, n]`: RGB times alpha, and alpha."""
+    side = size if angles == 1 else math.ceil(size * CANVAS)
+    turns = 2 * math.pi * torch.arange(angles) / angles
+    # Drawn at twice the size and shrunk, as the video is.
+    middle = torch.full((2, angles), float(SHRINK * side / 2))
+    drawn = look.draw(middle, turns, torch.full((angles,), SHRINK * size / 2))
+    drawn = drawn[:, :, : SHRINK * side, : SHRINK * side]  # [4, A, n, n]
+    return F.avg_pool2d(drawn.transpose(0, 1), SHRINK)

@@ -1,0 +1,104 @@
+"""The reader of scenes, on clips that are drawn and so known exactly."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from hummingbird_core.nano.readers.scene import SceneReading, read_scene
+from hummingbird_core.nano.world.paths import DIRECTIONS, FRAME_SIZE, Clip
+from hummingbird_core.nano.world.scene import Scene
+from hummingbird_core.nano.world.stream import samples
+
+FPS = 8.0
+
+
+def frames_of(scene: Scene) -> np.ndarray:
+    video = (scene.render().clamp(0, 1) * 255).round().to(torch.uint8)
+    return video.permute(1, 2, 3, 0).numpy()
+
+
+def mistakes(scene: Scene, seen: SceneReading) -> list[str]:
+    """Names of what the reader gets wrong."""
+    known = scene.describe()
+    found = {(s.look.name, s.look.color): s for s in seen.subjects}
+    wrong = [kind for kind in ("tone", "camera") if getattr(known, kind) != getattr(seen, kind)]
+    wrong += ["place"] * (seen.place != (known.place or ""))
+    wrong += ["count"] * (len(seen.subjects) != len(scene.subjects))
+    for mention, subject in zip(known.mentions, scene.subjects, strict=True):
+        reading = found.get((mention.subject, mention.color))
+        if reading is None:
+            wrong.append("subject")
+            continue
+        wrong += ["motion"] * (reading.motion != mention.motion)
+        wrong += ["mirrored"] * (reading.look.mirrored != subject.look.mirrored)
+        wrong += ["size"] * (mention.size is not None and reading.size != mention.size)
+        has_pace = mention.pace is not None and mention.motion != "hover"
+        wrong += ["pace"] * (has_pace and reading.pace != mention.pace)
+    return wrong
+
+
+@pytest.mark.parametrize(("num_frames", "count"), [(16, 40), (26, 10)])
+def test_drawn_clips_are_read_right(num_frames, count):
+    drawn = [scene for scene, *_ in islice(samples(3, Clip(num_frames)), count)]
+    wrong = {str(scene): mistakes(scene, read_scene(frames_of(scene), FPS)) for scene in drawn}
+    assert sum(map(bool, wrong.values())) == 0, wrong
+
+
+def test_positions_and_speeds_are_measured():
+    for scene, *_ in islice(samples(11), 12):
+        seen = read_scene(frames_of(scene), FPS)
+        for subject in scene.subjects:
+            (reading,) = [s for s in seen.subjects if s.look.name == subject.look.name]
+            start = subject.path.centers(torch.zeros(1))[:, 0].numpy()
+            assert np.abs(start - reading.start).max() < 2
+            assert reading.radius == pytest.approx(subject.radius, abs=1.5)
+            if subject.path.motion in DIRECTIONS:
+                assert reading.speed == pytest.approx(subject.path.speed, rel=0.15)
+            assert reading.distance < 0.15
+
+
+def test_motion_played_backwards_is_the_opposite():
+    opposite = {"left": "right", "right": "left", "up": "down", "down": "up"}
+    scenes = (s for s, *_ in samples(1) if len(s.subjects) == 1 and not s.camera.move)
+    across = (s for s in scenes if s.subjects[0].path.motion in DIRECTIONS)
+    for scene in islice(across, 4):
+        (seen,) = read_scene(frames_of(scene)[::-1].copy(), FPS).subjects
+        assert seen.motion == opposite[scene.subjects[0].path.motion]
+
+
+@pytest.mark.parametrize("level", [0, 128])
+def test_nothing_is_read_in_an_empty_video(level):
+    empty = np.full((16, FRAME_SIZE, FRAME_SIZE, 3), level, dtype=np.uint8)
+    assert read_scene(empty, FPS).subjects == ()
+
+
+def test_nothing_is_read_in_noise():
+    shape = (16, FRAME_SIZE, FRAME_SIZE, 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    assert read_scene(noise, FPS).subjects == ()
+
+
+def test_a_still_video_hovers():
+    scene = next(s for s, *_ in samples(2) if len(s.subjects) == 1 and not s.camera.move)
+    still = np.repeat(frames_of(scene)[:1], 16, axis=0)
+    (seen,) = read_scene(still, FPS).subjects
+    assert (seen.look.name, seen.motion) == (scene.subjects[0].look.name, "hover")
+
+
+def test_a_subject_that_changes_its_look_flickers():
+    scene = next(s for s, *_ in samples(5) if len(s.subjects) == 1 and not s.camera.move)
+    frames = frames_of(scene).astype(np.float32)
+    (steady,) = read_scene(frames.astype(np.uint8), FPS).subjects
+    gain = 1 + 0.15 * (np.arange(16) % 2)
+    pulsing = (frames * gain[:, None, None, None]).clip(0, 255).astype(np.uint8)
+    (seen,) = read_scene(pulsing, FPS).subjects
+    assert seen.flicker > 2 * steady.flicker
+
+
+def test_frames_of_another_size_are_refused():
+    with pytest.raises(ValueError, match="expected Tx64x64x3"):
+        read_scene(np.zeros((16, 32, 32, 3), dtype=np.uint8), FPS)
