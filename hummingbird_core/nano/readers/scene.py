@@ -26,6 +26,7 @@ MAX_BEND = 1.1  # pixels, deviation of a motion across the frame from a line
 MIN_SWING = 1.8  # pixels, amplitude of a motion back and forth
 RATES = np.linspace(0.25, 1.4, 24)  # periods a second that are tried
 MIN_TURN = 0.35  # radians, change of the angle of a subject that spins
+MIN_GROWTH = 0.17  # logarithm of the size at the end of a zoom against the start
 CROP = 24  # pixels of the aligned subject in `flicker`
 
 
@@ -98,8 +99,19 @@ def read_scene(frames: np.ndarray, fps: float) -> SceneReading:
     background = read_background(video, seconds)
     tracks = find_subjects(video, background.video)
     subjects = tuple(_read_subject(track, pixels, seconds.numpy()) for track in tracks)
+    camera = background.camera
+    if camera is None and background.place:  # hills behind a large subject are hardly seen
+        camera = _zoom(tracks)
     brightness = float(background.video.mean())
-    return SceneReading(subjects, background.place, background.tone, background.camera, brightness)
+    return SceneReading(subjects, background.place, background.tone, camera, brightness)
+
+
+def _zoom(tracks: list[Track]) -> str | None:
+    """Return "zoom in" or "zoom out" if the subjects change their size."""
+    growth = [np.polyfit(np.linspace(0, 1, len(t.radius)), np.log(t.radius), 1)[0] for t in tracks]
+    if not growth or min(map(abs, growth)) < MIN_GROWTH:
+        return None
+    return "zoom in" if growth[0] > 0 else "zoom out"
 
 
 def _read_subject(track: Track, pixels: Tensor, seconds: np.ndarray) -> SubjectReading:
