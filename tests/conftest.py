@@ -1,8 +1,9 @@
-"""Share the cores out among the test processes, and show child processes this checkout."""
+"""Share the cores out among the test processes, show child processes this checkout, hear Ctrl-C."""
 
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,3 +18,7 @@ if WORKERS := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     # inherits what is set in the process that starts it, for which all cores would be right.
     threads = max(1, (os.cpu_count() or 1) // int(WORKERS))
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+
+# A run in the background may inherit an ignored Ctrl-C, which tests send to themselves and to the
+# programs that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)

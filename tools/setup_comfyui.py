@@ -41,7 +41,7 @@ LEFT_OUT = re.compile(
 DOWNLOAD_SECONDS = 300
 # The tests compare the nodes with the library, which needs more than the nodes do.
 OF_THE_TESTS = (
-    *("pytest", "pytest-xdist", "playwright", "requests", "peft", "accelerate"),
+    *("pytest", "pytest-xdist", "pytest-timeout", "playwright", "requests", "peft", "accelerate"),
     *("diffusers", "imageio-ffmpeg"),
 )
 
