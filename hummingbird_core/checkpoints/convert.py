@@ -88,7 +88,7 @@ def convert_checkpoint(
 
 
 def _check_arguments(source: Path, destination: Path, dtype: torch.dtype) -> None:
-    if not dtype.is_floating_point:
+    if not dtype.is_floating_point or dtype.itemsize < 2:
         raise InputError(f"got dtype {dtype}, expected float16, bfloat16 or float32: choose one")
     if destination.suffix != ".safetensors":
         raise OutputError(f"got {destination.name}, expected a name that ends in .safetensors")

@@ -7,35 +7,37 @@ from the metadata of a converted file or from the attributes of a pickled model.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from ..errors import CheckpointError
 from ..files import weights_files
-from ..unet.model import PRESETS, HummingbirdUNet, UNetConfig
-from ..weights.state_dict import validate_state_dict
+from ..unet.model import PRESETS, UNetConfig
+from ..unet.shapes import weight_shapes
+from ..weights.state_dict import HasShape, count_parameters, validate_state_dict
 from ..weights.tensor_files import StoredTensor, TensorFile
+from .configs import (
+    CONFIG_KEY,
+    TEXT_PREFIX,
+    VAE_PREFIX,
+    ComponentConfigs,
+    configs_from_attributes,
+    stored_configs,
+)
 
-# Metadata keys of converted files (`convert.py` lists them).
-CONFIG_KEY = "hummingbird.config"
+# More metadata keys of converted files (`convert.py` lists them).
 PRESET_KEY = "hummingbird.preset"
 TOKENIZER_KEY = "hummingbird.tokenizer"
 LICENSE_KEY = "hummingbird.licence"
 
+MAX_GROWTH = 2  # least size of the U-Net that a config describes, relative to the file's weights
 CUSTOM_PRESET = "custom"  # name of a U-Net whose shapes match no preset
 
-PREVIEW_KEY = "preview_colours"  # in the config of a VAE whose latents are images
-
 UNET_PREFIX = "model.diffusion_model."
-VAE_PREFIX = "first_stage_model."
-TEXT_PREFIX = "cond_stage_model.model."
+DDP_PREFIX = "module."  # of torch.nn.parallel.DistributedDataParallel
+COMPILED_PREFIX = "_orig_mod."  # of torch.compile
 UNET_ROOTS = ("time_embed.", "input_blocks.", "output_blocks.", "middle_block.", "out.")
 
 # Tables derived from the noise schedule; samplers compute their own.
@@ -57,7 +59,7 @@ UNUSED_PREFIXES = (
 )
 
 StateDict = dict[str, StoredTensor]
-Shapes = dict[str, Tensor]  # meta tensors: shapes without memory
+Shapes = Mapping[str, HasShape]
 
 
 @dataclass
@@ -84,29 +86,14 @@ class Components:
         return {prefix + key: value for prefix, tensors in models for key, value in tensors.items()}
 
 
-@dataclass(frozen=True)
-class ComponentConfigs:
-    """Configs of a checkpoint's models.
-
-    Attributes:
-        unet: config of the U-Net.
-        text: `heads` and `skip_last` of the text encoder, where known; its shapes give the rest.
-        vae: `scaling_factor`, `norm_num_groups` and `latents_are_images` of the VAE, where known,
-            likewise.
-    """
-
-    unet: UNetConfig
-    text: dict[str, Any]
-    vae: dict[str, Any]
-
-    def to_json(self) -> str:
-        """Return the value of the metadata key `hummingbird.config`."""
-        return json.dumps({"unet": self.unet.to_dict(), "text": self.text, "vae": self.vae})
-
-
 def split_components(tensors: Mapping[str, StoredTensor]) -> Components:
-    """Sort a checkpoint's tensors by model and drop the unused ones (training, schedules)."""
+    """Sort a checkpoint's tensors by model and drop the unused ones (training, schedules).
+
+    Raises:
+        CheckpointError: two tensors have one name without the prefixes of DDP and torch.compile.
+    """
     components = Components()
+    tensors = _without_wrappers(tensors)
     if not any(key.startswith(UNET_PREFIX) for key in tensors):
         components.unet_prefix = ""
     for key, tensor in tensors.items():
@@ -121,6 +108,21 @@ def split_components(tensors: Mapping[str, StoredTensor]) -> Components:
         else:
             components.unknown[key] = tensor
     return components
+
+
+def _without_wrappers(tensors: Mapping[str, StoredTensor]) -> StateDict:
+    """Return the tensors by the names they have without `DistributedDataParallel` and `compile`."""
+    is_ddp = all(key.startswith(DDP_PREFIX) for key in tensors)
+    plain = {
+        (key.removeprefix(DDP_PREFIX) if is_ddp else key).replace(COMPILED_PREFIX, ""): tensor
+        for key, tensor in tensors.items()
+    }
+    if len(plain) < len(tensors):
+        raise CheckpointError(
+            f"got two tensors of one name, once with {COMPILED_PREFIX} and once without, expected "
+            "one: save the model once"
+        )
+    return plain
 
 
 def checkpoint_file(path: Path) -> Path:
@@ -158,47 +160,36 @@ def component_configs(file: TensorFile, components: Components) -> ComponentConf
             f"{next(iter(file.tensors), 'none')}): expected a VideoCrafter2 or Hummingbird "
             "checkpoint"
         )
+    _check_floating(file, components)
+    got = _stored_tensors(components)
     if CONFIG_KEY in file.metadata:
-        configs = _stored_configs(file)
-        validate_state_dict(
-            file.path.name, _expected_tensors(configs.unet, components), _stored_tensors(components)
-        )
+        configs = stored_configs(file)
+        _check_size(file, configs.unet, got)
+        validate_state_dict(file.path.name, _expected_tensors(configs.unet, components), got)
         return configs
-    config, expected = _nearest_config(components, _stored_tensors(components))
-    validate_state_dict(file.path.name, expected, _stored_tensors(components))
-    text, vae = _configs_from_attributes(file.hyperparameters)
-    return ComponentConfigs(config, text, vae)
+    config, expected = _nearest_config(components, got)
+    validate_state_dict(file.path.name, expected, got)
+    return ComponentConfigs(config, *configs_from_attributes(file))
 
 
-def _stored_configs(file: TensorFile) -> ComponentConfigs:
-    try:
-        values = json.loads(file.metadata[CONFIG_KEY])
-        unet = UNetConfig.from_dict(values["unet"])
-        vae = dict(values.get("vae", {}))
-        if PREVIEW_KEY in vae:  # older files with such latents do not say so
-            vae.setdefault("latents_are_images", True)
-        return ComponentConfigs(unet, dict(values.get("text", {})), vae)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+def _check_floating(file: TensorFile, components: Components) -> None:
+    """Refuse weights in integers: quantized ones mean nothing without their scales."""
+    for key, tensor in components.with_prefixes().items():
+        if not tensor.dtype.is_floating_point:
+            raise CheckpointError(
+                f"{file.path.name} holds {key} as {str(tensor.dtype).removeprefix('torch.')}, "
+                "expected floating-point weights: get the file in float16, bfloat16 or float32"
+            )
+
+
+def _check_size(file: TensorFile, config: UNetConfig, got: Shapes) -> None:
+    """Refuse a config of a much larger U-Net than the file holds, before it is built."""
+    described, held = config.min_parameters, count_parameters(got.values())
+    if described > MAX_GROWTH * held:
         raise CheckpointError(
-            f"{file.path.name} has damaged metadata {CONFIG_KEY} ({error}): convert it again"
-        ) from error
-
-
-def _configs_from_attributes(attributes: Mapping[str, Any]) -> tuple[dict, dict]:
-    """Return text and VAE settings from the attributes of a pickled model."""
-    text = {
-        "heads": attributes.get(TEXT_PREFIX + "transformer.resblocks.0.attn.num_heads"),
-        "skip_last": attributes.get("cond_stage_model.layer_idx"),
-    }
-    vae = {
-        "scaling_factor": attributes.get("scale_factor"),
-        "norm_num_groups": attributes.get(VAE_PREFIX + "encoder.norm_out.num_groups"),
-    }
-    known_text, known_vae = (
-        {name: value for name, value in settings.items() if value is not None}
-        for settings in (text, vae)
-    )
-    return known_text, known_vae
+            f"{file.path.name} has damaged metadata {CONFIG_KEY} (unet describes at least "
+            f"{described:,} weights, the file holds {held:,}): convert it again"
+        )
 
 
 def _nearest_config(components: Components, got: Shapes) -> tuple[UNetConfig, Shapes]:
@@ -220,7 +211,7 @@ def _nearest_config(components: Components, got: Shapes) -> tuple[UNetConfig, Sh
 def _candidates_from_shapes(components: Components) -> list[tuple[UNetConfig, Shapes]]:
     """Return the config inferred from the shapes; nothing if no such U-Net can be built."""
     try:
-        config = UNetConfig.from_state_dict(_meta_tensors(components.unet))
+        config = UNetConfig.from_state_dict(components.unet)
         return [(config, _expected_tensors(config, components))]
     except (ValueError, ArithmeticError, LookupError):
         return []
@@ -228,21 +219,17 @@ def _candidates_from_shapes(components: Components) -> list[tuple[UNetConfig, Sh
 
 def _expected_tensors(config: UNetConfig, components: Components) -> Shapes:
     """Return the shapes of a U-Net of `config`, by their names in the file."""
-    expected = HummingbirdUNet(config, device="meta").state_dict()
+    expected = weight_shapes(config)
     return {components.unet_prefix + key: tensor for key, tensor in expected.items()}
 
 
 def _stored_tensors(components: Components) -> Shapes:
     """Return the shapes of the U-Net's and the unknown tensors, by their names in the file."""
     prefixed = {components.unet_prefix + key: tensor for key, tensor in components.unet.items()}
-    return _meta_tensors(prefixed | components.unknown)
+    return prefixed | components.unknown
 
 
 def _count_mismatches(expected: Shapes, got: Shapes) -> int:
     shared = expected.keys() & got.keys()
-    mis_shaped = sum(expected[key].shape != got[key].shape for key in shared)
+    mis_shaped = sum(tuple(expected[key].shape) != tuple(got[key].shape) for key in shared)
     return len(expected.keys() ^ got.keys()) + mis_shaped
-
-
-def _meta_tensors(tensors: StateDict) -> Shapes:
-    return {key: torch.empty(tensor.shape, device="meta") for key, tensor in tensors.items()}

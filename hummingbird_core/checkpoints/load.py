@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ..errors import CheckpointError, InputError
 from ..unet.model import HummingbirdUNet, UNetConfig
 from ..weights.tensor_files import TensorFile, open_tensors, stored_dtype
 from .layout import (
@@ -145,9 +146,12 @@ def _load_text(
         return None
     from ..text.encoder import load_text_encoder
 
-    return load_text_encoder(
-        weights,
-        num_heads=configs.text.get("heads"),
-        tokenizer=file.metadata.get(TOKENIZER_KEY),
-        layers_to_skip=configs.text.get("skip_last", 1),
-    )
+    try:
+        return load_text_encoder(
+            weights,
+            num_heads=configs.text.get("heads"),
+            tokenizer=file.metadata.get(TOKENIZER_KEY),
+            layers_to_skip=configs.text.get("skip_last", 1),
+        )
+    except InputError as error:  # parts of the file that do not belong together
+        raise CheckpointError(f"{file.path.name} is damaged: {error}") from error

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 HEAD_WIDTH = 64
+MAX_LAYERS, MAX_SIZE = 256, 10_000_000  # blocks; tokens or channels
 
 _UNUSED = ("visual.", "attn_mask", "logit_scale", "text_projection")
 
@@ -68,19 +69,20 @@ class TextConfig:
             skip_last: blocks at the end that are not run.
 
         Raises:
-            CheckpointError: the keys are not OpenCLIP's.
+            CheckpointError: the keys are not OpenCLIP's, or no tower has these sizes.
         """
         try:
             vocab_size, width = state_dict["token_embedding.weight"].shape
             context_length = state_dict["positional_embedding"].shape[0]
             mlp_width = state_dict["transformer.resblocks.0.mlp.c_fc.weight"].shape[0]
-        except KeyError as error:
+        except (LookupError, ValueError) as error:
             raise CheckpointError(
                 f"got text encoder weights without {error}, expected OpenCLIP's key names: "
                 f"use a checkpoint that holds the whole text tower"
             ) from error
         blocks = (OPENCLIP_BLOCK.match(key) for key in state_dict)
         layers = 1 + max(int(block[1]) for block in blocks if block)
+        _check_sizes(layers, vocab_size, width, context_length, mlp_width)
         heads = heads or max(width // HEAD_WIDTH, 1)
         return cls(
             width=width,
@@ -107,6 +109,16 @@ class TextConfig:
                 f"got {self.skip_last} blocks to skip of {self.layers}, expected 0 to "
                 f"{self.layers - 1}"
             )
+
+
+def _check_sizes(layers: int, *sizes: int) -> None:
+    """Refuse a tower that takes long to build, or has a size of zero."""
+    if layers > MAX_LAYERS or not all(0 < size <= MAX_SIZE for size in sizes):
+        raise CheckpointError(
+            f"got text encoder weights of {layers:,} blocks and the sizes "
+            f"{', '.join(f'{size:,}' for size in sizes)}, expected at most {MAX_LAYERS} blocks and "
+            f"sizes of 1 to {MAX_SIZE:,}: get the checkpoint again"
+        )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 Names = tuple[tuple[str, str], ...]
 
 QKV = "[qkv]"
-OPENCLIP_BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
+OPENCLIP_BLOCK = re.compile(r"transformer\.resblocks\.([0-9]{1,6})\.")
 
 # One transformer block: OpenCLIP, transformers.
 BLOCK_NAMES: Names = (

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, InputError, MissingPackageError
 from ..files import ASSETS
+from ..inputs.fields import Kind, ListOf, Text, check_fields
+from ..inputs.json_text import parse_json
 
 if TYPE_CHECKING:
     import tokenizers
@@ -179,6 +181,8 @@ def _pair(line: str) -> tuple[str, str]:
     return left, right
 
 
+_WORDS = ListOf(Text(100), 0, 1_000_000)
+FIELDS: dict[str, Kind] = {"words": _WORDS, "subjects": _WORDS}  # of a stored `WordTokenizer`
 SYNONYMS = {"an": "a"}  # for words that a vocabulary lacks
 
 
@@ -209,7 +213,8 @@ class WordTokenizer(Tokenizer):
                 f"got a word list with repeated or malformed words {malformed[:5]}: "
                 f"give each word once, in lower case, letters and digits only"
             )
-        strangers = [name for name in subjects if name not in words]
+        known = set(words)
+        strangers = [name for name in subjects if name not in known]
         if strangers:
             raise InputError(f"got subjects {strangers[:5]}, expected words of the vocabulary")
         self.words, self.subjects = list(words), list(subjects)
@@ -233,9 +238,9 @@ class WordTokenizer(Tokenizer):
             CheckpointError: the text is anything else.
         """
         try:
-            stored = json.loads(text)
+            stored = check_fields(parse_json(text, "it"), FIELDS, "it")
             return cls(stored["words"], stored.get("subjects", ()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (InputError, KeyError) as error:
             raise CheckpointError(
                 f'got tokenizer data that is not {{"words": [...]}} ({error}): '
                 f"take the checkpoint from its source again"

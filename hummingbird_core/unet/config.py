@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from torch import Tensor
-
 from ..errors import InputError
+from ..inputs.fields import Flag, Kind, ListOf, Number, Optional, Text, Whole, check_fields
 
 INIT_ATTENTION_HEADS = 8  # of the temporal transformer behind the first convolution
 # Waves of a frame's position: 1/2, 1, 3/2 and 2 periods over the clip; 1/8, 1/4, 1/2 and 1 Hz.
@@ -18,6 +17,32 @@ FRAME_HARMONICS, FRAME_OCTAVES = 4, 4
 TRAITS = ("dynamic_rescale", "height", "width", "frames", "cfg_start_timestep", "loop_words")
 # Fields that the shapes of tensors do not show.
 _UNSHAPED = (*TRAITS, "norm_groups", "v_prediction")
+
+MAX_LEVELS = 8
+_CHANNELS, _PIXELS = Whole(1, 8192), Whole(8, 16384)
+FIELDS: dict[str, Kind] = {  # of configs in files
+    "in_channels": _CHANNELS,
+    "out_channels": _CHANNELS,
+    "model_channels": Whole(2, 8192),
+    "channel_mult": ListOf(Whole(1, 64), 1, MAX_LEVELS),
+    "num_res_blocks": Whole(1, 8),
+    "attention_levels": ListOf(Whole(0, MAX_LEVELS - 1), 0, MAX_LEVELS),
+    "head_channels": _CHANNELS,
+    "context_dim": Whole(1, 65536),
+    "middle_block": Flag(),
+    "guidance_embedding": Flag(),
+    "norm_groups": _CHANNELS,
+    "v_prediction": Flag(),
+    "frame_phase": Flag(),
+    "frame_seconds": Flag(),
+    "dropout": Number(0, 0.99),
+    "dynamic_rescale": Flag(),
+    "height": _PIXELS,
+    "width": _PIXELS,
+    "frames": ListOf(Whole(1, 100_000), 1, 100),
+    "cfg_start_timestep": Whole(0, 1000),
+    "loop_words": Optional(ListOf(Text(100), 0, 1000)),
+}
 
 
 @dataclass(frozen=True)
@@ -94,33 +119,79 @@ class UNetConfig:
         return replace(PRESETS[name], **changes)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> UNetConfig:
-        """Return the config of a `to_dict`, also after JSON, which turns tuples into lists."""
+    def from_dict(cls, values: Any, where: str = "the U-Net's config") -> UNetConfig:
+        """Return the config of a `to_dict`, also after JSON, which turns tuples into lists.
+
+        Args:
+            values: the fields; those that are missing have their defaults.
+            where: name of the config, for errors.
+
+        Raises:
+            InputError: a field is unknown, of a wrong kind or out of range, or there can be no such
+                U-Net.
+        """
+        values = check_fields(values, FIELDS, where)
         # JSON has no tuples.
         tuples: dict[str, Any] = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
         config = cls(**{**values, **tuples})
+        config.check(where)
+        _check_heads(config, where)
         # Files written before the traits were fields lack them.
         return _take_from_preset(config, [name for name in TRAITS if name not in values])
 
     @classmethod
-    def from_state_dict(cls, state_dict: Mapping[str, Tensor]) -> UNetConfig:
+    def from_state_dict(cls, state_dict: Mapping[str, Any]) -> UNetConfig:
         """Infer the config from the shapes of a checkpoint's tensors.
 
         Shapes do not show the groups of norms and the kind of prediction: these come from the
         preset that fits, or else from VideoCrafter2.
 
         Args:
-            state_dict: weights, keys without prefix.
+            state_dict: weights, or anything else with their shapes; keys without prefix.
 
         Raises:
-            InputError: the keys are not those of this U-Net.
+            InputError: the keys or shapes are not those of a U-Net.
         """
         shapes = {key: tuple(tensor.shape) for key, tensor in state_dict.items()}
-        return _take_from_preset(_config_from_shapes(shapes), _UNSHAPED)
+        config = _take_from_preset(_config_from_shapes(shapes), _UNSHAPED)
+        where = "the U-Net of the tensors' shapes"
+        check_fields(config.to_dict(), FIELDS, where)
+        config.check(where)
+        return config
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON can hold."""
         return asdict(self)
+
+    def check(self, where: str = "the U-Net's config") -> None:
+        """Check that there can be a U-Net of these sizes.
+
+        Args:
+            where: name of the config, for errors.
+
+        Raises:
+            InputError: levels are named that do not exist, or channels cannot be split.
+        """
+        levels = range(len(self.channel_mult))
+        if not set(self.attention_levels) <= set(levels):
+            raise InputError(
+                f"{where} has attention_levels {self.attention_levels}, expected levels from 0 to "
+                f"{levels[-1]}"
+            )
+        for mult in (1, *self.channel_mult):
+            channels = mult * self.model_channels
+            if channels % self.norm_groups or self.model_channels % 2:
+                raise InputError(
+                    f"{where} has model_channels {self.model_channels}, expected an even number "
+                    f"that norm_groups {self.norm_groups} divides"
+                )
+
+    @property
+    def min_parameters(self) -> int:
+        """A lower bound of the number of weights: the second convolution of each ResBlock."""
+        widths = [mult * self.model_channels for mult in self.channel_mult]
+        # n ResBlocks on the way down and n + 1 on the way up, each with a 3x3 convolution C -> C.
+        return 9 * (2 * self.num_res_blocks + 1) * sum(width**2 for width in widths)
 
     @property
     def embedding_dim(self) -> int:
@@ -178,6 +249,16 @@ PRESETS = {
 }
 
 
+def _check_heads(config: UNetConfig, where: str) -> None:
+    for level in config.attention_levels:
+        channels = config.channel_mult[level] * config.model_channels
+        if channels % config.head_channels:
+            raise InputError(
+                f"{where} has head_channels {config.head_channels}, expected a divisor of the "
+                f"{channels} channels of level {level}"
+            )
+
+
 def _take_from_preset(config: UNetConfig, names: Iterable[str]) -> UNetConfig:
     """Return `config` with the fields `names` of the preset of its shape, if there is one."""
     preset = PRESETS.get(config.preset or "", config)
@@ -219,7 +300,7 @@ def _config_from_shapes(shapes: dict[str, tuple[int, ...]]) -> UNetConfig:
             frame_phase=phase > 0,
             frame_seconds=phase == 8 * width * (FRAME_HARMONICS + FRAME_OCTAVES),
         )
-    except (KeyError, ValueError, IndexError) as error:
+    except (LookupError, ValueError, ArithmeticError) as error:
         raise InputError(
             f"got {len(shapes)} tensors in which {error} is not found, expected the keys of a "
             "VideoCrafter2 or Hummingbird U-Net: check that the file is one"

@@ -34,6 +34,7 @@ SCALING_FACTOR = 0.18215
 # Pixels decoded per batch: four frames of 320x512; on a CPU one, where batches gain nothing.
 CHUNK_PIXELS, CHUNK_PIXELS_CPU = 4 * 320 * 512, 2**18
 
+MAX_LEVELS, MAX_BLOCKS = 8, 16  # residual blocks of a level
 _TRAINING_ONLY = ("loss.", "model_ema.")
 
 
@@ -75,7 +76,7 @@ def load_vae(
             vae = AutoencoderKL(
                 **config, scaling_factor=scaling_factor, norm_num_groups=norm_num_groups
             )
-    except ValueError as error:
+    except (ValueError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(
             f"got VAE weights of {config['block_out_channels']} channels, expected multiples of "
             f"{norm_num_groups}: give the norm_num_groups it was trained with"
@@ -97,15 +98,21 @@ def vae_config_from_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, An
     Raises:
         CheckpointError: the names are not latent diffusion's.
     """
-    levels = count_indices(state_dict, r"encoder\.down\.(\d+)\.")
+    levels = count_indices(state_dict, r"encoder\.down\.([0-9]{1,6})\.")
+    blocks = count_indices(state_dict, r"encoder\.down\.0\.block\.([0-9]{1,6})\.")
+    if levels > MAX_LEVELS or blocks > MAX_BLOCKS:
+        raise CheckpointError(
+            f"got VAE weights of {levels:,} levels with {blocks:,} blocks, expected at most "
+            f"{MAX_LEVELS} and {MAX_BLOCKS}: get the checkpoint again"
+        )
     try:
         channels = [
             state_dict[f"encoder.down.{level}.block.0.conv1.weight"].shape[0]
-            for level in range(levels)
+            for level in range(max(levels, 1))
         ]
         image_channels = state_dict["encoder.conv_in.weight"].shape[1]
         latent_channels = state_dict["decoder.conv_in.weight"].shape[1]
-    except KeyError as error:
+    except LookupError as error:
         raise CheckpointError(
             f"got VAE weights without {error}, expected the key names of latent diffusion: "
             f"use a checkpoint that holds the whole VAE"
@@ -115,7 +122,7 @@ def vae_config_from_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, An
         "out_channels": image_channels,
         "latent_channels": latent_channels,
         "block_out_channels": channels,
-        "layers_per_block": count_indices(state_dict, r"encoder\.down\.0\.block\.(\d+)\."),
+        "layers_per_block": blocks,
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
         "mid_block_add_attention": "encoder.mid.attn_1.norm.weight" in state_dict,

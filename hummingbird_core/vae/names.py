@@ -31,12 +31,12 @@ KEY_FRAGMENTS = (
     (".norm_out.", ".conv_norm_out."),
 )
 _ATTENTION_WEIGHT = re.compile(r"\.attentions\.0\.to_(q|k|v|out\.0)\.weight$")
-_DECODER_LEVEL = re.compile(r"(?<=^decoder\.up\.)\d+|(?<=^decoder\.up_blocks\.)\d+")
+_DECODER_LEVEL = re.compile(r"(?<=^decoder\.up\.)[0-9]{1,6}|(?<=^decoder\.up_blocks\.)[0-9]{1,6}")
 
 
 def ldm_to_diffusers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return weights under diffusers' names; 1x1 convolutions of the attention become linear."""
-    levels = count_indices(state_dict, r"decoder\.up\.(\d+)\.")
+    levels = count_indices(state_dict, r"decoder\.up\.([0-9]{1,6})\.")
     converted = {}
     for key, value in state_dict.items():
         name = _flip_decoder_level(key, levels)
@@ -49,7 +49,7 @@ def ldm_to_diffusers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def diffusers_to_ldm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return weights under latent diffusion's names: the inverse of `ldm_to_diffusers`."""
-    levels = count_indices(state_dict, r"decoder\.up_blocks\.(\d+)\.")
+    levels = count_indices(state_dict, r"decoder\.up_blocks\.([0-9]{1,6})\.")
     converted = {}
     for key, value in state_dict.items():
         name = _flip_decoder_level(key, levels)

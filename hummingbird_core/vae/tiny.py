@@ -5,8 +5,8 @@ Both blur fine detail. `decode_latents` accepts them like the full VAE.
 
 from __future__ import annotations
 
-import json
 import math
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from ..cpu import accelerate_for_cpu
-from ..errors import CheckpointError
+from ..errors import CheckpointError, InputError, one_line
 from ..files import ASSETS
+from ..inputs.fields import Kind, ListOf, Number, Whole, check_fields
+from ..inputs.json_text import parse_json, read_json
 from ..weights.state_dict import validate_state_dict
 
 if TYPE_CHECKING:
@@ -26,6 +28,15 @@ if TYPE_CHECKING:
 BUILT_IN_DECODER = "nano"
 BUILT_IN_DECODER_FILE = "nano-decoder.safetensors"  # made by `hummingbird train decoder`
 PRUNED_KEY = "hummingbird.pruned_decoder"  # metadata: PrunedDecoderConfig as JSON
+MAX_CONFIG = 1 << 20  # bytes of a config.json
+MAX_LEVELS, MAX_SIZE = 16, 4096  # values of a list in it; channels or blocks
+PRUNED_FIELDS: dict[str, Kind] = {
+    "block_out_channels": ListOf(Whole(1, MAX_SIZE), 1, 8),
+    "layers_per_block": Whole(0, 16),
+    "norm_num_groups": Whole(1, MAX_SIZE),
+    "scaling_factor": Number(1e-6, 1e6),
+    "latent_channels": Whole(1, MAX_SIZE),
+}
 
 
 @dataclass(frozen=True)
@@ -132,9 +143,9 @@ def _load_pruned(path: Path, config: str, dtype: torch.dtype) -> AutoencoderKL:
     from ..weights.tensor_files import read_tensors
 
     try:
-        values = json.loads(config)
+        values = check_fields(parse_json(config, "it"), PRUNED_FIELDS, "it")
         vae = build_pruned_decoder(PrunedDecoderConfig(**values))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:  # TypeError: a field is missing
         raise CheckpointError(
             f"{path.name} has damaged metadata {PRUNED_KEY} ({error}): make the decoder again"
         ) from error
@@ -149,7 +160,12 @@ def _load_taesd(path: Path, config: dict[str, Any], dtype: torch.dtype) -> Autoe
 
     from ..weights.tensor_files import read_tensors
 
-    tiny = AutoencoderTiny.from_config(config)
+    try:
+        tiny = AutoencoderTiny.from_config(config)
+    except (ValueError, TypeError, LookupError) as error:
+        raise CheckpointError(
+            f"got a config.json for {path} that is no TAESD's ({one_line(error)}): get it again"
+        ) from error
     weights = {key: value.to(dtype) for key, value in _taesd_weights(read_tensors(path)).items()}
     validate_state_dict("TAESD", tiny.decoder.state_dict(), weights)
     tiny.decoder.load_state_dict(weights, assign=True)
@@ -159,12 +175,23 @@ def _load_taesd(path: Path, config: dict[str, Any], dtype: torch.dtype) -> Autoe
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        values = read_json(path, max_bytes=MAX_CONFIG)
+        return {name: _bounded(name, value) for name, value in values.items()}
+    except (AttributeError, ValueError) as error:
         raise CheckpointError(
             f"got {path.parent} without a readable config.json ({error}): give a folder in "
             f"diffusers' layout or the weights file itself"
         ) from error
+
+
+def _bounded(name: str, value: Any) -> Any:
+    """Return a value of a config; refuse sizes that would take long to build."""
+    for size in value if isinstance(value, list) else [value]:
+        if isinstance(size, int | float) and not abs(size) <= MAX_SIZE:
+            raise InputError(f"{name} is {reprlib.repr(value)}, expected at most {MAX_SIZE}")
+    if isinstance(value, list) and len(value) > MAX_LEVELS:
+        raise InputError(f"{name} has {len(value)} values, expected at most {MAX_LEVELS}")
+    return value
 
 
 def _taesd_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,11 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from torch import Tensor
-
 from ..errors import CheckpointError
 
-_SHOWN = 5
+_SHOWN = 5  # names in a message
+_LENGTH = 200  # letters of each
 
 
 class HasShape(Protocol):
@@ -28,14 +27,14 @@ def count_parameters(tensors: Iterable[HasShape]) -> int:
 
 
 def validate_state_dict(
-    model: str, expected: Mapping[str, Tensor], got: Mapping[str, Tensor]
+    model: str, expected: Mapping[str, HasShape], got: Mapping[str, HasShape]
 ) -> None:
     """Check that `got` has exactly the keys and shapes of `expected`.
 
     Args:
         model: name of the model in the message, such as "VAE".
-        expected: state dict of the model; may live on the meta device.
-        got: state dict to check.
+        expected: state dict of the model, or the shapes of its tensors.
+        got: state dict to check, or the shapes.
 
     Raises:
         CheckpointError: keys are missing, unexpected or mis-shaped.
@@ -47,7 +46,7 @@ def validate_state_dict(
         "mis-shaped": [
             f"{key} {tuple(got[key].shape)} instead of {tuple(expected[key].shape)}"
             for key in shared
-            if got[key].shape != expected[key].shape
+            if tuple(got[key].shape) != tuple(expected[key].shape)
         ],
     }
     found = [f"{len(keys)} {kind} ({_shorten(keys)})" for kind, keys in mismatches.items() if keys]
@@ -59,4 +58,5 @@ def validate_state_dict(
 
 
 def _shorten(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    shown = ", ".join(name[:_LENGTH] for name in names[:_SHOWN])
+    return shown + (", ..." if len(names) > _SHOWN else "")

@@ -209,7 +209,13 @@ def _safetensors_entry(path: Path, file: Any, key: str) -> _SafetensorsTensor:
 
 
 def stored_dtype(tensor: StoredTensor, dtype: torch.dtype | None) -> torch.dtype:
-    """Return the dtype to cast a tensor to; integers and masks keep theirs, as all do for None."""
+    """Return the dtype to cast a tensor to; integers and masks keep theirs.
+
+    For None all tensors keep theirs, except for float8: no layer computes in it, and bfloat16 holds
+    each of its numbers.
+    """
+    if dtype is None and tensor.dtype.itemsize == 1 and tensor.dtype.is_floating_point:
+        return torch.bfloat16
     return dtype if dtype is not None and tensor.dtype.is_floating_point else tensor.dtype
 
 

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, cast
 import torch
 from safetensors.torch import save
 
+from ...checkpoints.configs import PREVIEW_KEY
 from ...checkpoints.layout import (
     CONFIG_KEY,
     LICENSE_KEY,
     PRESET_KEY,
-    PREVIEW_KEY,
     TEXT_PREFIX,
     TOKENIZER_KEY,
     UNET_PREFIX,
