@@ -16,7 +16,8 @@ The formats differ in the names of the tensors:
 
 - flat list: `[up, down, up, down, ...]` without names, published by T2V-Turbo and Hummingbird, in
   the order of the U-Net's layers;
-- PEFT: `base_model.model.<layer>.lora_A.weight` (down), `.lora_B.weight` (up), alpha in a JSON;
+- PEFT: `base_model.model.<layer>.lora_A.weight` (down), `.lora_B.weight` (up), alpha in a JSON or
+  in the header (`settings.py`);
 - kohya: `lora_unet_<layer with underscores>.lora_down.weight`, `.lora_up.weight`, `.alpha`;
 - ComfyUI: `diffusion_model.<layer>.` with the suffixes of kohya or PEFT.
 """
@@ -26,7 +27,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -35,6 +36,8 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..unet.model import PRESETS, HummingbirdUNet, UNetConfig
+from ..unet.shapes import unet_without_weights
+from .settings import AdapterSettings, alpha_of
 
 GUIDANCE_LAYER = "time_cond_proj"
 LAYER_BEFORE_GUIDANCE = "fps_embedding.2"
@@ -42,8 +45,10 @@ NO_GUIDANCE_LAYER = (
     "this U-Net has no guidance input; during the teacher's LoRA training the base weight of that "
     "layer was random and was not saved, so its LoRA is useless on its own"
 )
-PREFIXES = {  # prefix of a layer's name -> format
+PREFIXES = {  # prefix of a layer's name -> format; several can follow each other
+    "module.": "peft",
     "base_model.model.": "peft",
+    "model.diffusion_model.": "comfyui",
     "diffusion_model.": "comfyui",
     "lora_unet_": "kohya",
     "unet.": "peft",
@@ -56,7 +61,7 @@ FACTORS = {  # suffix of a tensor's name -> factor of the product
     "alpha": "alpha",
 }
 # End of the layer's name. The last four belong to variants of LoRA: reported, but not read.
-SUFFIX_BOUNDARY = re.compile(r"\.(?=lora_|alpha$|dora_|hada_|lokr_|diff)")
+SUFFIX_BOUNDARY = re.compile(r"\.(?=lora_|alpha$|dora_|hada_|lokr_|diff(?:_b)?$)")
 
 
 class LoRAWeight(NamedTuple):
@@ -76,6 +81,12 @@ class LoRAWeight(NamedTuple):
     def rank(self) -> int:
         """Rank r of the product."""
         return self.down.shape[0]
+
+    @property
+    def bound(self) -> float:
+        """A bound of the change's largest number, |scale| r max|B| max|A|."""
+        up, down = (float(factor.double().abs().max()) for factor in (self.up, self.down))
+        return abs(self.scale) * self.rank * up * down
 
     def delta(self, like: Tensor) -> Tensor:
         """Return (alpha / r) B A in the shape and on the device of `like`, in at least fp32."""
@@ -156,33 +167,58 @@ def read_flat(tensors: Sequence[Any], unet: HummingbirdUNet) -> LoRA:
 
 
 def read_named(
-    tensors: Mapping[str, Tensor], unet: HummingbirdUNet, config: Mapping[str, Any] | None = None
+    tensors: Mapping[str, Tensor], unet: HummingbirdUNet, settings: AdapterSettings | None = None
 ) -> LoRA:
     """Read tensors with the names of PEFT, kohya or ComfyUI.
 
     Args:
         tensors: tensors by name.
         unet: the U-Net to match them to.
-        config: PEFT's adapter_config.json, for alpha.
+        settings: scales of the layers that have no alpha among the tensors.
+
+    Raises:
+        CheckpointError: two tensors are for one weight, or the scale of a layer is unknown.
     """
+    settings = settings or AdapterSettings()
     targets = lora_targets(unet)
     names = {name.replace(".", "_"): name for name in targets} | {name: name for name in targets}
-    layers: defaultdict[str, dict[str, str]] = defaultdict(dict)  # label -> factor -> key
-    for key in tensors:
-        label, factor = _split_key(key)
-        layers[label][factor] = key
-    lora = LoRA({}, _format_of(layers))
+    layers = _layers(tensors)
+    lora = LoRA({}, format_of(layers))
     for label, keys in layers.items():
         name = names.get(_strip_prefix(label), "")
         reason = _unusable(keys, tensors, targets.get(name), _strip_prefix(label))
         if reason:
             lora.unused += [f"{key}: {reason}" for key in keys.values()]
-        else:
-            up, down = tensors[keys["up"]], tensors[keys["down"]]
-            alpha = float(tensors[keys["alpha"]]) if "alpha" in keys else None
-            lora.weights[name] = LoRAWeight(up, down, _scale(name, down.shape[0], alpha, config))
+            continue
+        if name in lora.weights:
+            raise CheckpointError(
+                f"got two LoRAs for {name} in one file, the second as {label}, expected one: save "
+                "it with one set of names"
+            )
+        up, down = tensors[keys["up"]], tensors[keys["down"]]
+        rank = down.shape[0]
+        scale = (
+            alpha_of(name, tensors[keys["alpha"]]) / rank
+            if "alpha" in keys
+            else settings.scale(name, rank)
+        )
+        lora.weights[name] = LoRAWeight(up, down, scale)
     lora.weights = {name: lora.weights[name] for name in targets if name in lora.weights}
     return lora
+
+
+def _layers(tensors: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Group the names of tensors by layer: label -> factor -> key."""
+    layers: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for key in tensors:
+        label, factor = _split_key(key)
+        if factor in layers[label]:
+            raise CheckpointError(
+                f"got {key} and {layers[label][factor]} in one LoRA, expected one adapter: save "
+                "them in two files"
+            )
+        layers[label][factor] = key
+    return dict(layers)
 
 
 def comfyui_tensors(lora: LoRA) -> dict[str, Tensor]:
@@ -232,7 +268,7 @@ def _strip_prefix(label: str) -> str:
     return label
 
 
-def _format_of(labels: Mapping[str, Any]) -> str:
+def format_of(labels: Iterable[str]) -> str:
     """Return the format by the first layer's prefix; names without a prefix are PEFT's."""
     first = next(iter(labels), "")
     return next((name for prefix, name in PREFIXES.items() if first.startswith(prefix)), "peft")
@@ -257,6 +293,10 @@ def _misfit(up: Any, down: Any, layer: nn.Module) -> str | None:
     """Return why up and down don't match the weight of `layer`, or None if they do."""
     if not (isinstance(up, Tensor) and isinstance(down, Tensor)):
         return f"got {type(up).__name__} and {type(down).__name__}, expected tensors"
+    for factor in (up, down):
+        if not factor.dtype.is_floating_point:
+            kind = str(factor.dtype).removeprefix("torch.")
+            return f"stored as {kind}, expected floating-point numbers"
     weight = layer.get_parameter("weight")
     # up: [out, r] or [out, r, 1, ...]; down: the layer's own shape, with r outputs.
     rank = down.shape[0] if down.ndim else 0
@@ -270,17 +310,6 @@ def _misfit(up: Any, down: Any, layer: nn.Module) -> str | None:
     )
 
 
-def _scale(name: str, rank: int, alpha: float | None, config: Mapping[str, Any] | None) -> float:
-    """Return alpha / r, or PEFT's alpha / sqrt(r) for rsLoRA; 1 without alpha, as other loaders."""
-    if alpha is None and config:
-        patterns = config.get("alpha_pattern") or {}
-        matches = (patterns[p] for p in patterns if re.match(rf"(.*\.)?({p})$", name))
-        alpha = float(next(matches, config["lora_alpha"]))
-        if config.get("use_rslora"):  # arXiv 2312.03732
-            return alpha / math.sqrt(rank)
-    return 1.0 if alpha is None else alpha / rank
-
-
 def _fitting_presets(num_tensors: int) -> str:
     fitting = [name for name, count in _list_lengths() if count == num_tensors]
     if fitting:
@@ -291,4 +320,4 @@ def _fitting_presets(num_tensors: int) -> str:
 def _list_lengths() -> Iterator[tuple[str, int]]:
     for preset in PRESETS:
         config = UNetConfig.from_preset(preset, guidance_embedding=True)
-        yield preset, 2 * len(lora_targets(HummingbirdUNet(config, device="meta")))
+        yield preset, 2 * len(lora_targets(unet_without_weights(config)))

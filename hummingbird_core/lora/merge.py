@@ -15,35 +15,37 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor
+from safetensors.torch import save
+from torch import Tensor, nn
 
 from ..errors import CheckpointError, InputError
 from ..files import atomic_write, check_destination
 from ..terminal import get_logger
 from ..unet.model import PRESETS, HummingbirdUNet, UNetConfig
-from ..weights.tensor_files import TORCH_LOAD_ERRORS
+from .files import read_lora_file
 from .formats import (
     GUIDANCE_LAYER,
     LoRA,
     LoRAWeight,
     comfyui_tensors,
+    format_of,
     lora_targets,
     peft_config,
     peft_tensors,
     read_flat,
     read_named,
 )
-from .metadata import other_base, read_metadata
+from .metadata import other_base
+from .settings import header_settings, read_peft_settings
 
 __all__ = ["LoRA", "LoRAWeight", "convert_lora", "load_lora", "merge_lora", "save_lora"]
 
 logger = get_logger(__name__)
 
+MAX_STRENGTH = 100  # as in ComfyUI's nodes
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
@@ -63,16 +65,21 @@ def load_lora(path: str | Path, unet: HummingbirdUNet) -> LoRA:
     path = Path(path)
     config_path = (path if path.is_dir() else path.parent) / PEFT_CONFIG
     file = path / PEFT_WEIGHTS if path.is_dir() else path
-    content = _read(file)
+    content, metadata = read_lora_file(file)
     if isinstance(content, dict):
         is_peft = file.name == PEFT_WEIGHTS and config_path.is_file()
-        lora = read_named(content, unet, _read_peft_config(config_path) if is_peft else None)
+        settings = (
+            read_peft_settings(config_path)
+            if is_peft
+            else header_settings(metadata, format_of(content) == "kohya")
+        )
+        lora = read_named(content, unet, settings)
     else:
         lora = read_flat(content, unet)
     _check_any_fits(lora, file)
     _check_finite(lora, file)
     _warn_of_untrained_guidance(lora, unet)
-    lora.metadata = read_metadata(file)
+    lora.metadata = metadata
     if warning := other_base(lora.metadata, unet):
         lora.warnings.append(warning)
     for warning in lora.warnings:
@@ -92,22 +99,35 @@ def merge_lora(unet: HummingbirdUNet, lora: LoRA, strength: float = 1.0) -> None
     Args:
         unet: model with weights of any float dtype; sums are computed in fp32.
         lora: result of `load_lora` for this U-Net.
-        strength: s, any finite number.
+        strength: s, -100 to 100.
 
     Raises:
-        InputError: `strength` is not finite.
-        CheckpointError: the LoRA was made for another U-Net, which stays unchanged.
+        InputError: `strength` is out of range.
+        CheckpointError: the LoRA was made for another U-Net, or its sum with a weight is not
+            finite; the U-Net stays unchanged.
     """
-    if not math.isfinite(strength):
-        raise InputError(f"got LoRA strength {strength}, expected a finite number: try 1.0")
+    if not abs(strength) <= MAX_STRENGTH:
+        raise InputError(
+            f"got LoRA strength {strength}, expected a finite number from -{MAX_STRENGTH} to "
+            f"{MAX_STRENGTH}: try 1.0"
+        )
     layers = lora_targets(unet)
     _check_fits(lora, layers)
     stack: LoRAStack = vars(unet).setdefault("lora_stack", LoRAStack())
+    try:
+        _write_all(stack, lora, strength, layers)
+    except CheckpointError:
+        _write_all(stack, lora, -strength, layers)
+        raise
+    finally:
+        if not stack.merged:
+            del unet.lora_stack
+
+
+def _write_all(stack: LoRAStack, lora: LoRA, strength: float, layers: dict[str, nn.Module]) -> None:
     stack.add(lora, strength)
     for name in lora.weights:
         stack.write(name, layers[name].get_parameter("weight"))
-    if not stack.merged:
-        del unet.lora_stack
 
 
 def merge_into_submodule(
@@ -163,7 +183,11 @@ class LoRAStack:
 
     @torch.no_grad()
     def write(self, name: str, weight: Tensor) -> None:
-        """Set a layer's weight to the original plus all merged changes, in place."""
+        """Set a layer's weight to the original plus all merged changes, in place.
+
+        Raises:
+            CheckpointError: the sum is not finite; the weight stays unchanged.
+        """
         active = [m for m in self.merged if name in m.lora.weights]
         if not active:
             if name in self.originals:
@@ -172,7 +196,13 @@ class LoRAStack:
         if name not in self.originals:
             self.originals[name] = weight.detach().to("cpu", copy=True)
         deltas = [m.strength * m.lora.weights[name].delta(weight) for m in active]
-        weight.copy_(self.originals[name].to(deltas[0]) + torch.stack(deltas).sum(0))
+        merged = (self.originals[name].to(deltas[0]) + torch.stack(deltas).sum(0)).to(weight.dtype)
+        if not merged.isfinite().all():
+            raise CheckpointError(
+                f"got a LoRA that makes {name} infinite in {weight.dtype}, expected finite "
+                "weights: choose a lower strength"
+            )
+        weight.copy_(merged)
 
 
 def save_lora(
@@ -236,50 +266,6 @@ def convert_lora(
     return lora
 
 
-def _read(file: Path) -> dict[str, Tensor] | list[Any]:
-    """Read the tensors of a file, by name or as a list."""
-    try:
-        content = _load(file)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"got no file {file}, expected a LoRA: check the path") from error
-    except (*TORCH_LOAD_ERRORS, SafetensorError, OSError) as error:
-        raise _damaged(file) from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if isinstance(content, dict):
-        return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-    if isinstance(content, (list, tuple)):
-        return list(content)
-    raise CheckpointError(
-        f"got {type(content).__name__} in {file.name}, expected tensors with names or in "
-        "a list: check that it is a LoRA"
-    )
-
-
-def _load(file: Path) -> Any:
-    if file.suffix.lower() == ".safetensors":
-        return load_file(file)
-    return torch.load(file, map_location="cpu", weights_only=True)
-
-
-def _damaged(file: Path) -> CheckpointError:
-    return CheckpointError(
-        f"got {file.name}, which is damaged or holds more than tensors (none of it was run), "
-        "expected a LoRA of tensors only: get the file again"
-    )
-
-
-def _read_peft_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        float(config["lora_alpha"])
-        return config
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise CheckpointError(
-            f"got {path.name} without a readable lora_alpha, expected PEFT's settings: get it again"
-        ) from error
-
-
 def _check_any_fits(lora: LoRA, file: Path) -> None:
     if not lora.weights:
         first = lora.unused[0] if lora.unused else "it is empty"
@@ -294,6 +280,11 @@ def _check_finite(lora: LoRA, file: Path) -> None:
         if not (weight.up.isfinite().all() and weight.down.isfinite().all()):
             raise CheckpointError(
                 f"got NaN or infinity for {name} in {file.name}, expected numbers: get it again"
+            )
+        if weight.bound > torch.finfo(torch.float32).max:
+            raise CheckpointError(
+                f"got numbers for {name} in {file.name} whose product is beyond float32, expected "
+                "smaller ones: get it again"
             )
 
 

@@ -14,15 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 
+from ..errors import InputError
 from ..files import sha256_of_file
 from ..hub.local import resolve_model
+from ..inputs.fields import ListOf, Number
+from ..inputs.json_text import parse_json
 from ..unet.model import PRESETS, HummingbirdUNet
 
 SAMPLE_KEY = "hummingbird.base_sample"
 TRIGGER_KEY = "modelspec.trigger_phrase"
 SAMPLE_SIZE = 64  # values
+SAMPLE = ListOf(Number(-1e30, 1e30), 0, SAMPLE_SIZE)
 SAME_MODEL = 0.01  # relative distance; bf16 rounds by 0.002
 
 
@@ -91,14 +94,6 @@ def identify_base(name_or_path: str | Path) -> tuple[str, str]:
     return path.name, sha256_of_file(path) if path.is_file() else ""
 
 
-def read_metadata(file: Path) -> dict[str, str]:
-    """Return the metadata of a safetensors file; {} of any other."""
-    if file.suffix.lower() != ".safetensors":
-        return {}
-    with safe_open(file, "pt") as content:
-        return dict(content.metadata() or {})
-
-
 def base_sample(unet: HummingbirdUNet) -> list[float]:
     """Return evenly spaced values of a U-Net's norms and biases; [] if they cannot be read.
 
@@ -121,9 +116,12 @@ def base_sample(unet: HummingbirdUNet) -> list[float]:
 def other_base(metadata: Mapping[str, str], unet: HummingbirdUNet) -> str | None:
     """Return a warning if a LoRA was trained on another model than `unet`."""
     try:
-        recorded = torch.tensor(json.loads(metadata[SAMPLE_KEY]), dtype=torch.float32)
-    except (KeyError, ValueError, TypeError):
+        sample = parse_json(metadata[SAMPLE_KEY], SAMPLE_KEY)
+    except (KeyError, InputError):
         return None  # of another trainer
+    if not SAMPLE.accepts(sample):
+        return None
+    recorded = torch.tensor(sample, dtype=torch.float32)
     here = torch.tensor(base_sample(unet))
     if recorded.shape != here.shape or not len(here):
         return None if not len(here) or not len(recorded) else _warning(metadata)

@@ -13,7 +13,12 @@ from .model import LAYER_CLASSES, HummingbirdUNet
 
 def weight_shapes(config: UNetConfig) -> dict[str, Tensor]:
     """Return the state dict of a `HummingbirdUNet`, of tensors without memory ("meta")."""
-    return HummingbirdUNet(config, operations=_UNINITIALIZED, device="meta").state_dict()
+    return unet_without_weights(config).state_dict()
+
+
+def unet_without_weights(config: UNetConfig) -> HummingbirdUNet:
+    """Build a U-Net of tensors without memory ("meta"), for its names and shapes."""
+    return HummingbirdUNet(config, operations=_UNINITIALIZED, device="meta")
 
 
 def _uninitialized(name: str) -> Any:

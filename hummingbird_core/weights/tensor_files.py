@@ -122,13 +122,7 @@ def open_tensors(path: str | Path) -> TensorFile:
     """
     path = Path(path)
     head = _read_head(path)
-    if head == _LFS_POINTER:
-        raise CheckpointError(
-            f"{path.name} is a Git LFS pointer, expected the weights it stands for: get them with "
-            "git lfs pull, or download the file"
-        )
-    # Safetensors: the header's length (at most 100 MB) in 8 bytes, then JSON.
-    if head[4:] == b"\0\0\0\0{":
+    if _begins_safetensors(head):
         return _open_safetensors(path, int.from_bytes(head[:8], "little"))
     if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         model = read_pickled_model(path)
@@ -136,6 +130,20 @@ def open_tensors(path: str | Path) -> TensorFile:
     raise CheckpointError(
         f"{path.name} is not a weights file: expected .safetensors, or .pt / .ckpt from torch.save"
     )
+
+
+def is_safetensors(path: Path) -> bool:
+    """Return whether a file begins like safetensors, whatever its suffix.
+
+    Raises:
+        CheckpointError: the file is missing or empty, or is none.
+    """
+    return _begins_safetensors(_read_head(path))
+
+
+def _begins_safetensors(head: bytes) -> bool:
+    # The header's length (at most 100 MB) in 8 bytes, then JSON.
+    return head[4:] == b"\0\0\0\0{"
 
 
 def _read_head(path: Path) -> bytes:
@@ -152,6 +160,11 @@ def _read_head(path: Path) -> bytes:
         ) from error
     if not head:
         raise CheckpointError(f"{path.name} is empty, expected a weights file: get it again")
+    if head == _LFS_POINTER:
+        raise CheckpointError(
+            f"{path.name} is a Git LFS pointer, expected the weights it stands for: get them with "
+            "git lfs pull, or download the file"
+        )
     return head
 
 
@@ -211,12 +224,19 @@ def _safetensors_entry(path: Path, file: Any, key: str) -> _SafetensorsTensor:
 def stored_dtype(tensor: StoredTensor, dtype: torch.dtype | None) -> torch.dtype:
     """Return the dtype to cast a tensor to; integers and masks keep theirs.
 
-    For None all tensors keep theirs, except for float8: no layer computes in it, and bfloat16 holds
-    each of its numbers.
+    For None all tensors keep theirs, except for float8, see `computable_dtype`.
     """
-    if dtype is None and tensor.dtype.itemsize == 1 and tensor.dtype.is_floating_point:
-        return torch.bfloat16
-    return dtype if dtype is not None and tensor.dtype.is_floating_point else tensor.dtype
+    if dtype is None:
+        return computable_dtype(tensor.dtype)
+    return dtype if tensor.dtype.is_floating_point else tensor.dtype
+
+
+def computable_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype itself; for float8, in which no layer computes, bfloat16.
+
+    bfloat16 holds every number of both kinds of float8.
+    """
+    return torch.bfloat16 if dtype.is_floating_point and dtype.itemsize == 1 else dtype
 
 
 def write_safetensors(
