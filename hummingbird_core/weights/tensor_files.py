@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
 import struct
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,16 +44,6 @@ _LFS_POINTER = b"version https://git-lfs"[:9]
 MAX_TENSORS = 20_000  # real models have a few thousand
 MAX_HEADER = 8 << 20  # bytes; that of the released teacher has 0.3 million
 MAX_TEXT = 16 << 20  # bytes of a tensor of text
-
-# torch.load raises a different one for each place where a file can be damaged.
-TORCH_LOAD_ERRORS = (
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-)
 
 
 class StoredTensor(Protocol):

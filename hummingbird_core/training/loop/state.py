@@ -23,10 +23,14 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, InputError
 from ...files import atomic_write, check_destination
-from ...weights.tensor_files import TORCH_LOAD_ERRORS
+from ...inputs.fields import Whole, check_fields
+from ...weights.pickle.archive import read_pickle
+from ...weights.pickle.plain import read_plain
 from .ema import EMA
+
+STEP = Whole(0, 1 << 53)
 
 GATHERED = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
 TRAINED = StateDictOptions(ignore_frozen_params=True)
@@ -126,6 +130,13 @@ class TrainingState:
         if not self.path.exists():
             return 0
         state = self._read()
+        try:
+            self._restore(state)
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+            raise _damaged(self.path) from error
+        return state["step"]
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
         if self.ema:
             # The average of a run that started without one begins at its weights.
             average = state["ema"] or state["model"]
@@ -136,7 +147,6 @@ class TrainingState:
             part.restore(state["phases"][name])
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
-        return state["step"]
 
     def _gather_average(self) -> dict[str, Tensor]:
         if self.ema is None:
@@ -149,11 +159,9 @@ class TrainingState:
 
     def _read(self) -> dict[str, Any]:
         try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-            state.setdefault("phases", {})  # files of older versions know no phases
-            for part in (state, *state["phases"].values()):
-                _shapes(part["model"])
-        except TORCH_LOAD_ERRORS as error:
+            state = read_plain(self.path)
+            _check_form(state)
+        except (CheckpointError, InputError) as error:
             raise _damaged(self.path) from error
         self.main.check(state, self.path)
         self._check_phases(list(state["phases"]))
@@ -178,10 +186,31 @@ def completed_steps(path: Path) -> int:
     if not path.exists():
         return 0
     try:
-        # Maps the file into memory: the weights are not read.
-        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["step"])
-    except TORCH_LOAD_ERRORS as error:
+        root = read_pickle(path)  # the tensors stay on the disk
+        check_fields({"step": root["step"]}, {"step": STEP}, "it")
+        return root["step"]
+    except (CheckpointError, InputError, LookupError, TypeError) as error:
         raise _damaged(path) from error
+
+
+def _check_form(state: Any) -> None:
+    """Raise InputError unless a file's content has the form of a state; add what old ones lack."""
+    if not isinstance(state, dict):
+        raise InputError("it is no state")
+    state.setdefault("phases", {})  # files of older versions know no phases
+    check_fields({"step": state.get("step")}, {"step": STEP}, "it")
+    phases = state["phases"].values() if isinstance(state["phases"], dict) else [None]
+    for part in (state, *phases):
+        values = part if isinstance(part, dict) else {}
+        weights, optimizer = values.get("model"), values.get("optimizer")
+        if not isinstance(weights, dict) or not isinstance(optimizer, dict):
+            raise InputError("it lacks the weights or the optimizer")
+        if not all(isinstance(value, Tensor) for value in weights.values()):
+            raise InputError("its weights are no tensors")
+        if "optimizer_name" not in values:
+            raise InputError("it does not name its optimizer")
+    if not all(isinstance(state.get(name), dict) for name in ("ema", "scaler")):
+        raise InputError("it lacks the average or the loss scale")
 
 
 def _damaged(path: Path) -> CheckpointError:

@@ -38,6 +38,7 @@ Model = TypeVar("Model", bound=nn.Module)
 Validate = Callable[[int], bool | None]
 
 MAX_BAD_STEPS = 20  # in a row; fp16 has a few until its loss scale fits
+MAX_BAD_AT_END = 3  # in a row: a run that ends so has not trained
 
 
 def train(
@@ -72,7 +73,8 @@ def train(
     Raises:
         InputError: all weights of a phase are frozen, two phases train the same weights, the
             settings do not fit the machine, or the run has done more steps than `settings.steps`.
-        NumericalError: the loss or its gradient is not finite many times in a row.
+        NumericalError: the loss or its gradient is not finite many times in a row, or in the last
+            steps.
         CheckpointError: the state in `folder` is damaged or belongs to another model.
         KeyboardInterrupt: Ctrl-C; the state was saved.
     """
@@ -209,7 +211,9 @@ class Trainer(Generic[Model]):
                 add(done, weights)
 
     def _check_progress(self, step: int, bad_steps: int, numbers: dict[str, float]) -> None:
-        if bad_steps < MAX_BAD_STEPS:
+        is_last = step + 1 == self.settings.steps
+        limit = min(MAX_BAD_AT_END, step + 1) if is_last else MAX_BAD_STEPS
+        if bad_steps < limit:
             return
         faults = [name for name, value in numbers.items() if not math.isfinite(value)]
         raise NumericalError(

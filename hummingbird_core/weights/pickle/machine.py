@@ -23,7 +23,7 @@ from .names import Global, find_global
 from .tensors import Archive, LazyTensor, Storage, lazy_tensor
 
 # A whole pickled model has up to 160 instructions a tensor; that of the 0.7B model 170,000.
-MIN_WORK, BYTES_PER_WORK = 300_000, 1000
+MIN_WORK, BYTES_PER_WORK = 300_000, 100
 OBJECT_WORK = 2  # of an instruction that makes an object, besides its own step
 NAME_WORK = 20  # of a name of a callable, which is compared with all that run code
 PLAIN_KEYS = (str, float, bool, type(None), bytes, Global, torch.dtype)

@@ -231,6 +231,22 @@ def test_nan_ends_a_run_after_some_steps_and_leaves_the_weights(tmp_path):
     assert torch.equal(model.weight, fit(tmp_path / "three", steps=3).weight)
 
 
+@pytest.mark.parametrize(("steps", "bad"), [(12, 1), (5, 2), (1, 0)])
+def test_nan_in_the_last_steps_ends_a_run_without_a_result(tmp_path, steps, bad):
+    model = linear()
+    loss = regression(model)
+
+    def broken(micro_batch):
+        factor = math.nan if micro_batch.step >= bad else 1
+        return {name: term * factor for name, term in loss(micro_batch).items()}
+
+    with pytest.raises(NumericalError, match=rf"in {steps - bad} steps in a row"):
+        fit(tmp_path, model, broken, steps=steps)
+    assert not (tmp_path / "fit.state.pt").exists()
+    if bad:
+        assert torch.equal(model.weight, fit(tmp_path / "before", steps=bad).weight)
+
+
 def test_one_bad_step_is_left_out(tmp_path):
     model = linear()
     loss = regression(model)
