@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str | None, str]] = {
     "train tune": ("train.tune", "stage 2: consistency distillation to few steps, and rewards"),
     "train recipe": ("train.recipe", "print a built-in recipe with its comments"),
     "train decoder": ("train.tiny_decoder", "train a smaller, faster VAE decoder"),
+    "train agreement": ("train.agreement", "train a learned reward of the built-in model"),
     "train lora": ("train.lora", "fine-tune a LoRA on a style or a subject"),
     "evaluate": (None, "evaluate models on benchmarks"),
     "evaluate nano": ("evaluate.nano", "measure the built-in model on held-out prompts"),

@@ -7,10 +7,13 @@ drawn at random once a clip. Words that state nothing (the, video, moving) chang
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
-from .looks import COLORS, SUBJECTS
+from .camera import CAMERA_MOVES
+from .looks import COLORS, PICTURES, SHAPES, SUBJECTS
+from .paths import MOTIONS
 from .places import PLACES, TONES
 
 OPENINGS = ("a", "the", "a video of a", "one", "")
@@ -45,6 +48,14 @@ CAMERA_WORDS = {
 TONE_WORDS = {tone: f"on a {tone} background" for tone in TONES}
 SIZES = ("small", "big")
 PACES = ("slowly", "quickly")
+OF_SUBJECTS: dict[str, Collection[str]] = {
+    "subject": SUBJECTS,
+    "color": COLORS,
+    "size": SIZES,
+    "motion": MOTIONS,
+    "pace": PACES,
+}
+OF_SCENES: dict[str, Collection[str]] = {"place": PLACES, "tone": TONES, "camera": CAMERA_MOVES}
 # n subject, v motion, p place, c camera.
 USUAL_ORDERS = ("nvpc", "pnvc", "cnvp")
 UNUSUAL_ORDERS = ("npvc", "cpnv")
@@ -144,8 +155,37 @@ def _verb(mention: Mention, rng: random.Random, unusual: bool) -> str:
     return _join([verb, pace, way] if rng.random() < 0.5 else [verb, way, pace])
 
 
-def _join(parts) -> str:
+def _join(parts: Iterable[str]) -> str:
     return " ".join(part for part in parts if part)
+
+
+def altered(said: Said, rng: random.Random) -> Said:
+    """Return what a caption says with one statement changed, so that it is no longer true.
+
+    Pairs may exchange their motions: the hardest change to notice.
+    """
+    statements = list(said.attributes())
+    kind, index, value = rng.choice(statements)
+    if kind in OF_SCENES:
+        other = rng.choice([v for v in OF_SCENES[kind] if v != value])
+        changed: dict[str, Any] = {kind: other}
+        return replace(said, **changed)
+    motions = [mention.motion for mention in said.mentions]
+    if kind == "motion" and len(set(motions)) > 1 and rng.random() < 0.5:
+        first, second = said.mentions
+        swapped = (replace(first, motion=second.motion), replace(second, motion=first.motion))
+        return replace(said, mentions=swapped)
+    mentions = list(said.mentions)
+    mentions[index] = _altered_mention(mentions[index], kind, rng)
+    return replace(said, mentions=tuple(mentions))
+
+
+def _altered_mention(mention: Mention, kind: str, rng: random.Random) -> Mention:
+    value = getattr(mention, kind)
+    choices = OF_SUBJECTS[kind]
+    if kind == "subject":  # a shape stays a shape: pictures have no color
+        choices = SHAPES if value in SHAPES else PICTURES
+    return replace(mention, **{kind: rng.choice([v for v in choices if v != value])})
 
 
 def vocabulary() -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ...errors import InputError
 from ...files import import_callable
 from ...hub.local import from_pretrained_offline
+from .agreement import AgreementReward
 from .base import Reward
 from .clip_image import ClipImageReward
 from .hps import clip_from_open_clip
@@ -66,6 +67,17 @@ def _load_shapes(weights: str | None) -> Reward:
     return ShapesReward()
 
 
+def _load_agreement(weights: str | None) -> Reward:
+    from ...nano.agreement import load_agreement
+
+    if weights is None:
+        raise InputError(
+            "got no weights for the reward 'agreement': give the file that `hummingbird train "
+            "agreement` wrote"
+        )
+    return AgreementReward(load_agreement(weights))
+
+
 def _load_hps(weights: str | None) -> Reward:
     from ...weights.tensor_files import read_tensors
 
@@ -110,6 +122,7 @@ def _load_clip(name: str) -> CLIPModel:
 
 REWARDS: dict[str, Callable[[str | None], Reward]] = {
     "shapes": _load_shapes,
+    "agreement": _load_agreement,
     "hpsv2": _load_hps,
     "pickscore": _load_pickscore,
     "video": _load_video,
