@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .errors import InputError
-from .inputs.prompt_parts import is_schedule, split_prompt
+from .inputs.prompt_parts import fitting_parts, is_schedule, split_prompt
+from .inputs.steps import CONSISTENCY_GRID, check_steps
 from .inputs.text import check_prompt
-from .sampling.consistency import CONSISTENCY_GRID, check_steps
-from .sampling.prompt_schedule import check_parts
 from .seeds import video_seed
 
 SIZE_MULTIPLE = 8  # pixels per latent pixel
@@ -91,7 +90,7 @@ def check_settings(
     _check_context(context_length, context_overlap)
     check_loop(loop, num_frames)
     for prompt in prompts:
-        check_parts(prompt, num_frames, fps)
+        fitting_parts(prompt, num_frames, fps)
         if loop == "swing" and is_schedule(prompt):
             raise InputError(
                 "got a prompt over time with loop 'swing', expected a single text: on its way back "

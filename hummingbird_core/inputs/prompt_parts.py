@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ..errors import InputError
 
@@ -48,6 +49,33 @@ def split_prompt(prompt: str) -> list[PromptPart]:
     if not is_schedule(prompt):
         return [PromptPart("0", prompt)]
     return [_parse_part(part) for part in _SEPARATOR.split(prompt)]
+
+
+def fitting_parts(prompt: str, num_frames: int, fps: float) -> list[PromptPart]:
+    """Return the parts of a prompt, in order and all within the video.
+
+    Args:
+        prompt: with or without parts.
+        num_frames: of the video.
+        fps: frames per second, for times in seconds.
+
+    Raises:
+        InputError: a part is malformed, out of order, or behind the end of the video.
+    """
+    parts = split_prompt(prompt)
+    for before, part in pairwise(parts):
+        if part.start(fps) <= before.start(fps):
+            raise InputError(
+                f"got {part.time}: behind {before.time}: in a prompt over time, expected rising "
+                "times: put the parts in order"
+            )
+    if parts[-1].start(fps) >= num_frames:
+        raise InputError(
+            f"got a part at {parts[-1].time}: in a prompt over time, but the video ends after "
+            f"{num_frames} frames ({num_frames / fps:g} s), expected an earlier time: move it, or "
+            "ask for more frames"
+        )
+    return parts
 
 
 def join_prompt(parts: Sequence[PromptPart]) -> str:

@@ -1,13 +1,12 @@
 """From noise to latents: consistency steps, DDIM, guidance, windows for long videos."""
 
+from ..inputs.steps import CONSISTENCY_GRID, TRAIN_TIMESTEPS, check_steps
 from ..seeds import MAX_SEED, video_seed
 from .consistency import (
-    CONSISTENCY_GRID,
     GRID_STRIDE,
     NoiseSampler,
     apply_boundary,
     boundary_scalings,
-    check_steps,
     consistency_function,
     consistency_sigmas,
     consistency_step,
@@ -20,7 +19,6 @@ from .consistency import (
 )
 from .noise import initial_noise, step_noise_generator, step_noises
 from .schedule import (
-    TRAIN_TIMESTEPS,
     add_noise,
     alpha_sigma,
     alphas_cumprod,

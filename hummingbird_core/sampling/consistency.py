@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..inputs.steps import CONSISTENCY_GRID, TRAIN_TIMESTEPS, check_steps
 from .noise import step_noises
-from .schedule import TRAIN_TIMESTEPS, Tables, add_noise, alphas_cumprod, extract, predict_x0
+from .schedule import Tables, add_noise, alphas_cumprod, extract, predict_x0
 
-CONSISTENCY_GRID = 50  # timesteps that consistency distillation trained on, thus the most steps
 GRID_STRIDE = TRAIN_TIMESTEPS // CONSISTENCY_GRID  # 20
 BOUNDARY_SIGMA, BOUNDARY_TIMESTEP_SCALE = 0.5, 10.0  # s and u / t of `boundary_scalings`
 
@@ -271,11 +271,3 @@ def _sigma_table() -> Tensor:
     # x_t / sqrt(a_t) = x_0 + sigma_t eps
     alphas = alphas_cumprod()
     return ((1 - alphas) / alphas).sqrt()
-
-
-def check_steps(steps: int, most: int) -> None:
-    """Raise InputError unless `steps` is an int from 1 to `most`."""
-    if not isinstance(steps, int) or not 1 <= steps <= most:
-        raise InputError(
-            f"got {steps!r} steps, expected an int from 1 to {most}: choose one of these"
-        )

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .consistency import OnStep, check_steps, keep_latents
-from .schedule import TRAIN_TIMESTEPS, alphas_cumprod, extract, predict_x0, rescale_latents
+from ..inputs.steps import TRAIN_TIMESTEPS, check_steps
+from .consistency import OnStep, keep_latents
+from .schedule import alphas_cumprod, extract, predict_x0, rescale_latents
 
 
 def ddim_timesteps(steps: int) -> Tensor:

@@ -10,20 +10,13 @@ frames, K texts of L tokens each, C channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..inputs.prompt_parts import PromptPart, split_prompt
+from ..inputs.prompt_parts import fitting_parts
 
 BLEND_FRAMES = 4  # half of them before a border, half behind it
-
-
-def check_parts(prompt: str, num_frames: int, fps: float) -> None:
-    """Raise InputError unless the prompt fits a video of this length."""
-    _fitting_parts(prompt, num_frames, fps)
 
 
 def prompt_texts(
@@ -44,7 +37,7 @@ def prompt_texts(
     Raises:
         InputError: a prompt has no text or time where one is needed, or does not fit the video.
     """
-    schedules = [_fitting_parts(prompt, num_frames, fps) for prompt in prompts]
+    schedules = [fitting_parts(prompt, num_frames, fps) for prompt in prompts]
     texts = [list(dict.fromkeys(part.text for part in parts)) for parts in schedules]
     most = max(map(len, texts))
     if most == 1:
@@ -94,21 +87,3 @@ def distinct_texts(context: Tensor) -> tuple[Tensor, Tensor]:
     run = is_new.cumsum(dim=0) - 1  # [T]: the number of each frame's run
     weights = torch.nn.functional.one_hot(run, texts.shape[1]).to(context)  # [T, K]
     return texts, weights.expand(len(context), -1, -1)
-
-
-def _fitting_parts(prompt: str, num_frames: int, fps: float) -> list[PromptPart]:
-    """Return the parts of a prompt, in order and all within the video."""
-    parts = split_prompt(prompt)
-    for before, part in pairwise(parts):
-        if part.start(fps) <= before.start(fps):
-            raise InputError(
-                f"got {part.time}: behind {before.time}: in a prompt over time, expected rising "
-                "times: put the parts in order"
-            )
-    if parts[-1].start(fps) >= num_frames:
-        raise InputError(
-            f"got a part at {parts[-1].time}: in a prompt over time, but the video ends after "
-            f"{num_frames} frames ({num_frames / fps:g} s), expected an earlier time: move it, or "
-            "ask for more frames"
-        )
-    return parts

@@ -12,7 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-TRAIN_TIMESTEPS = 1000
+from ..inputs.steps import TRAIN_TIMESTEPS
+
 BETA_START, BETA_END = 0.00085, 0.012  # b_0 and b_999
 LATENT_SCALE, LATENT_SCALE_TIMESTEPS = 0.7, 400  # s_t falls from 1 to 0.7 over t < 400
 

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from einops import rearrange
 
 from ..errors import InputError, OutputError
 from ..files import atomic_write
@@ -123,7 +122,9 @@ def write_contact_sheet(
         raise InputError(f"contact sheet {str(path)!r} is not a .png file: rename it")
     missing = -len(frames) % columns
     padded = np.pad(frames, ((0, missing), (0, 0), (0, 0), (0, 0)))
-    sheet = rearrange(padded, "(r c) h w k -> (r h) (c w) k", c=columns)
+    # [R*C, H, W, 3] -> [R, C, H, W, 3] -> [R, H, C, W, 3] -> [R*H, C*W, 3]
+    rows = padded.reshape(-1, columns, *frames.shape[1:]).swapaxes(1, 2)
+    sheet = rows.reshape(-1, columns * frames.shape[2], 3)
     with atomic_write(path) as temporary:
         write_png(temporary, sheet, json.dumps(metadata or {}))
     return path

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.inputs.prompt_parts import PromptPart, is_schedule, join_prompt, split_prompt
-from hummingbird_core.sampling.prompt_schedule import (
-    check_parts,
-    distinct_texts,
-    part_weights,
-    prompt_texts,
+from hummingbird_core.inputs.prompt_parts import (
+    PromptPart,
+    fitting_parts,
+    is_schedule,
+    join_prompt,
+    split_prompt,
 )
+from hummingbird_core.sampling.prompt_schedule import distinct_texts, part_weights, prompt_texts
 
 STORY = "0: a fox runs; 24: a fox sleeps"
 
@@ -57,7 +58,7 @@ def test_parts_are_separated_by_semicolons_or_lines(prompt, parts):
 )
 def test_a_wrong_prompt_over_time_is_refused_with_the_part(prompt, names):
     with pytest.raises(InputError, match=f"(?s)got .*{names}.*expected"):
-        check_parts(prompt, 48, 8)
+        fitting_parts(prompt, 48, 8)
 
 
 def test_texts_change_within_two_frames_around_a_border():
