@@ -114,6 +114,11 @@ def check_loop(loop: Loop, num_frames: int) -> None:
         )
 
 
+def sampled_frames(num_frames: int, loop: Loop) -> int:
+    """Return how many frames to sample for a video; the way back of a swing is free."""
+    return num_frames // 2 + 1 if loop == "swing" else num_frames
+
+
 def check_can_loop(prompt: str, loop_words: tuple[str, ...] | None) -> None:
     """Raise InputError if a model that knows few motions was trained on none that comes back.
 

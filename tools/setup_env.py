@@ -2,6 +2,7 @@
 
     python3 tools/setup_env.py                 what `make demo` needs
     python3 tools/setup_env.py --extra dev     what `make test` needs, too
+    python3 tools/setup_env.py --runtime onnx --target DIR     without PyTorch, for small devices
 
 Standard library only, any system, Python 3.10 or newer. Running it again does nothing unless
 pyproject.toml, constraints.txt or the wanted extras have changed. pip is told where its packages
@@ -21,6 +22,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 10)
+RUNTIMES = ("onnx", "openvino")
+# Installed without their dependencies: tokenizers needs its own only for downloads.
+ALONE = ("tokenizers",)
+STAMP = "hummingbird-setup.json"
 
 
 class SetupError(Exception):
@@ -32,9 +37,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", type=Path, default=ROOT / ".venv", help="default: .venv")
     parser.add_argument("--extra", action="append", default=[], help="an extra of pyproject.toml")
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        help="make a small environment that runs exported models only; needs --target",
+    )
     args = parser.parse_args()
     try:
-        update(args.target, set(args.extra))
+        if args.runtime:
+            make_runtime(args.target, args.runtime, set(args.extra))
+        else:
+            update(args.target, set(args.extra))
     except SetupError as error:
         sys.stderr.write(f"setup: error: {error}\n")
         return 2
@@ -43,12 +56,8 @@ def main() -> int:
 
 def update(target: Path, extras: set[str]) -> None:
     """Install into the environment `target`, which is made first, unless it is up to date."""
-    if sys.version_info < OLDEST_PYTHON:
-        raise SetupError(
-            f"this is Python {sys.version.split()[0]}, expected 3.10 or newer: "
-            "install one and call it by its name, as in `make demo PYTHON=python3.12`"
-        )
-    stamp = target / "hummingbird-setup.json"
+    _check_python()
+    stamp = target / STAMP
     installed = _read_stamp(stamp)
     if installed is not None and extras <= installed:
         return
@@ -58,6 +67,30 @@ def update(target: Path, extras: set[str]) -> None:
     extras |= installed or set()
     _install(python, extras)
     stamp.write_text(json.dumps({"sources": _fingerprint(), "extras": sorted(extras)}))
+
+
+def make_runtime(target: Path, runtime: str, extras: set[str]) -> None:
+    """Make an environment without PyTorch and pip, for `hummingbird generate --runtime`."""
+    if extras or target == ROOT / ".venv":
+        raise SetupError("--runtime makes an environment of its own: give --target, and no --extra")
+    stamp = target / STAMP
+    if _read_stamp(stamp) == {runtime}:
+        return
+    _check_python()
+    if target.exists() and not stamp.exists():
+        raise SetupError(f"{target} exists and was not made by this tool: choose another --target")
+    python = _python(target)
+    make_environment(target, python)
+    # Files compiled ahead would take 40 MB, most of them for modules that nobody imports.
+    install = (python, "-m", "pip", "install", "--no-compile", "-c", ROOT / "constraints.txt")
+    for what in (
+        ("-r", ROOT / f"requirements-{runtime}.txt"),
+        ("--no-deps", *ALONE, "-e", ROOT),
+    ):
+        if _call_status(*install, *what):
+            raise SetupError("pip could not install the packages; its own lines above say why")
+    _call(python, "-m", "pip", "uninstall", "-y", "setuptools", "pip")
+    stamp.write_text(json.dumps({"sources": _fingerprint(), "extras": [runtime]}))
 
 
 def make_environment(target: Path, python: Path) -> None:
@@ -81,6 +114,14 @@ def make_environment(target: Path, python: Path) -> None:
         f"cannot make {target} ({'; '.join(dict.fromkeys(reasons))}): "
         "install the venv module of your Python, on Debian `apt install python3-venv`"
     )
+
+
+def _check_python() -> None:
+    if sys.version_info < OLDEST_PYTHON:
+        raise SetupError(
+            f"this is Python {sys.version.split()[0]}, expected 3.10 or newer: "
+            "install one and call it by its name, as in `make demo PYTHON=python3.12`"
+        )
 
 
 def _ordinary_venv(target: Path, python: Path) -> None:
@@ -151,7 +192,8 @@ def _has_pip(python: Path) -> bool:
 
 
 def _fingerprint() -> str:
-    sources = [(ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
+    names = ("pyproject.toml", "constraints.txt", *(f"requirements-{r}.txt" for r in RUNTIMES))
+    sources = [(ROOT / name).read_bytes() for name in names]
     return hashlib.sha256(b"\0".join(sources)).hexdigest()
 
 

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str | None, str]] = {
     "score": ("score", "score the quality of videos and list their defects"),
     "curate": ("curate", "build a training dataset from raw videos, with a report"),
     "convert": ("convert", "convert a released checkpoint into one safe, smaller file"),
+    "export": ("export", "export a model to ONNX or OpenVINO, to run without PyTorch"),
     "download": ("download", "download a released checkpoint from its authors"),
     "info": ("info", "show the contents of a checkpoint without loading it"),
     "doctor": ("doctor", "report what this machine has and what it can run"),

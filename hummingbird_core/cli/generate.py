@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..generation.jobs import (
@@ -16,19 +16,25 @@ from ..generation.jobs import (
     file_name,
     read_prompt_file,
 )
-from ..generation.model import ModelConfig
-from ..generation.run import generate_missing
+from ..generation.run import VideoModel, generate_missing
 from ..video.files import SUFFIXES
 from .enhance import check_requests, naming_options, tokenizer_of, warn
 from .options import (
     ENGINE_DEFAULTS,
     add_engine,
     add_model,
+    add_runtime,
     add_settings,
+    create_engine,
     device_engine,
+    exported_model,
     model_settings,
     video_settings,
 )
+
+if TYPE_CHECKING:
+    from ..engines.local import Engine
+    from ..text.tokenizer import Tokenizer
 
 EPILOG = """\
 examples:
@@ -61,6 +67,8 @@ examples:
   on a Ray cluster of 16 GPUs that shares the folder:
     hummingbird generate --prompts prompts.txt -o /shared/videos --engine ray --ray-address auto
         --workers 16 --gpus-per-worker 1
+  without PyTorch, from a model that `hummingbird export` wrote:
+    hummingbird generate "a red circle moves right" -o circle.webp --model nano-onnx --runtime onnx
   a prompt file with settings per line (prompts.jsonl):
     {"prompt": "a red circle moves right", "seed": 1}
     {"prompt": "a green triangle falls", "num_inference_steps": 8, "num_frames": 26}
@@ -77,7 +85,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--prompts", metavar="FILE", type=Path, help="one prompt per line, or .jsonl")
     _add_enhance(parser.add_argument_group("prompt"))
     add_settings(parser.add_argument_group("video"))
-    add_model(parser.add_argument_group("model"))
+    model = parser.add_argument_group("model")
+    add_model(model)
+    add_runtime(model)
     _add_output(parser.add_argument_group("output"))
     add_engine(parser.add_argument_group("many videos"), *ENGINE_DEFAULTS)
 
@@ -118,12 +128,17 @@ def run(args: argparse.Namespace) -> int:
     if args.engine and args.prompts is None:
         raise InputError("--engine goes with --prompts: it is for many videos")
     journal = (args.output or Path("videos")) / "journal.jsonl"
-    engine = device_engine(args) if args.engine else None
-    model = model_settings(args)
+    engine = _engine(args) if args.engine else None
+    model = exported_model(args) if args.runtime else model_settings(args)
     return generate_missing(_plan(args, model), model, args.overwrite, engine, journal)
 
 
-def _plan(args: argparse.Namespace, model: ModelConfig) -> list[Job]:
+def _engine(args: argparse.Namespace) -> Engine:
+    """Return the engine; a runtime uses all cores of a process, so there is one by default."""
+    return create_engine(args, 1) if args.runtime else device_engine(args)
+
+
+def _plan(args: argparse.Namespace, model: VideoModel) -> list[Job]:
     settings = video_settings(args, args.prompt)
     if args.prompts is None:
         if args.format:
@@ -155,7 +170,7 @@ def _enhanced_jobs(
     from ..prompts import create_enhancer
     from ..prompts.backends.address import DEFAULT_URL
 
-    tokenizer, url = tokenizer_of(args.model), args.enhance_url or DEFAULT_URL
+    tokenizer, url = _tokenizer(args), args.enhance_url or DEFAULT_URL
     check_requests((settings, origin) for settings, _, origin in requests)
     jobs = []
     with (
@@ -168,6 +183,12 @@ def _enhanced_jobs(
             settings = replace(settings, prompt=better.text)
             jobs.append(_job(args, {**model, **better.record()}, settings, output, origin))
     return jobs
+
+
+def _tokenizer(args: argparse.Namespace) -> Tokenizer:
+    from ..runtime.folder import load_tokenizer
+
+    return load_tokenizer(Path(args.model)) if args.runtime else tokenizer_of(args.model)
 
 
 def _job(

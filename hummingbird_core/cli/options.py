@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..generation.jobs import VideoConfig
 from ..generation.model import ModelConfig
+from ..runtime.base import RUNTIMES
 
 if TYPE_CHECKING:
     from ..engines.local import Engine
+    from ..generation.exported import ExportedModelConfig
+
+BAKED_IN = ("lora", "tiny_vae", "memory", "compile", "dtype")  # options that an export has decided
 
 
 def add_settings(group: Any) -> None:
@@ -122,6 +126,34 @@ def _default_dtype(args: argparse.Namespace) -> str:
     if args.gpus_per_worker:  # GPUs of a cluster: this machine may have none
         return "fp16"
     return short_name(default_dtype(best_device()))
+
+
+def add_runtime(group: Any) -> None:
+    """Add the option that `exported_model` reads, besides some of `add_model`."""
+    group.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        help="run a model of `hummingbird export` without PyTorch; --model is its folder, and "
+        "--device cpu (default), or for onnx cuda, migraphx, directml, coreml, qnn, webgpu, and "
+        "for openvino gpu, npu, auto",
+    )
+
+
+def exported_model(args: argparse.Namespace) -> ExportedModelConfig:
+    """Return the exported model that `args` selects.
+
+    Raises:
+        InputError: an option is given that only PyTorch has.
+    """
+    from ..generation.exported import ExportedModelConfig
+
+    given = [f"--{name.replace('_', '-')}" for name in BAKED_IN if vars(args)[name]]
+    if given:
+        raise InputError(
+            f"got {', '.join(given)} with --runtime {args.runtime}, expected none: give --lora, "
+            "--tiny-vae and --dtype to `hummingbird export`; --memory and --compile are PyTorch's"
+        )
+    return ExportedModelConfig(Path(args.model), args.runtime, args.device or "cpu")
 
 
 def split_strength(lora: str) -> tuple[Path, float]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import __version__
 from ..engines.failures import FailureStreak
@@ -24,22 +24,36 @@ from ..terminal import get_logger, print_line
 from ..video.files import write_contact_sheet, write_video
 from .interrupt import graceful_interrupt
 from .jobs import Job
-from .model import ModelConfig
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..engines.journal import Journal
     from ..engines.local import Engine
-    from ..pipeline import HummingbirdPipeline
     from ..reporting import Progress
 
 logger = get_logger(__name__)
 
 
+class VideoModel(Hashable, Protocol):
+    """A model, not loaded yet: `ModelConfig`, or `ExportedModelConfig` for other runtimes."""
+
+    def record(self) -> dict[str, Any]:
+        """Return everything about the model that determines the result."""
+
+    def absolute(self) -> VideoModel:
+        """Return the model with absolute paths, for a process with another working directory."""
+
+    def check(self) -> None:
+        """Raise HummingbirdError if something is missing."""
+
+    def load(self) -> Callable[..., Any]:
+        """Return a pipeline, called like `HummingbirdPipeline`."""
+
+
 def generate_missing(
     jobs: list[Job],
-    model: ModelConfig,
+    model: VideoModel,
     overwrite: bool,
     engine: Engine | None,
     journal: Path,
@@ -74,7 +88,7 @@ def generate_missing(
     return 0
 
 
-def _generate_on(engine: Engine, jobs: list[Job], model: ModelConfig, path: Path) -> int:
+def _generate_on(engine: Engine, jobs: list[Job], model: VideoModel, path: Path) -> int:
     from ..engines.journal import Journal
 
     model.check()
@@ -90,7 +104,7 @@ def _generate_on(engine: Engine, jobs: list[Job], model: ModelConfig, path: Path
     return 2 if failed else 0
 
 
-def generate_here(jobs: list[Job], model: ModelConfig, interrupted: Event) -> None:
+def generate_here(jobs: list[Job], model: VideoModel, interrupted: Event) -> None:
     """Run all jobs in this process; the first failure ends the run."""
     pipe = model.load()
     for number, job in enumerate(jobs, start=1):
@@ -102,7 +116,7 @@ def generate_here(jobs: list[Job], model: ModelConfig, interrupted: Event) -> No
             raise KeyboardInterrupt
 
 
-def generate_on(engine: Engine, jobs: list[Job], model: ModelConfig, journal: Journal) -> int:
+def generate_on(engine: Engine, jobs: list[Job], model: VideoModel, journal: Journal) -> int:
     """Run all jobs on an engine and return the number of failures.
 
     The journal gets one line per job: the main file's name as key, `seconds` or `error` as value.
@@ -134,7 +148,7 @@ def generate_on(engine: Engine, jobs: list[Job], model: ModelConfig, journal: Jo
     return failed
 
 
-def generate_or_report(job: Job, model: ModelConfig) -> dict[str, Any]:
+def generate_or_report(job: Job, model: VideoModel) -> dict[str, Any]:
     """Generate one video without raising: the stage that engines run.
 
     Returns:
@@ -151,13 +165,13 @@ def generate_or_report(job: Job, model: ModelConfig) -> dict[str, Any]:
     return {"seconds": round(time.perf_counter() - began, 3)}
 
 
-def generate_video(pipe: HummingbirdPipeline, job: Job, progress: Progress | None = None) -> None:
+def generate_video(pipe: Callable[..., Any], job: Job, progress: Progress | None = None) -> None:
     """Generate one video and write all its files."""
     _write(job, pipe(**vars(job.settings), progress=progress).frames[0])
 
 
 @lru_cache(maxsize=1)  # loaded once in each process of an engine
-def _load_once(model: ModelConfig) -> HummingbirdPipeline:
+def _load_once(model: VideoModel) -> Callable[..., Any]:
     return model.load()
 
 

@@ -8,11 +8,6 @@ from torch import Tensor
 from ..settings import Loop
 
 
-def sampled_frames(num_frames: int, loop: Loop) -> int:
-    """Return how many frames to sample for a video; the way back of a swing is free."""
-    return num_frames // 2 + 1 if loop == "swing" else num_frames
-
-
 def complete_loop(latents: Tensor, loop: Loop) -> Tensor:
     """Add the way back of a swing to latents `[B, 4, N, h, w]`: `[B, 4, 2N - 2, h, w]`.
 

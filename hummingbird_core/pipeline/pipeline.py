@@ -19,10 +19,10 @@ from ..sampling.guidance import cfg_eps, distilled_guidance_eps, reporting
 from ..sampling.noise import initial_noise, step_noises
 from ..sampling.prompt_schedule import distinct_texts
 from ..seeds import video_seed
-from ..settings import WINDOW_FRAMES, Loop, check_can_loop, check_settings
+from ..settings import WINDOW_FRAMES, Loop, check_can_loop, check_settings, sampled_frames
 from ..terminal import get_logger
 from ..vae.codec import vae_scale_factor
-from .loops import complete_loop, sampled_frames
+from .loops import complete_loop
 from .models import PipelineModels
 from .noise import DEFAULT_FRAMES, Generators, LatentShape, check_latents, draw_noise
 from .output import OutputType, VideoOutput, check_output_type, join_frames, to_frames

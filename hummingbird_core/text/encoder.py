@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, InputError
-from ..terminal import get_logger
 from ..weights.state_dict import validate_state_dict
 from .names import OPENCLIP_BLOCK, openclip_to_transformers, transformers_to_openclip
 from .tokenizer import (
@@ -25,12 +24,11 @@ from .tokenizer import (
     TokenizedPrompt,
     Tokenizer,
     WordTokenizer,
+    warn_of_lost_text,
 )
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel
-
-logger = get_logger(__name__)
 
 HEAD_WIDTH = 64
 MAX_LAYERS, MAX_SIZE = 256, 10_000_000  # blocks; tokens or channels
@@ -163,17 +161,7 @@ class TextEncoder(nn.Module):
         prompts = [prompts] if isinstance(prompts, str) else prompts
         tokenized = [self.tokenizer.tokenize(prompt) for prompt in prompts]
         for prompt in tokenized if warn else ():
-            if prompt.dropped:
-                logger.warning(
-                    "the prompt has %d tokens, %d fit; this had no effect: %s",
-                    prompt.count,
-                    self.tokenizer.context_length - 2,
-                    prompt.dropped,
-                )
-            if prompt.hint:
-                logger.warning("%s", prompt.hint)
-            if prompt.unknown:
-                logger.warning("words unknown to this model: %s", ", ".join(prompt.unknown))
+            warn_of_lost_text(prompt, self.tokenizer.context_length)
         return tokenized
 
     def encode(self, prompts: str | Sequence[str], *, warn: bool = True) -> TextEncoding:

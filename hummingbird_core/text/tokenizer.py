@@ -19,10 +19,13 @@ from ..errors import CheckpointError, InputError, MissingPackageError
 from ..files import ASSETS
 from ..inputs.fields import Kind, ListOf, Text, check_fields
 from ..inputs.json_text import parse_json
+from ..terminal import get_logger
 
 if TYPE_CHECKING:
     import tokenizers
     from torch import Tensor
+
+logger = get_logger(__name__)
 
 MAX_TOKENS = 77  # with start and end
 PADDING_ID = 0
@@ -51,6 +54,21 @@ class TokenizedPrompt:
     """Words outside of the vocabulary; none with a byte-pair encoding."""
     hint: str = ""
     """A line if the prompt names nothing that the model can show: what it knows, and what to do."""
+
+
+def warn_of_lost_text(prompt: TokenizedPrompt, context_length: int) -> None:
+    """Log a warning for text of a prompt that the model does not see or know."""
+    if prompt.dropped:
+        logger.warning(
+            "the prompt has %d tokens, %d fit; this had no effect: %s",
+            prompt.count,
+            context_length - 2,
+            prompt.dropped,
+        )
+    if prompt.hint:
+        logger.warning("%s", prompt.hint)
+    if prompt.unknown:
+        logger.warning("words unknown to this model: %s", ", ".join(prompt.unknown))
 
 
 class Tokenizer(ABC):

@@ -23,7 +23,7 @@ from torch import Tensor
 from ....hummingbird_core.errors import InputError
 from ....hummingbird_core.inputs.prompt_parts import is_schedule
 from ....hummingbird_core.pipeline import HummingbirdPipeline
-from ....hummingbird_core.pipeline.loops import complete_loop, sampled_frames
+from ....hummingbird_core.pipeline.loops import complete_loop
 from ....hummingbird_core.sampling import (
     CONSISTENCY_GRID,
     TRAIN_TIMESTEPS,
@@ -33,7 +33,13 @@ from ....hummingbird_core.sampling import (
 )
 from ....hummingbird_core.sampling.context_windows import ContextWindows, freenoise_shuffle
 from ....hummingbird_core.sampling.ddim import ddim_timesteps
-from ....hummingbird_core.settings import Loop, ModelDefaults, check_loop, check_settings
+from ....hummingbird_core.settings import (
+    Loop,
+    ModelDefaults,
+    check_loop,
+    check_settings,
+    sampled_frames,
+)
 from ..errors import naming
 from ..io.latents import Latent, check_video_latent, empty_video
 from ..model.guard import check_model

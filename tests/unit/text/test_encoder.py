@@ -186,7 +186,7 @@ def test_only_the_past_is_seen_and_padding_is_not_masked(weights, words):
 
 def test_reports_counts_cuts_and_unknown_words(weights, words, caplog):
     encoder = load_text_encoder(weights, num_heads=4, tokenizer=words)
-    with caplog.at_level(logging.WARNING, logger="hummingbird_core.text.encoder"):
+    with caplog.at_level(logging.WARNING, logger="hummingbird_core.text.tokenizer"):
         encoding = encoder.encode(["a green circle", "red " * 75 + "blue"])
     assert encoding.embeddings.shape == (2, 77, 32)
     assert encoding.token_counts == [3, 76]

@@ -1,0 +1,1 @@
+"""Export models to other runtimes; `hummingbird_core.runtime` runs the results without PyTorch."""

@@ -1,0 +1,84 @@
+"""Export to ONNX files, and their int8 variant."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import MissingPackageError
+from .modules import Part
+
+OPSET = 18  # read by every ONNX Runtime since 1.14, of 2023
+MAX_PROTOBUF_BYTES = 2**31  # larger models keep their weights in a second file
+# Products whose int8 kernels pay; convolutions in int8 are slower than in fp32 on CPUs.
+INT8_OPERATORS = ("MatMul", "Gemm")
+
+
+def write_onnx(part: Part, path: Path) -> None:
+    """Export a model with the shapes of its example inputs.
+
+    Args:
+        part: the model.
+        path: the `.onnx` file; weights of 2 GB and more go to `path` with `.data` added.
+
+    Raises:
+        MissingPackageError: onnx or onnxscript is not installed.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingPackageError(
+            f'export needs the package {error.name}: pip install ".[export]" in the repository'
+        ) from error
+    inputs = tuple(part.inputs.values())
+    with _without_notes():
+        program = torch.export.export(part.module, inputs, strict=False)
+        converted: Any = torch.onnx.export(
+            program,
+            inputs,
+            input_names=list(part.inputs),
+            output_names=["output"],
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    converted.save(path)
+
+
+def quantize_onnx(source: Path, path: Path) -> None:
+    """Write a copy of an ONNX model whose matrix products are computed in int8.
+
+    Weights have a scale for each output channel; activations get theirs in every call.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _without_notes():
+        quantize_dynamic(
+            source,
+            path,
+            op_types_to_quantize=list(INT8_OPERATORS),
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            use_external_data_format=sum(f.stat().st_size for f in source.parent.iterdir())
+            >= MAX_PROTOBUF_BYTES,
+        )
+
+
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    """Silence what exporters log about their own parts, which users cannot change."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)

@@ -1,0 +1,1 @@
+"""Run exported models without PyTorch: numpy, and ONNX Runtime or OpenVINO."""
