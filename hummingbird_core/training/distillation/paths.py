@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from ...errors import CheckpointError, InputError
 from ...files import atomic_write
+from ...inputs.json_text import parse_json
 from ...sampling.consistency import consistency_timesteps
 from ...terminal import get_logger
 from ..configs import check_field
@@ -184,15 +185,16 @@ def _read(
             sample = torch.stack([states[n, k] for n, k in zip(chosen, numbers, strict=True)])
             end = torch.stack([ends[n] for n in chosen])
             fps, w = (file.get_tensor(name)[list(chosen)] for name in ("fps", "w"))
-            metadata = file.metadata()
-    except (SafetensorError, OSError) as error:
+            metadata = file.metadata() or {}
+        captions = parse_json(metadata["captions"], "captions")
+        said = [str(captions[n]) for n in chosen]
+        loop = metadata["loop"] == "True"
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"cannot read the teacher's paths in {path} ({error}): delete the file and start again"
         ) from error
-    captions = json.loads(metadata["captions"])
     t = torch.tensor([timesteps[k] for k in numbers])
-    said = [captions[n] for n in chosen]
-    return PathBatch(sample.float(), end.float(), t, said, fps, w, metadata["loop"] == "True")
+    return PathBatch(sample.float(), end.float(), t, said, fps, w, loop)
 
 
 def path_file(folder: Path, number: int) -> Path:

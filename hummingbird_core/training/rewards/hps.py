@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, one_line
 from ...text.names import CLIP_NAMES, openclip_to_transformers
 from ...weights.state_dict import validate_state_dict
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # there are at most 16: the vision tower of ViT-H/14 has 16 of 80 channels.
 CLIP_HEAD_WIDTH = 64
 MAX_HEADS = 16
+MAX_LAYERS = 256
 
 _TRANSPOSED = ("visual_projection.weight", "text_projection.weight")
 
@@ -39,13 +40,13 @@ def clip_from_open_clip(weights: Mapping[str, Tensor]) -> CLIPModel:
     try:
         config = _config(weights)
         renamed = _to_transformers(weights)
-    except (KeyError, ValueError) as error:
+        with torch.device("meta"):  # for its names and shapes only
+            expected = CLIPModel(config).state_dict()
+    except (LookupError, ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(
-            f"got CLIP weights without a fitting {error}, expected OpenCLIP's names and shapes: "
-            "use the released HPS_v2.1_compressed.pt"
+            f"got CLIP weights without a fitting {one_line(error)}, expected OpenCLIP's names and "
+            "shapes: use the released HPS_v2.1_compressed.pt"
         ) from error
-    with torch.device("meta"):  # for its names and shapes only
-        expected = CLIPModel(config).state_dict()
     validate_state_dict("CLIP", expected, renamed)
     return CLIPModel.from_pretrained(None, config=config, state_dict=renamed).eval()
 
@@ -75,6 +76,8 @@ def _tower(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
     mlp_width, width = weights[f"{prefix}transformer.resblocks.0.mlp.c_fc.weight"].shape
     pattern = re.compile(rf"{re.escape(prefix)}transformer\.resblocks\.(\d+)\.")
     layers = {match[1] for match in map(pattern.match, weights) if match}
+    if len(layers) > MAX_LAYERS:
+        raise ValueError(f"number of blocks ({len(layers):,})")
     return {
         "hidden_size": width,
         "intermediate_size": mlp_width,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from support.tiny_training import tiny_models
 
 from hummingbird_core.errors import CheckpointError, InputError
@@ -91,6 +91,15 @@ def test_only_missing_files_are_made_again(models, paths, tmp_path):
 def test_a_damaged_file_is_named(models, tmp_path):
     made = make(models, tmp_path, replace(SMALL, count=FILE_PATHS))
     path_file(made.folder, 0).write_bytes(b"not a file")
+    with pytest.raises(CheckpointError, match=r"000000\.safetensors.*delete the file"):
+        made.batch(MicroBatch(seed=0, step=0, size=1))
+
+
+@pytest.mark.parametrize("metadata", [None, {"captions": "["}, {"captions": "[]", "loop": "True"}])
+def test_a_file_without_captions_is_named(models, tmp_path, metadata):
+    made = make(models, tmp_path, replace(SMALL, count=FILE_PATHS))
+    file = path_file(made.folder, 0)
+    save_file(load_file(file), file, metadata=metadata)
     with pytest.raises(CheckpointError, match=r"000000\.safetensors.*delete the file"):
         made.batch(MicroBatch(seed=0, step=0, size=1))
 

@@ -159,6 +159,20 @@ def test_weights_of_another_model_are_named(reference, tmp_path):
         clip_from_open_clip(weights)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("text_projection", (4,)),
+        ("visual.positional_embedding", (0, 0)),
+        ("visual.transformer.resblocks.0.mlp.c_fc.weight", (8, 8)),
+        ("visual.conv1.weight", (8, 3, 0, 0)),
+    ],
+)
+def test_weights_of_impossible_shapes_are_named(reference, name, shape):
+    with pytest.raises(CheckpointError):
+        clip_from_open_clip({**reference.state_dict(), name: torch.zeros(shape)})
+
+
 def test_gradients_reach_every_frame_and_climbing_them_helps(converted):
     reward = ClipImageReward(converted, "hpsv2")
     frames = rnd("frames", (2, 3, 3, 48, 64)).tanh().requires_grad_()
