@@ -4,15 +4,16 @@
 
 A converted file keeps the checkpoint's own key names. Its metadata:
 
-| key                         | value                                                      |
-|-----------------------------|------------------------------------------------------------|
-| `hummingbird.preset`        | name of the U-Net's shape, or "custom"                     |
-| `hummingbird.source`        | name of the file it was converted from                     |
-| `hummingbird.source_sha256` | SHA-256 of that file                                       |
-| `hummingbird.licence`       | terms of the weights                                       |
-| `hummingbird.dtype`         | of the floating-point tensors                              |
-| `hummingbird.config`        | JSON: settings that the shapes do not determine            |
-| `hummingbird.tokenizer`     | JSON of the tokenizer; absent for CLIP's                   |
+| key                           | value                                                      |
+|-------------------------------|------------------------------------------------------------|
+| `hummingbird.preset`          | name of the U-Net's shape, or "custom"                     |
+| `hummingbird.source`          | name of the file it was converted from                     |
+| `hummingbird.source_sha256`   | SHA-256 of that file                                       |
+| `hummingbird.licence`         | terms of the weights                                       |
+| `hummingbird.dtype`           | of the floating-point tensors                              |
+| `hummingbird.config`          | JSON: settings that the shapes do not determine            |
+| `hummingbird.tokenizer`       | JSON of the tokenizer; absent for CLIP's                   |
+| `hummingbird.weights_version` | of a model trained anew under one name; absent for others  |
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from ..weights.state_dict import count_parameters
 from ..weights.tensor_files import open_tensors
 from .layout import (
     CONFIG_KEY,
+    WEIGHTS_VERSION_KEY,
     Components,
     checkpoint_file,
     component_configs,
@@ -27,7 +28,8 @@ def checkpoint_info(path: str | Path) -> dict[str, Any]:
     Returns:
         file, size_bytes, format ("safetensors" or "pickle"), converted, preset (None if no model
         matches), problem (the reason, else None), parameters (per model), dtypes, metadata. Of a
-        LoRA, also lora: its number of layers and its highest rank.
+        LoRA, also lora: its number of layers and its highest rank. Of a file that names it, also
+        weights_version.
 
     Raises:
         CheckpointError: the file is missing, damaged, unsafe or not a weights file.
@@ -40,6 +42,7 @@ def checkpoint_info(path: str | Path) -> dict[str, Any]:
     except CheckpointError as error:
         problem = str(error)
     lora = _lora_facts(file.tensors)
+    version = file.metadata.get(WEIGHTS_VERSION_KEY)
     dtypes = {str(t.dtype).removeprefix("torch.") for t in components.with_prefixes().values()}
     return {
         "file": file.path.name,
@@ -47,6 +50,7 @@ def checkpoint_info(path: str | Path) -> dict[str, Any]:
         "format": file.format,
         "converted": CONFIG_KEY in file.metadata,
         "preset": preset,
+        **({"weights_version": version} if version else {}),
         "problem": None if lora else problem,
         **({"lora": lora} if lora else {}),
         "parameters": _parameters_by_model(components),

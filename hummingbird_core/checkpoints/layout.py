@@ -31,6 +31,7 @@ from .configs import (
 PRESET_KEY = "hummingbird.preset"
 TOKENIZER_KEY = "hummingbird.tokenizer"
 LICENSE_KEY = "hummingbird.licence"
+WEIGHTS_VERSION_KEY = "hummingbird.weights_version"  # of models trained anew under one name
 
 MAX_GROWTH = 2  # least size of the U-Net that a config describes, relative to the file's weights
 CUSTOM_PRESET = "custom"  # name of a U-Net whose shapes match no preset

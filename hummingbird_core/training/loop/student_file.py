@@ -15,6 +15,7 @@ from ...checkpoints.layout import (
     LICENSE_KEY,
     PRESET_KEY,
     UNET_PREFIX,
+    WEIGHTS_VERSION_KEY,
     ComponentConfigs,
     component_configs,
     split_components,
@@ -70,9 +71,11 @@ def student_metadata(
     file: TensorFile, teacher: ComponentConfigs, student: UNetConfig, dtype: torch.dtype
 ) -> dict[str, str]:
     """Return the metadata of the teacher's file, with preset and config of the student's U-Net."""
+    # The version of the teacher's weights says nothing about those of the student.
+    kept = {key: value for key, value in file.metadata.items() if key != WEIGHTS_VERSION_KEY}
     return {
         LICENSE_KEY: weights_license(file, teacher),
-        **file.metadata,
+        **kept,
         "format": "pt",
         PRESET_KEY: student.preset or CUSTOM_PRESET,
         CONFIG_KEY: replace(teacher, unet=student).to_json(),

@@ -26,6 +26,7 @@ from ...checkpoints.layout import (
     TOKENIZER_KEY,
     UNET_PREFIX,
     VAE_PREFIX,
+    WEIGHTS_VERSION_KEY,
 )
 from ...files import atomic_write, check_destination
 from ...nano.latents import NANO_SCALING_FACTOR, preview_colors
@@ -53,6 +54,9 @@ if TYPE_CHECKING:
 TEACHER_FILE = "nano-teacher.safetensors"
 RANKING_NAME = "blocks"  # name of the files of the ablation
 STUDENT_FILE = "hummingbird-nano.safetensors"
+# Of the packaged weights; raise it when others replace them, and name it in the changelog. Seeds
+# and LoRAs belong to one version. Files of version 1 do not name it.
+WEIGHTS_VERSION = "2"
 STAGE_DEFAULTS = TrainConfig(
     steps=1,
     learning_rate=2e-3,
@@ -172,6 +176,7 @@ def save_model(
         CONFIG_KEY: json.dumps(config),
         TOKENIZER_KEY: tokenizer.to_json(),
         LICENSE_KEY: "Apache-2.0",
+        WEIGHTS_VERSION_KEY: WEIGHTS_VERSION,
     }
     tensors = {
         prefix + key: value.half().cpu().contiguous()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from support.command_line import run
 
 from hummingbird_core.checkpoints import load_checkpoint, read_tensors
+from hummingbird_core.checkpoints.info import checkpoint_info
 from hummingbird_core.hub.local import resolve_model
 from hummingbird_core.nano.latents import image_latents
 from hummingbird_core.nano.world import motion, world
 from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.data.nano_clips import NanoClips
 from hummingbird_core.training.loop.micro_batch import MicroBatch
+from hummingbird_core.training.loop.student_file import write_student
 from hummingbird_core.training.nano import build as making
 from hummingbird_core.training.nano.autoencoder import build_vae, perturbed
 from hummingbird_core.training.nano.teacher import (
@@ -134,6 +138,28 @@ def test_a_new_teacher_predicts_nothing_yet(teacher):
     with torch.no_grad():
         first = teacher(batch.latents, 500, context)
         assert torch.equal(first, teacher(batch.latents, 500, 2 * context))
+
+
+# --- the file ------------------------------------------------------------------------------------
+
+
+def test_a_file_names_the_version_of_its_weights_and_its_students_do_not(tmp_path, capsys):
+    nano = load_checkpoint(resolve_model("nano"))
+    path, student = tmp_path / "nano.safetensors", tmp_path / "student.safetensors"
+    making.save_model(path, nano.unet, nano.vae, nano.text_encoder)
+    write_student(nano.unet, path, student)
+    assert f"\nweights version: {making.WEIGHTS_VERSION}\n" in run(capsys, "info", path)[1]
+    assert "weights_version" in checkpoint_info(path)
+    assert "weights_version" not in checkpoint_info(student)
+
+
+def test_the_packaged_files_are_of_one_version(capsys):
+    """They name it, or were made before files did."""
+    versions = {
+        json.loads(run(capsys, "info", name, "--json")[1]).get("weights_version")
+        for name in ("nano", "nano-teacher")
+    }
+    assert versions in ({None}, {making.WEIGHTS_VERSION})
 
 
 # --- the whole way -------------------------------------------------------------------------------
