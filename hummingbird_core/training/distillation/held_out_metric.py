@@ -1,4 +1,4 @@
-"""Scores of the validation videos: the rewards of the loss, and a held-out metric."""
+"""Scores of the validation videos: a held-out metric, and the rewards of the loss if any."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class HeldOutMetric:
 
     Attributes:
         path: file of one JSON object a line; a resumed run appends to it.
-        rewards: terms of the loss; their weighted sum is compared.
+        rewards: terms of the loss, if any; their weighted sum is compared.
         held_out: metric that is not in the loss.
     """
 
@@ -46,8 +46,9 @@ class HeldOutMetric:
 
     def __post_init__(self) -> None:
         for line in read_losses(self.path):
-            scores = torch.tensor(line["reward"]), torch.tensor(line["held_out"])
-            self.log.results.append(MetricResult(line["step"], *scores))
+            held_out = torch.tensor(line["held_out"])
+            reward = torch.tensor(line.get("reward", [0.0] * len(held_out)))
+            self.log.results.append(MetricResult(line["step"], reward, held_out))
 
     def probe(self, prompts: list[str]) -> None:
         """Score black videos, so that prompts a metric cannot read fail before training."""
@@ -66,16 +67,31 @@ class HeldOutMetric:
             Whether the held-out metric is the highest so far.
         """
         self.log.results = [r for r in self.log.results if r.step < step]
-        scores = [r.weight * evaluate_reward(r.reward, videos, prompts) for r in self.rewards]
         held_out = evaluate_reward(self.held_out, videos, prompts)
-        self.log.add(step, torch.stack(scores).sum(dim=0), held_out)
+        scores = [r.weight * evaluate_reward(r.reward, videos, prompts) for r in self.rewards]
+        reward = torch.stack(scores).sum(dim=0) if scores else torch.zeros_like(held_out)
+        self.log.add(step, reward, held_out)
+        self._write()
+        return self.log.best.step == step
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Return the mean scores of the last videos, by what has scored them."""
+        last = self.log.results[-1]
+        rewards = {"reward": last.reward.mean().item()} if self.rewards else {}
+        return {"judge": last.held_out.mean().item(), **rewards}
+
+    def _write(self) -> None:
         lines = (
-            {"step": r.step, "reward": r.reward.tolist(), "held_out": r.held_out.tolist()}
-            for r in self.log.results
+            {
+                "step": result.step,
+                **({"reward": result.reward.tolist()} if self.rewards else {}),
+                "held_out": result.held_out.tolist(),
+            }
+            for result in self.log.results
         )
         with atomic_write(self.path) as temporary:
             temporary.write_bytes("".join(json.dumps(line) + "\n" for line in lines).encode())
-        return self.log.best.step == step
 
 
 def make_held_out_metric(
@@ -84,7 +100,7 @@ def make_held_out_metric(
     path: Path,
     find_weights: Callable[[int], Path | None] = lambda step: None,
 ) -> HeldOutMetric | None:
-    """Return the held-out metric of a recipe, or None without one or without rewards.
+    """Return the held-out metric of a recipe, or None without one.
 
     Args:
         recipe: names the metric.
@@ -97,7 +113,7 @@ def make_held_out_metric(
     """
     settings = recipe.validation
     rewards = [term for term in objectives.values() if isinstance(term, RewardFeedback)]
-    if settings.judge is None or not rewards:
+    if settings.judge is None:
         return None
     held_out = load_held_out(settings.judge, settings.judge_weights)
     if isinstance(held_out, nn.Module):

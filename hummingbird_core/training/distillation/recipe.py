@@ -127,8 +127,9 @@ class ValidationConfig:
         fps: of the videos.
         seed: of the noise.
         seeds: seeds of each prompt that are compared with those of the teacher; below 2 for none.
-        judge: held-out metric: "shape_reader", or a reward model that is not in the loss; training
-            warns when it falls while the rewards rise.
+        judge: held-out metric: "shape_reader", or a reward model that is not in the loss. The
+            weights of its best validation are kept, see `training.keep_best`; with rewards,
+            training warns when it falls while they rise.
         judge_weights: its file or folder.
     """
 

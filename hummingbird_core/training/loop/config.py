@@ -33,7 +33,8 @@ class TrainConfig:
         sharding: "none", or "fsdp2" to shard weights and optimizer over the processes.
         save_every: steps between training states on disk.
         keep_last: saved states whose weights stay in `checkpoints/` as usable files; 0 for none.
-        keep_best: whether the weights of the best validation, by its judge, stay there too.
+        keep_best: whether the weights of the best validation, by its judge, stay there too. In a
+            recipe, that is `validation.judge`; without one, no validation is the best.
         validate_every: steps between validations, which also run at start and end; 0 for none.
         seed: of all random numbers.
     """

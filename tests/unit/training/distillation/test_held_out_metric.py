@@ -86,8 +86,22 @@ def test_the_judge_of_a_recipe(tmp_path):
     assert isinstance(made.held_out, ShapeAccuracy)
     without = read_recipe("nano-tune", ["validation.judge=null"])
     assert make_held_out_metric(without, objectives, tmp_path / "judge.jsonl") is None
-    assert make_held_out_metric(recipe, {}, tmp_path / "judge.jsonl") is None
     assert load_held_out("shapes", None).name == "shapes"
+
+
+def test_the_best_validation_is_known_without_rewards(drawn, tmp_path):
+    videos, prompts = drawn
+    recipe = read_recipe("nano-tune", ["objectives.rewards=null"])
+    path = tmp_path / "judge.jsonl"
+    made = make_held_out_metric(recipe, make_objectives(recipe, build_vae()), path)
+    assert made is not None
+    results = [(0, torch.zeros_like(videos)), (100, videos), (200, videos.flip(2))]
+    assert [made.add(step, clips, prompts) for step, clips in results] == [True, True, False]
+    assert [set(line) for line in read_losses(path)] == [{"step", "held_out"}] * 3
+    resumed = make_held_out_metric(recipe, {}, path)
+    assert resumed is not None
+    assert resumed.log.best.step == 100
+    assert not resumed.add(300, videos.flip(2), prompts)
 
 
 def test_prompts_that_nobody_can_read_show_before_training(tmp_path):
