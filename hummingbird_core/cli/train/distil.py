@@ -36,6 +36,8 @@ def run(args: argparse.Namespace) -> None:
     from ...training.distillation.distil import distil
     from ...training.loop.distributed import distributed_state
 
-    path = distil(args.teacher, args.student, args.data, recipe, args.output, args.latents)
+    path = distil(
+        args.teacher, args.student, args.data, recipe, args.output, args.latents, args.tracker
+    )
     if distributed_state().is_main_process:
         print_line(f"wrote {path}")

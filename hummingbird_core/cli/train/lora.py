@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...terminal import print_line
 from ...training.lora.finetune import LoRAFinetuneConfig
+from .options import add_tracker
 
 EPILOG = """\
 examples:
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         flag = "frames" if name == "num_frames" else name.replace("_", "-")
         default = None if name in BY_MODEL else getattr(LoRAFinetuneConfig, name)
         parser.add_argument(f"--{flag}", dest=name, type=kind, default=default, help=text)
+    add_tracker(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the output")
 
 
@@ -75,7 +77,13 @@ def run(args: argparse.Namespace) -> None:
     trigger = (args.trigger or "").strip()
     settings = replace(LoRAFinetuneConfig.for_model(pipe.unet.config), trigger=trigger, **given)
     lora = finetune_lora(
-        args.source, pipe, args.output, settings, base=args.model, overwrite=args.overwrite
+        args.source,
+        pipe,
+        args.output,
+        settings,
+        base=args.model,
+        overwrite=args.overwrite,
+        tracker=args.tracker,
     )
     if distributed_state().is_main_process:
         print_line(f"{len(lora.weights)} layers, rank {lora.rank}")

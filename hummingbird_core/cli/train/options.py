@@ -46,7 +46,19 @@ def add_stage(parser: argparse.ArgumentParser, student: str) -> None:
         help="cache of the clips' latents, computed once (default: in the output); runs on the "
         "same clips can share it",
     )
+    add_tracker(parser)
     _add_recipe(parser)
+
+
+def add_tracker(parser: argparse.ArgumentParser) -> None:
+    """Add --tracker."""
+    parser.add_argument(
+        "--tracker",
+        default="",
+        metavar="NAME",
+        help="also report to wandb, trackio or mlflow, which must be installed, or to MODULE:NAME, "
+        "a class derived from accelerate's GeneralTracker",
+    )
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:

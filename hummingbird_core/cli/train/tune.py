@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
         args.output,
         args.latents,
         merge=args.merge,
+        tracker=args.tracker,
     )
     if distributed_state().is_main_process:
         for path in (files.lora, files.peft, files.model):

@@ -162,16 +162,26 @@ class Mixture:
     Args:
         sources: each with its share of the steps.
         seed: of the choice.
+        names: of the sources, for reports.
     """
 
     sources: Sequence[tuple[ClipSource, float]]
     seed: int = 0
+    names: Sequence[str] = ()
 
     def batch(self, step: int, *, size: int, rank: int = 0, world_size: int = 1) -> ClipBatch:
         """Return a batch, see `batch.ClipSource`; all processes choose the same source."""
-        sources, shares = zip(*self.sources, strict=True)
-        (source,) = random.Random(f"mixture {self.seed} {step}").choices(sources, shares)
+        source, _ = self.sources[self._chosen(step)]
         return source.batch(step, size=size, rank=rank, world_size=world_size)
+
+    def name_of_step(self, step: int) -> str:
+        """Return the name of the source that a step takes its clips from; "" without names."""
+        return self.names[self._chosen(step)] if self.names else ""
+
+    def _chosen(self, step: int) -> int:
+        shares = [share for _, share in self.sources]
+        rng = random.Random(f"mixture {self.seed} {step}")
+        return rng.choices(range(len(shares)), shares)[0]
 
 
 def too_short(name: str, num_frames: int, settings: ClipConfig) -> str:

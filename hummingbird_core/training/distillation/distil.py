@@ -24,6 +24,7 @@ def distil(
     recipe: Recipe,
     folder: Path,
     latents: Path | None = None,
+    tracker: str = "",
 ) -> Path:
     """Train all weights of a student; resume where an earlier call stopped.
 
@@ -34,6 +35,7 @@ def distil(
         recipe: objectives and settings.
         folder: of the run.
         latents: folder of the clips' latents, which runs can share; default: in `folder`.
+        tracker: "wandb", "trackio", "mlflow" or `MODULE:NAME`, see `loop.tracking.Watch`.
 
     Returns:
         `FOLDER/student.safetensors`, with the teacher's VAE and text encoder.
@@ -59,7 +61,9 @@ def distil(
         result.load_state_dict(weights, strict=False)
         write_student(result, models.file, path)
 
-    trained = train_student("distil", fresh, student, models, data, recipe, folder, latents, write)
+    trained = train_student(
+        "distil", fresh, student, models, data, recipe, folder, latents, write, tracker
+    )
     destination = folder / "student.safetensors"
     if distributed_state().is_main_process:
         write(trained, destination, recipe.training.steps)

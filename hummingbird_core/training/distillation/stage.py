@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,15 +24,17 @@ from ..loop.distributed import distributed_state
 from ..loop.modules import freeze, set_dropout
 from ..loop.snapshots import Snapshots, WriteWeights
 from ..loop.state import full_state_dict, state_path
+from ..loop.tracking import Watch, check_tracker
 from ..loop.trainer import train
 from ..pruning.block_map import BlockMap, map_to, prune, read_map
 from ..rewards.loading import load_reward
 from .critics import make_critics
 from .held_out_metric import make_held_out_metric
 from .losses import FeatureKD, RewardFeedback, check_objectives
+from .noise import NoiseConfig
 from .paths import PathLoss, make_paths
 from .predictions import Models
-from .recipe import Recipe
+from .recipe import Recipe, recipe_values
 from .recipe_objectives import RewardConfig
 from .run_record import RunRecord, provenance_of
 from .seed_diversity import SeedDiversity
@@ -122,6 +125,7 @@ def train_student(
     folder: Path,
     latents: Path | None,
     write: WriteWeights | None = None,
+    tracker: str = "",
 ) -> dict[str, Tensor]:
     """Train `student` by a recipe; resume where an earlier call stopped.
 
@@ -135,10 +139,12 @@ def train_student(
         folder: of the run.
         latents: folder of the clips' latents, which runs can share; default: in `folder`.
         write: writes trained weights, for the snapshots in `checkpoints/`; None: makes none.
+        tracker: see `loop.tracking.Watch`.
 
     Returns:
         The trained weights by name, on the CPU; empty in processes other than the main one.
     """
+    check_tracker(tracker)
     _check_latents(teacher, data, recipe)
     _check_guidance(student, recipe)
     is_main = distributed_state().is_main_process
@@ -182,8 +188,10 @@ def train_student(
         )
         loss = PathLoss(paths, models, objectives, recipe.noise)
     phases = make_critics(objectives, loss, recipe.training.seed)
+    kinds = kind_of_step(clips, recipe.noise)
+    watch = Watch(folder.resolve().name, tracker, recipe_values(recipe), kinds)
     trained = train(
-        name, student, loss, recipe.training, folder, validation, phases, snapshots=snapshots
+        name, student, loss, recipe.training, folder, validation, phases, snapshots, watch
     )
     return full_state_dict(trained)
 
@@ -230,7 +238,24 @@ def open_data(data: str | Path, vae: AutoencoderKL, recipe: Recipe, cache: Path)
         return open_source(data, vae, cache, settings.frames, clips, max_gigabytes=limit)
 
     sources = [clips_of(length) for length in settings.num_frames]
-    return Mixture([(source, 1.0) for source in sources], seed) if len(sources) > 1 else sources[0]
+    if len(sources) == 1:
+        return sources[0]
+    names = [f"{length} frames" for length in settings.num_frames]
+    return Mixture([(source, 1.0) for source in sources], seed, names)
+
+
+def kind_of_step(clips: ClipSource, noise: NoiseConfig) -> Callable[[int], str]:
+    """Return a function from a step's number to its length of clips and number of sampling steps.
+
+    Each is left out where all steps have the same.
+    """
+
+    def kind(step: int) -> str:
+        length = clips.name_of_step(step) if isinstance(clips, Mixture) else ""
+        sampling = f"{noise.rollout_steps(step)} steps" if noise.mixed_steps else ""
+        return ", ".join(part for part in (length, sampling) if part)
+
+    return kind
 
 
 def _check_latents(teacher: Teacher, data: str | Path, recipe: Recipe) -> None:

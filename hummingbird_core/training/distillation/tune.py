@@ -49,6 +49,7 @@ def tune(
     latents: Path | None = None,
     *,
     merge: bool = False,
+    tracker: str = "",
 ) -> Tuned:
     """Train a LoRA, or without `recipe.lora` all weights; resume where an earlier call stopped.
 
@@ -60,6 +61,7 @@ def tune(
         folder: of the run and its results.
         latents: folder of the clips' latents, which runs can share; default: in `folder`.
         merge: whether to write the whole student too, with its LoRA merged.
+        tracker: "wandb", "trackio", "mlflow" or `MODULE:NAME`, see `loop.tracking.Watch`.
 
     Raises:
         InputError: the recipe or the clips are unusable.
@@ -78,7 +80,9 @@ def tune(
         else:
             write_student(result, models.file, path)
 
-    trained = train_student("tune", fresh, student, models, data, recipe, folder, latents, write)
+    trained = train_student(
+        "tune", fresh, student, models, data, recipe, folder, latents, write, tracker
+    )
     files = Tuned(
         lora=folder / "lora.safetensors" if recipe.lora else None,
         peft=folder / "lora-peft" if recipe.lora else None,

@@ -18,6 +18,7 @@ from ...sampling.consistency import guidance_scale_embedding
 from ...sampling.ddim import sample_ddim
 from ...sampling.noise import initial_noise, step_noises
 from ...video.files import write_video
+from ..loop.progress import ValidationResult
 from .held_out_metric import HeldOutMetric
 from .noise import NoiseConfig
 from .predictions import Conditions, Models, teacher_eps
@@ -47,27 +48,33 @@ class Validation:
     metric: HeldOutMetric | None = None
     diversity: SeedDiversity | None = None
 
-    def __call__(self, done: int) -> bool:
-        """Write, score and compare the videos after `done` steps; return if they are the best."""
+    def __call__(self, done: int) -> ValidationResult:
+        """Write, score and compare the videos after `done` steps."""
         models = self.models
         pipeline = HummingbirdPipeline(models.student, self.vae, models.text_encoder)
         prompts = list(self.settings.prompts)
         latents = [self._sample(pipeline, prompt, self.settings.seed) for prompt in prompts]
         videos = [pipeline.decode(video) for video in latents]
-        self._compare_seeds(done, pipeline, latents)
+        numbers = self._compare_seeds(done, pipeline, latents)
         if not self.writes or not videos:
-            return False
+            return ValidationResult()
+        frames = {p: to_uint8(video)[0] for p, video in zip(prompts, videos, strict=True)}
         self.folder.mkdir(parents=True, exist_ok=True)
-        for prompt, video in zip(prompts, videos, strict=True):
+        for prompt, pixels in frames.items():
             path = self.folder / f"{done:06d}-{slug(prompt)}.mp4"
-            facts = {"prompt": prompt, "step": done}
-            write_video(path, to_uint8(video)[0], self.settings.fps, facts)
-        return self.metric is not None and self.metric.add(done, torch.cat(videos), prompts)
+            write_video(path, pixels, self.settings.fps, {"prompt": prompt, "step": done})
+        is_best = False
+        if self.metric:
+            is_best = self.metric.add(done, torch.cat(videos), prompts)
+            numbers |= self.metric.means
+        return ValidationResult(is_best, numbers, frames, self.settings.fps)
 
-    def _compare_seeds(self, done: int, pipeline: HummingbirdPipeline, first: list[Tensor]) -> None:
-        """Sample the other seeds, before that once those of the teacher."""
+    def _compare_seeds(
+        self, done: int, pipeline: HummingbirdPipeline, first: list[Tensor]
+    ) -> dict[str, float]:
+        """Sample the other seeds, before that once those of the teacher; return what to report."""
         if self.diversity is None or not first:
-            return
+            return {}
         prompts, start = self.settings.prompts, self.settings.seed
         seeds = range(start, start + self.settings.seeds)
         if self.diversity.needs_teacher:
@@ -76,7 +83,7 @@ class Validation:
         made = []
         for prompt, video in zip(prompts, first, strict=True):
             made += [video, *(self._sample(pipeline, prompt, seed) for seed in seeds[1:])]
-        self.diversity.add(done, _by_prompt(made, len(prompts)))
+        return {"seed_distance": self.diversity.add(done, _by_prompt(made, len(prompts)))}
 
     @property
     def _shape(self) -> tuple[int, ...]:

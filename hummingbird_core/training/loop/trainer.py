@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import Generic, TypeVar
@@ -26,16 +27,16 @@ from .config import TrainConfig
 from .distributed import make_accelerator
 from .ema import EMA
 from .phase import Loss, Phase, check_phases, frozen
-from .progress import report_steps
+from .progress import StepReporter, ValidationResult, report_steps
 from .snapshots import Snapshots
 from .state import TrainedPart, TrainingState, full_state_dict, state_path
+from .tracking import Watch
 from .updater import Updater, are_finite
 
 logger = get_logger(__name__)
 
 Model = TypeVar("Model", bound=nn.Module)
-# Called with the number of completed steps; returns whether these weights are the best so far.
-Validate = Callable[[int], bool | None]
+Validate = Callable[[int], ValidationResult | None]  # called with the number of completed steps
 
 MAX_BAD_STEPS = 20  # in a row; fp16 has a few until its loss scale fits
 MAX_BAD_AT_END = 3  # in a row: a run that ends so has not trained
@@ -50,11 +51,12 @@ def train(
     validate: Validate | None = None,
     phases: Sequence[Phase] = (),
     snapshots: Snapshots | None = None,
+    watch: Watch | None = None,
 ) -> Model:
     """Train `model` in place; resume where an earlier call with the same folder stopped.
 
     Args:
-        name: of the stage, for its files and its progress bar.
+        name: of the stage, for its files.
         model: parameters that require no gradient stay as they are.
         loss: computes the terms of a micro-batch. Its random numbers come from the micro-batch, or
             from torch's global generators, which are seeded for each micro-batch.
@@ -66,6 +68,7 @@ def train(
             step runs them in this order, and then updates `model`.
         snapshots: usable weights to write with the saved states, the last one excepted, and after
             validations that found the best.
+        watch: title of the progress bar, tracker, and settings to record.
 
     Returns:
         `model` on the training device, in eval mode, with the averaged weights, if any.
@@ -78,7 +81,7 @@ def train(
         CheckpointError: the state in `folder` is damaged or belongs to another model.
         KeyboardInterrupt: Ctrl-C; the state was saved.
     """
-    return Trainer(name, model, loss, settings, folder, phases, snapshots).run(validate)
+    return Trainer(name, model, loss, settings, folder, phases, snapshots, watch).run(validate)
 
 
 class Trainer(Generic[Model]):
@@ -93,10 +96,15 @@ class Trainer(Generic[Model]):
         folder: Path,
         phases: Sequence[Phase] = (),
         snapshots: Snapshots | None = None,
+        watch: Watch | None = None,
     ) -> None:
         check_phases(name, model, phases)
         self.name, self.model = name, model
         self.settings, self.folder, self.snapshots = settings, folder, snapshots
+        watch = watch or Watch()
+        recorded = watch.settings or asdict(settings)
+        self.watch = replace(watch, title=watch.title or name, settings=recorded)
+        self.reporter: StepReporter | None = None  # while the run goes on, in the main process
         self.accelerator = make_accelerator(settings)
         self.main = Updater(model, loss, settings, self.accelerator)
         others = [
@@ -126,15 +134,17 @@ class Trainer(Generic[Model]):
         with (
             fork_rng(self.accelerator.device),
             defer_interrupt() as stop,
-            report_steps(self.folder, self.name, first, steps, enabled=self._is_main) as reporter,
+            report_steps(
+                self.folder, self.name, first, steps, self.watch, self.accelerator
+            ) as self.reporter,
         ):
             if first == 0:
                 self._validate(validate, 0)
             for step in range(first, steps):
                 numbers = self._step(step)
                 is_stopping = self._in_any_process(stop.is_set())
-                if reporter:
-                    reporter.report(step, numbers)
+                if self.reporter:
+                    self.reporter.report(step, numbers)
                 bad_steps = 0 if are_finite(numbers) else bad_steps + 1
                 self._check_progress(step, bad_steps, numbers)
                 self._after(step + 1, is_stopping, validate)
@@ -228,9 +238,12 @@ class Trainer(Generic[Model]):
         self.model.eval()
         average = self.ema.in_model() if self.ema else nullcontext()
         with average, torch.no_grad(), self.accelerator.autocast():
-            is_best = self.main.run(lambda: validate(done))
+            result = self.main.run(lambda: validate(done)) or ValidationResult()
         self.model.train()
-        if self.snapshots and self.settings.keep_best and self._in_any_process(bool(is_best)):
+        if self.reporter:
+            self.reporter.report_validation(done, result)
+        is_best = result.is_best
+        if self.snapshots and self.settings.keep_best and self._in_any_process(is_best):
             self._snapshot(done, self.snapshots.add_best)
         if self.accelerator.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()  # reports are about training steps

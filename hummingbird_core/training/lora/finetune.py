@@ -42,6 +42,7 @@ from ..loop.distributed import distributed_state
 from ..loop.modules import add_lora, set_dropout
 from ..loop.phase import Loss
 from ..loop.snapshots import Snapshots
+from ..loop.tracking import Watch, check_tracker
 from ..loop.trainer import train
 from .losses import Captions, StudentLoss, TeacherLoss
 
@@ -101,6 +102,7 @@ def finetune_lora(
     *,
     base: str | Path | None = None,
     overwrite: bool = False,
+    tracker: str = "",
 ) -> LoRA:
     """Train a LoRA and write it for ComfyUI's stock loader; continues an interrupted call.
 
@@ -114,6 +116,7 @@ def finetune_lora(
         settings: settings of the run.
         base: name or file of the pipeline's model, for the metadata of the output.
         overwrite: whether to replace an existing output.
+        tracker: see `loop.tracking.Watch`.
 
     Raises:
         InputError: the source or a setting can't be used.
@@ -124,6 +127,7 @@ def finetune_lora(
     if output.suffix != ".safetensors":
         raise InputError(f"got output {output.name}, expected a name that ends in .safetensors")
     check_destination(output, overwrite=overwrite)
+    check_tracker(tracker)
     folder = output.with_suffix(".run")
     vae, text_encoder = _require_parts(pipe)
     clips = encode_source(source, vae, folder / "latents", settings)
@@ -143,7 +147,8 @@ def finetune_lora(
 
     training = _train_settings(settings)
     snapshots = Snapshots(folder / "checkpoints", write, training.keep_last, keep_best=False)
-    train(name, pipe.unet, loss, training, folder, snapshots=snapshots)
+    watch = Watch(output.stem, tracker, asdict(settings))
+    train(name, pipe.unet, loss, training, folder, snapshots=snapshots, watch=watch)
     lora = lora_after(settings.steps)
     if distributed_state().is_main_process:
         save_lora(lora, output, overwrite=overwrite)

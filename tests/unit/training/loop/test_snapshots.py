@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from hummingbird_core.training.loop.config import TrainConfig
+from hummingbird_core.training.loop.progress import ValidationResult
 from hummingbird_core.training.loop.snapshots import Snapshots
 from hummingbird_core.training.loop.trainer import train
 
@@ -81,9 +82,9 @@ def test_the_best_stays_until_a_better_one(tmp_path):
     scores = {0: 0.1, 2: 0.3, 4: 0.2, 6: 0.3, 7: 0.1}
     seen: list[float] = []
 
-    def validate(done: int) -> bool:
+    def validate(done: int) -> ValidationResult:
         seen.append(scores[done])
-        return scores[done] > max([*seen[:-1], 0.0])
+        return ValidationResult(is_best=scores[done] > max([*seen[:-1], 0.0]))
 
     fit(tmp_path, validate, keep_last=0, validate_every=2)
     assert names(tmp_path) == ["best-000002.safetensors"]
@@ -95,7 +96,13 @@ def test_the_best_stays_until_a_better_one(tmp_path):
 
 
 def test_the_best_is_not_kept_if_not_asked_for(tmp_path):
-    fit(tmp_path, lambda done: True, keep_last=0, keep_best=False, validate_every=2)
+    fit(
+        tmp_path,
+        lambda done: ValidationResult(is_best=True),
+        keep_last=0,
+        keep_best=False,
+        validate_every=2,
+    )
     assert not (tmp_path / "checkpoints").exists()
 
 

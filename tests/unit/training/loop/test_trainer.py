@@ -209,9 +209,12 @@ def test_a_resumed_run_validates_neither_start_nor_end_again(tmp_path):
 
 
 def test_validation_leaves_the_randomness_of_training_alone(tmp_path):
+    def validate(done: int) -> None:
+        torch.rand(3)
+
     def run(name: str, **changes) -> list[float]:
         model = nn.Sequential(nn.Dropout(0.5), linear())
-        fit(tmp_path / name, model, validate=lambda done: torch.rand(3), steps=4, **changes)
+        fit(tmp_path / name, model, validate=validate, steps=4, **changes)
         return losses(tmp_path / name)
 
     assert run("with", validate_every=1) == run("without")
