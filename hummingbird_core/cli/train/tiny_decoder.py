@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...terminal import print_line
+from .options import add_tracker
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...training.loop.config import TrainConfig
 
 EPILOG = """\
@@ -37,9 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=1500, help="optimizer steps")
     parser.add_argument("--batch", type=int, default=16, help="frames per step")
     parser.add_argument("--learning-rate", type=float, default=3e-3, help="peak rate")
+    parser.add_argument("--save-every", type=int, default=50, help="steps between saved states")
+    parser.add_argument(
+        "--keep-last",
+        type=int,
+        default=1,
+        help="saved states whose decoders stay usable, in FOLDER/checkpoints; 0 for none",
+    )
     parser.add_argument(
         "--folder", type=Path, default=Path("runs/decoder"), help="folder of the training state"
     )
+    add_tracker(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, help="FILE.safetensors")
     parser.add_argument("--overwrite", action="store_true", help="replace the output")
 
@@ -75,12 +86,17 @@ def run(args: argparse.Namespace) -> None:
     settings = _settings(args)
     small = prune_decoder(full, args.divisor, args.layers)
     freeze(full, settings.precision)
-    small = distil_decoder(full, small, frames, settings, args.folder)
+    license = license_of(model)  # a decoder made from a model's decoder stays under its licence
+
+    def write(weights: dict[str, Tensor], path: Path, step: int) -> None:
+        quality = psnr_against(full, small, pictures)
+        save_decoder(path, small, psnr=quality, license=license)
+
+    small = distil_decoder(full, small, frames, settings, args.folder, write, args.tracker)
     if not distributed_state().is_main_process:
         return
     quality = psnr_against(full, small, pictures)
-    # A decoder made from a model's decoder stays under that model's licence.
-    save_decoder(args.output, small, psnr=quality, license=license_of(model))
+    save_decoder(args.output, small, psnr=quality, license=license)
     print_line(f"PSNR against the full decoder: {quality:.1f} dB; wrote {args.output}")
 
 
@@ -96,5 +112,6 @@ def _settings(args: argparse.Namespace) -> TrainConfig:
         betas=(0.9, 0.99),
         weight_decay=1e-3,
         ema_decay=0.99,
-        save_every=50,
+        save_every=args.save_every,
+        keep_last=args.keep_last,
     )

@@ -17,6 +17,8 @@ from ...files import atomic_write, check_destination
 from ...vae.tiny import PRUNED_KEY, PrunedDecoderConfig, psnr
 from ..loop.config import TrainConfig
 from ..loop.micro_batch import MicroBatch
+from ..loop.snapshots import Snapshots, WriteWeights
+from ..loop.tracking import Watch
 from ..loop.trainer import train
 from ..nano.autoencoder import perturbed
 
@@ -37,6 +39,8 @@ def distil_decoder(
     frames: FrameSource,
     settings: TrainConfig,
     folder: Path,
+    write: WriteWeights | None = None,
+    tracker: str = "",
 ) -> AutoencoderKL:
     """Train `small` in place and return it, with its averaged weights.
 
@@ -48,6 +52,8 @@ def distil_decoder(
         frames: source of training frames.
         settings: settings of the training loop; a batch counts frames.
         folder: folder of the training state, from which an interrupted run continues.
+        write: writes `small` as it is then, for `checkpoints/` in the folder; None: makes none.
+        tracker: see `loop.tracking.Watch`.
     """
 
     def loss(micro_batch: MicroBatch) -> dict[str, Tensor]:
@@ -58,7 +64,11 @@ def distil_decoder(
         error = small.decode(latents).sample - target
         return {"l1": error.abs().mean(), "l2": error.square().mean()}
 
-    return train("decoder", small, loss, settings, folder)
+    snapshots = (
+        Snapshots(folder / "checkpoints", write, settings.keep_last, False) if write else None
+    )
+    watch = Watch(tracker=tracker)
+    return train("decoder", small, loss, settings, folder, snapshots=snapshots, watch=watch)
 
 
 def _latents(vae: Any, frames: Tensor) -> Tensor:

@@ -128,11 +128,18 @@ def test_a_broken_video_costs_itself_only(tmp_path, caplog):
 
 def test_the_command_makes_a_decoder_in_a_new_folder(tmp_path, capsys):
     output = tmp_path / "new" / "fast.safetensors"
-    arguments = ("--steps", 1, "--batch", 1, "--folder", tmp_path / "run", "-o", output)
+    arguments = ("--steps", 3, "--batch", 1, "--folder", tmp_path / "run", "-o", output)
+    arguments += ("--save-every", 1, "--keep-last", 1)
     code, out, _ = run(capsys, "train", "decoder", *arguments)
     assert code == 0
     assert "PSNR against the full decoder" in out
     assert load_fast_decoder(output).config["block_out_channels"] == [16, 16, 16, 32]
+    (snapshot,) = (tmp_path / "run" / "checkpoints").iterdir()
+    assert snapshot.name == "step-000002.safetensors"
+    weights = load_fast_decoder(snapshot).state_dict()
+    trained = load_fast_decoder(output).state_dict()
+    assert weights.keys() == trained.keys()
+    assert any(not torch.equal(weights[name], trained[name]) for name in weights)
     assert "exists already" in error_of(capsys, "train", "decoder", *arguments)
     assert run(capsys, "train", "decoder", *arguments, "--overwrite")[0] == 0
 
