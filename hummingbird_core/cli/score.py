@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ..errors import HummingbirdError, InputError, machine_advice, one_line, printable
-from ..terminal import print_error, print_text
+from ..errors import HummingbirdError, InputError, machine_advice, one_line
+from ..terminal import print_error
+from .score_output import CSV, JSON, Output, ScoreRow, Table
+
+if TYPE_CHECKING:
+    from ..vqa import DOVER
 
 EPILOG = """\
 examples:
   hummingbird score takes/*.mp4
+  hummingbird score takes                           all videos in a folder, and in folders in it
   hummingbird score clip.mp4 --json
   hummingbird score takes/*.mp4 --csv > takes.csv
   hummingbird score clip.mp4 --dover DOVER.pth      technical, aesthetic and overall, 0 to 100
@@ -23,23 +29,23 @@ examples:
 Without --dover no learned model is used, and those three scores are absent. DOVER's weights are
 for non-commercial use only (CC BY-NC): download DOVER.pth or DOVER-Mobile.pth yourself from its
 authors at https://github.com/VQAssessment/DOVER.
-A file that cannot be read is reported and does not stop the others; the exit code is then 2.
+Several videos are scored at once, each by one thread, and each line is printed when its video is
+done, so their order may vary. A file that cannot be read is reported and does not stop the others;
+the exit code is then 2.
 """
 
-# Columns of the table; --json and --csv print all scores.
-COLUMNS = ("overall", "motion", "motion_smoothness", "flicker", "blur", "blockiness", "cuts")
-
+FILES_PER_WORKER = 8  # below, a process takes longer to start than to do its share
 RANDOM = "random"  # value of --seed for fragments that differ in each run
 
-# "file", then either the scores and "faults", the names of the defects, or "error". The output key
-# "faults" is a file format that other programs read: it stays.
-ScoreRow = dict[str, Any]
+Outcome = tuple[ScoreRow, bool]  # the bool: a failure that is not the fault of the file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird score`."""
     parser.epilog = EPILOG
-    parser.add_argument("files", nargs="+", type=Path, help="videos, or folders of PNG frames")
+    parser.add_argument(
+        "files", nargs="+", type=Path, help="videos, folders of them, or of PNG frames"
+    )
     parser.add_argument(
         "--dover", metavar="FILE", type=Path, help="weights of DOVER or DOVER-Mobile"
     )
@@ -49,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_seed,
         help=f"seed of DOVER's fragments; {RANDOM!r}: different in each run, as in the original "
         "(default: the authors')",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        help=f"number of processes (default: the number of cores, but at least {FILES_PER_WORKER} "
+        "files each; 1 with --dover)",
     )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print all scores as one JSON list")
@@ -73,87 +85,169 @@ def run(args: argparse.Namespace) -> int:
         HummingbirdError: everything fails for one reason that does not lie in the files. What was
             scored before is printed.
     """
-    rows: list[ScoreRow] = []
+    files = [video for path in args.files for video in videos_in(path)]
+    if args.dover:
+        _check_dover(args)
+    output, failed = _output(args, files), 0
+    held_back: list[ScoreRow] = []  # while nothing proves that the machine can do the work
     try:
-        for row in _rows(args):
-            rows.append(row)
-    except HummingbirdError:
-        if any("error" not in row for row in rows):
-            _print(rows, args)
+        for row, is_machines_fault in _rows(args, files):
+            failed += "error" in row
+            held_back.append(row)
+            if output.count or not is_machines_fault:
+                _print_all(output, held_back)
+    except (HummingbirdError, KeyboardInterrupt):
+        if output.count:
+            _print_all(output, held_back)
+            output.finish()
         raise
-    _print(rows, args)
-    return 2 if any("error" in row for row in rows) else 0
+    _print_all(output, held_back)
+    output.finish()
+    return 2 if failed else 0
 
 
-def _print(rows: list[ScoreRow], args: argparse.Namespace) -> None:
+def videos_in(path: Path) -> list[Path]:
+    """Return the videos at a path, sorted; `path` itself if it is one, or holds none.
+
+    Args:
+        path: a video, a folder of PNG frames, or a folder with videos and folders of either kind.
+    """
+    return list(_videos_below(path, set())) or [path] if path.is_dir() else [path]
+
+
+def _videos_below(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    from ..curation.sources import VIDEO_SUFFIXES
+
+    if folder.resolve() in seen:  # links may lead around
+        return
+    seen.add(folder.resolve())
+    if _has_frames(folder):
+        yield folder
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _videos_below(path, seen)
+        elif path.suffix.lower() in VIDEO_SUFFIXES:
+            yield path
+
+
+def _has_frames(folder: Path) -> bool:
+    from ..video.frame_folder import frame_files
+
+    try:
+        return bool(frame_files(folder))
+    except InputError:
+        return False
+
+
+def _output(args: argparse.Namespace, files: Sequence[Path]) -> Output:
     if args.json:
-        print_text(json.dumps(rows, indent=2))
-    elif args.csv:
-        _print_csv(rows)
-    else:
-        print_text("\n".join(_table(rows)))
+        return JSON()
+    return CSV() if args.csv else Table(files, learned=args.dover is not None)
 
 
-def _rows(args: argparse.Namespace) -> Iterator[ScoreRow]:
-    """Yield a row for each file, with a progress bar on a terminal."""
+def _print_all(output: Output, rows: list[ScoreRow]) -> None:
+    """Print rows, and take them off the list."""
+    while rows:
+        output.add(rows.pop(0))
+
+
+def _rows(args: argparse.Namespace, files: Sequence[Path]) -> Iterator[Outcome]:
+    """Yield the outcome of each file as it comes, with a progress bar on a terminal."""
     from tqdm import tqdm
 
     from ..engines.failures import FailureStreak
-    from ..vqa import find_defects, score_file
     from ..vqa.dover.views import DEFAULT_SEED
 
-    dover = _load_dover(args) if args.dover else None
+    workers = _workers(args, len(files))
     seed = {None: DEFAULT_SEED, RANDOM: None}.get(args.seed, args.seed)
+    is_alone = workers == 1 and args.dover is not None
+    scoring = Scoring(args.dover, args.device, seed, one_thread=not is_alone)
     streak = FailureStreak("files")
-    for path in tqdm(args.files, unit="video", disable=None, leave=False):
-        try:
-            score = score_file(path, dover=dover, seed=seed)
-        except (HummingbirdError, OSError) as error:
-            yield {"file": str(path), "error": machine_advice(error) or one_line(error)}
-            if not isinstance(error, InputError):
-                streak.failed(str(path), str(error))
-        else:
-            streak.succeeded()
-            yield {"file": str(path), "faults": find_defects(score), **score.to_dict()}
-    streak.finish(len(args.files))
+    with tqdm(total=len(files), unit="video", disable=None, leave=False) as bar:
+        for row, is_machines_fault in _outcomes(files, scoring, workers):
+            with bar.external_write_mode():
+                yield row, is_machines_fault
+            bar.update()
+            if is_machines_fault:
+                streak.failed(row["file"], row["error"])
+            elif "error" not in row:
+                streak.succeeded()
+    streak.finish(len(files))
 
 
-def _load_dover(args: argparse.Namespace) -> Any:
-    from ..devices import check_device
-    from ..vqa import WEIGHTS_LICENSE, load_dover
+def _workers(args: argparse.Namespace, count: int) -> int:
+    if args.workers is None:
+        possible = min(os.cpu_count() or 1, count // FILES_PER_WORKER)
+        return 1 if args.dover else max(1, possible)
+    if args.workers < 1:
+        raise InputError(f"got {args.workers} workers, expected at least 1")
+    return args.workers
 
-    model = load_dover(args.dover, device=check_device(args.device))
+
+def _outcomes(files: Sequence[Path], scoring: Scoring, workers: int) -> Iterator[Outcome]:
+    from ..engines.local import LocalEngine
+
+    stage = partial(score_or_report, scoring=scoring)
+    if workers == 1:
+        yield from map(stage, files)
+        return
+    for _, outcome in LocalEngine(workers).map(stage, files, _worker_died):
+        yield outcome
+
+
+def _worker_died(path: Path) -> Outcome:
+    from ..engines.local import WORKER_DIED
+
+    return {"file": str(path), "error": WORKER_DIED}, True
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How files are scored.
+
+    Attributes:
+        dover: file with DOVER's weights; None: no learned scores.
+        device: of DOVER.
+        seed: of DOVER's fragments; None: another for each file.
+        one_thread: whether torch computes in one thread. The measures are many small operations:
+            on a busy machine, a second thread more than doubles what they cost.
+    """
+
+    dover: Path | None
+    device: str
+    seed: int | None
+    one_thread: bool
+
+
+def score_or_report(path: Path, scoring: Scoring) -> Outcome:
+    """Score one file: the stage that an engine runs."""
+    from ..devices import one_thread
+    from ..vqa import find_defects, score_file
+
+    try:
+        dover = _load_dover(scoring.dover, scoring.device) if scoring.dover else None
+        with one_thread() if scoring.one_thread else nullcontext():
+            score = score_file(path, dover=dover, seed=scoring.seed)
+    except (HummingbirdError, OSError) as error:
+        reason = machine_advice(error) or one_line(error)
+        return {"file": str(path), "error": reason}, not isinstance(error, InputError)
+    return {"file": str(path), "faults": find_defects(score), **score.to_dict()}, False
+
+
+def _check_dover(args: argparse.Namespace) -> None:
+    """Load DOVER, so that wrong weights end the command before the first video."""
+    from ..vqa import WEIGHTS_LICENSE
+
+    _load_dover(args.dover, args.device)
     print_error(WEIGHTS_LICENSE)
-    return model
 
 
-def _print_csv(rows: list[ScoreRow]) -> None:
-    from ..vqa import Score
+@lru_cache(maxsize=1)
+def _load_dover(weights: Path, device: str) -> DOVER:
+    from ..devices import check_device
+    from ..vqa import load_dover
 
-    names = ["file", "faults", *Score.__dataclass_fields__, "error"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        shown = {"file": printable(row["file"]), "faults": " ".join(row.get("faults", []))}
-        writer.writerow({**row, **shown})
-    print_text(text.getvalue().rstrip("\n"))
-
-
-def _table(rows: list[ScoreRow]) -> Iterator[str]:
-    shown = [name for name in COLUMNS if any(name in row for row in rows)]
-    files = [printable(row["file"]) for row in rows]
-    width = max(len("file"), *map(len, files))
-    titles = [name.replace("motion_smoothness", "smoothness") for name in shown]
-    yield "  ".join([f"{'file':{width}}", *(f"{title:>10}" for title in titles), "faults"])
-    for file, row in zip(files, rows, strict=True):
-        if "error" in row:
-            yield f"{file:{width}}  cannot be scored: {row['error']}"
-            continue
-        cells = (_cell(row.get(name)) for name in shown)
-        found = ", ".join(row["faults"]) or "none"
-        yield "  ".join([f"{file:{width}}", *(f"{cell:>10}" for cell in cells), found])
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    return load_dover(weights, device=check_device(device))

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..devices import trim_memory
+from ..devices import one_thread, trim_memory
 from ..errors import HummingbirdError, InputError, first_line, machine_advice, memory_advice
 from ..files import atomic_write, sha256_of_file, temporary_path
 from ..inputs.text import as_unicode
@@ -89,7 +89,7 @@ def measure_source(
     """
     source_id = ""
     try:
-        with _one_core(), source.on_disk() as path:
+        with one_thread(), source.on_disk() as path:
             source_id = content_id(path)
             with _all_or_none(clip_folder) as folder:
                 clips = _measure_clips(path, source_id, settings, folder)
@@ -184,19 +184,6 @@ def _score(clip: Clip, settings: MeasureConfig) -> ManifestRow:
     for stage in score_stages(settings.dover, settings.detectors):
         columns |= stage(clip.frames, clip.fps)
     return columns
-
-
-@contextmanager
-def _one_core() -> Iterator[None]:
-    """Limit torch to one thread: workers share the cores, and sums are equal on all machines."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import torch
 from support.command_line import error_of, run
 
 from hummingbird_core.video import write_video
-from hummingbird_core.vqa import DOVER, Score
+from hummingbird_core.vqa import DOVER, Score, score_file
 
 
 @pytest.fixture
@@ -48,6 +48,59 @@ def test_json_holds_everything_that_is_known(clips, capsys):
     assert row["num_frames"] == 8
     assert row["motion"] > 0
     assert "technical" not in row
+
+
+def test_json_is_one_list_however_many_files_there_are(clips, capsys, tmp_path):
+    code, out, _ = run(capsys, "score", *clips, "--json")
+    rows = json.loads(out)
+    assert code == 2
+    assert [row["file"] for row in rows] == [str(path) for path in clips]
+    assert out == json.dumps(rows, indent=2) + "\n"
+    assert "error" in rows[1]
+
+
+def test_folders_are_searched_for_videos_and_frames(clips, capsys, tmp_path):
+    folder = tmp_path / "takes"
+    (folder / "more").mkdir(parents=True)
+    clips[0].rename(folder / "more" / "b.mp4")
+    clips[2].rename(folder / "a.mp4")
+    write_video(folder / "frames.png", np.zeros((3, 16, 16, 3), np.uint8), 8)
+    (folder / "notes.txt").write_text("not a video")
+    (folder / "more" / "round").symlink_to(folder, target_is_directory=True)
+    (tmp_path / "empty").mkdir()
+    code, out, _ = run(capsys, "score", folder, tmp_path / "empty", "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    names = [row["file"].removeprefix(str(tmp_path)) for row in rows]
+    assert names == ["/takes/a.mp4", "/takes/frames", "/takes/more/b.mp4", "/empty"]
+    assert "holds no frames" in rows[3]["error"]
+    assert code == 2
+
+
+def test_several_processes_give_the_same_scores(clips, capsys):
+    _, alone, _ = run(capsys, "score", *clips, "--csv", "--workers", 1)
+    code, together, _ = run(capsys, "score", *clips, "--csv", "--workers", 2)
+    assert code == 2
+    titles, *lines = together.splitlines()
+    assert [titles, *sorted(lines)] == [titles, *sorted(alone.splitlines()[1:])]
+    assert len(lines) == 3
+
+
+def test_lines_are_printed_as_the_results_come(clips, capsys, monkeypatch):
+    """When the second file is read, the line of the first one is on the screen."""
+    seen = []
+
+    def watching(path, **settings):
+        seen.append(capsys.readouterr().out)
+        return score_file(path, **settings)
+
+    monkeypatch.setattr("hummingbird_core.vqa.score_file", watching)
+    run(capsys, "score", clips[0], clips[2])
+    assert seen[0] == ""
+    assert str(clips[0]) in seen[1]
+
+
+def test_no_workers(clips, capsys):
+    assert "got 0 workers" in error_of(capsys, "score", clips[0], "--workers", 0)
 
 
 def test_csv_has_the_same_columns_for_all(clips, capsys):
