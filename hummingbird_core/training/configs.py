@@ -38,7 +38,7 @@ def from_mapping(kind: type[Config], values: Any, where: str) -> Config:
     for name, f in known.items():
         if name not in values and f.default is MISSING and f.default_factory is MISSING:
             raise InputError(f"got no {name} in {where}, expected one: add it")
-    return kind(**{k: _convert(hints[k], v, f"{where}: {k}") for k, v in values.items()})
+    return kind(**{k: convert(hints[k], v, f"{where}: {k}") for k, v in values.items()})
 
 
 def check_mapping(values: Any, where: str) -> None:
@@ -54,16 +54,18 @@ def unknown_key(key: str, known: Sequence[str], where: str) -> str:
     return f"got key {key!r} in {where}, expected one of {', '.join(known)}: {hint}"
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    """Convert `value` to the type of a field."""
+def convert(hint: Any, value: Any, where: str) -> Any:
+    """Convert `value` to the type `hint` of a field; raise InputError if it is of another."""
+    if hint is Any:
+        return value
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):  # optional fields are `X | None`
-        return None if value is None else _convert(arguments[0], value, where)
+        return None if value is None else convert(arguments[0], value, where)
     if is_dataclass(hint):
         return from_mapping(hint, {} if value is None else value, where)  # type: ignore[arg-type]
     if origin is dict:
         check_mapping(value, where)
-        return {str(k): _convert(arguments[1], v, f"{where}: {k}") for k, v in value.items()}
+        return {str(k): convert(arguments[1], v, f"{where}: {k}") for k, v in value.items()}
     if origin is tuple:
         return _convert_list(arguments, value, where)
     if origin is Literal and value not in arguments:
@@ -78,7 +80,7 @@ def _convert_list(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, 
         kinds = kinds[:1] * len(value)
     if len(value) != len(kinds):
         raise InputError(f"got {len(value)} values for {where}, expected {len(kinds)}: [5, 15]")
-    return tuple(_convert(kind, v, where) for kind, v in zip(kinds, value, strict=True))
+    return tuple(convert(kind, v, where) for kind, v in zip(kinds, value, strict=True))
 
 
 def _convert_scalar(kind: type, value: Any, where: str) -> Any:

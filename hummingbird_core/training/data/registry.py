@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ...errors import InputError
-from ...files import import_callable
 from ...nano.latents import clamp_to_range, has_image_latents
+from ..outside import make_outside, no_options
 from .batch import ClipSource
 from .clip_order import ClipConfig
 from .clip_reading import FrameConfig
@@ -40,6 +40,7 @@ def open_source(
     settings: ClipConfig,
     *,
     max_gigabytes: float = MAX_GIGABYTES,
+    options: Mapping[str, Any] | None = None,
 ) -> ClipSource:
     """Open a clip source for clips of one length.
 
@@ -51,16 +52,20 @@ def open_source(
         frames: size of the frames.
         settings: how clips are cut from videos.
         max_gigabytes: limit of the latents in `cache`, in 10^9 bytes.
+        options: keyword arguments for a source from outside.
 
     Raises:
-        InputError: the source does not exist, cannot be imported, or holds no usable clip.
+        InputError: the source does not exist, cannot be imported, has another option, or holds no
+            usable clip.
         OutputError: the cache cannot be written.
     """
+    if not is_import_name(source):
+        no_options(str(source), "clip source", options or {})
     if str(source) in CLIP_SOURCES:
         return CLIP_SOURCES[str(source)](settings, frames, vae)
     if not is_import_name(source):
         return open_clips(source, vae, cache, frames, settings, max_gigabytes=max_gigabytes)
-    made = import_callable(str(source), "clip source")(settings, frames, vae)
+    made = make_outside(str(source), "clip source", options or {}, settings, frames, vae)
     if not callable(getattr(made, "batch", None)):
         raise InputError(
             f"got {type(made).__name__} from the clip source {source}, expected an object with a "

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from ...files import atomic_write
 from ..loop.distributed import distributed_state
 from ..loop.modules import freeze
 from ..loop.progress import read_losses
+from ..outside import no_options
 from ..rewards.base import Reward
 from ..rewards.held_out import MetricResult, RewardLog, ShapeAccuracy, evaluate_reward
 from ..rewards.loading import load_reward
@@ -115,7 +116,7 @@ def make_held_out_metric(
     rewards = [term for term in objectives.values() if isinstance(term, RewardFeedback)]
     if settings.judge is None:
         return None
-    held_out = load_held_out(settings.judge, settings.judge_weights)
+    held_out = load_held_out(settings.judge, settings.judge_weights, settings.judge_options)
     if isinstance(held_out, nn.Module):
         freeze(held_out, recipe.training.precision)
     metric = HeldOutMetric(path, rewards, held_out, RewardLog(find_weights=find_weights))
@@ -127,6 +128,11 @@ def make_held_out_metric(
     return metric
 
 
-def load_held_out(kind: str, weights: str | None) -> Reward:
+def load_held_out(
+    kind: str, weights: str | None, options: Mapping[str, Any] | None = None
+) -> Reward:
     """Load a reward model by its kind, or the reader of shapes."""
-    return ShapeAccuracy() if kind == SHAPE_READER else load_reward(kind, weights)
+    if kind != SHAPE_READER:
+        return load_reward(kind, weights, options)
+    no_options(kind, "judge", options or {})
+    return ShapeAccuracy()

@@ -46,6 +46,7 @@ class DataConfig:
         max_gigabytes: limit of the latents on disk, in 10^9 bytes; clips beyond are left out.
         source: clip source for runs without `--data`: files, "nano", or `MODULE:NAME` of a
             `training.data.registry.ClipSourceFactory`.
+        options: keyword arguments for a source from outside.
     """
 
     num_frames: tuple[int, ...] = (16,)
@@ -57,6 +58,7 @@ class DataConfig:
     max_frames: int = FrameConfig.max_frames
     max_gigabytes: float = MAX_GIGABYTES
     source: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_field(self, "num_frames", "at least one length", bool(self.num_frames))
@@ -131,6 +133,7 @@ class ValidationConfig:
             weights of its best validation are kept, see `training.keep_best`; with rewards,
             training warns when it falls while they rise.
         judge_weights: its file or folder.
+        judge_options: keyword arguments for a judge from outside.
     """
 
     prompts: tuple[str, ...] = ()
@@ -142,6 +145,7 @@ class ValidationConfig:
     seeds: int = 3
     judge: str | None = None
     judge_weights: str | None = None
+    judge_options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         is_text = all(prompt.strip() for prompt in self.prompts)
@@ -225,6 +229,14 @@ def changed_keys(old: Recipe, new: Recipe) -> list[str]:
 def recipe_values(recipe: Recipe) -> dict[str, Any]:
     """Return all values of a recipe as nested mappings."""
     return {**asdict(recipe), "objectives": recipe.objectives.to_mapping()}
+
+
+def outside_names(recipe: Recipe) -> list[str]:
+    """Return `MODULE:NAME` of all objectives, rewards and judges from outside the package."""
+    objectives = recipe.objectives.to_mapping()
+    rewards = [reward.kind for reward in recipe.objectives.rewards.values()]
+    kinds = [objectives[name].get("kind", "") for name in recipe.objectives.terms]
+    return [name for name in (*kinds, *rewards, recipe.validation.judge or "") if ":" in name]
 
 
 def _to_yaml(value: Any) -> Any:

@@ -27,6 +27,7 @@ class RewardConfig:
         chunk: frames the VAE decodes at once.
         max_timestep: clips with more noise are not scored.
         captions: regular expression of the captions to score; default: all.
+        options: keyword arguments for a reward from outside.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class RewardConfig:
     chunk: int = 1
     max_timestep: int = LAST_TIMESTEP
     captions: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_field(self, "weight", "0 or more", 0 <= self.weight < math.inf)

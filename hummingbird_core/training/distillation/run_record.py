@@ -3,6 +3,7 @@
 recipe.yaml           the recipe that holds from step 0
 recipe-000500.yaml    the recipe that holds from step 500, where a start with another one resumed
 origins.json          teacher, student and clips
+code.json             the code of parts from outside, by the step from which it holds
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import InputError
@@ -25,6 +26,7 @@ logger = get_logger(__name__)
 
 RECIPE = "recipe.yaml"
 PROVENANCE = "origins.json"
+CODE = "code.json"
 COMPARED = ("teacher", "student", "data")  # the other entries of the provenance are for readers
 
 
@@ -36,14 +38,16 @@ class RunRecord:
         folder: of the run.
         state: training state; the run has not started while this file is missing.
         provenance: of this start, from `provenance_of`.
+        code: hashes of outside modules, from `outside.code_hashes`.
     """
 
     folder: Path
     state: Path
     provenance: Mapping[str, str]
+    code: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, recipe: Recipe) -> None:
-        """Log which recipe keys differ from those that held so far.
+        """Log which recipe keys, and which outside code, differ from those that held so far.
 
         Raises:
             InputError: the run started with another teacher or student, or other clips.
@@ -53,7 +57,7 @@ class RunRecord:
         if not done:
             return
         self._check_provenance()
-        if changed := self._changed(recipe, done):
+        if changed := [*self._changed(recipe, done), *self._changed_code(done)]:
             logger.warning(
                 "the run in %s resumes with another %s from step %d on: it is not as if it had "
                 "begun like this",
@@ -76,6 +80,32 @@ class RunRecord:
         if not done or not (self.folder / PROVENANCE).exists():
             with atomic_write(self.folder / PROVENANCE) as temporary:
                 temporary.write_bytes(json.dumps(dict(self.provenance), indent=1).encode())
+        self._keep_code(done)
+
+    def _keep_code(self, done: int) -> None:
+        held = self._code_until(done)
+        if dict(self.code) == (held[max(held)] if held else {}):
+            return
+        lines = {str(step): code for step, code in {**held, done: dict(self.code)}.items()}
+        with atomic_write(self.folder / CODE) as temporary:
+            temporary.write_bytes(json.dumps(lines, indent=1).encode())
+
+    def _changed_code(self, done: int) -> list[str]:
+        """Return the outside modules whose code differs from that of the last steps."""
+        held = self._code_until(done)
+        before = held[max(held)] if held else {}
+        changed = [
+            name for name in self.code if before.get(name, self.code[name]) != self.code[name]
+        ]
+        return [f"{name} (its code)" for name in changed]
+
+    def _code_until(self, done: int) -> dict[int, dict[str, str]]:
+        """Return the recorded code by the step from which it holds; {} of a new run."""
+        path = self.folder / CODE
+        if not done or not path.exists():
+            return {}
+        lines = json.loads(path.read_text(encoding="utf-8"))
+        return {int(step): code for step, code in lines.items() if int(step) <= done}
 
     def _changed(self, recipe: Recipe, done: int) -> list[str]:
         """Return the keys in which a recipe differs from that of the last steps."""

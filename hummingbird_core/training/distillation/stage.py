@@ -19,13 +19,20 @@ from ...unet.model import PRESETS, HummingbirdUNet, UNetConfig
 from ..data.batch import ClipSource
 from ..data.captions import known_captions
 from ..data.clip_sources import Mixture
-from ..data.registry import check_latents, has_no_files, latent_clamp, open_source
+from ..data.registry import (
+    check_latents,
+    has_no_files,
+    is_import_name,
+    latent_clamp,
+    open_source,
+)
 from ..loop.distributed import distributed_state
 from ..loop.modules import freeze, set_dropout
 from ..loop.snapshots import Snapshots, WriteWeights
 from ..loop.state import full_state_dict, state_path
 from ..loop.tracking import Watch, check_tracker
 from ..loop.trainer import train
+from ..outside import code_hashes
 from ..pruning.block_map import BlockMap, map_to, prune, read_map
 from ..rewards.loading import load_reward
 from .critics import make_critics
@@ -34,7 +41,7 @@ from .losses import FeatureKD, RewardFeedback, check_objectives
 from .noise import NoiseConfig
 from .paths import PathLoss, make_paths
 from .predictions import Models
-from .recipe import Recipe, recipe_values
+from .recipe import Recipe, outside_names, recipe_values
 from .recipe_objectives import RewardConfig
 from .run_record import RunRecord, provenance_of
 from .seed_diversity import SeedDiversity
@@ -148,7 +155,7 @@ def train_student(
     _check_latents(teacher, data, recipe)
     _check_guidance(student, recipe)
     is_main = distributed_state().is_main_process
-    record = _record(name, origin, teacher, data, folder)
+    record = _record(name, origin, teacher, data, recipe, folder)
     if is_main:
         record.check(recipe)
     for module in (teacher.unet, teacher.vae, teacher.text_encoder):
@@ -212,11 +219,18 @@ def _models(student: HummingbirdUNet, teacher: Teacher, recipe: Recipe) -> Model
 
 
 def _record(
-    name: str, origin: str | Path, teacher: Teacher, data: str | Path, folder: Path
+    name: str,
+    origin: str | Path,
+    teacher: Teacher,
+    data: str | Path,
+    recipe: Recipe,
+    folder: Path,
 ) -> RunRecord:
     source = data if has_no_files(data) else Path(data).absolute()
     provenance = provenance_of(teacher.file, origin, source)
-    return RunRecord(folder, state_path(folder, name), provenance)
+    outside = [str(data)] if is_import_name(data) else []
+    code = code_hashes([*outside, *outside_names(recipe)])
+    return RunRecord(folder, state_path(folder, name), provenance, code)
 
 
 def make_objectives(recipe: Recipe, vae: AutoencoderKL) -> dict[str, Objective]:
@@ -235,7 +249,15 @@ def open_data(data: str | Path, vae: AutoencoderKL, recipe: Recipe, cache: Path)
     def clips_of(length: int) -> ClipSource:
         clips = settings.clips(length, seed)
         limit = settings.max_gigabytes
-        return open_source(data, vae, cache, settings.frames, clips, max_gigabytes=limit)
+        return open_source(
+            data,
+            vae,
+            cache,
+            settings.frames,
+            clips,
+            max_gigabytes=limit,
+            options=settings.options,
+        )
 
     sources = [clips_of(length) for length in settings.num_frames]
     if len(sources) == 1:
@@ -291,7 +313,7 @@ def _kept_blocks(student: HummingbirdUNet, teacher: Teacher, recipe: Recipe) -> 
 
 
 def _reward_objective(settings: RewardConfig, vae: AutoencoderKL, precision: str) -> RewardFeedback:
-    reward = load_reward(settings.kind, settings.weights)
+    reward = load_reward(settings.kind, settings.weights, settings.options)
     if isinstance(reward, nn.Module):
         freeze(reward, precision)
     return RewardFeedback(

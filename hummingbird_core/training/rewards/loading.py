@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError
-from ...files import import_callable
 from ...hub.local import from_pretrained_offline
+from ..outside import make_outside, no_options
 from .agreement import AgreementReward
 from .base import Reward
 from .clip_image import ClipImageReward
@@ -26,31 +26,35 @@ PICKSCORE = "yuvalkirstain/PickScore_v1"
 XCLIP = "microsoft/xclip-base-patch32"
 
 
-def load_reward(kind: str, weights: str | Path | None = None) -> Reward:
+def load_reward(
+    kind: str, weights: str | Path | None = None, options: Mapping[str, Any] | None = None
+) -> Reward:
     """Load a reward model, on the CPU, in eval mode.
 
     Args:
         kind: one of `REWARDS`, or `MODULE:NAME` of a class or function that makes a `Reward`. It is
-            called without arguments, or with `weights` if there are any.
+            called with `weights` if there are any, and with the options.
         weights: a folder in transformers' layout, a hub id in the hub's local cache, or for "hpsv2"
             also the released file. None means the usual hub id. "shapes" is a formula and has none.
+        options: keyword arguments for a reward from outside.
 
     Raises:
-        InputError: there is no such kind, or it has no weights.
+        InputError: there is no such kind, it has no weights, or an option is wrong.
         CheckpointError: the weights are not on this computer, damaged, or of another model.
     """
     if ":" in kind:
-        return _load_outside(kind, weights)
+        return _load_outside(kind, weights, options or {})
     if kind not in REWARDS:
         raise InputError(
             f"got reward {kind!r}, expected one of {', '.join(REWARDS)}, or MODULE:NAME: choose one"
         )
+    no_options(kind, "reward", options or {})
     return REWARDS[kind](None if weights is None else str(weights))
 
 
-def _load_outside(kind: str, weights: str | Path | None) -> Reward:
-    make = import_callable(kind, "reward")
-    reward = make() if weights is None else make(weights)
+def _load_outside(kind: str, weights: str | Path | None, options: Mapping[str, Any]) -> Reward:
+    arguments = [] if weights is None else [weights]
+    reward = make_outside(kind, "reward", options, *arguments)
     if not callable(reward) or not callable(getattr(reward, "frames_needed", None)):
         raise InputError(
             f"got {type(reward).__name__} from the reward {kind}, expected an object like "
