@@ -46,10 +46,11 @@ class FrameConfig:
 
 @dataclass(frozen=True)
 class ClipFrames:
-    """Pixels uint8 `[T, H, W, 3]` with their frame rate."""
+    """Pixels uint8 `[T, H, W, 3]` with their frame rate, and width and height before scaling."""
 
     pixels: np.ndarray
     fps: float
+    size: tuple[int, int]
 
 
 def read_frames(clip: SourceVideo, settings: FrameConfig) -> ClipFrames:
@@ -62,11 +63,12 @@ def read_frames(clip: SourceVideo, settings: FrameConfig) -> ClipFrames:
     try:
         with clip.on_disk() as path:
             if PurePosixPath(clip.name).suffix.lower() in STILL_SUFFIXES:
-                return ClipFrames(fit(_read_image(path), settings)[None], STILL_FPS)
+                image = _read_image(path)
+                size = image.shape[1], image.shape[0]
+                return ClipFrames(fit(image, settings)[None], STILL_FPS, size)
             with open_video(path, max_frames=settings.max_frames) as video:
-                return ClipFrames(
-                    np.stack([fit(frame, settings) for frame in video.frames]), video.fps
-                )
+                pixels = np.stack([fit(frame, settings) for frame in video.frames])
+                return ClipFrames(pixels, video.fps, (video.width, video.height))
     except InputError as error:
         reason = str(error).removeprefix(f"{path.name} ")  # of a tar, it is a temporary file's
         raise InputError(f"{clip.name} {reason}") from error

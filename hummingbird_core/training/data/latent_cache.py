@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-Entry = dict[str, Any]  # of the journal: id, num_frames and fps, or error
+Entry = dict[str, Any]  # of the journal: id, num_frames, fps and size, or error
 
 CACHE_VERSION = 1  # raised when the meaning of the files changes
 JOURNAL = "clips.jsonl"
@@ -63,6 +63,7 @@ class CachedClip:
         path: safetensors file of its latents.
         num_frames: in that file.
         fps: of these frames.
+        size: width and height of the video; None in caches of older versions.
     """
 
     name: str
@@ -70,6 +71,7 @@ class CachedClip:
     path: Path
     num_frames: int
     fps: float
+    size: tuple[int, int] | None = None
 
     def read(self, first: int, last: int, stride: int) -> tuple[Tensor, Tensor]:
         """Read mean and deviation of the scaled latents of every `stride`-th frame, first to last.
@@ -240,7 +242,8 @@ def _look_up(videos: Sequence[SourceVideo], entries: Mapping[str, Entry], folder
         entry = entries.get(video.cache_key(), {"error": f"{video.name} has changed: start again"})
         if "id" in entry:
             path = latents_path(folder, entry["id"])
-            facts = entry["num_frames"], entry["fps"]
+            size = tuple(entry["size"]) if "size" in entry else None
+            facts = entry["num_frames"], entry["fps"], size
             found.clips.append(CachedClip(video.name, video.caption, path, *facts))
         else:
             found.skipped[video.name] = entry["error"]
@@ -288,7 +291,8 @@ def _encode_video(
     except (HummingbirdError, OSError) as error:  # the machine's fault
         return {"error": f"{video.name}: {one_line(error)}", "again": True}, 0
     clip_id = hashlib.sha256(frames.pixels.data).hexdigest()[:32]
-    entry = {"id": clip_id, "num_frames": len(frames.pixels), "fps": frames.fps}
+    facts = {"num_frames": len(frames.pixels), "fps": frames.fps, "size": frames.size}
+    entry = {"id": clip_id, **facts}
     path = latents_path(folder, clip_id)
     if path.is_file():
         return entry, 0

@@ -18,6 +18,7 @@ from ...text.encoder import TextEncoder
 from ...unet.model import PRESETS, HummingbirdUNet, UNetConfig
 from ..data.batch import ClipSource
 from ..data.captions import known_captions
+from ..data.clip_sizes import known_clips, warn_of_sizes
 from ..data.clip_sources import Mixture
 from ..data.registry import (
     check_latents,
@@ -180,6 +181,7 @@ def train_student(
         diversity=SeedDiversity(folder / "diversity.jsonl", writes=is_main) if seeds else None,
     )
     models.captions.check(teacher.text_encoder, known_captions(clips))
+    warn_of_sizes(known_clips(clips), recipe.data.frames)
     if is_main:
         record.keep(recipe)
     loss: DistillationLoss | PathLoss = DistillationLoss(clips, models, objectives, recipe.noise)

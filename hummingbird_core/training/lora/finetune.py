@@ -35,6 +35,7 @@ from ...unet.model import HummingbirdUNet, UNetConfig
 from ..data.clip_index import PICTURE_SUFFIXES, list_clips
 from ..data.clip_order import ClipConfig
 from ..data.clip_reading import FrameConfig
+from ..data.clip_sizes import warn_of_sizes
 from ..data.clip_sources import CachedClips, Mixture
 from ..data.latent_cache import CachedClip, cache_latents
 from ..loop.config import TrainConfig
@@ -212,6 +213,7 @@ def encode_source(
     frames = FrameConfig(settings.height, settings.width)
     vae.to(distributed_state().device)
     clips = cache_latents(videos, vae, cache, frames).clips
+    warn_of_sizes(clips, frames)
     vae.to("cpu")
     if not clips:
         raise InputError(f"got {source} without a usable clip or picture: see the warning above")

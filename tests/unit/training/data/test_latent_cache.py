@@ -67,6 +67,7 @@ def test_broken_videos_are_left_out_and_named(folder, cached, vae, tmp_path, cap
 def test_latents_are_those_of_the_frames(folder, cached, vae):
     clip = next(clip for clip in cached.clips if clip.name == "clip 1.mp4")
     assert (clip.num_frames, clip.fps, clip.caption) == (20, 12, "bar 1")
+    assert clip.size == (48, 36)
     mean, std = clip.read(2, 14, 3)
     frames = read_frames(SourceVideo(clip.name, str(folder / clip.name)), SMALL)
     with torch.no_grad():
