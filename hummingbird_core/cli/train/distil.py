@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     from ...training.loop.distributed import distributed_state
 
     path = distil(
-        args.teacher, args.student, args.data, recipe, args.output, args.latents, args.tracker
+        args.teacher, args.student, args.data, recipe, args.output, args.latents, args.tracker or ""
     )
     if distributed_state().is_main_process:
         print_line(f"wrote {path}")

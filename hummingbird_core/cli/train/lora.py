@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
         settings,
         base=args.model,
         overwrite=args.overwrite,
-        tracker=args.tracker,
+        tracker=args.tracker or "",
     )
     if distributed_state().is_main_process:
         print_line(f"{len(lora.weights)} layers, rank {lora.rank}")

@@ -54,7 +54,6 @@ def add_tracker(parser: argparse.ArgumentParser) -> None:
     """Add --tracker."""
     parser.add_argument(
         "--tracker",
-        default="",
         metavar="NAME",
         help="also report to wandb, trackio or mlflow, which must be installed, or to MODULE:NAME, "
         "a class derived from accelerate's GeneralTracker",

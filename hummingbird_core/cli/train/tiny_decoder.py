@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
         quality = psnr_against(full, small, pictures)
         save_decoder(path, small, psnr=quality, license=license)
 
-    small = distil_decoder(full, small, frames, settings, args.folder, write, args.tracker)
+    small = distil_decoder(full, small, frames, settings, args.folder, write, args.tracker or "")
     if not distributed_state().is_main_process:
         return
     quality = psnr_against(full, small, pictures)

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         args.output,
         args.latents,
         merge=args.merge,
-        tracker=args.tracker,
+        tracker=args.tracker or "",
     )
     if distributed_state().is_main_process:
         for path in (files.lora, files.peft, files.model):
