@@ -86,6 +86,17 @@ def loop_input() -> io.Input:
     )
 
 
+def start_image_input() -> io.Input:
+    """Return the input for first frames that are kept, the last one: links have its number."""
+    return io.Latent.Input(
+        "start_image",
+        optional=True,
+        tooltip="First frames that are kept: an image, or the last frames of a video, from VAE "
+        "Encode. Its width and height replace the inputs. The models were not trained to continue "
+        "it: describe it in the prompt.",
+    )
+
+
 def seed_input(
     tooltip: str = "A different seed gives a different video; the same seed gives the same "
     "video on any computer.",

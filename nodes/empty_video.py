@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
-from .adapter.io.latents import empty_video
-from .common import CATEGORY, frames_input, schema, size_inputs
+from .adapter.io.latents import empty_video, size_of, starting_with
+from .common import CATEGORY, frames_input, schema, size_inputs, start_image_input
 
 
 class EmptyHummingbirdVideo(io.ComfyNode):
@@ -35,11 +37,17 @@ class EmptyHummingbirdVideo(io.ComfyNode):
                     tooltip="Number of videos; in Sample Video, the next ones use seed + "
                     "1, seed + 2, ...",
                 ),
+                start_image_input(),
             ],
             outputs=[io.Latent.Output(tooltip="For KSampler or Sample Video.")],
         )
 
     @classmethod
-    def execute(cls, width: int, height: int, frames: int, batch_size: int) -> io.NodeOutput:
+    def execute(
+        cls, width: int, height: int, frames: int, batch_size: int, start_image: Any = None
+    ) -> io.NodeOutput:
         """Run the node; arguments are the values of its inputs."""
-        return io.NodeOutput(empty_video(width, height, frames, batch_size))
+        if start_image is None:
+            return io.NodeOutput(empty_video(width, height, frames, batch_size))
+        empty = empty_video(*size_of(start_image), frames, batch_size)
+        return io.NodeOutput(starting_with(empty, start_image))

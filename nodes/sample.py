@@ -13,6 +13,7 @@ from .common import (
     loop_input,
     sampling_inputs,
     schema,
+    start_image_input,
     strength_input,
     video_settings,
 )
@@ -28,7 +29,14 @@ class SampleVideo(io.ComfyNode):
             node_id="HummingbirdSample",
             display_name="Sample Video",
             category=CATEGORY,
-            search_aliases=["text to video", "t2v", "video to video", "ksampler", "generate video"],
+            search_aliases=[
+                "text to video",
+                "t2v",
+                "video to video",
+                "image to video",
+                "ksampler",
+                "generate video",
+            ],
             essentials_category=ESSENTIALS,
             description="Generates the same video as `hummingbird generate` with the same "
             "settings. Noise is drawn on the CPU, so a seed gives the same video on any "
@@ -52,6 +60,7 @@ class SampleVideo(io.ComfyNode):
                     tooltip="For teachers only (VideoCrafter2, nano-teacher): an empty "
                     "prompt, or a description of what to avoid. The fast models need none.",
                 ),
+                start_image_input(),
             ],
             outputs=[io.Latent.Output(tooltip="For Decode or VAE Decode.")],
         )
@@ -65,6 +74,7 @@ class SampleVideo(io.ComfyNode):
         strength: float,
         latent: Any = None,
         negative: Any = None,
+        start_image: Any = None,
         **settings: Any,
     ) -> io.NodeOutput:
         """Run the node; arguments are the values of its inputs."""
@@ -76,5 +86,6 @@ class SampleVideo(io.ComfyNode):
                 seed,
                 negative=negative,
                 latent=latent,
+                start_image=start_image,
             )
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..engines.local import Engine
     from ..text.tokenizer import Tokenizer
 
@@ -56,6 +59,11 @@ examples:
         --frames 48
     hummingbird generate "0s: a red circle moves right; 3s: a blue square moves up" -o story.mp4
         --frames 48
+  from an image, and from the last four frames of a video:
+    hummingbird generate "a fox runs in the snow" -o fox.mp4 --model hummingbird-07b.safetensors
+        --start-image fox.jpg
+    hummingbird generate "a fox runs in the snow" -o more.mp4 --model hummingbird-07b.safetensors
+        --start-image fox.mp4 --start-frames 4
   with the built-in prompt expander, or a chat model (`hummingbird enhance --help`):
     hummingbird generate "a fox in the snow" -o fox.mp4 --model hummingbird-07b.safetensors
         --enhance builtin
@@ -84,12 +92,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("prompt", nargs="?", help="what to show")
     what.add_argument("--prompts", metavar="FILE", type=Path, help="one prompt per line, or .jsonl")
     _add_enhance(parser.add_argument_group("prompt"))
-    add_settings(parser.add_argument_group("video"))
+    video = parser.add_argument_group("video")
+    add_settings(video)
+    _add_start(video)
     model = parser.add_argument_group("model")
     add_model(model)
     add_runtime(model)
     _add_output(parser.add_argument_group("output"))
     add_engine(parser.add_argument_group("many videos"), *ENGINE_DEFAULTS)
+
+
+def _add_start(group: Any) -> None:
+    group.add_argument(
+        "--start-image",
+        metavar="FILE",
+        type=Path,
+        help="first frame of the video: an image, or the last frame of a video; the models were "
+        "not trained to continue it, so describe it in the prompt",
+    )
+    group.add_argument(
+        "--start-frames",
+        metavar="N",
+        type=int,
+        help="keep the last N frames of the video in --start-image (default: 1)",
+    )
 
 
 def _add_enhance(group: Any) -> None:
@@ -121,6 +147,19 @@ def _add_output(group: Any) -> None:
     )
     group.add_argument("--json", action="store_true", help="also write the settings as JSON")
     group.add_argument("--overwrite", action="store_true", help="replace existing files")
+
+
+@dataclass(frozen=True)
+class _Extras:
+    """What the jobs of a run share besides the options.
+
+    Attributes:
+        record: of the model and the start image, for the videos' metadata.
+        start_image: first frames, uint8 `[K, H, W, 3]`, or None.
+    """
+
+    record: dict[str, Any]
+    start_image: np.ndarray | None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -155,15 +194,45 @@ def _plan(args: argparse.Namespace, model: VideoModel) -> list[Job]:
         ]
     for one, _, origin in requests:
         check_config(one, origin)
-    record = model.record()
+    start = _start_image(args)
+    extras = _Extras({**model.record(), **_start_record(args, start)}, start)
     if args.enhance is None:
-        return [_job(args, record, *request) for request in requests]
-    return _enhanced_jobs(args, record, requests)
+        return [_job(args, extras, *request) for request in requests]
+    return _enhanced_jobs(args, extras, requests)
+
+
+def _start_image(args: argparse.Namespace) -> np.ndarray | None:
+    """Read the frames of --start-image, uint8 `[K, H, W, 3]`."""
+    from ..video.last_frames import read_last_frames
+
+    if args.start_image is None:
+        if args.start_frames is not None:
+            raise InputError("got --start-frames without --start-image, expected both: name a file")
+        return None
+    if args.runtime:
+        raise InputError(
+            "got --start-image with --runtime, expected one of them: exported models cannot encode "
+            "images; leave out --runtime to use PyTorch"
+        )
+    count = 1 if args.start_frames is None else args.start_frames
+    try:
+        return read_last_frames(args.start_image, count)
+    except InputError as error:
+        raise InputError(f"--start-image: {error}") from error
+
+
+def _start_record(args: argparse.Namespace, start: np.ndarray | None) -> dict[str, Any]:
+    """Return the record of the start image: its name without folders, and a hash of its pixels."""
+    if start is None:
+        return {}
+    digest = sha256(start.tobytes()).hexdigest()[:16]
+    name = args.start_image.name
+    return {"start_image": name, "start_frames": len(start), "start_image_sha256": digest}
 
 
 def _enhanced_jobs(
     args: argparse.Namespace,
-    model: dict[str, Any],
+    extras: _Extras,
     requests: list[tuple[VideoConfig, Path, str]],
 ) -> list[Job]:
     """Return jobs with enhanced prompts; the language model is freed before they run."""
@@ -181,7 +250,8 @@ def _enhanced_jobs(
             better = enhancer.enhance(settings.prompt, settings.seed)
             warn(better, f"{origin}: " if origin else "")
             settings = replace(settings, prompt=better.text)
-            jobs.append(_job(args, {**model, **better.record()}, settings, output, origin))
+            of_one = replace(extras, record={**extras.record, **better.record()})
+            jobs.append(_job(args, of_one, settings, output, origin))
     return jobs
 
 
@@ -193,7 +263,7 @@ def _tokenizer(args: argparse.Namespace) -> Tokenizer:
 
 def _job(
     args: argparse.Namespace,
-    made_by: dict[str, Any],
+    extras: _Extras,
     settings: VideoConfig,
     output: Path,
     origin: str,
@@ -202,9 +272,10 @@ def _job(
     sheet = output.with_name(f"{output.stem}-contact-sheet.png")
     return Job(
         settings,
-        config_record(settings, **made_by),
+        config_record(settings, **extras.record),
         videos=tuple(dict.fromkeys([output, *wanted])),
         contact_sheet=sheet if args.contact_sheet else None,
         json=output.with_suffix(".json") if args.json else None,
         origin=origin,
+        start_image=extras.start_image,
     )

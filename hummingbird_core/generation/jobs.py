@@ -18,6 +18,8 @@ from ..video.files import written_path
 from ..video.metadata import read_metadata
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..settings import Loop
 
 PROMPT_SUFFIXES = (".txt", ".jsonl", "")
@@ -70,6 +72,7 @@ class Job:
         contact_sheet: file of the contact sheet, or None.
         json: file of the settings, or None.
         origin: source of the settings, for error messages ("" for the command line).
+        start_image: first frames of the video, uint8 `[K, H, W, 3]`, or None.
     """
 
     settings: VideoConfig
@@ -78,6 +81,7 @@ class Job:
     contact_sheet: Path | None = None
     json: Path | None = None
     origin: str = ""
+    start_image: np.ndarray | None = None
 
     @property
     def outputs(self) -> list[Path]:

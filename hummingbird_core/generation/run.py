@@ -167,7 +167,10 @@ def generate_or_report(job: Job, model: VideoModel) -> dict[str, Any]:
 
 def generate_video(pipe: Callable[..., Any], job: Job, progress: Progress | None = None) -> None:
     """Generate one video and write all its files."""
-    _write(job, pipe(**vars(job.settings), progress=progress).frames[0])
+    # Exported models take none.
+    start = {} if job.start_image is None else {"start_image": job.start_image}
+    video = pipe(**vars(job.settings), **start, progress=progress)
+    _write(job, video.frames[0])
 
 
 @lru_cache(maxsize=1)  # loaded once in each process of an engine

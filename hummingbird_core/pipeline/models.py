@@ -231,8 +231,17 @@ class PipelineModels:
 
     @torch.no_grad()
     def encode_video(self, video: Tensor, *, encode_chunk_size: int | None = None) -> Tensor:
-        """Encode video `[B, 3, T, H, W]` in -1..1 to the mean latents `[B, 4, T, H/8, W/8]`."""
+        """Encode video `[B, 3, T, H, W]` in -1..1 to the mean latents `[B, 4, T, H/8, W/8]`.
+
+        Raises:
+            InputError: the VAE is a tiny decoder.
+        """
         vae = self._require(self.vae, "VAE")
+        if not hasattr(vae, "encoder"):
+            raise InputError(
+                "got a tiny decoder, expected the model's own VAE: only that can encode frames, "
+                "such as a start image; leave out the tiny decoder"
+            )
         return encode_video(vae, video, encode_chunk_size=encode_chunk_size, sample=False)
 
     @staticmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from ..sampling.ddim import ddim_timesteps, sample_ddim
 from ..sampling.guidance import cfg_eps, distilled_guidance_eps, reporting
 from ..sampling.noise import initial_noise, step_noises
 from ..sampling.prompt_schedule import distinct_texts
+from ..sampling.start_frames import keep_start, with_start
 from ..seeds import video_seed
 from ..settings import WINDOW_FRAMES, Loop, check_can_loop, check_settings, sampled_frames
 from ..terminal import get_logger
@@ -27,6 +28,10 @@ from .models import PipelineModels
 from .noise import DEFAULT_FRAMES, Generators, LatentShape, check_latents, draw_noise
 from .output import OutputType, VideoOutput, check_output_type, join_frames, to_frames
 from .prompts import encode_prompts
+from .start_image import start_video
+
+if TYPE_CHECKING:
+    from .start_image import StartImage
 
 logger = get_logger(__name__)
 
@@ -63,6 +68,7 @@ class HummingbirdPipeline(PipelineModels):
         seed: int | None = None,
         generator: Generators | None = None,
         latents: Tensor | None = None,
+        start_image: StartImage | None = None,
         output_type: OutputType = "uint8",
         callback_on_step_end: StepCallback | None = None,
         context_length: int | None = None,
@@ -86,6 +92,9 @@ class HummingbirdPipeline(PipelineModels):
             seed: of the first video, by default 0; the next ones use seed + 1, seed + 2, ...
             generator: torch generator to draw all noise from in place of a seed, or one per prompt.
             latents: starting noise `[B, 4, T, H/8, W/8]`; sets the size, unless that is given.
+            start_image: first frame of every video, or several frames such as the end of another
+                video, which are kept; see `start_image.start_video` for the forms. The model was
+                not trained to continue it, so the prompt should describe it.
             output_type: of `frames`, see `VideoOutput`; "latent" decodes nothing.
             callback_on_step_end: called after each step, see `StepCallback`.
             context_length, context_overlap: frames per window, and the minimum shared with the
@@ -120,6 +129,7 @@ class HummingbirdPipeline(PipelineModels):
         frames = sampled_frames(frames, loop)
         shape = self._latent_shape(len(prompts), frames, height, width, latents)
         windows = self.context_windows(frames, context_length, context_overlap, loop=is_loop)
+        start = None if start_image is None else self._encode_start(start_image, shape)
         noise = draw_noise(shape, windows, seed, generator, latents)
         self._warn_if_untrained(min(frames, windows.length))
         encoder = self._require(self.text_encoder, "text encoder")
@@ -130,6 +140,7 @@ class HummingbirdPipeline(PipelineModels):
             negative_prompt_embeds=self._encode_negative(negative_prompt, len(prompts)),
             latents=noise.latents,
             noises=noise.steps,
+            start=start,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             fps=fps,
@@ -158,6 +169,7 @@ class HummingbirdPipeline(PipelineModels):
         negative_prompt_embeds: Tensor | None = None,
         latents: Tensor | None = None,
         noises: Iterable[Tensor] | None = None,
+        start: Tensor | None = None,
         seed: int = 0,
         num_inference_steps: int = 4,
         guidance_scale: float = 7.5,
@@ -178,6 +190,7 @@ class HummingbirdPipeline(PipelineModels):
                 and with 16 frames.
             noises: noise added after each step but the last, each shaped like `latents`; default:
                 from the seed.
+            start: clean latents of first frames that are kept, `[1 or B, 4, K, h, w]`.
             seed: of the defaults.
             num_inference_steps, guidance_scale, fps, callback_on_step_end, progress: as in
                 `__call__`.
@@ -206,11 +219,18 @@ class HummingbirdPipeline(PipelineModels):
             context, weights, negative_prompt_embeds, guidance_scale, fps
         )
         predict = sliding_window(reporting(predict_clip, count_steps(progress, calls)), windows)
+        rescale = self.unet.config.dynamic_rescale and not is_student
+        if start is not None:
+            start = start.to(latents)
+            predict = keep_start(predict, start, latents, rescale=rescale)
         on_step = self._on_step(callback_on_step_end)
         if is_student:
-            return sample_lcm(predict, latents, noises, num_inference_steps, on_step)
-        rescale = self.unet.config.dynamic_rescale
-        return sample_ddim(predict, latents, num_inference_steps, rescale=rescale, on_step=on_step)
+            denoised = sample_lcm(predict, latents, noises, num_inference_steps, on_step)
+        else:
+            denoised = sample_ddim(
+                predict, latents, num_inference_steps, rescale=rescale, on_step=on_step
+            )
+        return denoised if start is None else with_start(denoised, start)
 
     def _noise_predictor(
         self,
@@ -230,6 +250,12 @@ class HummingbirdPipeline(PipelineModels):
         empty = self.encode_prompt("") if negative is None else negative
         start = self.trained.cfg_start_timestep
         return cfg_eps(self.unet, context, empty, guidance_scale, fps, start, text_weights)
+
+    def _encode_start(self, image: StartImage, shape: LatentShape) -> Tensor:
+        """Return the latents of a start image, `[1, 4, K, h, w]`."""
+        factor = vae_scale_factor(self._require(self.vae, "VAE"))
+        size = factor * shape.height, factor * shape.width
+        return self.encode_video(start_video(image, shape.num_frames, *size))
 
     def _encode_negative(self, text: str | Sequence[str] | None, count: int) -> Tensor | None:
         """Encode a negative prompt to `[1 or B, 77, C]`; None for an empty one."""

@@ -33,6 +33,7 @@ from ....hummingbird_core.sampling import (
 )
 from ....hummingbird_core.sampling.context_windows import ContextWindows, freenoise_shuffle
 from ....hummingbird_core.sampling.ddim import ddim_timesteps
+from ....hummingbird_core.sampling.start_frames import with_start
 from ....hummingbird_core.settings import (
     Loop,
     ModelDefaults,
@@ -41,7 +42,7 @@ from ....hummingbird_core.settings import (
     sampled_frames,
 )
 from ..errors import naming
-from ..io.latents import Latent, check_video_latent, empty_video
+from ..io.latents import Latent, check_video_latent, empty_video, size_of, starting_with
 from ..model.guard import check_model
 from ..model.memory import check_frames
 from ..model.schedule import check_schedule
@@ -101,6 +102,7 @@ def sample_video(
     *,
     negative: Conditioning | None = None,
     latent: Latent | None = None,
+    start_image: Latent | None = None,
 ) -> Latent:
     """Denoise noise, or a given video, to a LATENT.
 
@@ -114,6 +116,7 @@ def sample_video(
         seed: of the first video of a batch; the next ones have seed + 1, ...
         negative: for classifier-free guidance of teachers, and for nodes that compare with it.
         latent: video to start from, with `settings.strength`.
+        start_image: first frames, which are kept; without `latent`, the video has its size.
 
     Raises:
         InputError: names the input to change.
@@ -121,15 +124,16 @@ def sample_video(
     _check(model, settings, seed, latent)
     for name, conditioning in (("positive", positive), ("negative", negative or [])):
         _check_text(model, conditioning, name)
-    start = latent or _empty_for(model, settings)
+    start = latent or _empty_for(model, settings, start_image)
     check_frames(tuple(start["samples"].shape))
     if settings.loop == "swing":
         start = _way_there(start, positive)
     elif settings.loop:
         model = with_loop(model)
+    given = start if start_image is None else starting_with(start, start_image)
     values = {"guidance": settings.guidance, "frame_rate": settings.fps}
     positive = node_helpers.conditioning_set_values(positive, values)
-    noise = initial_noise(tuple(start["samples"].shape), seed)
+    noise = initial_noise(tuple(given["samples"].shape), seed)
     windows = _windows(model, noise.shape[2], settings)
     if windows.are_needed(noise.shape[2]) and not has_windows(model):
         noise, model = freenoise_shuffle(noise, windows), with_windows(model, windows)
@@ -137,7 +141,7 @@ def sample_video(
         run = _Run(1.0, consistency_sampler(), sigmas_from(settings.steps, settings.strength))
         # At a guidance scale of 1 ComfyUI skips the negative call, unless a node asks for it.
         second = _compared_with(model, positive, negative, values)
-        samples = run(model, positive, second, start, noise, seed)
+        samples = run(model, positive, second, given, noise, seed)
     elif negative is None:
         raise InputError(
             "input negative: got nothing, expected the conditioning of an empty prompt: a teacher "
@@ -146,7 +150,9 @@ def sample_video(
     else:
         negative = node_helpers.conditioning_set_values(negative, values)
         run = _teacher_run(model, settings)
-        samples = run(_guided_at_high_noise(model), positive, negative, start, noise, seed)
+        samples = run(_guided_at_high_noise(model), positive, negative, given, noise, seed)
+    if start_image is not None:  # as they are: samplers round them
+        samples = with_start(samples, start_image["samples"])
     samples = complete_loop(samples, settings.loop)
     return {**start, "samples": samples, "frame_rate": settings.fps}
 
@@ -286,7 +292,11 @@ def _windows(
     return pipe.context_windows(num_frames, from_noise=is_from_noise, loop=is_loop(model))
 
 
-def _empty_for(model: comfy.model_patcher.ModelPatcher, settings: SamplingConfig) -> Latent:
+def _empty_for(
+    model: comfy.model_patcher.ModelPatcher, settings: SamplingConfig, start_image: Latent | None
+) -> Latent:
+    if start_image is not None:
+        return empty_video(*size_of(start_image), settings.frames)
     trained = trained_sizes(model)
     width, height = settings.width or trained.width, settings.height or trained.height
     return empty_video(width, height, settings.frames)

@@ -17,7 +17,7 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     save_lora(some_lora(nano()), tmp_path / "style.safetensors")
     blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 9
+    assert len(blocks) == 10
     script = tmp_path / "guide.py"
     script.write_text("\n".join(blocks), encoding="utf-8")
     names = runpy.run_path(str(script))
