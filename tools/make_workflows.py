@@ -2,6 +2,7 @@
 
     .comfyui/venv/bin/python tools/make_workflows.py            the pictures
     .comfyui/venv/bin/python tools/make_workflows.py --files    the files, too
+    .comfyui/venv/bin/python tools/make_workflows.py NAME ...   of these only
 
 A server is started for it. Pictures show results where the built-in model makes them: remake them
 when it has new weights. Files come from workflow_graphs.py; make them with the oldest ComfyUI that
@@ -22,7 +23,7 @@ from typing import Any
 from comfy_install import comfyui_path
 from comfy_page import LEGIBLE, chromium, comfy_page, fit_view
 from comfy_server import ComfyServer
-from workflow_graphs import BIG, LORA, WORKFLOWS, Workflow, numbered
+from workflow_graphs import BIG, INTERPOLATOR, LORA, UPSCALER, WORKFLOWS, Workflow, numbered
 
 FOLDER = Path(__file__).resolve().parent.parent / "workflows"
 SIZE = (1280, 900)  # of the page in pixels
@@ -58,13 +59,15 @@ def main() -> int:
     """Make all pictures, and the files if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", action="store_true", help="also make the workflows themselves")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         server = ComfyServer(comfyui_path(), Path(folder, "base"))
         _stand_in_for_files_of_users(server.folder / "models")
         with server, chromium() as browser:
             page = comfy_page(browser, server.url, SIZE, **LEGIBLE)
-            for name, workflow in WORKFLOWS.items():
+            for name in args.names or WORKFLOWS:
+                workflow = WORKFLOWS[name]
                 if args.files:
                     write_file(page, name, workflow)
                 take_picture(page, server, name, workflow)
@@ -73,8 +76,10 @@ def main() -> int:
 
 def _stand_in_for_files_of_users(models: Path) -> None:
     """Create empty files: without them the front end marks their loaders as broken."""
-    for path in (models / "checkpoints" / BIG, models / "loras" / LORA):
-        path.parent.mkdir(parents=True)
+    folders = {"checkpoints": BIG, "loras": LORA}
+    folders |= {"frame_interpolation": INTERPOLATOR, "upscale_models": UPSCALER}
+    for path in (models / folder / name for folder, name in folders.items()):
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
 

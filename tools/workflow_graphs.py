@@ -15,6 +15,7 @@ BIG = "hummingbird-0.7b.safetensors"  # what Download Hummingbird writes
 LORA = "unet_lora.pt"
 NANO_PROMPT = "a hummingbird flies right over a meadow"
 BIG_PROMPT = "a hummingbird hovers in front of a red flower, soft morning light, slow motion"
+INTERPOLATOR, UPSCALER = "rife.safetensors", "RealESRGAN_x4plus.pth"
 NANO_SIZE = {"width": 64, "height": 64, "frames": 16, "steps": 4}
 BIG_SIZE = {"width": 512, "height": 320, "frames": 26, "steps": 8}
 GET_BIG = (
@@ -33,7 +34,12 @@ class Workflow:
     @property
     def runs_offline(self) -> bool:
         """Return whether it runs without a file that a user has to get."""
-        return all(node["inputs"].get("checkpoint") != BIG for node in self.graph.values())
+        files = {BIG, INTERPOLATOR, UPSCALER}
+        return not any(files & set(_texts(node["inputs"])) for node in self.graph.values())
+
+
+def _texts(inputs: dict[str, Any]) -> list[str]:
+    return [value for value in inputs.values() if isinstance(value, str)]
 
 
 def node(class_type: str, **inputs: Any) -> dict[str, Any]:
@@ -183,6 +189,31 @@ def best_of_n() -> Graph:
     }
 
 
+def loop() -> Graph:
+    """Return text to video that goes there and back."""
+    graph = text_to_video(NANO, NANO_PROMPT, {**NANO_SIZE, "frames": 30})
+    graph["sample"]["inputs"]["loop"] = "swing"
+    return graph
+
+
+def smooth_and_large() -> Graph:
+    """Return text to video with ComfyUI's own nodes for more frames and pixels after it."""
+    return {
+        **text_to_video(NANO, NANO_PROMPT, NANO_SIZE),
+        "interpolator": node("FrameInterpolationModelLoader", model_name=INTERPOLATOR),
+        "smooth": node(
+            "FrameInterpolate",
+            interp_model=["interpolator", 0],
+            images=["decode", 0],
+            multiplier=2,
+        ),
+        "upscaler": node("UpscaleModelLoader", model_name=UPSCALER),
+        "large": node("ImageUpscaleWithModel", upscale_model=["upscaler", 0], image=["smooth", 0]),
+        "video": node("CreateVideo", images=["large", 0], fps=16.0),
+        "save": _save(["video", 0]),
+    }
+
+
 def many_prompts() -> Graph:
     """Return one video and its score for each prompt of a list."""
     lines = f"{NANO_PROMPT}\na red circle moves right\na blue square moves up"
@@ -265,6 +296,28 @@ WORKFLOWS = {
             "One prompt per line. All nodes after the list run once per prompt, and one video is "
             "saved for each. **VQA Score** scores each video.",
             "Runs with the built-in model.",
+        ),
+    ),
+    "hummingbird-loop": Workflow(
+        loop(),
+        _note(
+            "Hummingbird: a loop",
+            "**loop** *swing* plays half of the frames there and back, for any motion. *on* makes "
+            "the first frame follow the last one, for motions that come back and for models that "
+            "know any, such as the 0.7B.",
+            "For KSampler, put **Loop Video** behind the loader. Runs with the built-in model.",
+        ),
+    ),
+    "hummingbird-smooth-and-large": Workflow(
+        smooth_and_large(),
+        _note(
+            "Hummingbird: more frames, more pixels",
+            "ComfyUI's own nodes go behind **Decode**: RIFE or FILM doubles the frames, and an "
+            "upscaler enlarges them.",
+            f"Needs ComfyUI 0.30 or newer, an interpolation model in `models/frame_interpolation` "
+            f"(here `{INTERPOLATOR}`) and one in `models/upscale_models` (here `{UPSCALER}`).",
+            "Newer releases also have a **Video Deflicker** node: put it between *Decode* and the "
+            "interpolation.",
         ),
     ),
     "long-video": Workflow(

@@ -26,6 +26,8 @@ OF_THE_FRONT_END = {"MarkdownNote"}
 OF_COMFYUI = {
     *("CLIPTextEncode", "ContextWindowsManual", "CreateVideo", "FluxGuidance", "KSampler"),
     *("LTXVConditioning", "SaveVideo", "VAEDecode"),
+    *("FrameInterpolate", "FrameInterpolationModelLoader"),
+    *("ImageUpscaleWithModel", "UpscaleModelLoader"),
 }
 # ComfyUI's own modules, and what every ComfyUI installs: a pack must never touch these.
 COMFYUIS_MODULES = {
