@@ -271,12 +271,14 @@ def open_data(data: str | Path, vae: AutoencoderKL, recipe: Recipe, cache: Path)
 def kind_of_step(clips: ClipSource, noise: NoiseConfig) -> Callable[[int], str]:
     """Return a function from a step's number to its length of clips and number of sampling steps.
 
-    Each is left out where all steps have the same.
+    Each is left out where all steps have the same; the teacher's paths do not follow the clips.
     """
+    mixture = clips if isinstance(clips, Mixture) and noise.samples != "teacher_path" else None
 
     def kind(step: int) -> str:
-        length = clips.name_of_step(step) if isinstance(clips, Mixture) else ""
-        sampling = f"{noise.rollout_steps(step)} steps" if noise.mixed_steps else ""
+        length = mixture.name_of_step(step) if mixture else ""
+        count = noise.rollout_steps(step)
+        sampling = f"{count} step{'s' if count > 1 else ''}" if noise.mixed_steps else ""
         return ", ".join(part for part in (length, sampling) if part)
 
     return kind

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from hummingbird_core.sampling import add_noise, predict_x0
+from hummingbird_core.training.data.clip_sources import Mixture
+from hummingbird_core.training.data.nano_clips import NanoClips
 from hummingbird_core.training.distillation.losses import inverse_snr_weight
 from hummingbird_core.training.distillation.noise import (
     NoiseConfig,
@@ -13,6 +15,7 @@ from hummingbird_core.training.distillation.noise import (
     draw_timesteps,
     x0_to_eps,
 )
+from hummingbird_core.training.distillation.stage import kind_of_step
 
 EVENLY = torch.linspace(0, 0.9999, 8000)
 
@@ -67,3 +70,23 @@ def test_weighted_noise_error_is_the_error_in_x0_within_limits():
             inverse_snr_weight(t)[0] * (wrong - noise).square().mean(), error
         )
     assert inverse_snr_weight(torch.tensor([0, 999])).tolist() == [1, 20]
+
+
+@pytest.mark.parametrize(
+    ("settings", "lengths", "kinds"),
+    [
+        (NoiseConfig(), (16,), {""}),
+        (NoiseConfig(), (16, 8), {"16 frames", "8 frames"}),
+        (NoiseConfig(samples="teacher_path"), (16, 8), {""}),
+        (NoiseConfig(samples="on_policy", mixed_steps=(1, 4)), (16,), {"1 step", "4 steps"}),
+    ],
+)
+def test_kinds_of_steps(settings, lengths, kinds):
+    sources = [(NanoClips(length), 1.0) for length in lengths]
+    mixture = Mixture(sources, names=[f"{length} frames" for length in lengths])
+    clips = mixture if len(lengths) > 1 else sources[0][0]
+    kind = kind_of_step(clips, settings)
+    assert {kind(step) for step in range(20)} == kinds
+    drawn = [clips.batch(step, size=1).latents.shape[2] for step in range(4)]
+    if "16 frames" in kinds:
+        assert [kind(step) for step in range(4)] == [f"{length} frames" for length in drawn]
