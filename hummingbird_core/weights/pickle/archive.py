@@ -146,6 +146,8 @@ def read_pickle(path: Path) -> Any:
         UnsafeCheckpointError: the pickle names a callable whose purpose is to run code.
         CheckpointError: the file is damaged or is not from `torch.save`.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise CheckpointError(f"{path} is no regular file, expected one from torch.save")
     try:
         with path.open("rb") as file:
             is_zip = file.read(2) == b"PK"

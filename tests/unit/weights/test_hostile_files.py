@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from hummingbird_core.checkpoints import checkpoint_info, read_tensors
 from hummingbird_core.errors import CheckpointError
 from hummingbird_core.weights.pickle.modules import read_pickled_model
+from hummingbird_core.weights.pickle.plain import read_plain
 from hummingbird_core.weights.tensor_files import open_tensors
 
 MAX_SECONDS = 5  # of the processor, on a slow machine; without limits it is hours
@@ -260,3 +261,4 @@ def test_a_pointer_of_git_lfs_is_called_one(tmp_path):
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.pt")
     assert "pipe or device" in refusal(tmp_path / "a.pt")
+    assert "no regular file" in refusal(tmp_path / "a.pt", read_plain)
