@@ -123,7 +123,7 @@ CHECKPOINTS = {
     "a zip file of 95,000 entries": many_entries,
     "1,000 views of one storage": many_views,
     "130,000 tensors in safetensors": header(empty_tensors(130_000, "")),
-    "19,000 blocks of a U-Net": header(empty_tensors(19_000, "input_blocks.")),
+    "9,900 blocks of a U-Net": header(empty_tensors(9_900, "input_blocks.")),
     "metadata of 9 MB": header(
         json.dumps({"__metadata__": {"hummingbird.config": "[" * (SIZE - 500_000)}}).encode()
     ),
@@ -144,7 +144,7 @@ CHECKPOINTS = {
 }
 LORAS = {
     "a LoRA list for another model": lambda path: torch.save([torch.ones(1)] * 742, path),
-    "a LoRA of 19,000 other layers": header(empty_tensors(19_000, "lora_unet_")),
+    "a LoRA of 9,900 other layers": header(empty_tensors(9_900, "lora_unet_")),
 }
 
 

@@ -41,7 +41,7 @@ METADATA_PREFIX = "hummingbird."
 SAFETENSORS_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
 
 _LFS_POINTER = b"version https://git-lfs"[:9]
-MAX_TENSORS = 20_000  # real models have a few thousand
+MAX_TENSORS = 10_000  # real models have a few thousand
 MAX_HEADER = 8 << 20  # bytes; that of the released teacher has 0.3 million
 MAX_TEXT = 16 << 20  # bytes of a tensor of text
 

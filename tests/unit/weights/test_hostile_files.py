@@ -211,8 +211,8 @@ def test_empty_tensors_of_great_shapes_are_described_or_refused(tmp_path, shape)
 
 
 def test_too_many_tensors_and_a_long_header_are_refused(tmp_path):
-    header = json.dumps({str(i): entry([0]) for i in range(20_001)}).encode()
-    assert "20,001 tensors" in refusal(header_only(tmp_path / "a.safetensors", header))
+    header = json.dumps({str(i): entry([0]) for i in range(10_001)}).encode()
+    assert "10,001 tensors" in refusal(header_only(tmp_path / "a.safetensors", header))
     header = json.dumps({"a": entry([0]), "__metadata__": {"a": "b" * (9 << 20)}}).encode()
     assert "header of" in refusal(header_only(tmp_path / "a.safetensors", header))
 
