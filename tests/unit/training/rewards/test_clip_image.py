@@ -249,7 +249,7 @@ def test_pickscore_loads_from_a_folder_and_is_asked_for_if_it_is_not_there(tmp_p
 
 
 def test_rewards_have_names():
-    assert set(REWARDS) == {"shapes", "hpsv2", "pickscore", "video"}
+    assert set(REWARDS) == {"shapes", "agreement", "hpsv2", "pickscore", "video"}
     assert load_reward("shapes").name == "shapes"
     with pytest.raises(InputError, match="expected one of"):
         load_reward("beauty")
