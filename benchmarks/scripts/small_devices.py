@@ -116,6 +116,20 @@ def torch_reference(runs: int, tiny_vae: str | None) -> dict[str, Any]:
     }
 
 
+def accuracies(folder: Path, runtime: str, count: int) -> dict[str, str]:
+    """Return the share of held-out prompts whose video shows all that they say, by subject."""
+    from hummingbird_core.nano.evaluate import SUBJECTS, evaluate_nano
+    from hummingbird_core.runtime.pipeline import ExportedPipeline
+
+    pipe = ExportedPipeline(folder, runtime)
+
+    def single(prompts: list[str], **settings: Any) -> Any:
+        return pipe(prompts[0], **settings)
+
+    judged = {name: evaluate_nano(single, name, count, batch=1) for name in SUBJECTS}
+    return {f"{name}, right": str(found["joint"]) for name, found in judged.items()}
+
+
 def environment_bytes(python: Path) -> int:
     """Return the size of an environment, without the interpreter that it links to."""
     folder = python.absolute().parent.parent
@@ -133,6 +147,7 @@ def to_row(found: dict[str, Any]) -> dict[str, Any]:
         "one call, relative": f"{found['differences']['unet']:.1e}",
         "latents, relative": f"{found['latents']:.1e}",
         "frames, grey levels": f"{found['levels']:.1e}",
+        **found["accuracies"],
     }
 
 
@@ -141,6 +156,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, help="exports of nano")
     parser.add_argument("--runtime", default="onnx")
     parser.add_argument("--python", type=Path, help="of the small environment")
+    parser.add_argument("--prompts", type=int, default=0, help="held-out prompts a subject")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("-o", "--output", type=Path, help="writes .json and .md")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)  # in the small environment
@@ -151,6 +167,8 @@ def main() -> None:
         return
     reference = partial(torch_reference, args.runs)
     rows = [measure_export(args, folder, reference) for folder in args.folders]
+    for folder, row in zip(args.folders, rows, strict=True):
+        row["accuracies"] = accuracies(folder, args.runtime, args.prompts) if args.prompts else {}
     result = {
         "command": " ".join(["python", *sys.argv]),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
