@@ -112,25 +112,24 @@ def videos_in(path: Path) -> list[Path]:
     Args:
         path: a video, a folder of PNG frames, or a folder with videos and folders of either kind.
     """
-    return list(_videos_below(path, set())) or [path] if path.is_dir() else [path]
+    return sorted(_videos_below(path)) or [path] if path.is_dir() else [path]
 
 
-def _videos_below(folder: Path, seen: set[Path]) -> Iterator[Path]:
+def _videos_below(root: Path) -> Iterator[Path]:
     from ..curation.sources import VIDEO_SUFFIXES
+    from ..inputs.names import walk
 
-    if folder.resolve() in seen:  # links may lead around
-        return
-    seen.add(folder.resolve())
-    if _has_frames(folder):
-        yield folder
-        return
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
+    of_frames: set[Path] = set()
+    for folder in walk(root):
+        if not of_frames.isdisjoint(folder.path.parents):
             continue
-        if path.is_dir():
-            yield from _videos_below(path, seen)
-        elif path.suffix.lower() in VIDEO_SUFFIXES:
-            yield path
+        if _has_frames(folder.path):
+            of_frames.add(folder.path)
+            yield folder.path
+            continue
+        for path in (*folder.files, *folder.unusable):  # the unusable fail later, by their names
+            if path.suffix.lower() in VIDEO_SUFFIXES or path == folder.path:
+                yield path
 
 
 def _has_frames(folder: Path) -> bool:
