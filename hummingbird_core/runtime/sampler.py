@@ -11,13 +11,18 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ..inputs.steps import CONSISTENCY_GRID, TRAIN_TIMESTEPS, check_steps
+from ..inputs.steps import (
+    BETA_END,
+    BETA_START,
+    LATENT_SCALE,
+    LATENT_SCALE_TIMESTEPS,
+    TRAIN_TIMESTEPS,
+    check_steps,
+    consistency_grid,
+)
 
 # (noisy latents, timestep) -> predicted noise, of the same shape
 EpsModel = Callable[[np.ndarray, int], np.ndarray]
-
-BETA_START, BETA_END = 0.00085, 0.012  # b_0 and b_999
-LATENT_SCALE, LATENT_SCALE_TIMESTEPS = 0.7, 400  # s_t falls from 1 to 0.7 over t < 400
 
 
 def _alphas_cumprod() -> np.ndarray:
@@ -35,17 +40,6 @@ def _latent_scale() -> np.ndarray:
 _ALPHAS = _alphas_cumprod()
 _ALPHA, _SIGMA = (table.astype(np.float32) for table in (_ALPHAS**0.5, (1 - _ALPHAS) ** 0.5))
 _SCALE = _latent_scale().astype(np.float32)
-
-
-def consistency_timesteps(steps: int) -> list[int]:
-    """Return the timesteps of `steps` consistency steps, falling; for 4 steps: 999 759 519 279.
-
-    Raises:
-        InputError: `steps` is not an int from 1 to 50.
-    """
-    check_steps(steps, CONSISTENCY_GRID)
-    grid = range(TRAIN_TIMESTEPS - 1, 0, -(TRAIN_TIMESTEPS // CONSISTENCY_GRID))
-    return list(grid[:: CONSISTENCY_GRID // steps][:steps])
 
 
 def guidance_scale_embedding(w: float, dim: int) -> np.ndarray:
@@ -88,7 +82,7 @@ def sample_lcm(
     Raises:
         InputError: `steps` is out of range.
     """
-    timesteps = consistency_timesteps(steps)
+    timesteps = consistency_grid(steps)
     for t, t_next in zip(timesteps, [*timesteps[1:], None], strict=True):
         denoised = consistency_function(latents, predict_noise(latents, t), t)
         if t_next is not None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..inputs.steps import CONSISTENCY_GRID, TRAIN_TIMESTEPS, check_steps
+from ..inputs.steps import CONSISTENCY_GRID, TRAIN_TIMESTEPS, consistency_grid
 from .noise import step_noises
 from .schedule import Tables, add_noise, alphas_cumprod, extract, predict_x0
 
@@ -30,16 +30,12 @@ OnStep = Callable[[int, int, Tensor], Tensor]
 def consistency_timesteps(steps: int) -> Tensor:
     """Return the timesteps of `steps` consistency steps, falling, `[steps]` int64.
 
-    Of the 50 timesteps 20 (i + 1) - 1 of the distillation grid, from the noisiest on, every
-    (50 // steps)-th. For 4 steps: 999 759 519 279.
+    See `consistency_grid`. For 4 steps: 999 759 519 279.
 
     Raises:
         InputError: `steps` is not an int from 1 to 50.
     """
-    check_steps(steps, CONSISTENCY_GRID)
-    grid = torch.arange(TRAIN_TIMESTEPS - 1, 0, -GRID_STRIDE)  # 999, 979, ..., 19
-    # Where 50 / steps leaves a rest, the stride gives more than `steps` entries: cut off the end.
-    return grid[:: CONSISTENCY_GRID // steps][:steps]
+    return torch.tensor(consistency_grid(steps))
 
 
 def guidance_scale_embedding(w: Tensor, dim: int = 256) -> Tensor:

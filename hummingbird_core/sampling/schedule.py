@@ -12,10 +12,13 @@ import math
 import torch
 from torch import Tensor
 
-from ..inputs.steps import TRAIN_TIMESTEPS
-
-BETA_START, BETA_END = 0.00085, 0.012  # b_0 and b_999
-LATENT_SCALE, LATENT_SCALE_TIMESTEPS = 0.7, 400  # s_t falls from 1 to 0.7 over t < 400
+from ..inputs.steps import (
+    BETA_END,
+    BETA_START,
+    LATENT_SCALE,
+    LATENT_SCALE_TIMESTEPS,
+    TRAIN_TIMESTEPS,
+)
 
 
 class Tables:

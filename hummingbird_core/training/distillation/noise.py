@@ -13,12 +13,8 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ...sampling.consistency import (
-    CONSISTENCY_GRID,
-    GRID_STRIDE,
-    check_steps,
-    consistency_timesteps,
-)
+from ...inputs.steps import CONSISTENCY_GRID, check_steps
+from ...sampling.consistency import GRID_STRIDE, consistency_timesteps
 from ...sampling.schedule import TRAIN_TIMESTEPS, add_noise, alpha_sigma, scale_latents
 
 LAST_TIMESTEP = TRAIN_TIMESTEPS - 1

@@ -8,9 +8,9 @@ import torch
 
 from hummingbird_core import sampling
 from hummingbird_core.errors import InputError
+from hummingbird_core.inputs.steps import consistency_grid
 from hummingbird_core.runtime.noise import initial_noise, step_noises
 from hummingbird_core.runtime.sampler import (
-    consistency_timesteps,
     guidance_scale_embedding,
     sample_ddim,
     sample_lcm,
@@ -31,7 +31,7 @@ def relative(got: np.ndarray, expected: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 8, 25, 50])
 def test_consistency_sampling_equals_torch(steps):
-    assert consistency_timesteps(steps) == sampling.consistency_timesteps(steps).tolist()
+    assert consistency_grid(steps) == sampling.consistency_timesteps(steps).tolist()
     noise, noises = sampling.initial_noise(SHAPE, 3), sampling.step_noises(SHAPE, 3)
     expected = sampling.sample_lcm(eps_of, noise, noises, steps)
     got = sample_lcm(eps_of, initial_noise(SHAPE, 3), step_noises(SHAPE, 3), steps)
@@ -58,4 +58,4 @@ def test_guidance_embedding_equals_torch(w, dim):
 @pytest.mark.parametrize("steps", [0, 51, 2.5])
 def test_numbers_of_steps_that_no_sampler_has_are_refused(steps):
     with pytest.raises(InputError, match="expected an int from 1 to 50"):
-        consistency_timesteps(steps)
+        consistency_grid(steps)
