@@ -151,7 +151,7 @@ def _add_output(group: Any) -> None:
 
 @dataclass(frozen=True)
 class _Extras:
-    """What the jobs of a run share besides the options.
+    """Values that the jobs of a run share besides the options.
 
     Attributes:
         record: of the model and the start image, for the videos' metadata.

@@ -205,7 +205,7 @@ def _worker_died(path: Path) -> Outcome:
 
 @dataclass(frozen=True)
 class Scoring:
-    """How files are scored.
+    """Settings of scoring.
 
     Attributes:
         dover: file with DOVER's weights; None: no learned scores.

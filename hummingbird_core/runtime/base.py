@@ -1,4 +1,4 @@
-"""What a runtime does: load one model file and call it. One file each: `onnx`, `openvino`."""
+"""The interface of a runtime: load one model file, call it. One file each: `onnx`, `openvino`."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ UNUSUAL_ORDERS = ("npvc", "cpnv")
 
 @dataclass(frozen=True)
 class Mention:
-    """What a caption says of one subject; None: nothing.
+    """The statements of a caption about one subject; None: nothing.
 
     Attributes:
         subject: one of `looks.SUBJECTS`.
@@ -82,7 +82,7 @@ class Mention:
 
 @dataclass(frozen=True)
 class Said:
-    """What a caption says; None: nothing, except that a camera that is not mentioned rests.
+    """The statements of a caption; None: nothing, except that a camera that is not mentioned rests.
 
     Attributes:
         mentions: the subjects, one or two.

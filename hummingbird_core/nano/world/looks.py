@@ -46,7 +46,7 @@ SUBJECTS = (*SHAPES, *PICTURES)
 
 @dataclass(frozen=True)
 class Look:
-    """What a subject looks like.
+    """The appearance of a subject.
 
     Attributes:
         name: one of `SUBJECTS`.

@@ -25,7 +25,7 @@ NUMBERS_SHOWN = 4  # in the progress bar; the files have all
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """What a validation found.
+    """The result of a validation.
 
     Attributes:
         is_best: whether the weights are the best so far.

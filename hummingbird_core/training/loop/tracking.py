@@ -33,7 +33,7 @@ FRAMES_SHOWN = 8  # of a validation video: accelerate's interface has images, no
 
 @dataclass(frozen=True)
 class Watch:
-    """How a run shows itself to who watches it.
+    """Show a run to those who watch it.
 
     Args:
         title: the run's name on its progress bar and in a tracker; "": the name of its stage.
