@@ -27,6 +27,7 @@ from ..engines.locks import only_run_in
 from ..errors import InputError
 from ..files import atomic_write, remove_leftovers
 from ..inputs.parquet import require_parquet
+from ..inputs.timed_captions import cut_to_clip, reworded, texts_of, untimed
 from ..prompts.text import WORD
 from ..terminal import get_logger
 from .captions import CaptionConfig, open_enhancer, rewrite_captions
@@ -227,9 +228,10 @@ def _rewrite(
 ) -> dict[str, str]:
     by_key = {source.cache_key(): source for source in sources}
     with_clips = (
-        by_key[key].caption
+        text
         for key, rows in read_journal(journal)
         if key in by_key and not rows[0].get("error")
+        for text in texts_of(by_key[key].caption)
     )
     done = output / "journal" / f"captions-{settings.cache_key()}.jsonl"
     with open_enhancer(settings) as enhancer:
@@ -250,15 +252,26 @@ def _all_rows(
         )
     for key, rows in measured:
         if key in by_key:
-            caption, rewritten = by_key[key].caption, wording.get(by_key[key].caption, "")
-            texts = {"caption": caption, "rewritten_caption": rewritten}
-            words = len(WORD.findall(rewritten or caption)) if has_captions else None
-            yield from (
-                {"error": "", **row, **texts, "caption_words": words}
-                if not row.get("error")
-                else {**row, **texts}
-                for row in rows
-            )
+            caption = by_key[key].caption
+            texts = {"caption": caption, "rewritten_caption": reworded(caption, wording)}
+            for row in rows:
+                yield {**row, **texts} if row.get("error") else _clip_row(row, texts, has_captions)
+
+
+def _clip_row(row: ManifestRow, texts: dict[str, str], has_captions: bool) -> ManifestRow:
+    """Return the row of a clip with what the captions of its video say about it.
+
+    Args:
+        row: as measured.
+        texts: caption and rewritten caption of the video, with or without times.
+        has_captions: whether any video has a caption.
+    """
+    place = row["fps"], row["start_frame"], row["num_frames"]
+    cut = {name: cut_to_clip(text, *place) for name, text in texts.items()}
+    best = "rewritten_caption" if texts["rewritten_caption"] else "caption"
+    words = len(WORD.findall(untimed(cut[best][0]))) if has_captions else None
+    columns = {name: text for name, (text, _) in cut.items()}
+    return {"error": "", **row, **columns, "captions": cut[best][1], "caption_words": words}
 
 
 def _remove_leftovers(output: Path) -> None:

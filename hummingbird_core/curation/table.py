@@ -16,12 +16,13 @@ from ..inputs.parquet import DAMAGE, require_parquet
 if TYPE_CHECKING:
     import pyarrow
 
-TEXT_COLUMNS = (
+TEXT_COLUMNS = (  # all that are no numbers; "captions" are events with times
     "id",
     "source",
     "source_id",
     "caption",
     "rewritten_caption",
+    "captions",
     "boundary",
     "error",
     "hash",
@@ -61,6 +62,9 @@ def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pyarrow.Table]:
 def _kind(name: str) -> Any:
     import pyarrow as pa
 
+    if name == "captions":
+        times = {"start": pa.float64(), "end": pa.float64()}
+        return pa.list_(pa.struct({**times, "text": pa.string()}))
     if name in TEXT_COLUMNS:
         return pa.string()
     return pa.int64() if name in WHOLE_COLUMNS else pa.float64()

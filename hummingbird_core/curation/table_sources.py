@@ -13,7 +13,7 @@ from ..inputs.parquet import StoredVideo, open_parquet
 from ..inputs.tables import Row, Table, column_key, open_csv, open_jsonl
 from ..inputs.text import as_unicode
 from ..terminal import get_logger
-from .caption_text import CAPTION_COLUMNS, caption_text, first_filled
+from .caption_text import CAPTION_COLUMNS, EVENTS_COLUMN, caption_of, first_filled
 from .notices import Notices
 from .source_video import SourceVideo
 
@@ -41,11 +41,13 @@ def list_table(
     videos = (column_key(video_column),) if video_column else VIDEO_COLUMNS
     captions = (column_key(caption_column),) if caption_column else CAPTION_COLUMNS
     has_captions = False
-    with _open(table, videos, captions) as opened:
+    with _open(table, videos, (*captions, EVENTS_COLUMN)) as opened:
         _check_columns(opened, table, videos, captions if caption_column else ())
         seen: set[str] = set()
         for row, video in _not_hopeless(opened.rows, table, videos, captions):
-            has_captions |= bool(row.error) or any(name in row.values for name in captions)
+            has_captions |= bool(row.error) or any(
+                name in row.values for name in (*captions, EVENTS_COLUMN)
+            )
             if video.offset is None and not video.error and video.path in seen:
                 where = f"row {row.number} ({video.name})"
                 notices.add("rows that name a video again, whose first caption counts", where)
@@ -113,7 +115,7 @@ def _video(row: Row, table: Path, videos: Sequence[str], captions: Sequence[str]
         if row.error:
             raise InputError(f"{where} {row.error}")
         cell = first_filled(row.values, videos)
-        caption = caption_text(first_filled(row.values, captions), where)
+        caption = caption_of(row.values, captions, where)
         if isinstance(cell, StoredVideo):
             return _stored(cell, row, table, caption)
         name, path = _path(cell, where, table, row, videos)

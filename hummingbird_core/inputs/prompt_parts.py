@@ -83,6 +83,12 @@ def join_prompt(parts: Sequence[PromptPart]) -> str:
     return "; ".join(map(str, parts))
 
 
+def plain_text(text: str) -> str:
+    """Return a text in one line, without what would read as a border between parts."""
+    line = " ".join(text.replace(";", ",").split())
+    return _INNER_TIME.sub(lambda found: found[0].rstrip(":"), f" {line}").strip()
+
+
 def _parse_part(part: str) -> PromptPart:
     found = _PART.match(part)
     if found is None:

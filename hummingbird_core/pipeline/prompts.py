@@ -8,7 +8,7 @@ from itertools import chain
 
 from torch import Tensor
 
-from ..sampling.prompt_schedule import prompt_texts
+from ..sampling.prompt_schedule import mix_texts, prompt_texts
 from ..text.encoder import TextEncoder, TextEncoding
 
 
@@ -30,10 +30,7 @@ class EncodedPrompts:
         """Return `[B, 77, C]`, or with several texts the embedding of each frame."""
         if self.weights is None:
             return self.embeddings
-        weights = self.weights.to(self.embeddings)
-        # [B, T, K] @ [B, K, 77*C] -> [B, T, 77*C] -> [B, T, 77, C]
-        mixed = weights @ self.embeddings.flatten(2)
-        return mixed.unflatten(-1, self.embeddings.shape[2:])
+        return mix_texts(self.embeddings, self.weights)
 
 
 def encode_prompts(
@@ -43,6 +40,7 @@ def encode_prompts(
     fps: float,
     *,
     loop: bool = False,
+    warn: bool = True,
 ) -> EncodedPrompts:
     """Encode prompts, each distinct text of a video once.
 
@@ -52,12 +50,13 @@ def encode_prompts(
         num_frames: of the videos.
         fps: frames per second.
         loop: whether the last part of a prompt blends into its first.
+        warn: whether to report text that has no effect.
 
     Raises:
         InputError: a prompt over time is malformed or does not fit the videos.
     """
     texts, weights = prompt_texts(prompts, num_frames, fps, loop=loop)
-    encoding = encoder.encode([text for of_video in texts for text in of_video])
+    encoding = encoder.encode([text for of_video in texts for text in of_video], warn=warn)
     if weights is None:
         return EncodedPrompts(encoding.embeddings, None, encoding)
     # [B*K, 77, C] -> [B, K, 77, C]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..inputs.prompt_parts import fitting_parts
 
+FRAMES_ONLY = 1.0  # frames per second for prompts whose times are frames
 BLEND_FRAMES = 4  # half of them before a border, half behind it
 
 
@@ -69,6 +70,18 @@ def part_weights(starts: Sequence[float], num_frames: int, *, loop: bool = False
         return share(-num_frames) + share(0) + share(num_frames)
     begin[0], end[-1] = -half, num_frames + half
     return share(0)
+
+
+def mix_texts(embeddings: Tensor, weights: Tensor) -> Tensor:
+    """Return the embedding of each frame, `[B, T, L, C]`.
+
+    Args:
+        embeddings: of K texts a video, `[B, K, L, C]`.
+        weights: `[B, T, K]`.
+    """
+    # [B, T, K] @ [B, K, L*C] -> [B, T, L*C] -> [B, T, L, C]
+    mixed = weights.to(embeddings) @ embeddings.flatten(2)
+    return mixed.unflatten(-1, embeddings.shape[2:])
 
 
 def distinct_texts(context: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,8 @@ class ClipBatch:
 
     Attributes:
         latents: `[B, 4, T, h, w]`, multiplied by the VAE's scaling factor.
-        captions: B of them; "" for a clip without text.
+        captions: B of them; "" for a clip without text. One that changes is a prompt over time in
+            frames of the clip, "0: a fox runs; 9: a fox sleeps".
         fps: frame rates `[B]`.
         loop: whether the first frame of every clip follows its last one.
     """

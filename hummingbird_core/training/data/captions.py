@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
+from ...inputs.timed_captions import texts_of
 from ...terminal import get_logger
 from ...text.encoder import TextEncoder, TextEncoding
 from ..loop.distributed import distributed_state
@@ -33,7 +34,8 @@ class CaptionCheck:
 
     def check(self, encoder: TextEncoder, captions: Iterable[str]) -> None:
         """Report captions before the first step, without encoding them."""
-        tokenized = encoder.tokenize(sorted(set(captions)), warn=False)
+        texts = {text for caption in captions for text in texts_of(caption)}
+        tokenized = encoder.tokenize(sorted(texts), warn=False)
         self._report([t.unknown for t in tokenized], [t.dropped for t in tokenized])
 
     def report(self, encoding: TextEncoding) -> None:

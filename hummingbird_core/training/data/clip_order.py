@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
+from ...inputs.timed_captions import cut_to_frames
 
 MAX_STRIDE = 6  # frame strides 1 to 6 were used at full size
 
@@ -98,6 +99,19 @@ def draw_window(
     return Window(rng.randrange(available - steps * stride), stride)
 
 
-def draw_caption(caption: str, settings: ClipConfig, rng: random.Random) -> str:
-    """Return the caption, or "" with the probability `caption_dropout`."""
-    return "" if rng.random() < settings.caption_dropout else caption
+def draw_caption(
+    caption: str, fps: float, window: Window, settings: ClipConfig, rng: random.Random
+) -> str:
+    """Return the caption of a window, or "" with the probability `caption_dropout`.
+
+    Args:
+        caption: of the video; one with times keeps those that lie in the window, as numbers of its
+            frames.
+        fps: frames per second of the video.
+        window: frames of the video.
+        settings: length of the window, and the dropout.
+        rng: of the clip.
+    """
+    if rng.random() < settings.caption_dropout:
+        return ""
+    return cut_to_frames(caption, fps, window.start, settings.num_frames, window.stride)

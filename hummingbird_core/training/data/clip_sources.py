@@ -103,7 +103,8 @@ class CachedClips:
         mean, std = clip.read(window.start, last, window.stride)
         generator = torch.Generator().manual_seed(rng.getrandbits(32))
         latents = mean + std * torch.randn(mean.shape, generator=generator)
-        return latents, draw_caption(clip.caption, self.settings, rng), window.fps(clip.fps)
+        caption = draw_caption(clip.caption, clip.fps, window, self.settings, rng)
+        return latents, caption, window.fps(clip.fps)
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ class VideoClips:
         generator = torch.Generator(self.vae.device).manual_seed(rng.getrandbits(32))
         with torch.no_grad():
             latents = encode_video(self.vae, to_video(pixels)[None], generator=generator)[0].cpu()
-        return latents, draw_caption(video.caption, self.settings, rng), window.fps(frames.fps)
+        caption = draw_caption(video.caption, frames.fps, window, self.settings, rng)
+        return latents, caption, window.fps(frames.fps)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
+from ...inputs.timed_captions import untimed
 from ...sampling.schedule import alphas_cumprod, extract
 from ..configs import check_field
 from ..rewards.base import Reward
@@ -192,7 +193,8 @@ class RewardFeedback(Objective):
         frames = self.reward.frames_needed(step.sample.shape[2], generator)  # [K] of T
         # [B', 4, T, h, w] -> [B', 3, K, H, W] in -1..1
         video = decode_for_reward(self.vae, step.denoised[chosen], frames, self.chunk)
-        scores = self.reward(video, [step.captions[n] for n in chosen], generator)  # [B']
+        captions = [untimed(step.captions[n]) for n in chosen]
+        scores = self.reward(video, captions, generator)  # [B']
         # Divided by B, not B': a clip left out scores 0.
         return -scores.sum() / len(step.t)
 

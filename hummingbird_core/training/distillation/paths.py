@@ -161,7 +161,7 @@ class PathLoss:
     def draw(self, micro_batch: MicroBatch) -> Step:
         """Read states with their conditions."""
         batch = self.paths.batch(micro_batch).to(distributed_state().device)
-        context = self.models.embed(batch.captions)  # [B, 77, C]
+        context = self.models.embed(batch.captions, batch.sample.shape[2])  # [B, 77, C]
         null_context = self.models.null_context.expand_as(context)
         conditions = Conditions(context, null_context, batch.fps, batch.w, batch.loop)
         return Step(

@@ -13,7 +13,9 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from ...pipeline.prompts import encode_prompts
 from ...sampling.consistency import guidance_scale_embedding
+from ...sampling.prompt_schedule import FRAMES_ONLY
 from ...text.encoder import TextEncoder
 from ...unet.model import HummingbirdUNet
 from ..data.batch import ClipBatch
@@ -50,11 +52,19 @@ class Models:
             return self.text_encoder.encode("").embeddings
 
     @torch.no_grad()
-    def embed(self, captions: list[str]) -> Tensor:
-        """Encode captions to `[B, 77, C]`; what cannot be encoded is said once a run."""
-        encoding = self.text_encoder.encode(captions, warn=False)
-        self.captions.report(encoding)
-        return encoding.embeddings
+    def embed(self, captions: list[str], num_frames: int) -> Tensor:
+        """Encode captions; what cannot be encoded is said once a run.
+
+        Args:
+            captions: B of them, perhaps with times in frames.
+            num_frames: T.
+
+        Returns:
+            `[B, 77, C]`, or if a caption has times those of each frame, `[B, T, 77, C]`.
+        """
+        encoded = encode_prompts(self.text_encoder, captions, num_frames, FRAMES_ONLY, warn=False)
+        self.captions.report(encoded.report)
+        return encoded.per_frame()
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,7 @@ class Conditions:
     """Inputs of student and teacher, apart from noisy latents and timestep.
 
     Attributes:
-        context: text embeddings `[B, 77, C]`.
+        context: text embeddings `[B, 77, C]`, or one text a frame `[B, T, 77, C]`.
         null_context: embedding of the empty prompt, same shape.
         fps: frame rates `[B]`.
         w: guidance scales `[B]`.
@@ -84,7 +94,7 @@ class Conditions:
 @torch.no_grad()
 def encode_conditions(models: Models, batch: ClipBatch, w: Tensor) -> Conditions:
     """Encode the captions of a batch."""
-    context = models.embed(batch.captions)  # [B, 77, C]
+    context = models.embed(batch.captions, batch.latents.shape[2])  # [B, 77, C]
     null_context = models.null_context.expand_as(context)
     return Conditions(context, null_context, batch.fps, w, batch.loop)
 

@@ -24,6 +24,7 @@ from ...curation.sources import VIDEO_SUFFIXES
 from ...devices import DTYPES
 from ...errors import CheckpointError, InputError
 from ...files import check_destination
+from ...inputs.timed_captions import prefixed
 from ...lora.layers import lora_from_peft, new_lora
 from ...lora.merge import LoRA, save_lora
 from ...lora.metadata import TrainingFacts, identify_base, training_metadata
@@ -202,7 +203,7 @@ def encode_source(
         InputError: the source has no usable clip, or neither captions nor a trigger word.
     """
     videos = [
-        replace(video, caption=f"{settings.trigger} {video.caption}".strip())
+        replace(video, caption=prefixed(settings.trigger, video.caption))
         for video in list_clips(source, suffixes=VIDEO_SUFFIXES | PICTURE_SUFFIXES)
     ]
     if not any(video.caption for video in videos):

@@ -22,7 +22,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ...inputs.timed_captions import texts_of
 from ...sampling.consistency import consistency_function
+from ...sampling.prompt_schedule import FRAMES_ONLY, mix_texts, prompt_texts
 from ...sampling.schedule import add_noise, alphas_cumprod, extract, scale_latents
 from ...text.encoder import TextEncoder
 from ...unet.model import HummingbirdUNet
@@ -63,19 +65,24 @@ class Captions:
     @classmethod
     @torch.no_grad()
     def encode(cls, encoder: TextEncoder, captions: Sequence[str], trigger: str) -> Captions:
-        """Encode `captions`, with and without the trigger, and the empty caption."""
-        plain = {caption.removeprefix(trigger).strip() for caption in captions}
-        texts = sorted({"", *captions, *plain})
+        """Encode the texts of captions, with and without the trigger, and the empty caption."""
+        written = {text for caption in captions for text in texts_of(caption)}
+        plain = {text.removeprefix(trigger).strip() for text in written}
+        texts = sorted({"", *written, *plain})
         CaptionCheck(expected=trigger.split()).check(encoder, captions)
         embeddings = {text: encoder.encode(text, warn=False).embeddings[0] for text in texts}
         return cls(embeddings, trigger)
 
-    def embed(self, captions: Sequence[str], *, with_trigger: bool = True) -> Tensor:
-        """Return embeddings `[B, 77, C]`."""
+    def embed(
+        self, captions: Sequence[str], num_frames: int, *, with_trigger: bool = True
+    ) -> Tensor:
+        """Return embeddings `[B, 77, C]`, or of each of T frames if a caption has times."""
+        texts, weights = prompt_texts(captions, num_frames, FRAMES_ONLY)
         if not with_trigger:
-            captions = [caption.removeprefix(self.trigger).strip() for caption in captions]
-        # B times [77, C] -> [B, 77, C]
-        return torch.stack([self.embeddings[caption] for caption in captions])
+            texts = [[text.removeprefix(self.trigger).strip() for text in own] for own in texts]
+        # B times K times [77, C] -> [B, K, 77, C]
+        stacked = torch.stack([torch.stack([self.embeddings[t] for t in own]) for own in texts])
+        return stacked[:, 0] if weights is None else mix_texts(stacked, weights)
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,8 @@ class TeacherLoss:
     def __call__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
         """Return {"noise": loss}, or {"keep": loss} for a step that preserves the prior."""
         batch = read_batch(self.clips, micro_batch, self.captions)
-        context = self.captions.embed(batch.captions)
+        frames = batch.latents.shape[2]
+        context = self.captions.embed(batch.captions, frames)
         noise, (u,) = micro_batch.draw(batch.latents.shape[1:], 1, batch.latents.device)
         t = uniform_timesteps(u)
         scaled = self.unet.config.dynamic_rescale
@@ -105,7 +113,7 @@ class TeacherLoss:
         # Every third step keeps the prior: |eps(x_t, c') - eps_0(x_t, c')|^2. eps_0 is predicted
         # without the LoRA, and c' is the caption without the trigger.
         if self.captions.trigger and micro_batch.step % 3 == 2:
-            plain = self.captions.embed(batch.captions, with_trigger=False)
+            plain = self.captions.embed(batch.captions, frames, with_trigger=False)
             with torch.no_grad(), without_lora(self.unet):
                 target = self.unet(sample, t, plain, fps=batch.fps).float()
             return {"keep": self._error(sample, t, plain, batch.fps, target)}
@@ -149,7 +157,8 @@ class StudentLoss:
 
     def _denoise(self, micro_batch: MicroBatch, batch: ClipBatch) -> dict[str, Tensor]:
         noise, draws = micro_batch.draw(batch.latents.shape[1:], 2, batch.latents.device)
-        conditions = self._conditions(self.captions.embed(batch.captions), batch.fps, draws[0])
+        context = self.captions.embed(batch.captions, batch.latents.shape[2])
+        conditions = self._conditions(context, batch.fps, draws[0])
         t = grid_timesteps(draws[1])
         # d(f(x_t, t, c, w), x_0); x_t is pure noise at t = 999.
         value = self._predict_x0(add_noise_zero_snr(batch.latents, noise, t), t, conditions)
@@ -157,7 +166,8 @@ class StudentLoss:
 
     def _self_consistency(self, micro_batch: MicroBatch, batch: ClipBatch) -> dict[str, Tensor]:
         start, noise, draws = self._draw_noise(micro_batch, batch)
-        conditions = self._generated_conditions(self.captions.embed(batch.captions), draws[0])
+        context = self.captions.embed(batch.captions, self.num_frames)
+        conditions = self._generated_conditions(context, draws[0])
         last = torch.full((len(start),), LAST_TIMESTEP, device=start.device)
         # x_0' = f(x_999, 999), with gradient
         value = self._predict_x0(start, last, conditions)
@@ -170,7 +180,7 @@ class StudentLoss:
 
     def _prior_preservation(self, micro_batch: MicroBatch, batch: ClipBatch) -> dict[str, Tensor]:
         start, noise, draws = self._draw_noise(micro_batch, batch)
-        plain = self.captions.embed(batch.captions, with_trigger=False)
+        plain = self.captions.embed(batch.captions, self.num_frames, with_trigger=False)
         conditions = self._generated_conditions(plain, draws[0])
         last = torch.full((len(start),), LAST_TIMESTEP, device=start.device)
         with torch.no_grad(), without_lora(self.unet):
@@ -207,7 +217,7 @@ class StudentLoss:
 
     def _conditions(self, context: Tensor, fps: Tensor, u: Tensor) -> Conditions:
         low, high = GUIDANCE_RANGE
-        null = self.captions.embed([""] * len(context))
+        null = self.captions.embed([""] * len(context), num_frames=1).expand_as(context)
         # w ~ U(low, high)
         return Conditions(context, null, fps, low + (high - low) * u)
 

@@ -75,7 +75,7 @@ class ProbeSample:
     Attributes:
         sample: noised latents `[1, 4, T, h, w]`.
         t: timestep of the noise.
-        context: text embedding `[1, 77, C]`.
+        context: text embedding `[1, 77, C]`, or one text a frame `[1, T, 77, C]`.
         fps: frame rate `[1]`.
         target: noise predicted by the teacher, `[1, 4, T, h, w]`.
     """
@@ -94,7 +94,8 @@ def teacher_targets(pipe: HummingbirdPipeline, clips: ClipBatch) -> list[ProbeSa
     Clip i is noised with seed i.
     """
     unet, scaled = pipe.unet, pipe.unet.config.dynamic_rescale
-    context, probes = pipe.encode_prompt(clips.captions), []
+    context = pipe.encode_prompt(clips.captions, num_frames=clips.latents.shape[2])
+    probes = []
     for i in range(len(clips.captions)):
         latents = clips.latents[i : i + 1].float()
         noise = initial_noise(tuple(latents.shape), i)

@@ -38,8 +38,10 @@ from hummingbird_core.curation.measure import MeasureConfig, max_frames
 from hummingbird_core.curation.pipeline import curate, reselect
 from hummingbird_core.curation.selection import DEFAULT_RULES, Limit, Rule, SelectionConfig
 from hummingbird_core.curation.sources import list_sources
+from hummingbird_core.curation.table import measured_columns, read_manifest
 from hummingbird_core.engines.locks import only_run_in
 from hummingbird_core.errors import HummingbirdError, InputError, OutputError
+from hummingbird_core.training.data.clip_index import list_clips
 from hummingbird_core.video import read_video
 from hummingbird_core.video.reader import VideoStream
 
@@ -168,6 +170,33 @@ def test_rewritten_captions_are_in_manifest_and_shards(tmp_path, monkeypatch):
     assert row["rewritten_caption"] == "a fox stands still"
     with tarfile.open(tmp_path / "out" / "shards" / "clips-000000.tar") as shard:
         assert shard.extractfile(f"{row['id']}.txt").read().decode() == row["rewritten_caption"]
+
+
+def test_events_with_times_are_cut_to_clips_and_read_by_training(tmp_path):
+    """A video of 1.5 s becomes clips of 1 s and 0.5 s, with times of their own."""
+    story = "0s: a fox runs; 0.5s: it sleeps"
+    add_video(tmp_path / "in" / "a.mp4", scene(1, 36, 48, 64), story)
+    add_video(tmp_path / "in" / "b.mp4", scene(2, **SMALL), "a bird")
+    result = run(tmp_path / "in", tmp_path / "out", clips_per_shard=10)
+    first, second, plain = rows_of(tmp_path / "out")
+    fps = first["fps"]
+    assert (first["num_frames"], first["caption"]) == (24, story)
+    assert first["captions"] == [
+        {"start": 0.0, "end": 0.5, "text": "a fox runs"},
+        {"start": 0.5, "end": 1.0, "text": "it sleeps"},
+    ]
+    assert first["caption_words"] == 6
+    assert second["caption"] == "it sleeps"
+    assert second["captions"] == [
+        {"start": 0.0, "end": second["num_frames"] / fps, "text": "it sleeps"}
+    ]
+    assert (plain["caption"], plain["captions"], plain["caption_words"]) == ("a bird", None, 2)
+    assert "captions" not in measured_columns(read_manifest(tmp_path / "out" / "manifest.parquet"))
+    kept = {row["caption"] for row in (first, second, plain) if row["kept"]}
+    assert {clip.caption for clip in list_clips(tmp_path / "out")} == kept
+    assert {clip.caption for clip in list_clips(tmp_path / "out" / "shards")} == kept
+    assert result.kept == len(kept)
+    assert reselect(tmp_path / "out", KEEP_ALL) == result
 
 
 def test_a_clip_without_a_caption_is_dropped_if_others_have_one(tmp_path, caplog):

@@ -79,6 +79,49 @@ def test_a_caption_in_json(tmp_path):
     assert source.caption == "a fox"
 
 
+EVENTS = [{"start": 0, "end": 2.5, "text": "a fox runs"}, {"start": 2.5, "text": "it sleeps"}]
+STORY = "0s: a fox runs; 2.5s: it sleeps"
+
+
+def test_events_with_times_in_files(tmp_path):
+    files = {
+        "a.json": json.dumps({"captions": EVENTS}),
+        "b.json": json.dumps({"caption": "snow", "captions": [{**EVENTS[0], "start": 1}]}),
+        "c.json": json.dumps({"caption": "a fox", "captions": ["other", "programs"]}),
+        "d.txt": "0s: a fox runs\n2.5s: it  sleeps\n",
+        "e.txt": "0: a fox, 24: it sleeps",
+        "f.json": json.dumps({"captions": [{"start": 0}]}),
+        "g.txt": "0: a fox\nruns",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).with_suffix(".mp4").write_bytes(b"x")
+    found = {source.name[0]: source for source in list_sources(tmp_path)}
+    captions = {name: source.caption for name, source in found.items() if not source.error}
+    middle = "0s: snow; 1s: a fox runs; 2.5s: snow"
+    whole = {"a": STORY, "b": middle, "c": "a fox", "d": STORY, "g": "0: a fox runs"}
+    assert captions == whole
+    assert "e.txt has a caption that is a prompt over time: got the time 24:" in found["e"].error
+    assert "f.json has as event 1" in found["f"].error
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_events_with_times_in_tables(tmp_path, suffix):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    table = tmp_path / f"table.{suffix}"
+    if suffix == "csv":
+        with table.open("w", newline="") as file:
+            csv.writer(file).writerows([["path", "captions"], ["a.mp4", json.dumps(EVENTS)]])
+    elif suffix == "jsonl":
+        table.write_text(json.dumps({"path": "a.mp4", "captions": EVENTS}))
+    else:
+        import pyarrow.parquet
+
+        columns = {"path": ["a.mp4"], "captions": [json.dumps(EVENTS)]}
+        pyarrow.parquet.write_table(pyarrow.table(columns), table)
+    assert [source.caption for source in list_sources(table)] == [STORY]
+
+
 def test_a_csv(tmp_path):
     make_folder(tmp_path)
     with (tmp_path / "clips.csv").open("w", newline="", encoding="utf-8") as file:

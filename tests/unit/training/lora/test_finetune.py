@@ -148,9 +148,19 @@ def test_timesteps_are_those_that_students_sample_with():
 
 def test_captions_lose_the_trigger_only_at_the_front():
     told = captions()
-    plain = told.embed(["zorblax clip 1", "", "clip 2"], with_trigger=False)
-    assert torch.equal(plain, told.embed(["clip 1", "", "clip 2"]))
-    assert not torch.equal(plain[:1], told.embed(["zorblax clip 1"]))
+    plain = told.embed(["zorblax clip 1", "", "clip 2"], 16, with_trigger=False)
+    assert torch.equal(plain, told.embed(["clip 1", "", "clip 2"], 16))
+    assert not torch.equal(plain[:1], told.embed(["zorblax clip 1"], 16))
+
+
+def test_captions_with_times_have_an_embedding_for_each_frame():
+    told = captions()
+    timed = ["0: zorblax clip 1; 8: zorblax clip 2", ""]
+    first, last = told.embed(timed, 16)[0, [0, 15]]
+    assert torch.equal(first, told.embed(["zorblax clip 1"], 16)[0])
+    assert torch.equal(last, told.embed(["zorblax clip 2"], 16)[0])
+    plain = told.embed(timed, 16, with_trigger=False)
+    assert torch.equal(plain[0, 15], told.embed(["clip 2"], 16)[0])
 
 
 # --- the whole way -------------------------------------------------------------------------------
