@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..terminal import print_error, print_line, print_text
+from .curate_options import (
+    add_agreement,
+    add_answers,
+    add_captions,
+    add_measures,
+    add_selection,
+    add_source,
+)
 from .options import add_engine, create_engine
 
 if TYPE_CHECKING:
     from ..curation.captions import CaptionConfig
+    from ..curation.embeddings import EmbeddingConfig
     from ..curation.measure import MeasureConfig
     from ..curation.selection import SelectionConfig
     from ..curation.source_video import SourceVideo
@@ -35,6 +44,9 @@ examples:
   what other limits would keep, and why a clip was dropped, without changing anything:
     hummingbird curate -o curated --preview --max blur=0.4
     hummingbird curate -o curated --explain holiday.mp4
+  how well clips and captions agree, by a CLIP model, without the worst tenth and without repeats:
+    hummingbird curate videos -o curated --agreement openai/clip-vit-base-patch32
+        --min agreement=q0.1 --max-similarity 0.95
   captions corrected by a language model's server:
     hummingbird curate videos -o curated --captions server --caption-model llama3.1
   on a Ray cluster:
@@ -45,10 +57,11 @@ clips), report.html, and selection.json (the thresholds; edit it and pass it to 
 Run the same command again after an interruption: only unfinished work is repeated.
 """
 
+EMBEDDING_CHOICES = ("max_similarity", "balance", "clusters")
 # Options that work without a source.
 RESELECTING = {
     *("output", "selection", "default_rules", "min", "max", "no_rule", "no_shards"),
-    *("clips_per_shard", "explain", "preview"),
+    *("clips_per_shard", "explain", "preview", *EMBEDDING_CHOICES),
 }
 
 
@@ -62,114 +75,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder, .csv, .parquet or .tar; without it, apply the selection to OUTPUT again",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="output folder")
-    _add_source(parser.add_argument_group("source"))
-    _add_measures(parser.add_argument_group("measures"))
-    _add_captions(parser.add_argument_group("captions"))
-    _add_selection(parser.add_argument_group("selection"))
-    _add_answers(parser.add_argument_group("questions about a selection"))
+    add_source(parser.add_argument_group("source"))
+    add_measures(parser.add_argument_group("measures"))
+    add_captions(parser.add_argument_group("captions"))
+    add_agreement(parser.add_argument_group("agreement and embeddings"))
+    add_selection(parser.add_argument_group("selection"))
+    add_answers(parser.add_argument_group("questions about a selection"))
     add_engine(
         parser.add_argument_group("engine"),
         "local",
         "the number of cores",
         "1 for --dover where there is a GPU here, else 0",
-    )
-
-
-def _add_source(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--video-column", metavar="NAME", help="video column of a table (default: path, ...)"
-    )
-    group.add_argument(
-        "--caption-column", metavar="NAME", help="caption column of a table (default: caption, ...)"
-    )
-
-
-def _add_measures(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--max-seconds", type=float, default=5.0, help="longest clip")
-    group.add_argument(
-        "--max-height", type=int, default=720, help="larger videos are downscaled to this height"
-    )
-    group.add_argument("--dover", metavar="FILE", type=Path, help="weights of the learned scores")
-    group.add_argument(
-        "--detector",
-        action="append",
-        default=[],
-        metavar="MODULE:FUNCTION",
-        help="add columns of your own, e.g. a watermark score: a function of frames (uint8 "
-        "[T,H,W,3]) and fps that returns a dict of numbers; may be repeated",
-    )
-
-
-def _add_captions(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--captions",
-        choices=("keep", "local", "server"),
-        default="keep",
-        help="keep the captions, or correct them with a language model, which may add nothing to "
-        "what they say (to add camera and style to prompts: hummingbird enhance)",
-    )
-    group.add_argument(
-        "--caption-model",
-        metavar="MODEL",
-        help="language model: a folder, a hub id or its name on the server",
-    )
-    group.add_argument(
-        "--caption-url", metavar="URL", help="URL of the server (default: local Ollama)"
-    )
-    group.add_argument(
-        "--caption-failures",
-        type=int,
-        default=100,
-        metavar="N",
-        help="stop after this many unanswered requests",
-    )
-
-
-def _add_answers(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--explain",
-        metavar="CLIP",
-        help="without a SOURCE: print every measure of a clip (an id, or the name of a video) "
-        "beside its limits, and change nothing",
-    )
-    group.add_argument(
-        "--preview",
-        action="store_true",
-        help="without a SOURCE: print what these rules would keep and drop, and change nothing",
-    )
-
-
-def _add_selection(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--selection",
-        metavar="FILE",
-        type=Path,
-        help="JSON file of rules (default: with a SOURCE the default rules, without one those of "
-        "OUTPUT/selection.json, the last selection)",
-    )
-    group.add_argument(
-        "--default-rules",
-        action="store_true",
-        help="without a SOURCE: begin with the default rules, not with the last selection",
-    )
-    for flag in ("--min", "--max"):
-        group.add_argument(
-            flag,
-            action="append",
-            default=[],
-            metavar="COLUMN=VALUE",
-            help="a limit, or a quantile such as overall=q0.2; may be repeated",
-        )
-    group.add_argument(
-        "--no-rule", action="append", default=[], metavar="COLUMN", help="drop a rule"
-    )
-    group.add_argument(
-        "--no-shards",
-        action="store_true",
-        help="write manifest and report only, to try thresholds; existing shards stay",
-    )
-    group.add_argument(
-        "--clips-per-shard", type=int, default=1000, metavar="N", help="clips in each .tar file"
     )
 
 
@@ -201,12 +117,15 @@ def run(args: argparse.Namespace) -> None:
         result = curate(
             sources,
             args.output,
-            create_engine(args, os.cpu_count() or 1, visible_gpus() if args.dover else []),
+            create_engine(
+                args, os.cpu_count() or 1, visible_gpus() if args.dover or args.agreement else []
+            ),
             _measures(args),
             selection,
             _captions(args),
             clips_per_shard,
             command,
+            _embeddings(args),
         )
     print_line(
         f"{result.videos} videos ({result.failed} could not be used), {result.clips} clips, "
@@ -274,6 +193,12 @@ def _measures(args: argparse.Namespace) -> MeasureConfig:
     return settings
 
 
+def _embeddings(args: argparse.Namespace) -> EmbeddingConfig | None:
+    from ..curation.embeddings import EmbeddingConfig
+
+    return EmbeddingConfig(args.agreement) if args.agreement else None
+
+
 def _captions(args: argparse.Namespace) -> CaptionConfig | None:
     from ..curation.captions import CaptionConfig
     from ..prompts.backends.address import DEFAULT_URL
@@ -289,7 +214,8 @@ def _captions(args: argparse.Namespace) -> CaptionConfig | None:
 
 
 def _selection(args: argparse.Namespace) -> SelectionConfig:
-    from ..curation.selection import Limit, Rule, SelectionConfig, read_selection
+    from ..curation.selection import Limit, Rule, SelectionConfig
+    from ..curation.selection_file import read_selection
 
     file = _selection_file(args)
     settings = read_selection(file) if file else SelectionConfig()
@@ -300,7 +226,9 @@ def _selection(args: argparse.Namespace) -> SelectionConfig:
         for text in limits:
             column, _, value = text.partition("=")
             rules[column] = replace(rules.get(column, Rule()), **{field: Limit.parse(value)})
-    return replace(settings, rules=rules)
+    chosen = {name: getattr(args, name) for name in EMBEDDING_CHOICES}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    return replace(settings, rules=rules, **given)
 
 
 def _selection_file(args: argparse.Namespace) -> Path | None:
@@ -314,21 +242,26 @@ def _selection_file(args: argparse.Namespace) -> Path | None:
 def _answer(args: argparse.Namespace, selection: SelectionConfig) -> None:
     """Print what --explain and --preview ask for."""
     from ..curation.explain import explain, preview
+    from ..curation.pipeline import vectors_for
+    from ..curation.selection_file import read_selection
     from ..curation.table import read_manifest
 
     if args.source:
         raise InputError("got a SOURCE with --explain or --preview, which read OUTPUT: omit it")
     table = read_manifest(args.output / "manifest.parquet")
     if args.explain is not None:
-        print_text("\n".join(explain(table, selection, args.explain)))
+        vectors = vectors_for(selection, table, args.output)
+        print_text("\n".join(explain(table, selection, args.explain, vectors)))
     if args.preview:
         last = args.output / "selection.json"
-        print_text("\n".join(preview(table, selection, last)))
+        settings = selection if selection.needs_embeddings else read_selection(last)
+        vectors = vectors_for(settings, table, args.output)
+        print_text("\n".join(preview(table, selection, last, vectors)))
 
 
 def _report_rules(args: argparse.Namespace, selection: SelectionConfig) -> None:
     """Say on the standard error which rules of the last selection in the folder do not hold now."""
-    from ..curation.selection import read_selection
+    from ..curation.selection_file import read_selection
 
     try:
         last = read_selection(args.output / "selection.json").rules

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, printable
-from .selection import SelectionConfig, limits_of, read_selection, select
+from .selection import SelectionConfig, limits_of, select
+from .selection_file import read_selection
 from .table import measured_columns
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow
 
 MAX_CLIPS = 20  # explained at once
@@ -19,18 +21,21 @@ MAX_EXAMPLES = 5  # clips named for each rule
 Limits = tuple[float | None, float | None]
 
 
-def explain(table: pyarrow.Table, settings: SelectionConfig, name: str) -> list[str]:
+def explain(
+    table: pyarrow.Table, settings: SelectionConfig, name: str, vectors: np.ndarray | None = None
+) -> list[str]:
     """Return lines that list the measures of a clip beside the limits of its rules.
 
     Args:
         table: the manifest.
         settings: the rules.
         name: id of a clip, or name of a video, all of whose clips are explained.
+        vectors: embeddings of the clips `[N, D]`, if the settings need them.
 
     Raises:
         InputError: there is no such clip.
     """
-    table = select(table, settings)
+    table = select(table, settings, vectors)
     chosen = [row for row in table.to_pylist() if _is_called(row, name)]
     if not chosen:
         raise InputError(
@@ -56,6 +61,8 @@ def _about(row: dict[str, Any], limits: dict[str, Limits], columns: list[str]) -
     verdict = "kept" if row["kept"] else f"dropped: {row['reason']}"
     yield printable(f"{row['id']}: {row['source']} from {start:.1f} s: {verdict}")
     yield printable(f"  caption: {row['rewritten_caption'] or row['caption'] or 'none'}")
+    if row.get("absent"):
+        yield printable(f"  absent: {row['absent']}")
     for column in [*limits, *(name for name in columns if name not in limits)]:
         yield _measure_line(column, row.get(column), limits.get(column))
 
@@ -73,18 +80,22 @@ def _measure_line(column: str, value: float | None, limits: Limits | None) -> st
     return f"  {column:20} {shown:>14}  {' and '.join(wanted)}{mark}"
 
 
-def preview(table: pyarrow.Table, settings: SelectionConfig, last: Path) -> list[str]:
+def preview(
+    table: pyarrow.Table, settings: SelectionConfig, last: Path, vectors: np.ndarray | None = None
+) -> list[str]:
     """Return lines that compare a selection with the last one, without writing anything.
 
     Args:
         table: the manifest.
         settings: the rules to try.
         last: file of the rules of the last selection.
+        vectors: embeddings of the clips `[N, D]`, if either selection needs them.
 
     Raises:
         InputError: that file is missing, or a rule does not fit the manifest.
     """
-    before, after = select(table, read_selection(last)), select(table, settings)
+    before = select(table, read_selection(last), vectors)
+    after = select(table, settings, vectors)
     was, now = before["kept"].to_pylist(), after["kept"].to_pylist()
     ids, dropped_by = after["id"].to_pylist(), after["dropped_by"].to_pylist()
     lines = [f"kept: {sum(was)}, with these rules: {sum(now)}"]

@@ -28,7 +28,7 @@ from .stages.clipping import Clip, split_into_clips
 from .stages.duplicates import perceptual_hash
 from .stages.frames import fit_height
 from .stages.overlays import Detector, load_detector, overlay_share
-from .table import NUMBER_COLUMNS, TEXT_COLUMNS, VERDICT_COLUMNS
+from .table import MODEL_COLUMNS, NUMBER_COLUMNS, TEXT_COLUMNS, VERDICT_COLUMNS
 
 ManifestRow = dict[str, Any]
 
@@ -285,7 +285,7 @@ def _own_columns(
 
 
 def _own_name(column: Any) -> str:
-    taken = {*number_columns(learned=True), *TEXT_COLUMNS, *VERDICT_COLUMNS}
+    taken = {*number_columns(learned=True), *MODEL_COLUMNS, *TEXT_COLUMNS, *VERDICT_COLUMNS}
     if not isinstance(column, str) or column in taken or " " in column:
         raise ValueError(f"{column!r} is taken, or no name without spaces")
     return column

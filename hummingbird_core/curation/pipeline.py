@@ -31,6 +31,7 @@ from ..inputs.timed_captions import cut_to_clip, reworded, texts_of, untimed
 from ..prompts.text import WORD
 from ..terminal import get_logger
 from .captions import CaptionConfig, open_enhancer, rewrite_captions
+from .embeddings import EmbeddingConfig, add_agreement, read_embeddings
 from .measure import (
     ManifestRow,
     MeasureConfig,
@@ -44,9 +45,10 @@ from .report import write_report
 from .selection import SelectionConfig, check_rules, select
 from .shards import CLIPS_PER_SHARD, write_shards
 from .source_video import SourceVideo
-from .table import build_table, read_manifest, write_manifest
+from .table import MODEL_COLUMNS, build_table, read_manifest, write_manifest
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow
 
 logger = get_logger(__name__)
@@ -80,6 +82,7 @@ def curate(
     captions: CaptionConfig | None = None,
     clips_per_shard: int | None = CLIPS_PER_SHARD,
     command: str = "",
+    embeddings: EmbeddingConfig | None = None,
 ) -> Curated:
     """Measure the sources that are not in the journal yet, then select and write.
 
@@ -92,6 +95,7 @@ def curate(
         captions: settings of the rewriting of captions; None leaves captions unchanged.
         clips_per_shard: samples in each tar file; None writes no shards and keeps earlier ones.
         command: the command line, shown in the report.
+        embeddings: settings of the agreement of clips and captions; None measures none.
 
     Returns:
         counts of videos and clips.
@@ -102,13 +106,18 @@ def curate(
     """
     require_parquet()
     if not measures.detectors:  # their columns are known only after they ran
-        check_rules(selection, number_columns(learned=bool(measures.dover)))
+        added = MODEL_COLUMNS if embeddings else ()
+        check_rules(selection, [*number_columns(learned=bool(measures.dover)), *added])
+    if selection.needs_embeddings and not embeddings:
+        read_embeddings(output, [])
     with only_run_in(output):
         journal = output / "journal" / f"measured-{measures.cache_key()}.jsonl"
         _remove_leftovers(output)
         failed = _measure_missing(sources, journal, engine, measures, output / "clips")
         wording = _rewrite(sources, journal, output, captions) if captions else {}
         table = build_table(_all_rows(sources, chain(read_journal(journal), failed), wording))
+        if embeddings:
+            table = add_agreement(table, output, engine, embeddings)
         return _select_and_write(table, output, selection, clips_per_shard, command)
 
 
@@ -148,7 +157,7 @@ def _select_and_write(
     clips_per_shard: int | None,
     command: str,
 ) -> Curated:
-    table = select(table, settings)
+    table = select(table, settings, vectors_for(settings, table, output))
     write_manifest(output / "manifest.parquet", table)
     if clips_per_shard is not None:
         write_shards(table, output / "clips", output / "shards", clips_per_shard)
@@ -166,6 +175,17 @@ def _select_and_write(
             Counter(by.split()[0] for by in verdicts if by and by != "error").most_common()
         ),
     )
+
+
+def vectors_for(settings: SelectionConfig, table: pyarrow.Table, output: Path) -> np.ndarray | None:
+    """Return the embeddings of the clips `[N, D]`, or None if the selection needs none.
+
+    Raises:
+        InputError: there are none in the folder `output`.
+    """
+    if not settings.needs_embeddings:
+        return None
+    return read_embeddings(output, table["id"].to_pylist())
 
 
 def _measure_missing(

@@ -12,16 +12,15 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
-from ..inputs.json_text import read_json
 from ..vqa import Thresholds
 from .copies import best_first, drop_copies, drop_repeated_scenes
 from .measure import number_columns
+from .similar import drop_similar, drop_surplus
 from .stages.duplicates import MAX_DISTANCE
 from .table import column_values, measured_columns
 
@@ -34,6 +33,7 @@ MAX_OVERLAY = 0.01  # of the cells; a moving picture has none without text or a 
 # Clean synthetic clips stay below 0.1 and 3; see `camera_motion` for the units.
 MAX_SHAKE = 0.4
 MAX_DOLLY_ZOOM = 10.0
+OTHER_SETTINGS = ("clips_per_scene", "max_similarity", "balance", "clusters")
 _LIMIT = re.compile(r"(q?)([-+.\de]+)")
 
 
@@ -108,12 +108,19 @@ class SelectionConfig:
             keeps the clip with the fewest defects, of these the largest, and then the sharpest.
         clips_per_scene: number of clips of one video that may show the same scene, as all those of
             a fixed camera do; None sets no limit.
+        max_similarity: cosine of the embeddings of clips that show the same; None keeps them. This
+            and `balance` need embeddings.
+        balance: number of clips to keep, evenly over clusters of embeddings; None keeps all.
+        clusters: number of these clusters; None takes the square root of the number of clips.
     """
 
     rules: Mapping[str, Rule] = field(default_factory=lambda: DEFAULT_RULES)
     duplicate_distance: int | None = 16
     best_by: str | None = None
     clips_per_scene: int | None = 3
+    max_similarity: float | None = None
+    balance: int | None = None
+    clusters: int | None = None
 
     def __post_init__(self) -> None:
         distance = self.duplicate_distance
@@ -122,11 +129,20 @@ class SelectionConfig:
             raise InputError(
                 f"got duplicate distance {distance!r}, expected 0 to {MAX_DISTANCE} bits, or none"
             )
-        scenes = self.clips_per_scene
-        if scenes is not None and not (type(scenes) is int and scenes >= 1):
-            raise InputError(f"got clips_per_scene {scenes!r}, expected a number from 1, or none")
+        for name in ("clips_per_scene", "balance", "clusters"):
+            value = getattr(self, name)
+            if value is not None and not (type(value) is int and value >= 1):
+                raise InputError(f"got {name} {value!r}, expected a number from 1, or none")
+        limit = self.max_similarity
+        if limit is not None and not (type(limit) in (int, float) and 0 < limit <= 1):
+            raise InputError(f"got max_similarity {limit!r}, expected above 0, at most 1, or none")
         if not isinstance(self.best_by, str | None):
             raise InputError(f"got best_by {self.best_by!r}, expected the name of a column")
+
+    @property
+    def needs_embeddings(self) -> bool:
+        """Whether the choice depends on embeddings."""
+        return self.max_similarity is not None or self.balance is not None
 
     def to_json(self) -> str:
         """Return the settings in the format of `read_selection`."""
@@ -135,7 +151,7 @@ class SelectionConfig:
             "rules": lifted | {name: rule.to_dict() for name, rule in self.rules.items()},
             "duplicate_distance": self.duplicate_distance,
             "best_by": self.best_by,
-            "clips_per_scene": self.clips_per_scene,
+            **{name: getattr(self, name) for name in OTHER_SETTINGS},
         }
         return json.dumps(content, indent=2) + "\n"
 
@@ -182,41 +198,6 @@ def _at_most(value: float) -> Rule:
 DEFAULT_RULES: Mapping[str, Rule] = _default_rules()
 
 
-def read_selection(path: Path) -> SelectionConfig:
-    """Read settings from a JSON file; missing entries keep their default, `null` removes a rule.
-
-        {"rules": {"blur": {"max": 0.5}, "overall": {"min": "q0.2"}, "dolly_zoom": null},
-         "duplicate_distance": 16, "best_by": "overall", "clips_per_scene": 3}
-
-    Raises:
-        InputError: the file cannot be read or has unknown content.
-    """
-    given = read_json(path)
-    if not isinstance(given, dict) or not isinstance(given.get("rules", {}), dict):
-        raise InputError(f'got {path.name} without an object of "rules": see curate --help')
-    rules = dict(DEFAULT_RULES)
-    for column, limits in given.pop("rules", {}).items():
-        rules.pop(column, None)
-        if limits is not None:
-            rules[column] = _parse_rule(column, limits)
-    try:
-        return SelectionConfig(rules=rules, **given)
-    except TypeError as error:
-        raise InputError(
-            f'got {", ".join(given)} in {path.name}, expected "rules", "duplicate_distance", '
-            '"clips_per_scene" (whole numbers) and "best_by" only'
-        ) from error
-
-
-def _parse_rule(column: str, limits: Any) -> Rule:
-    if not isinstance(limits, dict) or not limits or set(limits) - {"min", "max"}:
-        raise InputError(f'got rule {limits!r} for {column}, expected {{"min": ..., "max": ...}}')
-    minimum, maximum = (
-        Limit.parse(limits[name]) if name in limits else None for name in ("min", "max")
-    )
-    return Rule(minimum, maximum)
-
-
 def check_rules(settings: SelectionConfig, columns: Collection[str]) -> None:
     """Check that every column used by the settings exists.
 
@@ -236,20 +217,26 @@ def check_rules(settings: SelectionConfig, columns: Collection[str]) -> None:
         )
 
 
-def select(table: pyarrow.Table, settings: SelectionConfig) -> pyarrow.Table:
+def select(
+    table: pyarrow.Table, settings: SelectionConfig, vectors: np.ndarray | None = None
+) -> pyarrow.Table:
     """Append the verdict: `kept`, `dropped_by` (rules, separated by spaces) and `reason`.
 
     Args:
         table: the manifest without a verdict.
         settings: the rules.
+        vectors: embeddings of the clips `[N, D]`, if the settings need them.
 
     Returns:
         the table with three more columns.
 
     Raises:
-        InputError: a rule refers to a column that was not measured.
+        InputError: a rule refers to a column that was not measured, or embeddings are missing.
     """
     import pyarrow as pa
+
+    if settings.needs_embeddings and vectors is None:
+        raise InputError("got max_similarity or balance without embeddings: give --agreement MODEL")
 
     if table["hash"].null_count < len(table):  # otherwise no clip could be measured
         # A built-in column that no clip has, because none shows anything, is no error in the rules.
@@ -264,7 +251,7 @@ def select(table: pyarrow.Table, settings: SelectionConfig) -> pyarrow.Table:
         for index, reason in _violations(table, column, rule, usable):
             reasons[index].append((column, reason))
     _drop_unmeasured(table, settings, reasons)
-    _drop_repeated(table, settings, reasons)
+    _drop_repeated(table, settings, vectors, reasons)
     verdict = {
         "kept": [not reason for reason in reasons],
         "dropped_by": [" ".join(name for name, _ in reason) for reason in reasons],
@@ -319,13 +306,20 @@ def _drop_unmeasured(
 
 
 def _drop_repeated(
-    table: pyarrow.Table, settings: SelectionConfig, reasons: list[list[tuple[str, str]]]
+    table: pyarrow.Table,
+    settings: SelectionConfig,
+    vectors: np.ndarray | None,
+    reasons: list[list[tuple[str, str]]],
 ) -> None:
     order = best_first(table, _count_defects(table), settings.best_by)
     passed = [index for index in order if not reasons[index]]
     drop_copies(table, passed, settings.duplicate_distance, reasons)
     if settings.clips_per_scene is not None:
         drop_repeated_scenes(table, passed, settings.clips_per_scene, reasons)
+    if vectors is not None and settings.max_similarity is not None:
+        drop_similar(table["id"].to_pylist(), passed, vectors, settings.max_similarity, reasons)
+    if vectors is not None and settings.balance is not None:
+        drop_surplus(passed, vectors, settings.balance, settings.clusters, reasons)
 
 
 def _count_defects(table: pyarrow.Table) -> np.ndarray:

@@ -25,11 +25,13 @@ TEXT_COLUMNS = (  # all that are no numbers; "captions" are events with times
     "captions",
     "boundary",
     "error",
+    "absent",
     "hash",
 )
 VERDICT_COLUMNS = ("kept", "dropped_by", "reason")  # added by the selection
 WHOLE_COLUMNS = ("start_frame", "num_frames", "width", "height", "caption_words", "transition")
 NUMBER_COLUMNS = (*WHOLE_COLUMNS, "fps", "seconds")  # present for every clip
+MODEL_COLUMNS = ("agreement",)  # added by models after the measuring
 FIRST_COLUMNS = (*TEXT_COLUMNS, *NUMBER_COLUMNS)  # other columns follow in alphabetical order
 BATCH = 1000  # rows held as Python objects at a time
 
@@ -43,7 +45,7 @@ def build_table(rows: Iterable[dict[str, Any]]) -> pyarrow.Table:
     import pyarrow as pa
 
     remaining = iter(rows)
-    empty = pa.schema([(name, _kind(name)) for name in FIRST_COLUMNS]).empty_table()
+    empty = pa.schema([(name, column_type(name)) for name in FIRST_COLUMNS]).empty_table()
     batches = [empty, *_batches(remaining)]
     table = pa.concat_tables(batches, promote_options="default")
     others = sorted(set(table.column_names) - set(FIRST_COLUMNS))
@@ -56,10 +58,11 @@ def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pyarrow.Table]:
 
     while batch := list(islice(rows, BATCH)):
         names = {name for row in batch for name in row}
-        yield pa.Table.from_pylist(batch, pa.schema([(name, _kind(name)) for name in names]))
+        yield pa.Table.from_pylist(batch, pa.schema([(name, column_type(name)) for name in names]))
 
 
-def _kind(name: str) -> Any:
+def column_type(name: str) -> Any:
+    """Return the type of a column by its name."""
     import pyarrow as pa
 
     if name == "captions":

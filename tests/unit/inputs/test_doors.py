@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hummingbird_core.curation.selection import read_selection
+from hummingbird_core.curation.selection_file import read_selection
 from hummingbird_core.curation.sources import list_sources
 from hummingbird_core.errors import InputError, printable
 from hummingbird_core.evaluation.vbench.scores import read_results

@@ -1,0 +1,95 @@
+"""Load a model of agreement by name. Nothing is downloaded here."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import HummingbirdError, InputError, first_line
+from ..files import import_callable, sha256_of_file
+from ..hub.local import in_hub_cache
+from ..nano.agreement import AgreementModel, load_agreement
+from .base import TextVideoModel
+from .images import KIND, ImageTextModel
+
+IDENTIFYING = ("*.json", "*.safetensors")  # files that determine the answers of a folder's model
+
+
+@dataclass(frozen=True)
+class SmallVideoModel:
+    """The contrastive model of the built-in world, as a `TextVideoModel`."""
+
+    model: AgreementModel
+
+    @torch.no_grad()
+    def embed_video(self, frames: np.ndarray) -> np.ndarray:
+        """Return the vector `[D]` of uint8 `[T, H, W, 3]`."""
+        # [T, H, W, 3] -> [1, 3, T, H, W] in -1..1
+        video = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+        return self.model.embed_video(video)[0].numpy()
+
+    @torch.no_grad()
+    def embed_text(self, text: str) -> np.ndarray:
+        """Return the vector `[D]` of a text."""
+        return self.model.embed_text([text])[0].numpy()
+
+
+@lru_cache(maxsize=1)  # once in each process
+def load_text_video(name: str) -> TextVideoModel:
+    """Load a model of agreement.
+
+    Args:
+        name: a folder or downloaded hub id of a CLIP-class model of transformers, a file that
+            `hummingbird train agreement` wrote, or `MODULE:FUNCTION`, which is called without
+            arguments and returns a `TextVideoModel`.
+
+    Raises:
+        HummingbirdError: there is no such model, or it is of another kind.
+    """
+    if Path(name).is_file():
+        return SmallVideoModel(load_agreement(name))
+    if not is_import_name(name):
+        return ImageTextModel.load(name)
+    try:
+        model = import_callable(name, KIND)()
+    except HummingbirdError:
+        raise
+    except Exception as error:  # of another author's code
+        raise InputError(f"the {KIND} {name} failed: {first_line(error)}; correct it") from error
+    if not all(callable(getattr(model, part, None)) for part in ("embed_video", "embed_text")):
+        raise InputError(
+            f"got {type(model).__name__} from the {KIND} {name}, expected an object with "
+            "embed_video(frames) and embed_text(text): see docs/guides/data.md"
+        )
+    return model
+
+
+def is_import_name(name: str) -> bool:
+    """Return whether a name reads as `MODULE:FUNCTION`, and is no existing folder."""
+    return ":" in name and not Path(name).exists()
+
+
+def model_identity(name: str) -> str:
+    """Return a hash that changes whenever the answers of the model of this name may change."""
+    digest = hashlib.sha256(name.encode())
+    for file in _files_of(name):
+        digest.update(sha256_of_file(file).encode())
+    return digest.hexdigest()[:16]
+
+
+def _files_of(name: str) -> list[Path]:
+    if is_import_name(name):
+        module = sys.modules.get(name.partition(":")[0])
+        source = getattr(module, "__file__", None)
+        return [Path(source)] if source else []
+    path = Path(name)
+    if path.is_file():
+        return [path]
+    folder = path if path.is_dir() else in_hub_cache(name)
+    return sorted(file for kind in IDENTIFYING for file in folder.glob(kind)) if folder else []
