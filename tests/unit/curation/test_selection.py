@@ -16,9 +16,9 @@ from hummingbird_core.curation.selection import (
     Limit,
     Rule,
     SelectionConfig,
-    read_selection,
     select,
 )
+from hummingbird_core.curation.selection_file import read_selection
 from hummingbird_core.curation.table import build_table, read_manifest, write_manifest
 from hummingbird_core.errors import InputError
 from hummingbird_core.vqa import find_defects, measure
