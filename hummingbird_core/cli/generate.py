@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..engines.local import Engine
+    from ..generation.best_of import BestOf
     from ..text.tokenizer import Tokenizer
 
 EPILOG = """\
@@ -59,6 +60,9 @@ examples:
         --frames 48
     hummingbird generate "0s: a red circle moves right; 3s: a blue square moves up" -o story.mp4
         --frames 48
+  the best of four seeds, by a CLIP model:
+    hummingbird generate "a fox runs in the snow" -o fox.mp4 --model hummingbird-07b.safetensors
+        --best-of 4 --agreement openai/clip-vit-base-patch32
   from an image, and from the last four frames of a video:
     hummingbird generate "a fox runs in the snow" -o fox.mp4 --model hummingbird-07b.safetensors
         --start-image fox.jpg
@@ -95,6 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     video = parser.add_argument_group("video")
     add_settings(video)
     _add_start(video)
+    _add_best_of(parser.add_argument_group("best of several seeds"))
     model = parser.add_argument_group("model")
     add_model(model)
     add_runtime(model)
@@ -115,6 +120,22 @@ def _add_start(group: Any) -> None:
         metavar="N",
         type=int,
         help="keep the last N frames of the video in --start-image (default: 1)",
+    )
+
+
+def _add_best_of(group: Any) -> None:
+    group.add_argument(
+        "--best-of",
+        metavar="N",
+        type=int,
+        help="generate with N seeds, from --seed on, and keep the best: without --agreement the "
+        "one with the fewest defects and the most even motion",
+    )
+    group.add_argument(
+        "--agreement",
+        metavar="MODEL",
+        help="rank the seeds by how well video and prompt agree: a folder or downloaded hub id of "
+        "a CLIP-class model, a file of `hummingbird train agreement`, or MODULE:FUNCTION",
     )
 
 
@@ -156,10 +177,12 @@ class _Extras:
     Attributes:
         record: of the model and the start image, for the videos' metadata.
         start_image: first frames, uint8 `[K, H, W, 3]`, or None.
+        best_of: how the best of several seeds is chosen, or None.
     """
 
     record: dict[str, Any]
     start_image: np.ndarray | None
+    best_of: BestOf | None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -195,7 +218,10 @@ def _plan(args: argparse.Namespace, model: VideoModel) -> list[Job]:
     for one, _, origin in requests:
         check_config(one, origin)
     start = _start_image(args)
-    extras = _Extras({**model.record(), **_start_record(args, start)}, start)
+    best_of = _best_of(args)
+    chosen = best_of.record() if best_of else {}
+    record = {**model.record(), **_start_record(args, start), **chosen}
+    extras = _Extras(record, start, best_of)
     if args.enhance is None:
         return [_job(args, extras, *request) for request in requests]
     return _enhanced_jobs(args, extras, requests)
@@ -219,6 +245,20 @@ def _start_image(args: argparse.Namespace) -> np.ndarray | None:
         return read_last_frames(args.start_image, count)
     except InputError as error:
         raise InputError(f"--start-image: {error}") from error
+
+
+def _best_of(args: argparse.Namespace) -> BestOf | None:
+    """Return the settings of --best-of, after loading its model once, before the work."""
+    if args.best_of is None:
+        if args.agreement:
+            raise InputError("got --agreement without --best-of N, expected both: give N seeds")
+        return None
+    from ..agreement.load import load_text_video
+    from ..generation.best_of import BestOf
+
+    if args.agreement:
+        load_text_video(args.agreement)
+    return BestOf(args.best_of, args.agreement or "")
 
 
 def _start_record(args: argparse.Namespace, start: np.ndarray | None) -> dict[str, Any]:
@@ -278,4 +318,5 @@ def _job(
         json=output.with_suffix(".json") if args.json else None,
         origin=origin,
         start_image=extras.start_image,
+        best_of=extras.best_of,
     )

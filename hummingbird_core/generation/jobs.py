@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..settings import Loop
+    from .best_of import BestOf
 
 PROMPT_SUFFIXES = (".txt", ".jsonl", "")
 # How an array or object of JSON begins, unlike the brackets in which some write emphasis.
@@ -73,6 +74,7 @@ class Job:
         json: file of the settings, or None.
         origin: source of the settings, for error messages ("" for the command line).
         start_image: first frames of the video, uint8 `[K, H, W, 3]`, or None.
+        best_of: how the best of several seeds is chosen; None takes the seed of the settings.
     """
 
     settings: VideoConfig
@@ -82,6 +84,7 @@ class Job:
     json: Path | None = None
     origin: str = ""
     start_image: np.ndarray | None = None
+    best_of: BestOf | None = None
 
     @property
     def outputs(self) -> list[Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -169,8 +169,19 @@ def generate_video(pipe: Callable[..., Any], job: Job, progress: Progress | None
     """Generate one video and write all its files."""
     # Exported models take none.
     start = {} if job.start_image is None else {"start_image": job.start_image}
-    video = pipe(**vars(job.settings), **start, progress=progress)
-    _write(job, video.frames[0])
+
+    def generate(seed: int) -> np.ndarray:
+        settings = {**vars(job.settings), "seed": seed}
+        return pipe(**settings, **start, progress=progress).frames[0]
+
+    if job.best_of is None:
+        _write(job, generate(job.settings.seed))
+        return
+    from .best_of import agreement_with, best_video
+
+    agreement = agreement_with(job.settings.prompt, job.best_of.agreement)
+    seeds = job.best_of.seeds(job.settings.seed)
+    _write(job, *best_video(generate, seeds, agreement, job.settings.fps))
 
 
 @lru_cache(maxsize=1)  # loaded once in each process of an engine
@@ -205,9 +216,15 @@ def _shown_progress(label: str) -> Iterator[Progress]:
         yield progress
 
 
-def _write(job: Job, frames: np.ndarray) -> None:
+def _write(job: Job, frames: np.ndarray, facts: Mapping[str, Any] | None = None) -> None:
     height, width = frames.shape[1:3]
-    record = {**job.record, "width": width, "height": height, "hummingbird": __version__}
+    record = {
+        **job.record,
+        **(facts or {}),
+        "width": width,
+        "height": height,
+        "hummingbird": __version__,
+    }
     for path in job.videos:
         write_video(path, frames, job.settings.fps, record)
     if job.contact_sheet:
