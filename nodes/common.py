@@ -31,9 +31,11 @@ def schema(**fields: Any) -> io.Schema:
 def size_inputs(default: int, smallest: int, hint: str) -> list[io.Input]:
     """Return the inputs for width and height in pixels; `hint` ends their tooltips."""
     limits = {"default": default, "min": smallest, "max": MAX_PIXELS, "step": 8}
+    tooltip = f"Pixels, a multiple of 8. {hint}"
+    names = {side: f"{side} (0: auto)" if smallest == 0 else None for side in ("width", "height")}
     return [
-        io.Int.Input("width", **limits, tooltip=f"Pixels, a multiple of 8. {hint}"),
-        io.Int.Input("height", **limits, tooltip=f"Pixels, a multiple of 8. {hint}"),
+        io.Int.Input(side, **limits, display_name=name, tooltip=tooltip)
+        for side, name in names.items()
     ]
 
 

@@ -88,7 +88,7 @@ def _texts(node: dict[str, Any]) -> dict[str, Any]:
         "display_name": node["display_name"],
         "description": node["description"],
         "inputs": {
-            name: {"name": name, "tooltip": options["tooltip"]}
+            name: {"name": options.get("display_name", name), "tooltip": options["tooltip"]}
             for name, (_, options) in inputs.items()
         },
         "outputs": {

@@ -4,6 +4,7 @@ import { app } from "../../scripts/app.js";
 
 const NAME = "hummingbird_panel";
 const MARGIN = 6; // that ComfyUI leaves on each side
+const GAP = 4; // and between two widgets
 
 /** Show a view in the node's panel, which is created on first use. */
 export function show(node, view) {
@@ -11,10 +12,11 @@ export function show(node, view) {
   panel.firstChild.replaceChildren(view);
 }
 
-/** Clear the node's panel, if it has one. */
-export function clear(node) {
-  const panel = node.widgets?.find((widget) => widget.name === NAME)?.element;
-  panel?.firstChild.replaceChildren();
+/** Clear the node's panel, if it has one that shows `kind`, a class of views, or anything. */
+export function clear(node, kind) {
+  const content = node.widgets?.find((widget) => widget.name === NAME)?.element.firstChild;
+  if (kind && !content?.querySelector(`.${kind}`)) return;
+  content?.replaceChildren();
 }
 
 function panelOf(node) {
@@ -26,10 +28,11 @@ function addPanel(node) {
   const panel = element("div", "hummingbird-panel");
   const content = element("div", "hummingbird-content");
   panel.append(content);
+  const bare = node.size[1]; // height of the node without the panel
   let reported = 0; // largest height that the canvas has read since the last change
   const height = () => {
     reported = Math.max(reported, content.offsetHeight);
-    return content.offsetHeight + 2 * MARGIN;
+    return content.offsetHeight && content.offsetHeight + 2 * MARGIN;
   };
   const widget = node.addDOMWidget(NAME, NAME, panel, {
     serialize: false, // not part of the prompt
@@ -40,12 +43,28 @@ function addPanel(node) {
   });
   widget.serialize = false; // nor of the workflow
   const follow = () => {
-    if (!content.offsetHeight) return; // hidden
-    grow(node, content.offsetHeight - reported);
+    if (!content.offsetHeight && content.hasChildNodes()) return; // hidden
+    grow(node, roomFor(content.offsetHeight) - roomFor(reported));
     reported = content.offsetHeight;
   };
   new ResizeObserver(follow).observe(content);
+  saveWithout(node, () => roomFor(reported), bare);
   return panel;
+}
+
+/** Return the height that content of a height takes in a node. */
+function roomFor(height) {
+  return height && height + 2 * MARGIN + GAP;
+}
+
+/** Save the node at the size it has without its panel, which would leave a hole when it is loaded. */
+function saveWithout(node, panelHeight, bare) {
+  const earlier = node.onSerialize;
+  node.onSerialize = function (saved) {
+    earlier?.call(this, saved);
+    const [width, height] = this.size;
+    saved.size = [width, Math.max(height - panelHeight(), Math.min(height, bare))];
+  };
 }
 
 /** Resize a node: on the classic canvas, nodes grow with their content but do not shrink. */

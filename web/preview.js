@@ -4,11 +4,14 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { nodeOf } from "./graph.js";
-import { show } from "./panel.js";
+import { clear, show } from "./panel.js";
 import { previewView } from "./views.js";
 
 const moving = new Set(); // ids of nodes with an animated preview in this run
+// The next node runs, or none does any more: the previews are of before.
+const NEXT = ["executing", "execution_success", "execution_error", "execution_interrupted"];
 
+for (const event of NEXT) api.addEventListener(event, clearPreviews);
 api.addEventListener("execution_start", () => moving.clear());
 api.addEventListener("hummingbird_preview", showMoving);
 // ComfyUI would add its still image of each step. It starts to listen after all extensions are
@@ -20,6 +23,15 @@ function showMoving({ detail }) {
   if (!node || isAnimatedByOthers()) return;
   moving.add(detail.node);
   show(node, previewView(detail));
+}
+
+/** Clear the previews of nodes that have run: the video is shown where it is saved. */
+function clearPreviews({ type, detail }) {
+  for (const id of moving) {
+    if (type === "executing" && detail === id) continue;
+    const node = nodeOf(id);
+    if (node) clear(node, "hummingbird-moving");
+  }
 }
 
 /** Return whether VideoHelperSuite is set to animate the previews of all video models. */

@@ -1,22 +1,23 @@
 // Converts results to DOM elements: one function for each kind.
 
 import { element } from "./panel.js";
-import { text } from "./texts.js";
+import { text, translated } from "./texts.js";
 
-// Measures shown as bars, with the value of a full bar and the good end.
+// Measures shown as bars, with the value of a full bar, and the limits of the defects, which are
+// those of hummingbird_core/vqa/defects.py.
 const MEASURES = [
-  { name: "overall", most: 100, good: "high" },
-  { name: "technical", most: 100, good: "high" },
-  { name: "aesthetic", most: 100, good: "high" },
-  { name: "motion_smoothness", most: 1, good: "high" },
-  { name: "flicker", most: 0.02, good: "low" },
-  { name: "blur", most: 1, good: "low" },
-  { name: "blockiness", most: 1, good: "low" },
+  { name: "overall", most: 100 },
+  { name: "technical", most: 100 },
+  { name: "aesthetic", most: 100 },
+  { name: "motion_smoothness", most: 1, atLeast: 0.7 },
+  { name: "flicker", most: 0.02, atMost: 0.006 },
+  { name: "blur", most: 1, atMost: 0.5 },
+  { name: "blockiness", most: 1, atMost: 0.9 },
 ];
 
 /** Return the enhanced prompt, a bar of the used text window, and the remarks of the report. */
 export function promptView({ prompt, tokens, room }, report) {
-  const remarks = report.replace(prompt, "").trim();
+  const remarks = translated(report.replace(prompt, "").trim());
   const label = text("tokens", { tokens, room });
   return element(
     "div",
@@ -50,27 +51,29 @@ function faultLine(faults) {
   return element("div", "hummingbird-faults", names.join(", "));
 }
 
-function measureRow({ name, most, good }, value) {
+function measureRow({ name, most, atLeast = -Infinity, atMost = Infinity }, value) {
   const label = text(name);
+  const kind = atLeast <= value && value <= atMost ? "good" : "bad";
   return element(
     "div",
     "hummingbird-row",
     element("span", "hummingbird-label", label),
-    bar(value / most, good, label),
+    bar(value / most, kind, label),
     element("span", "hummingbird-value", String(Number(value.toPrecision(3)))),
   );
 }
 
 /** Return a report with a button that copies it. */
 export function textView(report) {
+  const shown = translated(report);
   const button = element("button", "hummingbird-copy", text("copy"));
   // Pages from other computers have no clipboard; there, the text can still be selected.
   button.hidden = !navigator.clipboard;
   button.onclick = async () => {
-    await navigator.clipboard.writeText(report);
+    await navigator.clipboard.writeText(shown);
     button.textContent = text("copied");
   };
-  return element("div", "hummingbird-report", element("pre", "hummingbird-text", report), button);
+  return element("div", "hummingbird-report", element("pre", "hummingbird-text", shown), button);
 }
 
 /** Return the terms that a user agrees to. */
@@ -98,7 +101,7 @@ export function previewView({ webp, width, height }) {
   return element("div", "hummingbird-moving", picture);
 }
 
-/** Return a bar filled to `fraction`; kind: high or low (the good end), plain or bad. */
+/** Return a bar filled to `fraction`; kind: good, bad or plain. */
 function bar(fraction, kind, label) {
   const percent = 100 * Math.max(0, Math.min(1, fraction));
   const fill = element("div", `hummingbird-fill hummingbird-${kind}`);

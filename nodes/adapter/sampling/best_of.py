@@ -111,7 +111,7 @@ def best_of(
     rate = rating(dover)
     candidates: list[Candidate] = []
     for index, seed in enumerate(seeds, start=1):
-        send_progress_text(f"seed {seed}: {index} of {len(seeds)}")
+        send_progress_text(f"seed {seed} ({index}/{len(seeds)})")  # in every language
         latent = sample_video(model, positive, settings, seed, negative=negative)
         images = decode(vae, latent)
         score = rate(images, settings.fps)
@@ -122,7 +122,7 @@ def best_of(
         if threshold > 0 and candidate.value >= threshold and not find_defects(score):
             break
     candidates.sort(key=lambda candidate: candidate.rank, reverse=True)
-    send_progress_text(f"best: seed {candidates[0].seed}")
+    send_progress_text(f"seed {candidates[0].seed}")
     images, latent = best
     (video,) = videos_of(images, latent, settings.fps)
     return RankedCandidates(candidates, metric, images, latent, video)
