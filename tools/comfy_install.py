@@ -8,7 +8,8 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACK = ("__init__.py", "nodes", "hummingbird_core", "web", "locales", "workflows", "pyproject.toml")
+PACK = ("__init__.py", "nodes", "hummingbird_core", "web", "locales", "workflows", "subgraphs")
+PACK += ("pyproject.toml",)
 NEEDED = ("torchsde", "aiohttp", "av", "alembic")  # in every ComfyUI, not in our own environment
 
 

@@ -15,7 +15,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 # A container has neither a sandbox, nor a GPU, nor much shared memory.
 OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 READY = "() => window.app?.graph && window.app?.extensionManager && window.app?.canvas"
-SECONDS = 120  # on a busy machine
+SECONDS = 300  # on a busy machine
 # For screenshots: all is drawn however small it is, and nothing lies on the graph.
 LEGIBLE = {
     "Comfy_Locale": "en",

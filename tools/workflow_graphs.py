@@ -1,11 +1,10 @@
-"""Graphs and notes of the example workflows; `make_workflows.py` writes the files in workflows/.
+"""Graphs of the example workflows, which `example_workflows.py` lists.
 
 A graph is in the form of ComfyUI's API: node id -> class and inputs; a link is [node id, output].
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 Graph = dict[str, dict[str, Any]]
@@ -15,31 +14,10 @@ BIG = "hummingbird-0.7b.safetensors"  # what Download Hummingbird writes
 LORA = "unet_lora.pt"
 NANO_PROMPT = "a hummingbird flies right over a meadow"
 BIG_PROMPT = "a hummingbird hovers in front of a red flower, soft morning light, slow motion"
+STORY = "0: a cat moves right; 16: a fox moves right; 32: a fish moves right"
 INTERPOLATOR, UPSCALER = "rife.safetensors", "RealESRGAN_x4plus.pth"
 NANO_SIZE = {"width": 64, "height": 64, "frames": 16, "steps": 4}
 BIG_SIZE = {"width": 512, "height": 320, "frames": 26, "steps": 8}
-GET_BIG = (
-    "Needs `hummingbird-0.7b.safetensors` in `models/checkpoints`: the node **Download "
-    "Hummingbird** fetches and converts it, under its authors' research licence."
-)
-
-
-@dataclass(frozen=True)
-class Workflow:
-    """A graph, and a note (Markdown) that says what it does."""
-
-    graph: Graph
-    note: str
-
-    @property
-    def runs_offline(self) -> bool:
-        """Return whether it runs without a file that a user has to get."""
-        files = {BIG, INTERPOLATOR, UPSCALER}
-        return not any(files & set(_texts(node["inputs"])) for node in self.graph.values())
-
-
-def _texts(inputs: dict[str, Any]) -> list[str]:
-    return [value for value in inputs.values() if isinstance(value, str)]
 
 
 def node(class_type: str, **inputs: Any) -> dict[str, Any]:
@@ -74,6 +52,7 @@ def text_to_video(checkpoint: str, prompt: Any, size: dict[str, int]) -> Graph:
             fps=8.0,
             seed=0,
             strength=1.0,
+            loop="off",  # front ends take what is not named here from the graph before
         ),
         "decode": node("HummingbirdDecode", samples=["sample", 0], vae=["load", 2], fps=0.0),
         "save": _save(["decode", 1]),
@@ -189,6 +168,35 @@ def best_of_n() -> Graph:
     }
 
 
+def until_good() -> Graph:
+    """Return Best of N that stops at the first good video."""
+    graph = best_of_n()
+    graph["best"]["inputs"].update(count=16, metric="motion_smoothness", threshold=0.9)
+    return graph
+
+
+def story() -> Graph:
+    """Return text to video with three prompts, one after the other."""
+    return text_to_video(NANO, STORY, {**NANO_SIZE, "frames": 48})
+
+
+def continued() -> Graph:
+    """Return a video, and a second one that starts with the last frames of the first."""
+    graph = text_to_video(NANO, NANO_PROMPT, NANO_SIZE)
+    second = {**graph["sample"]["inputs"], "seed": 1, "start_image": ["start", 0]}
+    return {
+        **graph,
+        "end": node("ImageFromBatch", image=["decode", 0], batch_index=12, length=4),
+        "start": node("VAEEncode", pixels=["end", 0], vae=["load", 2]),
+        "more": node("HummingbirdSample", **second),
+        "decode more": node("HummingbirdDecode", samples=["more", 0], vae=["load", 2], fps=0.0),
+        "new": node("ImageFromBatch", image=["decode more", 0], batch_index=4, length=12),
+        "both": node("ImageBatch", image1=["decode", 0], image2=["new", 0]),
+        "video": node("CreateVideo", images=["both", 0], fps=8.0),
+        "save": _save(["video", 0]),
+    }
+
+
 def loop() -> Graph:
     """Return text to video that goes there and back."""
     graph = text_to_video(NANO, NANO_PROMPT, {**NANO_SIZE, "frames": 30})
@@ -222,112 +230,3 @@ def many_prompts() -> Graph:
         "prompts": node("HummingbirdPromptList", prompts=lines),
         "score": node("HummingbirdVQAScore", images=["decode", 0], fps=8.0, dover="none"),
     }
-
-
-def _note(title: str, *paragraphs: str) -> str:
-    return "\n\n".join((f"## {title}", *paragraphs))
-
-
-WORKFLOWS = {
-    "text-to-video-built-in": Workflow(
-        text_to_video(NANO, NANO_PROMPT, NANO_SIZE),
-        _note(
-            "Text to video, built-in model",
-            "Press Run: no download, no GPU, no network. The built-in model generates 64x64 videos "
-            "from a small vocabulary: a *hummingbird, cat, fox, panda, frog, fish, rocket, car, "
-            "mushroom* or *octopus*, or a *colour* *shape*, that moves *left, right, up* or "
-            "*down*. The former also move *over a meadow, over the sea, in the desert* or *at "
-            "night*.",
-            "A different seed gives a different video.",
-        ),
-    ),
-    "text-to-video-0.7b": Workflow(
-        text_to_video(BIG, BIG_PROMPT, BIG_SIZE),
-        _note(
-            "Text to video, 0.7B",
-            "26 frames of 512x320 in 8 steps.",
-            GET_BIG,
-            "4 steps take half the time; 16 frames take less memory.",
-        ),
-    ),
-    "stock-nodes": Workflow(
-        stock_nodes(),
-        _note(
-            "ComfyUI's own nodes",
-            "MODEL, CLIP and VAE are ComfyUI's own types: only the loader and the empty video are "
-            "nodes of this pack. **FluxGuidance** sets the guidance, **LTXVConditioning** the "
-            "frame rate that the motion is generated for; cfg stays 1.",
-            GET_BIG,
-        ),
-    ),
-    "reward-lora": Workflow(
-        reward_lora(),
-        _note(
-            "Reward LoRA",
-            "Loads `unet_lora.pt` from `models/loras` in its released format, a list without layer "
-            "names, and reports the layers that did not fit.",
-            GET_BIG,
-        ),
-    ),
-    "prompt-enhance": Workflow(
-        prompt_enhance(),
-        _note(
-            "Prompt enhancement",
-            "A few words become a detailed prompt that fits the text window. **source** *builtin* "
-            "needs nothing; *local* and *server* use a language model.",
-            GET_BIG,
-        ),
-    ),
-    "best-of-n": Workflow(
-        best_of_n(),
-        _note(
-            "Best of N",
-            "Samples, decodes and scores videos of four seeds and outputs the best. The node shows "
-            "all scores and a contact sheet, best first.",
-            "Runs with the built-in model. With DOVER's weights (`DOVER.pth` or "
-            "`DOVER-Mobile.pth`, from VQAssessment/DOVER on GitHub) in `models/vqa`, choose the "
-            "file at **dover**.",
-        ),
-    ),
-    "many-prompts": Workflow(
-        many_prompts(),
-        _note(
-            "Many prompts at once",
-            "One prompt per line. All nodes after the list run once per prompt, and one video is "
-            "saved for each. **VQA Score** scores each video.",
-            "Runs with the built-in model.",
-        ),
-    ),
-    "hummingbird-loop": Workflow(
-        loop(),
-        _note(
-            "Hummingbird: a loop",
-            "**loop** *swing* plays half of the frames there and back, for any motion. *on* makes "
-            "the first frame follow the last one, for motions that come back and for models that "
-            "know any, such as the 0.7B.",
-            "For KSampler, put **Loop Video** behind the loader. Runs with the built-in model.",
-        ),
-    ),
-    "hummingbird-smooth-and-large": Workflow(
-        smooth_and_large(),
-        _note(
-            "Hummingbird: more frames, more pixels",
-            "ComfyUI's own nodes go behind **Decode**: RIFE or FILM doubles the frames, and an "
-            "upscaler enlarges them.",
-            f"Needs ComfyUI 0.30 or newer, an interpolation model in `models/frame_interpolation` "
-            f"(here `{INTERPOLATOR}`) and one in `models/upscale_models` (here `{UPSCALER}`).",
-            "Newer releases also have a **Video Deflicker** node: put it between *Decode* and the "
-            "interpolation.",
-        ),
-    ),
-    "long-video": Workflow(
-        long_video(),
-        _note(
-            "Long video",
-            "64 frames through windows of 16 that overlap by 4. **dim** must be 2, the frame axis. "
-            "Every window follows the same prompt, so the video continues one scene.",
-            "Without **Context Windows**, *Sample Video* uses windows of 16 that overlap by 8.",
-            GET_BIG,
-        ),
-    ),
-}

@@ -8,10 +8,11 @@ import json
 from typing import Any
 
 import pytest
+from blueprint import NAME
 from comfy_install import ROOT
 from comfy_page import comfy_page, fit_view
 from PIL import Image
-from workflow_graphs import NANO
+from workflow_graphs import NANO, NANO_PROMPT
 
 WORKFLOWS = {path.stem: path for path in sorted((ROOT / "workflows").glob("*.json"))}
 SMALL = {"width": 64, "height": 64, "frames": 4, "steps": 1, "count": 2, "checkpoint": NANO}
@@ -20,6 +21,9 @@ LANGUAGES = ("ru", "zh", "ja")
 
 # The server keeps results, and a page hears only of what is computed anew: another seed each.
 SEEDS = {"classic": 1, "nodes-2.0": 2}
+
+SLOW = 50  # steps, so that a preview is there for a while
+TOLERANCE = 14  # pixels
 
 OPEN = """async ([workflow, values]) => {
   await app.loadGraphData(workflow);
@@ -59,6 +63,34 @@ SENT_WHEN_BYPASSED = """async (text) => {
   encode.inputs.find(({ name }) => name === "prompt").link = null;
   return [linked, bypassed, await sent()];
 }"""
+HEIGHTS = "() => Object.fromEntries(app.graph._nodes.map((node) => [node.type, node.size[1]]))"
+SAVED_HEIGHTS = """() => Object.fromEntries(
+  app.graph.serialize().nodes.map((node) => [node.type, node.size[1]]))"""
+# The last preview that was drawn, and what a file would have been at that time.
+WATCH_PREVIEW = """() => {
+  window.previewSeen = null;
+  const look = () => {
+    const picture = document.querySelector(".hummingbird-preview");
+    const height = picture?.getBoundingClientRect().height;
+    if (height > 40) {
+      const nodes = app.graph.serialize().nodes.map((node) => [node.type, node.size[1]]);
+      window.previewSeen = { src: picture.src, height, saved: Object.fromEntries(nodes) };
+    }
+    if (picture || !window.previewSeen) requestAnimationFrame(look);
+  };
+  look();
+}"""
+OVERLAPS = """() => {
+  const boxes = app.graph._nodes.map((node) => [node.type, ...node.getBounding()]);
+  return boxes.flatMap(([name, x, y, width, height], index) => boxes.slice(index + 1)
+    .filter(([, x2, y2, width2, height2]) =>
+      x < x2 + width2 && x2 < x + width && y < y2 + height2 && y2 < y + height)
+    .map(([other]) => [name, other]));
+}"""
+SENT = """async (workflow) => {
+  await app.loadGraphData(workflow);
+  return (await app.graphToPrompt()).output;
+}"""
 EXECUTED = "(text) => app.graph._nodes[0].onExecuted({ text: [text] })"
 PROGRESS = """async (value) => {
   const { api } = await import("/scripts/api.js");
@@ -73,11 +105,11 @@ def _wait_for_runs(page: Any) -> None:
     page.evaluate(ALL_RUNS_ENDED)
 
 
-def _open(page: Any, name: str, seed: int = 0) -> list[str]:
+def _open(page: Any, name: str, seed: int = 0, **values: int) -> list[str]:
     """Opens a workflow at a small size; the types of nodes that are missing."""
     _wait_for_runs(page)
     workflow = json.loads(WORKFLOWS[name].read_text(encoding="utf-8"))
-    missing = page.evaluate(OPEN, [workflow, {**SMALL, "seed": seed}])
+    missing = page.evaluate(OPEN, [workflow, {**SMALL, "seed": seed, **values}])
     page.wait_for_selector(".hummingbird-panel", state="detached")  # of what was open before
     fit_view(page, VIEW)  # what is out of sight has no panel
     return missing
@@ -91,7 +123,7 @@ def _add(page: Any, node_type: str) -> None:
 
 
 def test_a_run_shows_the_video_and_all_scores(page, canvas, screenshot):
-    assert not _open(page, "best-of-n", SEEDS[canvas])
+    assert not _open(page, "best-of-n-hummingbird", SEEDS[canvas])
     page.evaluate("() => app.queuePrompt(0)")
     page.wait_for_selector(".hummingbird-score >> nth=1", state="attached")
     page.wait_for_selector("video", state="attached")
@@ -109,7 +141,7 @@ def test_a_run_shows_the_video_and_all_scores(page, canvas, screenshot):
 
 
 def test_an_enhanced_prompt_is_shown_with_its_token_bar(page, canvas, screenshot):
-    assert not _open(page, "prompt-enhance", SEEDS[canvas])
+    assert not _open(page, "prompt-enhance-hummingbird", SEEDS[canvas])
     page.evaluate("() => app.queuePrompt(0)")
     prompt = page.wait_for_selector(".hummingbird-prompt .hummingbird-text", state="attached")
     assert "hummingbird and a red flower" in prompt.text_content()
@@ -120,24 +152,58 @@ def test_an_enhanced_prompt_is_shown_with_its_token_bar(page, canvas, screenshot
 
 def test_a_bypassed_enhancer_hands_on_its_text(page):
     """And not the text that lies hidden below the link."""
-    assert not _open(page, "prompt-enhance")
+    assert not _open(page, "prompt-enhance-hummingbird")
     linked, bypassed, alone = page.evaluate(SENT_WHEN_BYPASSED, "a fox in the snow")
     assert isinstance(linked, list)
     assert (bypassed, alone) == ("a fox in the snow", "an old text")
 
 
-@pytest.mark.parametrize("workflow", ["text-to-video-built-in", "stock-nodes"])
+@pytest.mark.parametrize("workflow", ["hummingbird-text-to-video", "stock-nodes-hummingbird"])
 def test_while_sampling_the_video_plays_on_the_node(page, canvas, workflow, screenshot):
-    """On ours and on KSampler, and in place of ComfyUI's still picture."""
-    assert not _open(page, workflow, SEEDS[canvas])
+    """On ours and on KSampler, and in place of ComfyUI's still picture; then it is gone."""
+    assert not _open(page, workflow, SEEDS[canvas], steps=SLOW)
+    before = page.evaluate(HEIGHTS)
+    page.evaluate(WATCH_PREVIEW)
     page.evaluate("() => app.queuePrompt(0)")
-    picture = page.wait_for_selector(".hummingbird-preview", state="attached")
-    webp = picture.get_attribute("src").partition("base64,")[2]
-    assert Image.open(io.BytesIO(base64.b64decode(webp))).n_frames == SMALL["frames"]
-    assert picture.bounding_box()["height"] > 40
+    page.wait_for_function("() => window.previewSeen")
+    page.wait_for_selector(".hummingbird-preview", state="detached")
     page.wait_for_selector("video", state="attached")
+    seen = page.evaluate("() => window.previewSeen")
+    webp = seen["src"].partition("base64,")[2]
+    assert Image.open(io.BytesIO(base64.b64decode(webp))).n_frames == SMALL["frames"]
+    assert seen["height"] > 40
     screenshot(page)
     assert page.evaluate("() => Object.keys(app.nodePreviewImages)") == []
+    # Neither now nor in a file is there room for a panel that is not there.
+    page.wait_for_timeout(1000)
+    for heights in (seen["saved"], page.evaluate(SAVED_HEIGHTS), page.evaluate(HEIGHTS)):
+        for name in {"HummingbirdSample", "KSampler"} & set(before):
+            assert heights[name] <= before[name] + TOLERANCE
+
+
+def test_nodes_do_not_overlap_after_a_run(page, canvas, screenshot):
+    assert not _open(page, "many-prompts-hummingbird", 20 + SEEDS[canvas])
+    page.evaluate("() => app.queuePrompt(0)")
+    page.wait_for_selector(".hummingbird-score", state="attached")
+    page.wait_for_selector("video", state="attached")
+    _wait_for_runs(page)
+    page.wait_for_timeout(1000)
+    screenshot(page)
+    assert page.evaluate(OVERLAPS) == []
+
+
+def test_four_seeds_fit_into_the_panel(page, canvas, screenshot):
+    assert not _open(page, "best-of-n-hummingbird", 30 + SEEDS[canvas], count=4)
+    page.evaluate("() => app.queuePrompt(0)")
+    page.wait_for_selector(".hummingbird-score >> nth=3", state="attached")
+    page.wait_for_timeout(1000)
+    screenshot(page)
+    content = page.locator(".hummingbird-content:has(.hummingbird-score)")
+    shown, whole = content.evaluate("(e) => [e.clientHeight, e.scrollHeight]")
+    assert whole <= shown
+    panel = page.locator(".hummingbird-panel:has(.hummingbird-score)").bounding_box()
+    last = page.locator(".hummingbird-score >> nth=3").bounding_box()
+    assert last["y"] + last["height"] <= panel["y"] + panel["height"] + 2
 
 
 def test_workflows_open_without_missing_nodes(page, screenshot):
@@ -147,6 +213,18 @@ def test_workflows_open_without_missing_nodes(page, screenshot):
         assert not _open(page, name), name
     screenshot(page)
     assert not errors
+
+
+def test_the_blueprint_is_text_to_video_in_one_node(page):
+    _wait_for_runs(page)
+    file = ROOT / "subgraphs" / f"{NAME}.json"
+    sent = page.evaluate(SENT, json.loads(file.read_text(encoding="utf-8")))
+    nodes = {node["class_type"]: node["inputs"] for node in sent.values()}
+    types = {f"Hummingbird{name}" for name in ("Load", "EncodePrompt", "Sample", "Decode")}
+    assert set(nodes) == types
+    assert nodes["HummingbirdLoad"]["checkpoint"] == NANO
+    assert nodes["HummingbirdEncodePrompt"]["prompt"] == NANO_PROMPT
+    assert sent[nodes["HummingbirdDecode"]["samples"][0]]["class_type"] == "HummingbirdSample"
 
 
 def test_a_download_shows_the_licence_of_what_is_chosen_then_its_progress(page, screenshot):
@@ -197,6 +275,17 @@ def test_names_are_in_the_users_language(browser, url, language):
     expected = {entry["name"] for entry in sample["inputs"].values()}
     assert names[0] == sample["display_name"]
     assert set(names[1:]) == expected
+
+
+def test_reports_are_in_the_users_language(browser, url):
+    page = comfy_page(browser, url, Comfy_Locale="ru")
+    _add(page, "HummingbirdEncodePrompt")
+    page.evaluate(EXECUTED, "5 of 75 tokens\nunknown to this model: xyzzy\na line of its own")
+    report = page.locator(".hummingbird-report > .hummingbird-text")
+    report.get_by_text("5 из 75 токенов").wait_for()
+    expected = ["5 из 75 токенов", "эта модель не знает: xyzzy", "a line of its own"]
+    assert report.text_content().split("\n") == expected
+    page.close()
 
 
 def test_help_pages_are_where_the_front_end_looks_for_them(server):

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import urllib.error
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from blueprint import NAME
 from comfy_install import ROOT
+from example_workflows import WORKFLOWS
 from pack_texts import ENGLISH, as_json, english_texts
 from support.comfy.ui_workflow import api_graph
-from workflow_graphs import INTERPOLATOR, NANO, UPSCALER, WORKFLOWS, numbered
+from workflow_graphs import INTERPOLATOR, NANO, UPSCALER, numbered
 
 FILES = sorted((ROOT / "workflows").glob("*.json"))
-VIDEOS = {"many-prompts": 3}  # files that a workflow saves; one unless named
+VIDEOS = {"many-prompts-hummingbird": 3}  # files that a workflow saves; one unless named
 NOTES = {"MarkdownNote"}  # nodes of the front end alone
 # Small enough for seconds; the long video still has more frames than its window.
 SMALL = {"width": 64, "height": 64, "steps": 1, "count": 2}
 SHORT = {"frames": 4, "context_length": 8, "context_overlap": 2}
-LONGER = {"long-video": 12}  # frames
-SAVED = {"hummingbird-smooth-and-large": 7}  # frames, where they are not those that are sampled
+# Frames; the last part of the story begins at 32.
+LONGER = {"long-video-hummingbird": 12, "story-hummingbird": 33, "continue-hummingbird": 16}
+# Saved frames, where they are not those that are sampled: those of two videos but for the 4 that
+# they share; twice the frames but for the last.
+SAVED = {"continue-hummingbird": 28, "smooth-and-large-hummingbird": 7}
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +121,17 @@ def test_the_template_browser_offers_them_with_their_pictures(server):
         address = f"/api/workflow_templates/hummingbird/{file.stem}"
         assert server.get(f"{address}.json") == json.loads(file.read_text(encoding="utf-8"))
         assert server.read(f"{address}.jpg") == file.with_suffix(".jpg").read_bytes()
+
+
+def test_the_blueprint_is_offered(server):
+    try:
+        offered = server.get("/global_subgraphs")
+    except urllib.error.HTTPError as error:
+        pytest.skip(f"this release has no blueprints: {error}")
+    ours = {key: entry for key, entry in offered.items() if entry["name"] == NAME}
+    assert [entry["info"] for entry in ours.values()] == [{"node_pack": "custom_nodes.hummingbird"}]
+    data = json.loads(server.get(f"/global_subgraphs/{next(iter(ours))}")["data"])
+    assert data == json.loads((ROOT / "subgraphs" / f"{NAME}.json").read_text(encoding="utf-8"))
 
 
 def test_the_english_texts_are_those_of_the_nodes(object_info):

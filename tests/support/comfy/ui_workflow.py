@@ -6,12 +6,14 @@ from typing import Any
 
 from workflow_graphs import Graph
 
+MUTED = 2  # a node's mode in the front end
+
 
 def api_graph(workflow: dict[str, Any], object_info: dict[str, Any]) -> Graph:
     """Return what the front end sends for a saved workflow when Run is pressed."""
     links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
-    # Notes are of the front end only.
-    nodes = [node for node in workflow["nodes"] if node["type"] in object_info]
+    # Notes are of the front end only; muted nodes are not sent.
+    nodes = [n for n in workflow["nodes"] if n["type"] in object_info and n["mode"] != MUTED]
     return {
         str(node["id"]): {
             "class_type": node["type"],

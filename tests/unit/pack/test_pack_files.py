@@ -1,4 +1,4 @@
-"""The files of the pack that are not code: languages, help, workflows, what is published."""
+"""The files of the pack that are not code: languages, help, what is published."""
 
 from __future__ import annotations
 
@@ -14,21 +14,13 @@ import pytest
 from support.pack_imports import imported_packages
 from support.paths import ROOT
 
-from hummingbird_core.vqa import Score, find_defects
+from hummingbird_core.vqa import Score, Thresholds, find_defects
 from tools.comfy_install import left_out_of_the_pack
 from tools.pack_texts import HEADINGS, help_page, with_tables
-from tools.workflow_graphs import WORKFLOWS, numbered
 
 SNAPSHOT = json.loads((ROOT / "tests/comfy/data/nodes.json").read_text(encoding="utf-8"))
 TRANSLATED = ("ru", "zh", "ja")
 LANGUAGES = ("en", *TRANSLATED)
-OF_THE_FRONT_END = {"MarkdownNote"}
-OF_COMFYUI = {
-    *("CLIPTextEncode", "ContextWindowsManual", "CreateVideo", "FluxGuidance", "KSampler"),
-    *("LTXVConditioning", "SaveVideo", "VAEDecode"),
-    *("FrameInterpolate", "FrameInterpolationModelLoader"),
-    *("ImageUpscaleWithModel", "UpscaleModelLoader"),
-}
 # ComfyUI's own modules, and what every ComfyUI installs: a pack must never touch these.
 COMFYUIS_MODULES = {
     *("comfy", "comfy_api", "comfy_execution", "comfyui_version", "folder_paths"),
@@ -120,6 +112,14 @@ def test_every_text_of_the_extension_exists_and_is_used():
     assert used == set(_texts("en", "main")["hummingbird"])
 
 
+def test_a_bar_is_in_the_warning_colour_from_the_limit_of_its_defect_on():
+    script = (ROOT / "web/views.js").read_text(encoding="utf-8")
+    rows = re.findall(r'{ name: "(\w+)", most: [\d.]+, at(?:Most|Least): ([\d.]+) }', script)
+    limits = Thresholds()
+    assert {name for name, _ in rows} == {"motion_smoothness", "flicker", "blur", "blockiness"}
+    assert all(getattr(limits, name) == float(limit) for name, limit in rows)
+
+
 def _fault_texts() -> set[str]:
     """The name of the text of every fault that there is."""
     bad = {field.name: 1.0 for field in fields(Score)} | {"motion_smoothness": 0.0}
@@ -155,36 +155,6 @@ def _prose(node: str, language: str) -> str:
 def test_no_help_page_is_left_over():
     pages = {path for path in (ROOT / "web/docs").rglob("*") if path.is_file()}
     assert pages == {help_page(node, language) for node in SNAPSHOT for language in LANGUAGES}
-
-
-# --- workflows -----------------------------------------------------------------------------------
-
-
-def test_every_workflow_has_a_file_and_a_picture():
-    names = {path.name for path in (ROOT / "workflows").iterdir()}
-    assert names == {f"{name}{suffix}" for name in WORKFLOWS for suffix in (".json", ".jpg")}
-
-
-@pytest.mark.parametrize("name", WORKFLOWS)
-def test_workflows_are_what_their_sources_say(name):
-    saved = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
-    nodes = {str(node["id"]): node for node in saved["nodes"]}
-    notes = [node for node in saved["nodes"] if node["type"] in OF_THE_FRONT_END]
-    source = numbered(WORKFLOWS[name].graph)
-    assert {key: nodes[key]["type"] for key in source} == {
-        key: node["class_type"] for key, node in source.items()
-    }
-    assert len(nodes) == len(source) + len(notes)
-    assert [note["widgets_values"] for note in notes] == [[WORKFLOWS[name].note]]
-    for key, node in source.items():
-        values = [value for value in node["inputs"].values() if not isinstance(value, list)]
-        assert all(value in nodes[key].get("widgets_values", []) for value in values), key
-
-
-@pytest.mark.parametrize("name", WORKFLOWS)
-def test_workflows_use_nodes_of_comfyui_and_ours_only(name):
-    types = {node["class_type"] for node in WORKFLOWS[name].graph.values()}
-    assert types <= set(SNAPSHOT) | OF_COMFYUI
 
 
 # --- what is published ---------------------------------------------------------------------------
