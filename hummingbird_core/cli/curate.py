@@ -17,6 +17,7 @@ from .curate_options import (
     add_agreement,
     add_answers,
     add_captions,
+    add_descriptions,
     add_measures,
     add_selection,
     add_source,
@@ -25,6 +26,7 @@ from .options import add_engine, create_engine
 
 if TYPE_CHECKING:
     from ..curation.captions import CaptionConfig
+    from ..curation.descriptions import DescribeConfig
     from ..curation.embeddings import EmbeddingConfig
     from ..curation.measure import MeasureConfig
     from ..curation.selection import SelectionConfig
@@ -47,6 +49,8 @@ examples:
   how well clips and captions agree, by a CLIP model, without the worst tenth and without repeats:
     hummingbird curate videos -o curated --agreement openai/clip-vit-base-patch32
         --min agreement=q0.1 --max-similarity 0.95
+  what is seen, as the caption of clips that have none, by a vision-language model's server:
+    hummingbird curate videos -o curated --describe server --describe-model qwen2.5vl
   captions corrected by a language model's server:
     hummingbird curate videos -o curated --captions server --caption-model llama3.1
   on a Ray cluster:
@@ -78,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser.add_argument_group("source"))
     add_measures(parser.add_argument_group("measures"))
     add_captions(parser.add_argument_group("captions"))
+    add_descriptions(parser.add_argument_group("captions from frames"))
     add_agreement(parser.add_argument_group("agreement and embeddings"))
     add_selection(parser.add_argument_group("selection"))
     add_answers(parser.add_argument_group("questions about a selection"))
@@ -117,15 +122,14 @@ def run(args: argparse.Namespace) -> None:
         result = curate(
             sources,
             args.output,
-            create_engine(
-                args, os.cpu_count() or 1, visible_gpus() if args.dover or args.agreement else []
-            ),
+            create_engine(args, os.cpu_count() or 1, visible_gpus() if _uses_gpu(args) else []),
             _measures(args),
             selection,
             _captions(args),
             clips_per_shard,
             command,
             _embeddings(args),
+            _descriptions(args),
         )
     print_line(
         f"{result.videos} videos ({result.failed} could not be used), {result.clips} clips, "
@@ -193,10 +197,26 @@ def _measures(args: argparse.Namespace) -> MeasureConfig:
     return settings
 
 
+def _uses_gpu(args: argparse.Namespace) -> bool:
+    return bool(args.dover or args.agreement or args.describe == "local")
+
+
 def _embeddings(args: argparse.Namespace) -> EmbeddingConfig | None:
     from ..curation.embeddings import EmbeddingConfig
 
     return EmbeddingConfig(args.agreement) if args.agreement else None
+
+
+def _descriptions(args: argparse.Namespace) -> DescribeConfig | None:
+    from ..curation.descriptions import DescribeConfig
+    from ..prompts.backends.address import DEFAULT_URL, check_url
+
+    if not args.describe:
+        return None
+    url = check_url(args.describe_url or DEFAULT_URL)
+    if args.describe == "local" and not args.describe_model:
+        raise InputError("got --describe local without a model: name one with --describe-model")
+    return DescribeConfig(args.describe, args.describe_model, url)
 
 
 def _captions(args: argparse.Namespace) -> CaptionConfig | None:

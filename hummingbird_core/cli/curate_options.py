@@ -59,6 +59,24 @@ def add_captions(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_descriptions(group: argparse._ArgumentGroup) -> None:
+    """Declare how captions are written from frames."""
+    group.add_argument(
+        "--describe",
+        metavar="SOURCE",
+        help="write what is seen in each clip, in short and at length, by a vision-language model: "
+        "local, server, or MODULE:FUNCTION of your own; clips without a caption take it",
+    )
+    group.add_argument(
+        "--describe-model",
+        metavar="MODEL",
+        help="vision-language model: a folder, a downloaded hub id or its name on the server",
+    )
+    group.add_argument(
+        "--describe-url", metavar="URL", help="URL of the server (default: local Ollama)"
+    )
+
+
 def add_agreement(group: argparse._ArgumentGroup) -> None:
     """Declare how clips and captions are compared."""
     group.add_argument(

@@ -31,6 +31,7 @@ from ..inputs.timed_captions import cut_to_clip, reworded, texts_of, untimed
 from ..prompts.text import WORD
 from ..terminal import get_logger
 from .captions import CaptionConfig, open_enhancer, rewrite_captions
+from .descriptions import DescribeConfig, describe_clips
 from .embeddings import EmbeddingConfig, add_agreement, read_embeddings
 from .measure import (
     ManifestRow,
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 logger = get_logger(__name__)
+
+NO_CAPTIONS = "no video has a caption, so clips are kept without: training on them needs captions"
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def curate(
     clips_per_shard: int | None = CLIPS_PER_SHARD,
     command: str = "",
     embeddings: EmbeddingConfig | None = None,
+    descriptions: DescribeConfig | None = None,
 ) -> Curated:
     """Measure the sources that are not in the journal yet, then select and write.
 
@@ -96,6 +100,7 @@ def curate(
         clips_per_shard: samples in each tar file; None writes no shards and keeps earlier ones.
         command: the command line, shown in the report.
         embeddings: settings of the agreement of clips and captions; None measures none.
+        descriptions: settings of captions from frames; None writes none.
 
     Returns:
         counts of videos and clips.
@@ -106,7 +111,7 @@ def curate(
     """
     require_parquet()
     if not measures.detectors:  # their columns are known only after they ran
-        added = MODEL_COLUMNS if embeddings else ()
+        added = MODEL_COLUMNS if embeddings or descriptions else ()
         check_rules(selection, [*number_columns(learned=bool(measures.dover)), *added])
     if selection.needs_embeddings and not embeddings:
         read_embeddings(output, [])
@@ -116,6 +121,10 @@ def curate(
         failed = _measure_missing(sources, journal, engine, measures, output / "clips")
         wording = _rewrite(sources, journal, output, captions) if captions else {}
         table = build_table(_all_rows(sources, chain(read_journal(journal), failed), wording))
+        if descriptions:
+            table = describe_clips(table, output, engine, descriptions)
+        elif not any(source.caption for source in sources):
+            logger.warning(NO_CAPTIONS)
         if embeddings:
             table = add_agreement(table, output, engine, embeddings)
         return _select_and_write(table, output, selection, clips_per_shard, command)
@@ -266,10 +275,6 @@ def _all_rows(
     """Yield the measured rows of `sources` with their current captions."""
     by_key = {source.cache_key(): source for source in sources}
     has_captions = any(source.caption for source in sources)
-    if not has_captions:
-        logger.warning(
-            "no video has a caption, so clips are kept without: training on them needs captions"
-        )
     for key, rows in measured:
         if key in by_key:
             caption = by_key[key].caption

@@ -23,6 +23,8 @@ TEXT_COLUMNS = (  # all that are no numbers; "captions" are events with times
     "caption",
     "rewritten_caption",
     "captions",
+    "seen_short",
+    "seen_long",
     "boundary",
     "error",
     "absent",
@@ -31,7 +33,7 @@ TEXT_COLUMNS = (  # all that are no numbers; "captions" are events with times
 VERDICT_COLUMNS = ("kept", "dropped_by", "reason")  # added by the selection
 WHOLE_COLUMNS = ("start_frame", "num_frames", "width", "height", "caption_words", "transition")
 NUMBER_COLUMNS = (*WHOLE_COLUMNS, "fps", "seconds")  # present for every clip
-MODEL_COLUMNS = ("agreement",)  # added by models after the measuring
+MODEL_COLUMNS = ("agreement", "caption_seen")  # added by models after the measuring
 FIRST_COLUMNS = (*TEXT_COLUMNS, *NUMBER_COLUMNS)  # other columns follow in alphabetical order
 BATCH = 1000  # rows held as Python objects at a time
 

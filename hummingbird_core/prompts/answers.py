@@ -14,7 +14,7 @@ from .text import APOSTROPHES
 MARKDOWN = re.compile(r"```\w*|`|\*\*|__|(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w)|^#+\s*", re.M)
 
 RESULT = (
-    r"(?:prompt|description|version|rewrit\w*|translation|enhance\w*|answer|response|option|variation"
+    r"(?:prompt|description|caption|version|rewrit\w*|translation|enhance\w*|answer|response|option|variation"
     r"|variant|alternative|idea)s?\b"
 )
 PREAMBLES = (

@@ -8,7 +8,7 @@ import math
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from email.message import Message
 from typing import Any, TypeVar
 
@@ -118,11 +118,19 @@ class ServerChat(Chat):
             LongAnswerError: the answer is too long.
             ServerError: the server refused the request, or does not speak this protocol.
         """
+        return self._answer_about(system, question, seed)
+
+    def answer_about(self, system: str, question: str, images: Sequence[str], seed: int) -> str:
+        """Return the model's answer about images, data URLs; raises as `answer` does."""
+        pictures = [{"type": "image_url", "image_url": {"url": image}} for image in images]
+        return self._answer_about(system, [*pictures, {"type": "text", "text": question}], seed)
+
+    def _answer_about(self, system: str, content: str | list[dict[str, Any]], seed: int) -> str:
         request = {
             "model": self.model,
             "messages": [
                 {"role": "system", "content": system},
-                {"role": "user", "content": question},
+                {"role": "user", "content": content},
             ],
             "temperature": TEMPERATURE,
             "max_tokens": MAX_ANSWER_TOKENS,

@@ -36,8 +36,8 @@ class RequestForm:
             if name not in self._refused:
                 sent[name] = value
         if SYSTEM in self._refused:
-            text = "\n\n".join(message["content"] for message in request["messages"])
-            sent["messages"] = [{"role": "user", "content": text}]
+            content = _joined([message["content"] for message in request["messages"]])
+            sent["messages"] = [{"role": "user", "content": content}]
         return sent
 
     def learn(self, sent: dict[str, Any], status: int, words: str) -> str:
@@ -53,6 +53,17 @@ class RequestForm:
             refused.append(SYSTEM)
         self._refused.update(refused)
         return ", ".join(refused)
+
+
+def _joined(contents: list[Any]) -> Any:
+    """Return texts as one text, or with images among them as one list of parts."""
+    if all(isinstance(content, str) for content in contents):
+        return "\n\n".join(contents)
+    texts = [{"type": "text", "text": content} for content in contents if isinstance(content, str)]
+    return [
+        *texts,
+        *(part for content in contents if isinstance(content, list) for part in content),
+    ]
 
 
 def _names(words: str, field: str) -> bool:
