@@ -18,6 +18,7 @@ from .curate_options import (
     add_answers,
     add_captions,
     add_descriptions,
+    add_judges,
     add_measures,
     add_selection,
     add_source,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..curation.captions import CaptionConfig
     from ..curation.descriptions import DescribeConfig
     from ..curation.embeddings import EmbeddingConfig
+    from ..curation.judging import JudgeConfig
     from ..curation.measure import MeasureConfig
     from ..curation.selection import SelectionConfig
     from ..curation.source_video import SourceVideo
@@ -83,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_measures(parser.add_argument_group("measures"))
     add_captions(parser.add_argument_group("captions"))
     add_descriptions(parser.add_argument_group("captions from frames"))
+    add_judges(parser.add_argument_group("judges"))
     add_agreement(parser.add_argument_group("agreement and embeddings"))
     add_selection(parser.add_argument_group("selection"))
     add_answers(parser.add_argument_group("questions about a selection"))
@@ -130,6 +133,7 @@ def run(args: argparse.Namespace) -> None:
             command,
             _embeddings(args),
             _descriptions(args),
+            _judges(args),
         )
     print_line(
         f"{result.videos} videos ({result.failed} could not be used), {result.clips} clips, "
@@ -198,7 +202,13 @@ def _measures(args: argparse.Namespace) -> MeasureConfig:
 
 
 def _uses_gpu(args: argparse.Namespace) -> bool:
-    return bool(args.dover or args.agreement or args.describe == "local")
+    return bool(args.dover or args.agreement or args.judge or args.describe == "local")
+
+
+def _judges(args: argparse.Namespace) -> list[JudgeConfig]:
+    from ..curation.judging import JudgeConfig
+
+    return [JudgeConfig.parse(text) for text in args.judge]
 
 
 def _embeddings(args: argparse.Namespace) -> EmbeddingConfig | None:

@@ -33,6 +33,18 @@ def add_measures(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_judges(group: argparse._ArgumentGroup) -> None:
+    """Declare which models judge clips."""
+    group.add_argument(
+        "--judge",
+        action="append",
+        default=[],
+        metavar="MODULE:FUNCTION[=MODEL]",
+        help="add columns by a model, such as nsfw or text_area: docs/guides/data.md lists "
+        "adapters; what it cannot do for a clip is absent; may be repeated",
+    )
+
+
 def add_captions(group: argparse._ArgumentGroup) -> None:
     """Declare how captions are corrected."""
     group.add_argument(

@@ -276,7 +276,7 @@ def _own_columns(
     """
     try:
         found = dict(detector(frames, fps))
-        return {_own_name(column): _number(value) for column, value in found.items()}
+        return {new_column_name(column): column_number(value) for column, value in found.items()}
     except Exception as error:
         raise HummingbirdError(
             f"the detector {name} failed: {type(error).__name__}: {error}; it should return a dict "
@@ -284,14 +284,19 @@ def _own_columns(
         ) from error
 
 
-def _own_name(column: Any) -> str:
+def new_column_name(column: Any) -> str:
+    """Return the name of a user's column.
+
+    Raises:
+        ValueError: it is taken, or no name.
+    """
     taken = {*number_columns(learned=True), *MODEL_COLUMNS, *TEXT_COLUMNS, *VERDICT_COLUMNS}
     if not isinstance(column, str) or column in taken or " " in column:
         raise ValueError(f"{column!r} is taken, or no name without spaces")
     return column
 
 
-def _number(value: Any) -> float | None:
+def column_number(value: Any) -> float | None:
     """Convert a detector's value to a float; None and NaN mean that nothing was measured."""
     if isinstance(value, str | bytes | Mapping):
         raise TypeError(f"{value!r} is no number")

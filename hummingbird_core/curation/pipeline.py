@@ -13,7 +13,7 @@ The output folder:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -33,6 +33,7 @@ from ..terminal import get_logger
 from .captions import CaptionConfig, open_enhancer, rewrite_captions
 from .descriptions import DescribeConfig, describe_clips
 from .embeddings import EmbeddingConfig, add_agreement, read_embeddings
+from .judging import JudgeConfig, judge_clips
 from .measure import (
     ManifestRow,
     MeasureConfig,
@@ -87,6 +88,7 @@ def curate(
     command: str = "",
     embeddings: EmbeddingConfig | None = None,
     descriptions: DescribeConfig | None = None,
+    judges: Sequence[JudgeConfig] = (),
 ) -> Curated:
     """Measure the sources that are not in the journal yet, then select and write.
 
@@ -101,6 +103,7 @@ def curate(
         command: the command line, shown in the report.
         embeddings: settings of the agreement of clips and captions; None measures none.
         descriptions: settings of captions from frames; None writes none.
+        judges: models that add columns of their own.
 
     Returns:
         counts of videos and clips.
@@ -110,7 +113,7 @@ def curate(
         HummingbirdError: the captions cannot be rewritten, or the selection does not fit.
     """
     require_parquet()
-    if not measures.detectors:  # their columns are known only after they ran
+    if not measures.detectors and not judges:  # whose columns are known only after they ran
         added = MODEL_COLUMNS if embeddings or descriptions else ()
         check_rules(selection, [*number_columns(learned=bool(measures.dover)), *added])
     if selection.needs_embeddings and not embeddings:
@@ -127,6 +130,8 @@ def curate(
             logger.warning(NO_CAPTIONS)
         if embeddings:
             table = add_agreement(table, output, engine, embeddings)
+        for judge in judges:
+            table = judge_clips(table, output, engine, judge)
         return _select_and_write(table, output, selection, clips_per_shard, command)
 
 
