@@ -9,6 +9,7 @@ The children are forked after the imports, which take longer than all the traini
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -156,8 +157,8 @@ def against(critic: nn.Module, loss: DistillationLoss) -> Loss:
     return adversarial
 
 
-def fork(processes: int = 1, **arguments) -> None:
-    """`run` in so many processes together; waits for all of them."""
+def fork(processes: int = 1, **arguments) -> list[int]:
+    """`run` in so many processes together; their exit codes, negative for a signal."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -167,8 +168,21 @@ def fork(processes: int = 1, **arguments) -> None:
         if child == 0:
             os._exit(_child(rank, processes, port, arguments))
         children.append(child)
-    for child in children:
-        os.waitpid(child, 0)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def fork_again(arguments: dict) -> None:
+    """`fork`, and once more after a crash of a process, from the saved state as after any kill.
+
+    Seen once: of two processes with shards one was gone, without a word, and the other's connection
+    was reset. `faulthandler` writes where it was, should it happen again.
+    """
+    codes = fork(**arguments)
+    if min(codes) < 0 and "kill_at" not in arguments:
+        sys.stderr.write(f"CRASHED: {arguments} ended with {codes}\n")
+        codes = fork(**arguments)
+    if max(codes) > 0 or ("kill_at" in arguments) != (min(codes) < 0):
+        sys.exit(f"got exit codes {codes} of {arguments}")
 
 
 def _child(rank: int, processes: int, port: int, arguments: dict) -> int:
@@ -199,5 +213,6 @@ if __name__ == "__main__":
     for package in ("accelerate", "peft", "torch.utils.tensorboard"):
         with suppress(ImportError):
             import_module(package)  # here once, and not in every child
+    faulthandler.enable()
     for arguments in json.loads(sys.argv[1]):
-        fork(**arguments)
+        fork_again(arguments)
