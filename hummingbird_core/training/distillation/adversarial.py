@@ -21,6 +21,7 @@ With `path_kd` on the teacher's paths (L1 to the same x_T) it is Nitro-1's whole
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, cast
@@ -38,6 +39,10 @@ from .critics import CriticObjective
 from .noise import LAST_TIMESTEP
 from .predictions import Models
 from .step import Step
+
+# L_D has three terms, each ln 2 if D says 1/2 to all.
+CHANCE_LOSS = 3 * math.log(2)
+WON = 0.15  # D is sure of all: exp(-0.05) = 95 % in each term
 
 
 class Discriminator(nn.Module):
@@ -131,6 +136,20 @@ class Adversarial(CriticObjective):
         # The text of the next clip of the batch: realism is not enough.
         mismatched = F.softplus(self._logits(step, real, shift=1)).mean()
         return right + wrong + mismatched
+
+    def fault(self, mean_loss: float) -> str:
+        """Return whether the discriminator wins or tells nothing apart, and what to do."""
+        if mean_loss < WON:
+            return (
+                "it is never fooled, and the student gets no gradient to follow; lower its "
+                "critic_learning_rate or updates, or start the student from a better one"
+            )
+        if mean_loss > CHANCE_LOSS:
+            return (
+                "it tells nothing apart (chance is 2.08), and the student follows noise; raise its "
+                "critic_learning_rate or updates, or lower the student's learning rate"
+            )
+        return ""
 
     def _logits(self, step: Step, x0: Tensor, shift: int = 0) -> Tensor:
         """Return D(x0) `[B, N]` at a noise level drawn for each clip, with shifted texts."""

@@ -9,17 +9,24 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
+from ...terminal import get_logger
 from ..configs import check_field
+from ..loop.distributed import distributed_state
 from ..loop.micro_batch import MicroBatch
 from ..loop.phase import Phase
 from .predictions import Models
 from .step import Objective, Step
+
+logger = get_logger(__name__)
+
+WATCHED_LOSSES = 100  # micro-batches whose mean is judged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +58,10 @@ class CriticObjective(Objective):
     @abstractmethod
     def critic_loss(self, step: Step) -> Tensor:
         """Return the critic's own loss: a scalar."""
+
+    def fault(self, mean_loss: float) -> str:
+        """Return what is wrong if the mean loss of many updates is this; "": nothing."""
+        return ""
 
 
 class StepLoss(Protocol):
@@ -87,11 +98,39 @@ def make_critics(objectives: Mapping[str, Objective], loss: StepLoss, seed: int)
     return phases
 
 
+@dataclass
+class CriticWatch:
+    """Warns when the losses of a critic say that the student learns nothing from it.
+
+    Attributes:
+        objective: knows what its critic's losses mean.
+        losses: since the last look; on the device, to be read once in `WATCHED_LOSSES`.
+    """
+
+    objective: CriticObjective
+    losses: list[Tensor] = field(default_factory=list)
+
+    def add(self, step: int, loss: Tensor) -> None:
+        """Take the loss of a micro-batch; look at the mean of every `WATCHED_LOSSES`."""
+        self.losses.append(loss)
+        if len(self.losses) < WATCHED_LOSSES:
+            return
+        mean = torch.stack(self.losses).mean().item()
+        self.losses.clear()
+        fault = self.objective.fault(mean)
+        if fault and distributed_state().is_main_process:
+            name = self.objective.critic_name
+            logger.warning("step %d: the mean loss of the %s is %.3g: %s", step, name, mean, fault)
+
+
 def critic_phase(objective: CriticObjective, loss: StepLoss) -> Phase:
     """Return the phase that trains the critic of an objective."""
+    watch = CriticWatch(objective)
 
     def critic_loss(micro_batch: MicroBatch) -> dict[str, Tensor]:
-        return {"loss": objective.critic_loss(loss.draw(micro_batch))}
+        value = objective.critic_loss(loss.draw(micro_batch))
+        watch.add(micro_batch.step, value.detach())
+        return {"loss": value}
 
     return Phase(
         objective.critic_name,

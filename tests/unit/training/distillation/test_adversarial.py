@@ -15,7 +15,11 @@ from hummingbird_core.training.distillation.adversarial import (
     Discriminator,
     feature_blocks,
 )
-from hummingbird_core.training.distillation.critics import make_critics
+from hummingbird_core.training.distillation.critics import (
+    WATCHED_LOSSES,
+    CriticWatch,
+    make_critics,
+)
 from hummingbird_core.training.distillation.losses import PathKD
 from hummingbird_core.training.distillation.noise import NoiseConfig
 from hummingbird_core.training.distillation.paths import PathConfig, PathLoss, make_paths
@@ -104,3 +108,25 @@ def test_recipes_that_cannot_be_are_refused():
 
 def test_the_tiny_teacher_has_the_blocks():
     assert feature_blocks(TEACHER) == {"input_blocks.2": 8, "input_blocks.5": 8, "middle_block": 8}
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"), [(0.01, "never fooled"), (1.4, None), (2.2, "tells nothing apart")]
+)
+def test_a_discriminator_that_wins_or_collapses_is_warned_about(caplog, loss, said):
+    watch = CriticWatch(Adversarial())
+    for step in range(WATCHED_LOSSES):
+        watch.add(step, torch.tensor(loss))
+    if said is None:
+        assert not caplog.messages
+    else:
+        (line,) = caplog.messages
+        assert f"step {WATCHED_LOSSES - 1}: the mean loss of the discriminator is" in line
+        assert said in line
+
+
+def test_a_few_losses_are_no_reason_to_warn(caplog):
+    watch = CriticWatch(Adversarial())
+    for step in range(WATCHED_LOSSES - 1):
+        watch.add(step, torch.tensor(0.0))
+    assert not caplog.messages
