@@ -10,6 +10,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ...errors import InputError
+from ...evaluation.vbench.diversity import (
+    ImageEncoder,
+    coverage_of_videos,
+    reduced_pixels,
+    seed_spread,
+)
 from ...evaluation.vbench.flicker import flicker_of_file
 from ...evaluation.vbench.official import run_vbench
 from ...evaluation.vbench.prompts import SAMPLES, videos_of
@@ -25,7 +31,8 @@ from ...evaluation.vbench.report import (
 from ...evaluation.vbench.scores import DIMENSIONS, read_results, write_result
 from ...files import atomic_write
 from ...generation.run import generate_missing
-from ...terminal import print_line, print_text
+from ...terminal import get_logger, print_line, print_text
+from ...video.diversity import has_collapsed
 from ..options import (
     ENGINE_DEFAULTS,
     add_engine,
@@ -35,6 +42,9 @@ from ..options import (
     model_settings,
     video_settings,
 )
+from ..score import videos_in
+
+logger = get_logger(__name__)
 
 EPILOG = """\
 examples:
@@ -43,6 +53,9 @@ examples:
   a first try: one dimension
     hummingbird evaluate vbench export -o try --dimension temporal_flickering
     hummingbird evaluate vbench flicker try
+  how much the seed changes, in the eyes of DINOv2, against the teacher's videos
+    hummingbird evaluate vbench diversity vbench-07b --against vbench-teacher \
+        --encoder facebook/dinov2-small
   the scores, with the package vbench (installed in a separate environment)
     hummingbird evaluate vbench run vbench-07b
   quality, semantic and total score of its results, and a table with published systems
@@ -69,6 +82,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ),
         ("run", run_official, "score them with the package vbench", _add_run),
         ("flicker", run_flicker, "score temporal flickering, without that package", _add_flicker),
+        (
+            "diversity",
+            run_diversity,
+            "measure how much two seeds of a prompt differ, without that package",
+            _add_diversity,
+        ),
         (
             "totals",
             run_totals,
@@ -112,6 +131,22 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_flicker(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="output folder of export")
+
+
+def _add_diversity(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="output folder of export")
+    parser.add_argument(
+        "--against", type=Path, metavar="FOLDER", help="export of the teacher, or an earlier model"
+    )
+    parser.add_argument(
+        "--real", type=Path, metavar="FOLDER", help="real videos, for density and coverage"
+    )
+    parser.add_argument(
+        "--encoder",
+        metavar="MODEL",
+        help="folder or downloaded hub id of an image encoder that no reward of the training uses, "
+        "such as facebook/dinov2-small (default: reduced pixels)",
+    )
 
 
 def _add_totals(parser: argparse.ArgumentParser) -> None:
@@ -178,6 +213,30 @@ def run_flicker(args: argparse.Namespace) -> None:
     mean = sum(score for _, score in scores) / len(scores)
     print_line(f"temporal flickering of {len(scores)} videos: {100 * mean:.2f}")
     print_line(f"wrote {path}")
+
+
+def run_diversity(args: argparse.Namespace) -> None:
+    """Print distances between seeds, against another model's, and coverage (`diversity`)."""
+    encode = ImageEncoder.load(args.encoder) if args.encoder else reduced_pixels
+    ours = seed_spread(args.folder / "videos", encode)
+    unit = f"in the features of {args.encoder}" if args.encoder else "levels of 255"
+    print_line(
+        f"distance between seeds: {ours.mean:.4g} {unit} ({ours.videos} videos of "
+        f"{len(ours.distances)} prompts)"
+    )
+    if args.against:
+        share = ours.against(seed_spread(args.against / "videos", encode))
+        print_line(f"against {args.against}: {share:.2f}")
+        if has_collapsed(share, 1.0):
+            logger.warning(
+                "two seeds of a prompt differ by %.0f %% of what they do in %s: the model draws "
+                "nearly the same video for every seed",
+                *(100 * share, args.against),
+            )
+    if args.real:
+        made = sorted((args.folder / "videos").glob("*.mp4"))
+        found = coverage_of_videos(videos_in(args.real), made, encode)
+        print_line(f"density {found.density:.2f}, coverage {found.coverage:.2f} of {args.real}")
 
 
 def run_totals(args: argparse.Namespace) -> None:

@@ -92,9 +92,11 @@ def coverage_of_videos(real: Sequence[Path], made: Sequence[Path], encode: Encod
     Raises:
         InputError: there are too few real videos.
     """
-    features = [torch.stack([video_features(p, encode) for p in paths]) for paths in (real, made)]
+    first, second = (
+        torch.stack([video_features(path, encode) for path in paths]) for paths in (real, made)
+    )
     try:
-        return density_and_coverage(*features)
+        return density_and_coverage(first, second)
     except ValueError as error:
         raise InputError(str(error)) from error
 
