@@ -109,8 +109,9 @@ def _open(page: Any, name: str, seed: int = 0, **values: int) -> list[str]:
     """Opens a workflow at a small size; the types of nodes that are missing."""
     _wait_for_runs(page)
     workflow = json.loads(WORKFLOWS[name].read_text(encoding="utf-8"))
-    missing = page.evaluate(OPEN, [workflow, {**SMALL, "seed": seed, **values}])
+    page.evaluate("() => app.graph.clear()")
     page.wait_for_selector(".hummingbird-panel", state="detached")  # of what was open before
+    missing = page.evaluate(OPEN, [workflow, {**SMALL, "seed": seed, **values}])
     fit_view(page, VIEW)  # what is out of sight has no panel
     return missing
 
