@@ -71,7 +71,7 @@ def run_export(folder: Path, runtime: str, runs: int, frames_file: Path) -> dict
         "video": median_time(lambda: pipe(PROMPTS[0]), runs),
         "dtype": pipe.settings.dtype,
         "differences": pipe.settings.differences,
-        "tiny_vae": pipe.settings.model.get("tiny_vae"),
+        "decoder": pipe.settings.model.get("decoder"),
     }
 
 
@@ -86,7 +86,7 @@ def measure_export(args: argparse.Namespace, folder: Path, torch_runs: Any) -> d
             list(map(str, command)), env=environment, check=True, capture_output=True, text=True
         )
         found = json.loads(done.stdout.splitlines()[-1])
-        reference = torch_runs(found["tiny_vae"])
+        reference = torch_runs(found["decoder"])
         with np.load(file) as videos:
             levels = np.abs(videos["frames"].astype(int) - reference["frames"])
             error = np.linalg.norm(videos["latents"] - reference["latents"])
@@ -97,7 +97,7 @@ def measure_export(args: argparse.Namespace, folder: Path, torch_runs: Any) -> d
 
 
 @cache
-def torch_reference(runs: int, tiny_vae: str | None) -> dict[str, Any]:
+def torch_reference(runs: int, decoder: str | None) -> dict[str, Any]:
     """Return PyTorch's videos with a decoder, and its time."""
     import torch
 
@@ -106,8 +106,8 @@ def torch_reference(runs: int, tiny_vae: str | None) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     pipe = HummingbirdPipeline.from_pretrained("nano", device="cpu")
-    if tiny_vae:
-        pipe.vae = load_fast_decoder(tiny_vae)
+    if decoder:
+        pipe.vae = load_fast_decoder(decoder)
     videos = [pipe(prompt, seed=seed) for seed, prompt in enumerate(PROMPTS)]
     return {
         "frames": np.concatenate([video.frames for video in videos]).astype(int),

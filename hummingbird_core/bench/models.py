@@ -29,7 +29,12 @@ from ..text.encoder import text_encoder_to_openclip
 from ..unet.model import HummingbirdUNet, UNetConfig
 from ..vae.codec import SCALING_FACTOR
 from ..vae.names import diffusers_to_ldm
-from ..vae.tiny import PrunedDecoderConfig, build_pruned_decoder, load_fast_decoder
+from ..vae.tiny import (
+    BUILT_IN_DECODERS,
+    PrunedDecoderConfig,
+    build_pruned_decoder,
+    load_fast_decoder,
+)
 from .measure import EXACT, ROUNDED
 
 if TYPE_CHECKING:
@@ -51,8 +56,11 @@ VAE_CONFIG: dict[str, Any] = {
     "up_block_types": ("UpDecoderBlock2D",) * 4,
     "latent_channels": 4,
 }
-# Result of `hummingbird train decoder --divisor 4 --layers 1` for it.
-PRUNED_CONFIG = PrunedDecoderConfig((32, 64, 128, 128), 1, 8, SCALING_FACTOR)
+# Results of `hummingbird train decoder --layers 1` with --divisor 2 and 4 for it.
+PRUNED_CONFIGS = {
+    "middle decoder": PrunedDecoderConfig((64, 128, 256, 256), 1, 16, SCALING_FACTOR),
+    "pruned decoder": PrunedDecoderConfig((32, 64, 128, 128), 1, 8, SCALING_FACTOR),
+}
 
 
 @dataclass(frozen=True)
@@ -179,22 +187,29 @@ def load_full_vae(settings: BenchConfig) -> AutoencoderKL:
 
 
 def load_fast_decoders(settings: BenchConfig) -> dict[str, AutoencoderKL | AutoencoderTiny]:
-    """Return decoders by name: the built-in pruned one, or random TAESD and pruned decoders.
+    """Return decoders by name: the built-in ones, or random TAESD and pruned decoders.
 
-    If the built-in decoder does not exist, logs a warning and returns none.
+    Logs a warning for a built-in decoder that does not exist.
     """
     from diffusers.models import AutoencoderTiny
 
     if settings.preset == BUILT_IN_PRESET:
-        try:
-            decoder = load_fast_decoder(BUILT_IN_PRESET, settings.torch_dtype)
-            return {"pruned decoder": decoder.to(settings.device)}
-        except CheckpointError:
-            logger.warning("there is no built-in fast decoder; make it: hummingbird train decoder")
-            return {}
+        return _built_in_decoders(settings)
     with _seeded(settings):
-        tiny, pruned = AutoencoderTiny(), build_pruned_decoder(PRUNED_CONFIG)
-    return {"TAESD": _placed(tiny, settings), "pruned decoder": _placed(pruned, settings)}
+        decoders = {"TAESD": AutoencoderTiny()}
+        decoders |= {name: build_pruned_decoder(c) for name, c in PRUNED_CONFIGS.items()}
+    return {name: _placed(decoder, settings) for name, decoder in decoders.items()}
+
+
+def _built_in_decoders(settings: BenchConfig) -> dict[str, Any]:
+    decoders = {}
+    for kind in BUILT_IN_DECODERS:
+        try:
+            decoder = load_fast_decoder(kind, settings.torch_dtype)
+            decoders[f"{kind} decoder"] = decoder.to(settings.device)
+        except CheckpointError as error:
+            logger.warning("%s", error)
+    return decoders
 
 
 def _placed(model: Any, settings: BenchConfig) -> Any:

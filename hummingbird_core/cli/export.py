@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..runtime.base import RUNTIMES
 from ..terminal import print_line
-from .options import split_strength
+from .options import add_decoder, split_strength
 
 EPILOG = """\
 examples:
@@ -15,7 +15,7 @@ examples:
   hummingbird generate "a red circle moves right" --model nano-onnx --runtime onnx
   with a small decoder and a LoRA, for 26 frames of 256x160, in fp16:
     hummingbird export hummingbird-07b.safetensors -o 07b-openvino --to openvino --dtype fp16
-        --tiny-vae taesd --lora watercolour.safetensors:0.5 --frames 26 --width 256 --height 160
+        --decoder taesd --lora watercolour.safetensors:0.5 --frames 26 --width 256 --height 160
 
 The folder holds unet, decoder and text encoder with tokenizer and settings. Shapes are fixed: other
 sizes need another export. Each model is compared with PyTorch's in fp32 before the folder appears;
@@ -46,9 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE[:STRENGTH]",
         help="merge a LoRA; may be repeated",
     )
-    parser.add_argument(
-        "--tiny-vae", metavar="FILE", type=Path, help="a smaller decoder, as for `generate`"
-    )
+    add_decoder(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an older export")
 
 
@@ -66,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     check_config(VideoConfig("any", **size), "")
     check_folder(args.output, overwrite=args.overwrite)
     loras = tuple(map(split_strength, args.lora))
-    model = ModelConfig(args.model, loras, args.tiny_vae, device="cpu", dtype="fp32")
+    model = ModelConfig(args.model, loras, args.decoder, device="cpu", dtype="fp32")
     record = {key: value for key, value in model.record().items() if key != "stored_in"}
     pipe = model.load()
     height, width = args.height or pipe.trained.height, args.width or pipe.trained.width

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ..engines.local import Engine
     from ..generation.exported import ExportedModelConfig
 
-BAKED_IN = ("lora", "tiny_vae", "memory", "compile", "dtype")  # options that an export has decided
+FULL_DECODER = "full"  # the name of the model's own
+BAKED_IN = ("lora", "decoder", "memory", "compile", "dtype")  # options that an export has decided
 
 
 def add_settings(group: Any) -> None:
@@ -77,13 +78,7 @@ def add_model(group: Any) -> None:
         metavar="FILE[:STRENGTH]",
         help="merge a LoRA; may be repeated",
     )
-    group.add_argument(
-        "--tiny-vae",
-        metavar="FILE",
-        type=Path,
-        help="use a smaller decoder, faster and softer: 'nano' for the built-in model, a TAESD "
-        "(file or diffusers folder), or an output of `train decoder`",
-    )
+    add_decoder(group)
     group.add_argument("--device", help="cpu, cuda, cuda:1, mps ... (default: the best available)")
     group.add_argument(
         "--memory",
@@ -103,12 +98,28 @@ def add_model(group: Any) -> None:
     )
 
 
+def add_decoder(group: Any) -> None:
+    """Add the option for a smaller decoder; None is the model's own."""
+    group.add_argument(
+        "--decoder",
+        metavar="NAME",
+        type=decoder_path,
+        help="full (default); faster and softer, for the built-in model middle or tiny, for others "
+        "a TAESD (file or diffusers folder) or an output of `train decoder`",
+    )
+
+
+def decoder_path(name: str) -> Path | None:
+    """Return name or path of a decoder, None for the full one."""
+    return None if name == FULL_DECODER else Path(name)
+
+
 def model_settings(args: argparse.Namespace) -> ModelConfig:
     """Return the model settings of `args`; the default dtype depends on the device."""
     return ModelConfig(
         model=args.model,
         loras=tuple(map(split_strength, args.lora)),
-        tiny_vae=args.tiny_vae,
+        decoder=args.decoder,
         device=args.device,
         dtype=args.dtype or _default_dtype(args),
         memory=args.memory,
@@ -151,7 +162,7 @@ def exported_model(args: argparse.Namespace) -> ExportedModelConfig:
     if given:
         raise InputError(
             f"got {', '.join(given)} with --runtime {args.runtime}, expected none: give --lora, "
-            "--tiny-vae and --dtype to `hummingbird export`; --memory and --compile are PyTorch's"
+            "--decoder and --dtype to `hummingbird export`; --memory and --compile are PyTorch's"
         )
     return ExportedModelConfig(Path(args.model), args.runtime, args.device or "cpu")
 

@@ -27,7 +27,8 @@ class ModelConfig:
     Args:
         model: name, file, folder or hub id, as `HummingbirdPipeline.from_pretrained` takes it.
         loras: files with their strengths.
-        tiny_vae: "nano", or file or folder of a TAESD or pruned decoder; None is the model's own.
+        decoder: "middle", "tiny", or file or folder of a TAESD or pruned decoder; None is the
+            model's own.
         device: None is the best available.
         dtype: "fp32", "fp16" or "bf16"; None depends on the device.
         memory: a way to reduce memory, see `load_in_less_memory`; None keeps all in memory.
@@ -36,7 +37,7 @@ class ModelConfig:
 
     model: str = "nano"
     loras: tuple[tuple[Path, float], ...] = ()
-    tiny_vae: Path | None = None
+    decoder: Path | None = None
     device: str | None = None
     dtype: str | None = None
     memory: str | None = None
@@ -68,8 +69,8 @@ class ModelConfig:
             "stored_in": self.memory
             if self.memory in STORAGE
             else None,  # other values do not round weights
-            "tiny_vae": self.tiny_vae and self.tiny_vae.name,
-            "tiny_vae_sha256": self.tiny_vae and content_hash(find_decoder(self.tiny_vae)),
+            "decoder": self.decoder and self.decoder.name,
+            "decoder_sha256": self.decoder and content_hash(find_decoder(self.decoder)),
         }
 
     def absolute(self) -> ModelConfig:
@@ -80,7 +81,7 @@ class ModelConfig:
             self,
             model=str(Path(self.model).absolute()) if Path(self.model).exists() else self.model,
             loras=tuple((path.absolute(), strength) for path, strength in self.loras),
-            tiny_vae=self.tiny_vae and find_decoder(self.tiny_vae).absolute(),
+            decoder=self.decoder and find_decoder(self.decoder).absolute(),
         )
 
     def check(self) -> None:
@@ -91,8 +92,8 @@ class ModelConfig:
         from ..vae.tiny import find_decoder
 
         resolve_model(self.model)
-        if self.tiny_vae:
-            find_decoder(self.tiny_vae)
+        if self.decoder:
+            find_decoder(self.decoder)
         if self.device:
             check_device(self.device)
         if self.memory:
@@ -109,17 +110,25 @@ class ModelConfig:
     def load(self) -> HummingbirdPipeline:
         """Load the pipeline and merge its LoRAs."""
         from ..devices import DTYPES
-        from ..vae.tiny import load_fast_decoder
 
         dtype = DTYPES[self.dtype] if self.dtype else None
         pipe = self._load_small(dtype) if self.memory else self._load_whole(dtype)
-        if self.tiny_vae:
-            pipe.vae = load_fast_decoder(self.tiny_vae, pipe.dtype).to(pipe.device)
+        if self.decoder:
+            self._replace_decoder(pipe, self.decoder)
         if self.compile:
             # On a GPU with CUDA graphs, which launch all kernels of a call at once.
             mode = "reduce-overhead" if pipe.device.type == "cuda" else None
             pipe.unet.compile(fullgraph=True, mode=mode)
         return pipe
+
+    @staticmethod
+    def _replace_decoder(pipe: HummingbirdPipeline, name: Path) -> None:
+        from ..vae.tiny import check_decoder_fits, load_fast_decoder
+
+        decoder = load_fast_decoder(name, pipe.dtype)
+        if pipe.vae is not None:
+            check_decoder_fits(decoder, pipe.vae)
+        pipe.vae = decoder.to(pipe.device)
 
     def _load_whole(self, dtype: torch.dtype | None) -> HummingbirdPipeline:
         from ..lora.merge import merge_lora

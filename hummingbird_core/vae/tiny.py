@@ -1,6 +1,6 @@
-"""Tiny decoders in place of the VAE's: TAESD, and decoders pruned from the full one.
+"""Smaller decoders in place of the VAE's: TAESD, and decoders pruned from the full one.
 
-Both blur fine detail. `decode_latents` accepts them like the full VAE.
+They blur fine detail. `decode_latents` accepts them like the full VAE.
 """
 
 from __future__ import annotations
@@ -25,8 +25,12 @@ from ..weights.state_dict import validate_state_dict
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL, AutoencoderTiny
 
-BUILT_IN_DECODER = "nano"
-BUILT_IN_DECODER_FILE = "nano-decoder.safetensors"  # made by `hummingbird train decoder`
+FULL_DECODER = "full"  # the VAE's own
+# Smaller decoders of the built-in model, made by `hummingbird train decoder`.
+BUILT_IN_DECODERS = {
+    "middle": "nano-middle-decoder.safetensors",
+    "tiny": "nano-decoder.safetensors",
+}
 PRUNED_KEY = "hummingbird.pruned_decoder"  # metadata: PrunedDecoderConfig as JSON
 MAX_CONFIG = 1 << 20  # bytes of a config.json
 MAX_LEVELS, MAX_SIZE = 16, 4096  # values of a list in it; channels or blocks
@@ -64,7 +68,7 @@ def load_fast_decoder(
     """Load TAESD or a pruned decoder, for decoding only.
 
     Args:
-        name_or_path: "nano" for the built-in model's decoder; the file of a pruned decoder; or
+        name_or_path: "middle" or "tiny" for the built-in model's; the file of a pruned decoder; or
             TAESD: a folder in diffusers' layout or one file, in diffusers' names or TAESD's own
             (`taesd_decoder.safetensors`).
         dtype: of the weights.
@@ -114,27 +118,48 @@ def build_pruned_decoder(config: PrunedDecoderConfig) -> AutoencoderKL:
     return vae
 
 
-def built_in_decoder() -> Path:
-    """Return the path of the built-in model's tiny decoder."""
-    return ASSETS / "nano" / BUILT_IN_DECODER_FILE
+def built_in_decoder(kind: str = "tiny") -> Path:
+    """Return the path of one of the built-in model's smaller decoders, "middle" or "tiny"."""
+    return ASSETS / "nano" / BUILT_IN_DECODERS[kind]
+
+
+def check_decoder_fits(decoder: Any, vae: Any) -> None:
+    """Raise InputError if a pruned decoder is of another model than the VAE.
+
+    Args:
+        decoder: of `load_fast_decoder`; TAESD, which does not scale latents, is not checked.
+        vae: the model's own.
+    """
+    got, expected = (float(model.config["scaling_factor"]) for model in (decoder, vae))
+    is_pruned = hasattr(decoder.decoder, "up_blocks")
+    if is_pruned and not math.isclose(got, expected, rel_tol=1e-4):
+        raise InputError(
+            f"got a decoder of latents that are scaled by {got:g}, expected this model's "
+            f"{expected:g}: give a decoder that was made from its VAE, or TAESD"
+        )
 
 
 def find_decoder(name_or_path: str | Path) -> Path:
     """Return the file or folder of a decoder.
 
     Args:
-        name_or_path: "nano" or a path.
+        name_or_path: "middle", "tiny" or a path.
 
     Raises:
         CheckpointError: there is none.
     """
-    path = Path(name_or_path)
-    if str(name_or_path) == BUILT_IN_DECODER:
-        path = built_in_decoder()
+    name = str(name_or_path)
+    path = built_in_decoder(name) if name in BUILT_IN_DECODERS else Path(name_or_path)
     if not path.exists():
+        is_built_in = name in BUILT_IN_DECODERS
         raise CheckpointError(
-            f"got decoder {str(name_or_path)!r}, expected 'nano', a TAESD or a pruned decoder: "
-            "check the path"
+            f"got decoder {name!r}, expected full, {', '.join(BUILT_IN_DECODERS)}, a TAESD or a "
+            "pruned decoder: "
+            + (
+                "make it, see `hummingbird train decoder --help`"
+                if is_built_in
+                else "check the path"
+            )
         )
     return path
 

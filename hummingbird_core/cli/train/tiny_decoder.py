@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  the built-in one, minutes on two cores (train it again whenever the built-in VAE changes):
+  the built-in ones, tiny and middle, minutes on two cores (train both again whenever the built-in
+  VAE changes):
     hummingbird train decoder -o hummingbird_core/assets/nano/nano-decoder.safetensors
+    hummingbird train decoder --divisor 2 --folder runs/middle-decoder \\
+        -o hummingbird_core/assets/nano/nano-middle-decoder.safetensors
   for a released model (not tested yet):
     hummingbird train decoder --model hummingbird-07b.safetensors --videos curated/clips \\
         --divisor 4 --layers 1 --steps 20000 --batch 16 -o fast-decoder.safetensors
@@ -35,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="videos, one in twenty of which is held out (default: the built-in model's "
         "synthetic dataset)",
     )
-    parser.add_argument("--divisor", type=int, default=4, help="divisor of all widths")
+    parser.add_argument("--divisor", type=int, default=4, help="of all widths; 2: middle, 4: tiny")
     parser.add_argument("--layers", type=int, default=0, help="residual blocks per level, minus 1")
     parser.add_argument("--steps", type=int, default=1500, help="optimizer steps")
     parser.add_argument("--batch", type=int, default=16, help="frames per step")

@@ -170,7 +170,7 @@ def test_other_settings_do_not_replace_a_video(capsys, clip):
 
 @pytest.mark.parametrize(
     "setting",
-    [("--tiny-vae", "nano"), ("--context-length", 4), ("--dtype", "bf16")],
+    [("--decoder", "tiny"), ("--context-length", 4), ("--dtype", "bf16")],
     ids=lambda pair: pair[0],
 )
 def test_a_setting_that_is_taken_back_is_another_setting(capsys, tmp_path, setting):
@@ -187,10 +187,10 @@ def test_the_model_s_own_size_and_dtype_are_the_same_settings(capsys, tmp_path):
     assert run(capsys, *command)[1].startswith("kept ")
 
 
-@pytest.mark.parametrize("option", ["--model", "--tiny-vae"])
+@pytest.mark.parametrize("option", ["--model", "--decoder"])
 def test_weights_are_known_by_content_not_by_name(capsys, tmp_path, option):
     """Training always writes `student.safetensors`."""
-    source = resolve_model("nano") if option == "--model" else find_decoder("nano")
+    source = resolve_model("nano") if option == "--model" else find_decoder("tiny")
     for folder in ("same", "again", "other"):
         (tmp_path / folder).mkdir()
         shutil.copy(source, tmp_path / folder / "student.safetensors")
@@ -207,9 +207,9 @@ def test_weights_are_known_by_content_not_by_name(capsys, tmp_path, option):
 def test_a_tiny_vae_decodes_instead_of_the_full_one(capsys, tmp_path):
     AutoencoderTiny().save_pretrained(tmp_path / "taesd")
     made = tmp_path / "tiny.mp4"
-    options = ("--frames", 2, "--steps", 1, "--tiny-vae", tmp_path / "taesd")
+    options = ("--frames", 2, "--steps", 1, "--decoder", tmp_path / "taesd")
     assert run(capsys, "generate", PROMPT, "-o", made, *options)[0] == 0
-    assert read_metadata(made)["tiny_vae"] == "taesd"
+    assert read_metadata(made)["decoder"] == "taesd"
 
 
 @pytest.mark.parametrize(("memory", "stored_in"), [("fp8", "fp8"), ("disk", None)])
@@ -225,10 +225,10 @@ def test_less_memory(capsys, tmp_path, memory, stored_in):
 
 def test_the_built_in_fast_decoder_has_a_name(capsys, caplog, tmp_path):
     made = tmp_path / "fast.mp4"
-    options = ("--frames", 16, "--steps", 1, "--tiny-vae", "nano")
+    options = ("--frames", 16, "--steps", 1, "--decoder", "tiny")
     assert run(capsys, "generate", PROMPT, "-o", made, *options)[0] == 0
     assert not caplog.messages
-    assert read_metadata(made)["tiny_vae"] == "nano"
+    assert read_metadata(made)["decoder"] == "tiny"
 
 
 def test_an_enhanced_prompt_keeps_the_original(capsys, tmp_path):

@@ -274,7 +274,7 @@ def test_example_inputs_are_those_of_a_video(student):
         (["--width", "64"], "got 3 frames of 64x16, but the model was exported for 3 of 32x16"),
         (["--loop"], "which exported models lack"),
         (["--context-length", "16"], "which exported models lack"),
-        (["--tiny-vae", "nano"], "got --tiny-vae with --runtime onnx"),
+        (["--decoder", "tiny"], "got --decoder with --runtime onnx"),
         (["--dtype", "fp16", "--compile"], "got --compile, --dtype with --runtime onnx"),
         (["--device", "cuda:1"], "got device 'cuda:1' for onnx, expected one of cpu, cuda"),
         (["--runtime", "torch"], "invalid choice: 'torch'"),

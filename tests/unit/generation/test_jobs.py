@@ -126,7 +126,7 @@ def test_failures_become_the_exit_code(tmp_path, caplog):
     [
         (["--lora", "missing.safetensors"], "missing.safetensors"),
         (["--model", "missing.safetensors"], "missing.safetensors"),
-        (["--tiny-vae", "missing"], "missing"),
+        (["--decoder", "missing"], "missing"),
         (["--device", "toaster"], "toaster"),
         (["--workers", "0"], "got 0 workers"),
         (["--steps", "0"], "0"),

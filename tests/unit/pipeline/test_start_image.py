@@ -208,7 +208,7 @@ def test_the_command_line_refuses_with_one_line(tmp_path, capsys):
         (("--start-image", image, "--start-frames", 2), "one.png has 1 frames, expected 2"),
         (("--start-image", image, "--start-frames", 0), "got 0 frames"),
         (("--start-frames", 2), "without --start-image"),
-        (("--start-image", image, "--tiny-vae", "nano"), "tiny decoder"),
+        (("--start-image", image, "--decoder", "tiny"), "tiny decoder"),
         (("--start-image", image, "--runtime", "onnx"), "--start-image with --runtime"),
     ):
         assert names in error_of(capsys, *out, *options)

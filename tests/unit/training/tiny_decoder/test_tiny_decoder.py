@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from diffusers.models import AutoencoderKL
+from diffusers.models import AutoencoderKL, AutoencoderTiny
 from support.command_line import error_of, run
 from support.models import relative_l2, rnd, tiny_vae
 
@@ -15,6 +15,7 @@ from hummingbird_core.hub.local import resolve_model
 from hummingbird_core.nano.world.world import single_frames
 from hummingbird_core.training.data.single_frames import VideoFrames, open_frames
 from hummingbird_core.training.loop.config import TrainConfig
+from hummingbird_core.training.nano.autoencoder import build_vae
 from hummingbird_core.training.tiny_decoder.distil import (
     distil_decoder,
     held_out_frames,
@@ -23,7 +24,12 @@ from hummingbird_core.training.tiny_decoder.distil import (
 )
 from hummingbird_core.training.tiny_decoder.prune import prune_decoder
 from hummingbird_core.vae import decode_latents
-from hummingbird_core.vae.tiny import built_in_decoder, find_decoder, load_fast_decoder
+from hummingbird_core.vae.tiny import (
+    built_in_decoder,
+    check_decoder_fits,
+    find_decoder,
+    load_fast_decoder,
+)
 from hummingbird_core.video import write_video
 
 
@@ -89,8 +95,29 @@ def test_impossible_shapes_and_missing_files_are_refused(full, tmp_path):
         prune_decoder(full, 2, 2)
     with pytest.raises(InputError, match="with 0 videos"):
         open_frames(tmp_path)
-    with pytest.raises(CheckpointError, match="expected 'nano'"):
+    with pytest.raises(CheckpointError, match="expected full, middle, tiny"):
         find_decoder(tmp_path / "none.safetensors")
+
+
+def test_a_decoder_of_another_model_is_refused(full):
+    """Its latents are scaled otherwise, and the frames would be wrong in silence."""
+    small = prune_decoder(full, 2, 0)
+    check_decoder_fits(small, full)
+    full.register_to_config(scaling_factor=2 * full.config["scaling_factor"])
+    with pytest.raises(InputError, match="made from its VAE, or TAESD"):
+        check_decoder_fits(small, full)
+    check_decoder_fits(AutoencoderTiny(), full)
+
+
+def test_the_middle_decoder_of_the_built_in_model_keeps_half_of_the_widths():
+    small = prune_decoder(build_vae(), 2, 0)
+    assert tuple(small.config["block_out_channels"]) == (32, 32, 32, 64)
+
+
+@pytest.mark.skipif(built_in_decoder("middle").exists(), reason="it has been trained")
+def test_a_built_in_decoder_that_was_not_trained_says_how_to_make_it():
+    with pytest.raises(CheckpointError, match="see `hummingbird train decoder --help`"):
+        find_decoder("middle")
 
 
 def grey_video(path, grey: int):
@@ -144,8 +171,11 @@ def test_the_command_makes_a_decoder_in_a_new_folder(tmp_path, capsys):
     assert run(capsys, "train", "decoder", *arguments, "--overwrite")[0] == 0
 
 
-@pytest.mark.skipif(not built_in_decoder().exists(), reason="hummingbird train decoder: not run")
-def test_the_built_in_decoder_belongs_to_the_built_in_model():
+@pytest.mark.parametrize(("kind", "least"), [("tiny", 25), ("middle", 30)])
+def test_a_built_in_decoder_belongs_to_the_built_in_model(kind, least):
     """Fails when the model was made again without `hummingbird train decoder`."""
+    if not built_in_decoder(kind).exists():
+        pytest.skip("hummingbird train decoder: not run")
     full = load_checkpoint(resolve_model("nano"), dtype=torch.float32).vae
-    assert psnr_against(full, load_fast_decoder("nano"), held_out_frames(single_frames, 8)) >= 25
+    frames = held_out_frames(single_frames, 8)
+    assert psnr_against(full, load_fast_decoder(kind), frames) >= least
