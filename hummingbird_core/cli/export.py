@@ -19,8 +19,8 @@ examples:
 
 The folder holds unet, decoder and text encoder with tokenizer and settings. Shapes are fixed: other
 sizes need another export. Each model is compared with PyTorch's in fp32 before the folder appears;
-a relative distance above 1e-3 (fp32), 1e-2 (fp16) or 5e-2 (int8) is an error. The guide
-docs/guides/small-devices.md says how to run the folder without PyTorch.
+a relative distance above 1e-3 (fp32), 1e-2 (fp16 and fp16-weights) or 5e-2 (int8) is an error. The
+guide docs/guides/small-devices.md says how to run the folder without PyTorch, or in a browser.
 """
 
 
@@ -32,9 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", choices=RUNTIMES, required=True, help="the runtime")
     parser.add_argument(
         "--dtype",
-        choices=("fp32", "fp16", "int8"),
+        choices=("fp32", "fp16", "fp16-weights", "int8"),
         default="fp32",
-        help="precision of weights and arithmetic; int8: the U-Net's matrix products, onnx only",
+        help="precision of weights and arithmetic; fp16-weights: files of half the size, computed "
+        "in fp32; int8: the U-Net's matrix products, onnx only",
     )
     parser.add_argument("--width", type=int, help="pixels, a multiple of 8 (default: the model's)")
     parser.add_argument("--height", type=int, help="pixels, a multiple of 8 (default: the model's)")

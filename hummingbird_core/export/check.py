@@ -7,7 +7,7 @@ import numpy as np
 from ..errors import NumericalError
 
 # Largest |exported - torch| / |torch| that passes, by the dtype of the export.
-TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
+TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2, "fp16-weights": 1e-2, "int8": 5e-2}
 
 
 def relative_distance(got: np.ndarray, expected: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Export to ONNX files, and their int8 variant."""
+"""Export to ONNX files, and their variants of smaller weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..errors import MissingPackageError
@@ -69,6 +70,35 @@ def quantize_onnx(source: Path, path: Path) -> None:
             use_external_data_format=sum(f.stat().st_size for f in source.parent.iterdir())
             >= MAX_PROTOBUF_BYTES,
         )
+
+
+def store_as_fp16(source: Path, path: Path) -> None:
+    """Write a copy of an ONNX model that stores its weights in fp16 and computes in fp32.
+
+    Runtimes convert the weights once, as they load the file.
+    """
+    import onnx
+
+    model = onnx.load(source)
+    graph, casts = model.graph, []
+    for tensor in graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if _is_stored_as_fp16(values):
+            name, stored = tensor.name, f"{tensor.name}_fp16"
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), stored))
+            casts.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    is_large = model.ByteSize() >= MAX_PROTOBUF_BYTES
+    onnx.save(model, path, save_as_external_data=is_large, location=f"{path.name}.data")
+
+
+def _is_stored_as_fp16(values: np.ndarray) -> bool:
+    # Biases, norms and tables of frequencies are small, feel the rounding, and have one dimension,
+    # besides those of length 1.
+    fits = np.abs(values).max(initial=0) <= np.finfo(np.float16).max
+    return bool(values.dtype == np.float32 and values.squeeze().ndim > 1 and fits)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from ..runtime.folder import (
 from ..unet.model import GUIDANCE_DIM
 from .check import TOLERANCES, check_distance, relative_distance
 from .modules import Part, VideoShape, parts_of
-from .onnx import quantize_onnx, write_onnx
+from .onnx import quantize_onnx, store_as_fp16, write_onnx
 from .openvino import write_openvino
 
 # Called with a model's name and its relative distance from PyTorch's.
@@ -39,7 +39,8 @@ class ExportConfig:
 
     Args:
         runtime: "onnx" or "openvino".
-        dtype: "fp32", "fp16" or "int8" (matrix products of the U-Net; for onnx only).
+        dtype: "fp32", "fp16", "fp16-weights" (computed in fp32), or "int8" (matrix products of the
+            U-Net; for onnx only).
     """
 
     runtime: str = "onnx"
@@ -64,7 +65,8 @@ class ExportConfig:
                 )
         if (self.runtime, self.dtype) == ("openvino", "int8"):
             raise InputError(
-                "got int8 for openvino, expected fp32 or fp16: quantized models are for onnx"
+                "got int8 for openvino, expected fp32, fp16 or fp16-weights: quantized models are "
+                "for onnx"
             )
 
 
@@ -151,9 +153,18 @@ def _export_part(part: Part, path: Path, config: ExportConfig, runtime: Runtime)
         with tempfile.TemporaryDirectory(dir=path.parent) as middle:
             source = Path(middle) / f"{path.stem}.onnx"
             write_onnx(part, source)
-            (write_openvino if config.runtime == "openvino" else quantize_onnx)(source, path)
+            _convert(source, path, config)
     inputs: dict[str, np.ndarray] = {name: value.numpy() for name, value in part.inputs.items()}
     return relative_distance(runtime.load(path)(inputs), expected)
+
+
+def _convert(source: Path, path: Path, config: ExportConfig) -> None:
+    if config.runtime == "openvino":
+        write_openvino(source, path, fp16_weights=config.dtype == "fp16-weights")
+    elif config.dtype == "fp16-weights":
+        store_as_fp16(source, path)
+    else:
+        quantize_onnx(source, path)
 
 
 def _shapes(pipe: HummingbirdPipeline, parts: Any, shape: VideoShape) -> dict[str, Any]:

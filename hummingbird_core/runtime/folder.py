@@ -56,7 +56,7 @@ class _OneOf:
 
 FIELDS: dict[str, Kind] = {
     "runtime": _OneOf(tuple(SUFFIXES)),
-    "dtype": _OneOf(("fp32", "fp16", "int8")),
+    "dtype": _OneOf(("fp32", "fp16", "fp16-weights", "int8")),
     "model": _Object(),
     **dict.fromkeys(("height", "width"), Whole(SIZE_MULTIPLE, MAX_SIDE)),
     "num_frames": Whole(1, MAX_FRAMES),
@@ -76,7 +76,7 @@ class ExportSettings:
 
     Attributes:
         runtime: "onnx" or "openvino": what the files are for.
-        dtype: "fp32", "fp16" or "int8".
+        dtype: "fp32", "fp16", "fp16-weights" or "int8".
         model: where it comes from, for the records of videos.
         height, width: pixels of the frames that it makes.
         num_frames: frames of the videos that it makes.

@@ -38,7 +38,8 @@ class OpenVinoRuntime:
                 "choose one of these, or install the driver"
             )
         # Without this, processors with bfloat16 compute in it.
-        self._config = {"INFERENCE_PRECISION_HINT": "f32"} if dtype == "fp32" else {}
+        is_fp32 = dtype in ("fp32", "fp16-weights")
+        self._config = {"INFERENCE_PRECISION_HINT": "f32"} if is_fp32 else {}
 
     def load(self, path: Path) -> OpenVinoModel:
         """Load and compile a `.xml` or `.onnx` file.

@@ -17,22 +17,20 @@ import numpy as np
 import pytest
 import torch
 from support.command_line import error_of, run
+from support.exported import SHAPE, STUDENT, random_pipeline
 from support.paths import ROOT
 
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError, OutputError
 from hummingbird_core.export.check import TOLERANCES, check_distance, relative_distance
-from hummingbird_core.export.modules import Part, VideoShape, parts_of
-from hummingbird_core.export.onnx import write_onnx
+from hummingbird_core.export.modules import Part, parts_of
+from hummingbird_core.export.onnx import store_as_fp16, write_onnx
 from hummingbird_core.export.openvino import write_openvino
 from hummingbird_core.export.run import ExportConfig, export_model
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.runtime.base import open_runtime
 from hummingbird_core.runtime.folder import MODELS, SETTINGS_FILE, describe_files, read_settings
 from hummingbird_core.runtime.pipeline import ExportedPipeline
-from hummingbird_core.training.nano.autoencoder import build_vae
 from hummingbird_core.training.nano.build import save_model
-from hummingbird_core.training.nano.text import build_text_encoder
-from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.video import read_metadata, read_video
 
 onnx = pytest.importorskip("onnx", reason="needs the packages of the extra `export`")
@@ -40,27 +38,8 @@ pytest.importorskip("onnxscript", reason="needs the packages of the extra `expor
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the packages of the extra `export`")
 
 PROMPT = "a red circle moves right"
-SHAPE = VideoShape(16, 32, 3)
 SMALL = {"num_frames": 3, "num_inference_steps": 2}
 LEVELS = 1.0  # mean difference of finished frames, of 255
-# Everything that the built-in student's U-Net has, in little.
-STUDENT = UNetConfig(
-    model_channels=8,
-    channel_mult=(1, 1),
-    num_res_blocks=1,
-    attention_levels=(1,),
-    head_channels=4,
-    context_dim=64,
-    middle_block=False,
-    guidance_embedding=True,
-    norm_groups=4,
-    v_prediction=True,
-    frame_phase=True,
-    frame_seconds=True,
-    height=SHAPE.height,
-    width=SHAPE.width,
-    frames=(3,),
-)
 TEACHER = replace(
     STUDENT,
     guidance_embedding=False,
@@ -74,16 +53,9 @@ TEACHER = replace(
 FORBIDDEN = ("torch", "einops", "safetensors", "transformers", "diffusers", "av", "onnx", "scipy")
 
 
-def random_pipeline(config: UNetConfig) -> HummingbirdPipeline:
-    torch.manual_seed(0)
-    encoder = build_text_encoder().eval()
-    config = replace(config, context_dim=encoder.config.width)
-    return HummingbirdPipeline(HummingbirdUNet(config).eval(), build_vae().eval(), encoder)
-
-
 @pytest.fixture(scope="module")
 def student() -> HummingbirdPipeline:
-    return random_pipeline(STUDENT)
+    return random_pipeline()
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +129,7 @@ def test_openvino_runs_its_own_and_onnx_files(student, exported, copy):
 
 
 def test_half_precision_stays_within_its_tolerance_in_a_smaller_file(exported, tmp_path):
-    part = parts_of(random_pipeline(STUDENT), SHAPE)["text"]
+    part = parts_of(random_pipeline(), SHAPE)["text"]
     expected = part().numpy()
     part.module.half()
     write_onnx(part, tmp_path / "text.onnx")
@@ -168,6 +140,25 @@ def test_half_precision_stays_within_its_tolerance_in_a_smaller_file(exported, t
     assert 1e-6 < relative_distance(got, expected) < TOLERANCES["fp16"]
     size = {path: (path / "text.onnx").stat().st_size for path in (tmp_path, exported)}
     assert size[tmp_path] < 0.7 * size[exported]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_in_fp16_are_computed_in_fp32(exported, tmp_path, name):
+    """Files shrink, and the outputs differ by the rounding of weights alone."""
+    source, path = (folder / f"{name}.onnx" for folder in (exported, tmp_path))
+    store_as_fp16(source, path)
+    part = parts_of(random_pipeline(), SHAPE)[name]
+    inputs = {key: value.numpy() for key, value in part.inputs.items()}
+    for parameter in part.module.parameters():
+        if parameter.squeeze().ndim > 1:
+            parameter.data = parameter.data.half().float()
+    runtime = open_runtime("onnx", "cpu", "fp16-weights")
+    got, unrounded = (runtime.load(file)(inputs) for file in (path, source))
+    # The U-Net's table of waves over frames is rounded, too.
+    assert relative_distance(got, part().numpy()) < {"unet": 1e-4}.get(name, 1e-5)
+    assert 1e-6 < relative_distance(got, unrounded) < TOLERANCES["fp16-weights"]
+    # The graph is most of the tiny U-Net's file.
+    assert path.stat().st_size < {"unet": 1.1}.get(name, 0.8) * source.stat().st_size
 
 
 def test_the_graph_has_no_operator_that_directml_lacks(exported):
@@ -225,7 +216,7 @@ def test_the_command_exports_a_checkpoint_in_int8_and_keeps_its_videos(student, 
 
 
 def test_a_model_that_differs_is_not_written(tmp_path):
-    broken = random_pipeline(STUDENT)
+    broken = random_pipeline()
     next(broken.text_encoder.parameters()).data.fill_(float("nan"))
     with pytest.raises(NumericalError, match="got text at a relative distance of inf"):
         export_model(broken, tmp_path / "out", SHAPE, ExportConfig())
