@@ -42,7 +42,7 @@ DOWNLOAD_SECONDS = 300
 # The tests compare the nodes with the library, which needs more than the nodes do.
 OF_THE_TESTS = (
     *("pytest", "pytest-xdist", "pytest-timeout", "playwright", "requests", "peft", "accelerate"),
-    *("diffusers", "imageio-ffmpeg"),
+    *("diffusers", "imageio-ffmpeg", "onnx", "onnxscript", "onnxruntime"),
 )
 
 
