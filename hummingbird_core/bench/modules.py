@@ -22,7 +22,9 @@ from .measure import EXACT, ROUNDED, Repeats, Variant, measure_variants
 from .models import BenchConfig, load_full_vae, load_unet, random_tensor, unet_inputs
 from .plain_reference import OURS, PLAIN, PlainUNet, plain_decode, run_layer
 from .report import BenchRow, Chart, Report
+from .roofline import count_gflop, gemm_peak
 
+WHOLE = (UNET, DECODER) = "U-Net", "VAE decoder"
 LAYERS = (ResBlock, SpatialTransformer, TemporalTransformer)
 
 
@@ -43,9 +45,14 @@ class ModuleCase:
 
 def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
     """Measure the U-Net, its three kinds of layers at their largest, and the VAE decoder."""
-    rows = []
+    peak = gemm_peak(settings.torch_dtype, settings.device)
+    rows: list[BenchRow] = [
+        {"module": "GEMM", "name": f"{settings.dtype} peak", "GFLOP/s": peak, "peak share": 1.0}
+    ]
     for case in _cases(settings):
         rows += [{"module": case.name, **row} for row in _measure(case, settings, repeats)]
+        if case.name in WHOLE:
+            _add_roofline(rows, case, f"{OURS} {settings.dtype}", peak)
     fastest = [row for row in rows if row["name"].startswith(OURS) and "cpu" in row]
     return Report(
         name=settings.file_name("modules"),
@@ -56,7 +63,9 @@ def report(settings: BenchConfig, repeats: Repeats, command: str) -> Report:
         notes=(
             "Plain: text repeated for every frame, attention materialised on 3-D tensors, Conv3d, "
             "copies around temporal layers, norms in float32, one frame decoded at a time. "
-            "Equality is the relative L2 distance of the outputs; cpu counts all cores.",
+            "Equality is the relative L2 distance of the outputs; cpu counts all cores. GFLOP/s "
+            "count the products and convolutions of plain: Winograd's need fewer, so that a share "
+            "of the peak of a matrix product may exceed what the processor does.",
         ),
         chart=Chart(
             "",
@@ -85,6 +94,15 @@ def _measure(case: ModuleCase, settings: BenchConfig, repeats: Repeats) -> list[
     return [measured.row(*pair, reference=plain, tolerance=ROUNDED) for pair in pairs]
 
 
+def _add_roofline(rows: list[BenchRow], case: ModuleCase, name: str, peak: float) -> None:
+    """Add the rate of a module, and its share of the peak, to the rows of that name."""
+    gflop = count_gflop(case.plain)
+    for row in rows:
+        if (row["module"], row["name"]) == (case.name, name) and "wall" in row:
+            row["GFLOP/s"] = gflop / row["wall"]["seconds"]
+            row["peak share"] = row["GFLOP/s"] / peak
+
+
 def _way(name: str, compute: Callable[[], Tensor]) -> Variant:
     return Variant(name, lambda watch: compute())
 
@@ -105,7 +123,7 @@ def _unet_case(settings: BenchConfig, unet: HummingbirdUNet) -> ModuleCase:
         model, cast = _as(unet, dtype), _cast(inputs, dtype)
         return lambda: model(**cast)
 
-    return ModuleCase("U-Net", lambda: PlainUNet(unet)(**inputs), ours)
+    return ModuleCase(UNET, lambda: PlainUNet(unet)(**inputs), ours)
 
 
 def _layer_cases(settings: BenchConfig, unet: HummingbirdUNet) -> list[ModuleCase]:
@@ -151,7 +169,7 @@ def _vae_case(settings: BenchConfig, vae: Any) -> ModuleCase:
         model = _as(vae, dtype)
         return lambda: decode_latents(model, latents)
 
-    return ModuleCase("VAE decoder", lambda: plain_decode(vae, latents), ours)
+    return ModuleCase(DECODER, lambda: plain_decode(vae, latents), ours)
 
 
 def _as(model: nn.Module, dtype: torch.dtype) -> Any:

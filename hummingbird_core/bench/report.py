@@ -186,9 +186,9 @@ def _cell(column: str, value: Any) -> str:
         return str(value)
     if column.endswith("speedup"):
         return f"{value:.2f}x"
-    if column.endswith("MiB"):
+    if column.endswith(("MiB", "GFLOP/s")):
         return f"{value:.0f}"
-    if column == "share":
+    if column.endswith("share"):
         return f"{value:.0%}"
     return f"{value:.1e}" if column.endswith("equality") else f"{value:.3g}"
 
