@@ -134,7 +134,7 @@ def _measure(
 ) -> list[BenchRow]:
     with tempfile.TemporaryDirectory() as folder:
         ways = [
-            Variant(candidate.name, _in_parts(candidate, settings, frames, Path(folder)))
+            Variant(candidate.name, prompt_to_file(candidate, settings, frames, Path(folder)))
             for candidate in candidates
         ]
         measured = measure_variants(ways, repeats, settings.device)
@@ -147,10 +147,17 @@ def _measure(
     return [{"frames": frames, **_row(name, teacher, measured, checks)} for name in names]
 
 
-def _in_parts(
+def prompt_to_file(
     candidate: Candidate, settings: BenchConfig, frames: int, folder: Path
 ) -> Callable[[Stopwatch], Tensor]:
-    """Return a run from prompt to file, equal to the pipeline's, with its parts timed."""
+    """Return a run from prompt to file, equal to the pipeline's, with its parts timed.
+
+    Args:
+        candidate: what makes the videos.
+        settings: size, batch and seed.
+        frames: of a video.
+        folder: where the run writes them.
+    """
     pipe, shape = candidate.pipe, settings.latent_shape(frames)
 
     def run(watch: Stopwatch) -> Tensor:
