@@ -7,7 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from .adapter.io.frames import decode, flat_warning, frame_rate, videos_of
-from .common import CATEGORY, fps_input, schema
+from .adapter.model.small_decoder import DECODERS
+from .common import ADVANCED, CATEGORY, fps_input, schema
 
 
 class Decode(io.ComfyNode):
@@ -33,6 +34,15 @@ class Decode(io.ComfyNode):
                     default=0.0,
                     smallest=0.0,
                 ),
+                io.Combo.Input(
+                    "decoder",
+                    options=list(DECODERS),
+                    default=DECODERS[0],
+                    optional=True,
+                    tooltip="full: the VAE's own. middle, tiny: faster and softer, for the "
+                    "built-in model.",
+                    **ADVANCED,
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -48,9 +58,11 @@ class Decode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, samples: Any, vae: Any, fps: float) -> io.NodeOutput:
+    def execute(
+        cls, samples: Any, vae: Any, fps: float, decoder: str = DECODERS[0]
+    ) -> io.NodeOutput:
         """Run the node; arguments are the values of its inputs."""
-        images = decode(vae, samples)
+        images = decode(vae, samples, decoder)
         warning = flat_warning(images, samples)
         return io.NodeOutput(
             images,

@@ -85,8 +85,8 @@ def load_fast_decoder(
     if path.is_dir():
         config = _read_config(path / "config.json")
         return _load_taesd(path / "diffusion_pytorch_model.safetensors", config, dtype)
-    pruned = open_tensors(path).metadata.get(PRUNED_KEY)
-    return _load_pruned(path, pruned, dtype) if pruned else _load_taesd(path, {}, dtype)
+    is_pruned = PRUNED_KEY in open_tensors(path).metadata
+    return _load_pruned(path, dtype) if is_pruned else _load_taesd(path, {}, dtype)
 
 
 def psnr(batches: Iterable[tuple[Tensor, Tensor]]) -> float:
@@ -149,32 +149,45 @@ def find_decoder(name_or_path: str | Path) -> Path:
         CheckpointError: there is none.
     """
     name = str(name_or_path)
-    path = built_in_decoder(name) if name in BUILT_IN_DECODERS else Path(name_or_path)
+    if name in BUILT_IN_DECODERS:
+        path = built_in_decoder(name)
+        expected = f"a file {path.name}: make it, see `hummingbird train decoder --help`"
+    else:
+        path = Path(name_or_path)
+        expected = f"full, {', '.join(BUILT_IN_DECODERS)}, a TAESD or a pruned decoder: check it"
     if not path.exists():
-        is_built_in = name in BUILT_IN_DECODERS
-        raise CheckpointError(
-            f"got decoder {name!r}, expected full, {', '.join(BUILT_IN_DECODERS)}, a TAESD or a "
-            "pruned decoder: "
-            + (
-                "make it, see `hummingbird train decoder --help`"
-                if is_built_in
-                else "check the path"
-            )
-        )
+        raise CheckpointError(f"got decoder {name!r}, expected {expected}")
     return path
 
 
-def _load_pruned(path: Path, config: str, dtype: torch.dtype) -> AutoencoderKL:
-    from ..weights.tensor_files import read_tensors
+def read_pruned(path: Path) -> tuple[PrunedDecoderConfig, dict[str, Tensor]]:
+    """Read shape and weights of a pruned decoder's file.
 
+    Raises:
+        CheckpointError: it is damaged, or of something else.
+    """
+    from ..weights.tensor_files import open_tensors, read_tensors
+
+    text = open_tensors(path).metadata.get(PRUNED_KEY, "")
     try:
-        values = check_fields(parse_json(config, "it"), PRUNED_FIELDS, "it")
-        vae = build_pruned_decoder(PrunedDecoderConfig(**values))
-    except (ValueError, TypeError) as error:  # TypeError: a field is missing
-        raise CheckpointError(
-            f"{path.name} has damaged metadata {PRUNED_KEY} ({error}): make the decoder again"
-        ) from error
-    weights = read_tensors(path)
+        values = check_fields(parse_json(text, "it"), PRUNED_FIELDS, "it")
+        return PrunedDecoderConfig(**values), read_tensors(path)
+    except (InputError, TypeError) as error:  # TypeError: a field is missing
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{path.name} has damaged metadata {PRUNED_KEY} ({error}): make the decoder again"
+    )
+
+
+def _load_pruned(path: Path, dtype: torch.dtype) -> AutoencoderKL:
+    config, weights = read_pruned(path)
+    try:
+        vae = build_pruned_decoder(config)
+    except ValueError as error:  # widths that are no multiples of the groups
+        raise _damaged(path, error) from error
     validate_state_dict("pruned decoder", vae.state_dict(), weights)
     vae.load_state_dict({key: value.to(dtype) for key, value in weights.items()}, assign=True)
     return vae.eval()

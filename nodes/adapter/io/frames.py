@@ -11,25 +11,35 @@ from torch import Tensor
 
 from ....hummingbird_core.errors import InputError
 from ....hummingbird_core.vae import check_finite
+from ....hummingbird_core.vae.tiny import FULL_DECODER
 from ..errors import absent
 from ..model.autoencoder import FrameWiseAutoencoder
+from ..model.small_decoder import decode_small
 from ..model.unet import DEFAULT_FPS
 from .latents import Latent, check_video_latent
 
 FLAT_STD = 1 / 255  # standard deviation below which nothing can be seen
 
 
-def decode(vae: comfy.sd.VAE, latent: Latent) -> Tensor:
+def decode(vae: comfy.sd.VAE, latent: Latent, decoder: str = FULL_DECODER) -> Tensor:
     """Decode a LATENT to an IMAGE `[B*T, H, W, 3]` in 0..1, one video after the other.
 
+    Args:
+        vae: of Load Hummingbird.
+        latent: a video.
+        decoder: one of `small_decoder.DECODERS`.
+
     Raises:
+        CheckpointError: there is no such decoder.
         InputError: the inputs are of another model.
         NumericalError: latents or frames hold NaN or infinity; names the likely cause.
     """
     check_vae(vae)
     check_video_latent(latent, vae.latent_channels, "samples")
     check_finite(latent["samples"], "latents")
-    video = vae.decode(latent["samples"])
+    samples = latent["samples"]
+    is_full = decoder == FULL_DECODER
+    video = vae.decode(samples) if is_full else decode_small(vae, samples, decoder)
     check_finite(video, "frames")
     return video.flatten(0, 1)  # [B, T, H, W, 3] -> [B*T, H, W, 3]
 

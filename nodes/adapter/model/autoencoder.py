@@ -18,7 +18,11 @@ from torch import Tensor
 
 from ....hummingbird_core.cpu import accelerate_for_cpu
 from ....hummingbird_core.errors import CheckpointError
-from ....hummingbird_core.vae import default_chunk_size, vae_config_from_state_dict
+from ....hummingbird_core.vae import (
+    SCALING_FACTOR,
+    default_chunk_size,
+    vae_config_from_state_dict,
+)
 from .memory import check_frames
 
 NORM_GROUPS = 32  # fixed in ComfyUI's autoencoder
@@ -36,7 +40,7 @@ class FrameWiseAutoencoder(comfy.ldm.models.autoencoder.AutoencoderKL):
         if x.ndim == 4:
             return super().encode(x, **kwargs)
         encode = functools.partial(super().encode, **kwargs)
-        return _by_chunks(encode, x, default_chunk_size(*x.shape[3:], x.device))
+        return by_chunks(encode, x, default_chunk_size(*x.shape[3:], x.device))
 
     def decode(self, z: Tensor, **kwargs: Any) -> Tensor:
         """Decode `[B, C, T, h, w]` (or images `[B, C, h, w]`) to pixels."""
@@ -46,10 +50,10 @@ class FrameWiseAutoencoder(comfy.ldm.models.autoencoder.AutoencoderKL):
         decode = functools.partial(super().decode, **kwargs)
         factor = 2 ** (self.decoder.num_resolutions - 1)
         height, width = (factor * side for side in z.shape[3:])
-        return _by_chunks(decode, z, default_chunk_size(height, width, z.device))
+        return by_chunks(decode, z, default_chunk_size(height, width, z.device))
 
 
-def _by_chunks(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
+def by_chunks(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
     """Apply a function of images to all frames of `[B, C, T, H, W]`, `size` at a time."""
     frames = x.transpose(1, 2).flatten(0, 1)  # [B, C, T, H, W] -> [B*T, C, H, W]
     bar = comfy.utils.ProgressBar(len(frames))
@@ -68,10 +72,13 @@ def _by_chunks(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Te
 def build_vae(
     weights: dict[str, Tensor],
     *,
+    scaling_factor: float = SCALING_FACTOR,
     norm_num_groups: int = NORM_GROUPS,
     dtype: torch.dtype | None = None,
 ) -> comfy.sd.VAE:
     """Build a VAE from latent diffusion's weights (keys without prefix).
+
+    `scaling_factor` is that of the latents, by which a smaller decoder knows its model.
 
     Raises:
         CheckpointError: the weights are of another network.
@@ -86,6 +93,7 @@ def build_vae(
     vae = comfy.sd.VAE(sd=weights, config={"params": _parameters(config)}, dtype=dtype)
     # ComfyUI has built the network and placed it; the subclass only adds the frame axis.
     vae.first_stage_model.__class__ = FrameWiseAutoencoder
+    vae.first_stage_model.scaling_factor = scaling_factor
     accelerate_for_cpu(vae.first_stage_model)
     _describe_as_video(vae, 2 ** (len(channels) - 1), channels[0])
     return vae

@@ -119,8 +119,13 @@ def _load_clip(opened: _Opened, dtype: torch.dtype | None) -> comfy.sd.CLIP:
 
 
 def _load_vae(opened: _Opened, dtype: torch.dtype | None) -> comfy.sd.VAE:
-    groups = opened.configs.vae.get("norm_num_groups", NORM_GROUPS)
-    return build_vae(_read(opened.components.vae), norm_num_groups=groups, dtype=dtype)
+    config = opened.configs.vae
+    return build_vae(
+        _read(opened.components.vae),
+        scaling_factor=config.get("scaling_factor", SCALING_FACTOR),
+        norm_num_groups=config.get("norm_num_groups", NORM_GROUPS),
+        dtype=dtype,
+    )
 
 
 def _latent_format(configs: ComponentConfigs) -> VideoLatents:
