@@ -72,7 +72,7 @@ def load_in_less_memory(
     Raises:
         CheckpointError: the model does not exist, or its file is damaged.
         InputError: `memory` is unknown, or saves nothing on this device or in this dtype.
-        MissingPackageError: diffusers is too old.
+        MissingPackageError: diffusers is too old, or accelerate is missing.
     """
     target = check_memory(memory, device)
     dtype = dtype or default_dtype(target)
@@ -175,7 +175,7 @@ def give_back_freed_memory() -> None:
 
 
 def check_memory(memory: str, device: torch.device | str | None) -> torch.device:
-    """Return the compute device; raise InputError as `load_in_less_memory` does."""
+    """Return the compute device; raise an error as `load_in_less_memory` does."""
     if memory not in MEMORY:
         raise InputError(f"got memory {memory!r}, expected one of {', '.join(MEMORY)}")
     if device is None:
@@ -186,7 +186,18 @@ def check_memory(memory: str, device: torch.device | str | None) -> torch.device
         raise InputError("got memory 'ram' on a CPU, expected a GPU: try 'fp8' or 'disk'")
     if memory == "disk" and target.type != "cpu":
         raise InputError(f"got memory 'disk' on {target}, expected a CPU: on a GPU, try 'ram'")
+    if memory not in STORAGE:
+        _check_can_stream()
     return target
+
+
+def _check_can_stream() -> None:
+    try:
+        import accelerate  # noqa: F401  # of diffusers' streaming, which would fail by a NameError
+    except ImportError as error:
+        raise MissingPackageError(
+            "streaming weights needs the package accelerate: pip install accelerate"
+        ) from error
 
 
 def _folder_on_disk() -> Path:
@@ -275,6 +286,7 @@ def _stream_from(folder: Path, model: nn.Module, part: str) -> None:
 
 
 def _stream(module: nn.Module, device: torch.device, folder: Path | None) -> None:
+    _check_can_stream()
     _hooks().apply_group_offloading(
         module,
         onload_device=device,

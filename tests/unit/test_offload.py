@@ -18,10 +18,11 @@ from support.models import DEVICES, relative_l2
 from support.paths import ROOT
 
 from hummingbird_core.bench.peak_memory import MIB, in_fresh_process
-from hummingbird_core.errors import InputError, OutputError
+from hummingbird_core.errors import InputError, MissingPackageError, OutputError
 from hummingbird_core.generation.model import ModelConfig
 from hummingbird_core.lora import save_lora
 from hummingbird_core.offload import (
+    check_memory,
     give_back_freed_memory,
     load_in_less_memory,
     store_weights,
@@ -219,3 +220,11 @@ def test_what_a_killed_run_left_on_the_disk_is_removed(tmp_path, monkeypatch):
     assert not left.exists()
     assert len(list(tmp_path.iterdir())) == 1
     del pipe
+
+
+def test_streaming_without_accelerate_says_what_to_install(monkeypatch):
+    """diffusers streams with it, and failed by a NameError of its own."""
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(MissingPackageError, match="pip install accelerate"):
+        check_memory("disk", "cpu")
+    assert check_memory("fp8", "cpu").type == "cpu"
