@@ -14,8 +14,9 @@ import argparse
 import shlex
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -36,7 +37,6 @@ from hummingbird_core.training.rewards.clip_image import ClipImageReward
 from hummingbird_core.training.rewards.decoding import decode_for_reward
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
-HEIGHT, WIDTH, TEXT_WIDTH = 320 // 8, 512 // 8, 1024
 GIB = 2**30
 
 
@@ -56,8 +56,11 @@ class Case:
     clips: int
     lora: bool
     checkpointing: bool
+    teacher: str = "videocrafter2"
 
 
+# Takes a second, to try the code.
+SMALL_CASE = Case("1, nano", "hummingbird-nano", 4, 1, False, False, "nano-teacher")
 CASES = [
     Case("1, distil-0.7b", "hummingbird-0.7b", 16, 2, lora=False, checkpointing=True),
     Case("1, one clip", "hummingbird-0.7b", 16, 1, lora=False, checkpointing=True),
@@ -69,20 +72,30 @@ CASES = [
 ]
 
 
-class Step:
-    """Models, optimizer and one step of a case, all of them fake."""
+Place = Callable[[nn.Module], nn.Module]
 
-    def __init__(self, case: Case, mode: FakeTensorMode):
-        self.case = case
-        self.teacher = faked(a_unet("videocrafter2").eval().requires_grad_(False), mode)
+
+class Step:
+    """Models, optimizer and one step of a case.
+
+    Args:
+        case: the stage.
+        place: puts a model where it computes, or makes it fake.
+        kind: type of the device.
+    """
+
+    def __init__(self, case: Case, place: Place, kind: str = "cpu"):
+        self.case, self.kind = case, kind
+        self.config = UNetConfig.from_preset(case.preset)
+        self.teacher = place(a_unet(case.teacher).eval().requires_grad_(False))
         student = a_unet(case.preset).train()
         student.gradient_checkpointing = case.checkpointing
         if case.lora:
             add_lora(student, new_lora(student), dtype=None)
             vae = load_full_vae(BenchConfig("hummingbird-0.7b")).requires_grad_(False)
-            self.vae = faked(vae, mode)
-            self.reward = faked(ClipImageReward(vit_h(), "hpsv2"), mode)
-        self.student = faked(student, mode)
+            self.vae = place(vae)
+            self.reward = place(ClipImageReward(vit_h(), "hpsv2"))
+        self.student = place(student)
         trained = [p for p in self.student.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=1e-5)
 
@@ -93,7 +106,7 @@ class Step:
         return (weight for model in models for weight in model.parameters())
 
     def __call__(self) -> None:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.kind, torch.bfloat16):
             loss = self._stage_2() if self.case.lora else self._stage_1()
         loss.backward()
         self.optimizer.step()
@@ -119,9 +132,10 @@ class Step:
 
     def _batch(self) -> tuple[Tensor, Tensor, Conditions]:
         clips = self.case.clips
-        text = torch.randn(clips, 77, TEXT_WIDTH)
+        text = torch.randn(clips, 77, self.config.context_dim)
         conditions = Conditions(text, text, torch.full((clips,), 8.0), torch.full((clips,), 7.5))
-        sample = torch.randn(clips, 4, self.case.frames, HEIGHT, WIDTH)
+        height, width = self.config.height // 8, self.config.width // 8
+        sample = torch.randn(clips, 4, self.case.frames, height, width)
         return sample, torch.full((clips,), 519), conditions
 
 
@@ -185,7 +199,7 @@ class LiveBytes(TorchDispatchMode):
 def estimate(case: Case) -> dict[str, float]:
     """GiB: the weights, with the optimizer's state, and the peak of a step that has both."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    step = Step(case, mode)
+    step = Step(case, partial(faked, mode=mode))
     with mode, LiveBytes() as memory:
         for weight in step.weights():
             memory.count(weight)
