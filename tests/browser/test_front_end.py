@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from blueprint import NAME
 from comfy_install import ROOT
-from comfy_page import comfy_page, fit_view
+from comfy_page import LEGIBLE, comfy_page, fit_view
+from example_workflows import FIRST
 from PIL import Image
 from workflow_graphs import NANO, NANO_PROMPT
 
@@ -63,6 +64,7 @@ SENT_WHEN_BYPASSED = """async (text) => {
   encode.inputs.find(({ name }) => name === "prompt").link = null;
   return [linked, bypassed, await sent()];
 }"""
+TEMPLATES = '[data-testid^="template-workflow-"]'
 HEIGHTS = "() => Object.fromEntries(app.graph._nodes.map((node) => [node.type, node.size[1]]))"
 SAVED_HEIGHTS = """() => Object.fromEntries(
   app.graph.serialize().nodes.map((node) => [node.type, node.size[1]]))"""
@@ -214,6 +216,26 @@ def test_workflows_open_without_missing_nodes(page, screenshot):
         assert not _open(page, name), name
     screenshot(page)
     assert not errors
+
+
+def test_the_template_browser_finds_what_runs_at_once_first(browser, url):
+    page = comfy_page(browser, url, **LEGIBLE)
+    page.evaluate('() => app.extensionManager.command.execute("Comfy.BrowseTemplates")')
+    page.wait_for_selector(TEMPLATES, state="attached")
+    search = page.locator('[role="dialog"] input[placeholder*="earch"]')
+    if not search.count():
+        pytest.skip("the template browser of this front end has no search")
+    for text in ("hummingbird", "text to video"):
+        search.fill("nothing is called like this")
+        page.wait_for_selector(TEMPLATES, state="detached")
+        search.fill(text)
+        page.wait_for_selector(TEMPLATES, state="attached")
+        names = page.eval_on_selector_all(
+            TEMPLATES, "(found) => found.map((e) => e.dataset.testid)"
+        )
+        ours = [name for name in names if "hummingbird" in name]
+        assert ours[0] == f"template-workflow-{FIRST}"
+    page.close()
 
 
 def test_the_blueprint_is_text_to_video_in_one_node(page):
