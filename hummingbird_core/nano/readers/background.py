@@ -20,7 +20,7 @@ from ..world.places import HILL_LENGTH, PLACE_COLORS, Background, Color
 
 SHRINK = 2
 EDGE_ROWS = 2  # rows of the shrunk video that are surely sky, or land
-MAX_PLAIN_DEVIATION = 0.07  # median distance of border pixels from their median, RGB in 0..1
+MAX_PLAIN_DEVIATION = 0.03  # median distance of border pixels from their median, RGB in 0..1
 MAX_COLOR_DISTANCE = 0.12  # root mean square over the colors of a place
 MAX_MIX_ERROR = 0.12  # of a pixel as a mix of sky and land; else it belongs to a subject
 MIN_VERTICAL_PAN = 3.5  # pixels in the whole clip

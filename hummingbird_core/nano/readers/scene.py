@@ -100,8 +100,8 @@ def read_scene(frames: np.ndarray, fps: float) -> SceneReading:
     tracks = find_subjects(video, background.video)
     subjects = tuple(_read_subject(track, pixels, seconds.numpy()) for track in tracks)
     camera = background.camera
-    if camera is None and background.place:  # hills behind a large subject are hardly seen
-        camera = _zoom(tracks)
+    if background.place:  # hills behind a large subject, or at night, are hardly seen
+        camera = _zoom(tracks) or camera
     brightness = float(background.video.mean())
     return SceneReading(subjects, background.place, background.tone, camera, brightness)
 
