@@ -14,6 +14,7 @@ from ..agreement.load import model_identity
 from ..engines.local import Engine
 from ..errors import HummingbirdError, InputError, first_line
 from ..files import import_callable
+from ..terminal import get_logger
 from ..video.reader import open_video
 from .measure import clip_path, column_number, new_column_name
 from .model_fields import (
@@ -27,6 +28,8 @@ from .model_fields import (
 
 if TYPE_CHECKING:
     import pyarrow
+
+logger = get_logger(__name__)
 
 VERSION = 1  # raised when clips are given to judges in another way
 
@@ -84,7 +87,11 @@ def judge_clips(
     found = find_values(
         f"answers of {settings.name}", [*filter(None, keys)], function, engine, journal
     )
-    for column in dict.fromkeys(name for values in found.values.values() for name in values):
+    # Sorted: answers come in the order in which processes finish.
+    for column in sorted({name for values in found.values.values() for name in values}):
+        if column in table.column_names:
+            logger.warning("column %s of %s is taken and left out", column, settings.name)
+            continue
         values = [found.values.get(key, {}).get(column) for key in keys]
         table = with_column(table, column, values)
     reasons = {row: found.reasons[key] for row, key in enumerate(keys) if key in found.reasons}

@@ -71,6 +71,11 @@ def by_caption():
     return lambda frames, fps, caption: {"letters": len(caption), "rate": fps}
 
 
+def constant():
+    """A judge with a name that `by_caption` has, too."""
+    return lambda frames, fps, caption: {"letters": 1, "other": 2}
+
+
 def trouble():
     """Fill the memory for red, answer with a text for green and with a taken name for blue."""
 

@@ -14,10 +14,13 @@ from support.curation import KEEP_ALL, InlineEngine, add_video, rows_of, run
 from support.judge_models import save_classifier, save_detector, save_quality_network
 from support.planted_defects import scene
 
+from hummingbird_core.curation.descriptions import DescribeConfig
+from hummingbird_core.curation.embeddings import EmbeddingConfig
 from hummingbird_core.curation.judges import classes, objects, quality
 from hummingbird_core.curation.judging import JudgeConfig
 from hummingbird_core.curation.selection import Limit, Rule, SelectionConfig
 from hummingbird_core.engines.local import LocalEngine
+from hummingbird_core.engines.ray import RayEngine
 from hummingbird_core.errors import CheckpointError, HummingbirdError, InputError
 from hummingbird_core.prompts.backends.openai import ServerChat
 from hummingbird_core.prompts.captioner import ServerCaptioner
@@ -74,6 +77,32 @@ def test_a_failure_costs_its_clip_the_columns_and_a_rerun_asks_for_it_alone(tmp_
 def test_a_judge_that_is_absent_stops_no_run(tmp_path, name, reason):
     rows = judged(fill(tmp_path / "in"), tmp_path / "out", name)
     assert all(row["kept"] and reason in row["absent"] for row in rows)
+
+
+def test_a_column_of_two_judges_is_that_of_the_first(tmp_path, caplog):
+    names = (f"{HERE}:by_caption", f"{HERE}:constant")
+    rows = judged(fill(tmp_path / "in"), tmp_path / "out", *names)
+    assert [row["letters"] for row in rows] == [3, 5, 8]
+    assert {row["other"] for row in rows} == {2}
+    assert "column letters of support.judge_models:constant is taken" in caplog.text
+
+
+def test_ray_gives_the_same_manifest_with_every_model(tmp_path):
+    ray = pytest.importorskip("ray", reason="needs Ray Data: pip install 'ray[data]'")
+    folder = fill(tmp_path / "in", ("", "green", "blue one"))
+    models = {
+        "descriptions": DescribeConfig("support.vision_models:seen"),
+        "embeddings": EmbeddingConfig("support.contrastive_models:ByColor"),
+        "judges": [JudgeConfig(f"{HERE}:trouble"), JudgeConfig(f"{HERE}:by_caption")],
+    }
+    run(folder, tmp_path / "here", **models)
+    try:
+        run(folder, tmp_path / "ray", RayEngine(1), **models)
+    finally:
+        ray.shutdown()
+    for name in ("manifest.parquet", "embeddings.parquet"):
+        assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    assert any(row["absent"] for row in rows_of(tmp_path / "ray"))
 
 
 def test_a_judge_needs_a_name():
