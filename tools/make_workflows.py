@@ -81,7 +81,7 @@ MAKE = """async ([name, graph, note, source, app_view]) => {
 
 
 def main() -> int:
-    """Make what is asked for; 1 if a workflow failed."""
+    """Make the chosen workflows; 1 if a workflow failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", action="store_true", help="also make the workflows themselves")
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: all")

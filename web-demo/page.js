@@ -37,7 +37,7 @@ async function keepOffline() {
   }
 }
 
-let isLoaded = false; // the model; without it no video can be asked for
+let isLoaded = false; // the model; without it no video can be made
 
 function setBusy(isBusy) {
   for (const id of ["make", "another"]) $(id).disabled = isBusy || !isLoaded;

@@ -3,7 +3,7 @@
     [{"start": 0, "end": 2.5, "text": "a fox runs"}, {"start": 2.5, "end": 4, "text": "it sleeps"}]
 
 in seconds is the prompt over time "0s: a fox runs; 2.5s: it sleeps" (see `prompt_parts`). Captions
-have this form everywhere else, so that what trains a model is written as what is asked of it.
+have this form everywhere else, so that what trains a model is written like its prompts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Captions of clips from their frames, by a vision-language model.
 
 A caption for training says what is seen and nothing else: an answer with a camera, a style or a
-guess is asked for once more, and then refused.
+guess is tried once more, and then refused.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ def against(critic: nn.Module, loss: DistillationLoss) -> Loss:
 
 
 def fork(processes: int = 1, **arguments) -> list[int]:
-    """`run` in so many processes together; their exit codes, negative for a signal."""
+    """`run` in several processes together; their exit codes, negative for a signal."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

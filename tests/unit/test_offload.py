@@ -223,7 +223,7 @@ def test_what_a_killed_run_left_on_the_disk_is_removed(tmp_path, monkeypatch):
 
 
 def test_streaming_without_accelerate_says_what_to_install(monkeypatch):
-    """diffusers streams with it, and failed by a NameError of its own."""
+    """diffusers streams with it, and failed with a NameError."""
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(MissingPackageError, match="pip install accelerate"):
         check_memory("disk", "cpu")

@@ -1,4 +1,4 @@
-"""Learned quality: a video network with one output, or a vision-language model that is asked.
+"""Learned quality: a video network with one output, or the answer of a vision-language model.
 
 A network of FAST-VQA's class is any video classifier of transformers with a single label, such as
 a Video Swin or VideoMAE fine-tuned on opinions. Worked examples, the second with Qwen2.5-VL
