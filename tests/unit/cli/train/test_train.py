@@ -43,7 +43,7 @@ def distil(folder, *more) -> None:
 
 def tune(folder, distilled, *more) -> tuple:
     student = ("--student", distilled / "student.safetensors", "-o", folder)
-    return ("train", "tune", *TEACHER, *student, *SMALL, *more)
+    return ("train", "tune", *TEACHER, *student, *SMALL, *VIDEO, *more)
 
 
 def test_stage_1_writes_a_student_and_what_happened(distilled):
