@@ -175,9 +175,10 @@ def test_system_prompts_are_text_files(path):
     assert len(path.read_text(encoding="utf-8").split()) > 20
 
 
-def test_there_are_four_system_prompts():
+def test_each_task_has_its_system_prompt():
     names = {path.stem for path in SYSTEM_PROMPTS.glob("*.txt")}
-    assert names == {"video", "small_vocabulary", "translate", "caption"}
+    prompts = {"video", "small_vocabulary", "translate"}
+    assert names == prompts | {"caption", "describe_short", "describe_long"}
 
 
 def test_the_system_prompt_says_how_long_the_answer_may_be():
