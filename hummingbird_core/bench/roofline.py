@@ -39,7 +39,7 @@ def gemm_peak(dtype: torch.dtype, device: str = "cpu", seconds: float = 0.5) -> 
     return 2 * GEMM_SIDE**3 / min(times) / GIGA
 
 
-@torch.inference_mode()
+@torch.no_grad()  # in inference mode, PyTorch 2.4 counts nothing
 def count_gflop(compute: Callable[[], Tensor]) -> float:
     """Return the GFLOP of the products and convolutions that `compute` calls in PyTorch."""
     with FlopCounterMode(display=False) as counter:

@@ -248,7 +248,8 @@ def test_a_report_has_the_command_the_device_and_every_ratio_with_its_equality(t
     write_bench_report(report(), tmp_path)
     record = json.loads((tmp_path / "name.json").read_text())
     assert record["command"] == "hummingbird bench speed"
-    assert record["environment"]["torch"] == torch.__version__
+    # Of the package: some builds add "+cpu" or "+cu121" at run time.
+    assert torch.__version__.startswith(record["environment"]["torch"])
     assert record["settings"]["frames"] == [16]
     for clock in ("wall", "cpu"):
         assert record["rows"][0][clock]["speedup"] == 2.0
