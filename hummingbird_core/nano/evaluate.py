@@ -60,14 +60,17 @@ class NanoEvaluation:
         distances: by subject, the shares of its difference from the background that its drawing
             does not explain.
         flicker: mean changes of the subjects from frame to frame.
+        readings: of all videos.
     """
 
     checks: dict[str, list[bool]] = field(default_factory=dict)
     distances: dict[str, list[float]] = field(default_factory=dict)
     flicker: list[float] = field(default_factory=list)
+    readings: list[SceneReading] = field(default_factory=list)
 
     def add(self, said: Said, seen: SceneReading) -> None:
         """Add a video."""
+        self.readings.append(seen)
         found = list(check(said, seen))
         found.append((JOINT, all(right for _, right in found)))
         if len(said.mentions) > 1:

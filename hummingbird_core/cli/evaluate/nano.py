@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shlex
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ...errors import InputError
 from ...files import atomic_write
-from ...nano.diversity import SEEDS, diversity_table, measure_diversity
-from ...nano.evaluate import NanoEvaluation, accuracy_table, evaluate_nano
+from ...inputs.steps import TRAIN_TIMESTEPS, check_steps
+from ...nano.diversity import SEEDS
+from ...nano.results import NanoResults, measure_nano
 from ...nano.world.stream import HELD_OUT
 from ...pipeline import HummingbirdPipeline
 from ...terminal import print_text
@@ -24,13 +22,14 @@ from ...terminal import print_text
 EPILOG = """\
 examples:
   hummingbird evaluate nano
-  hummingbird evaluate nano --held-out order --prompts 50 --steps 2
+  hummingbird evaluate nano --held-out order --prompts 50 --steps 1 2 4 8
   hummingbird evaluate nano --model runs/tune/student.safetensors -o outputs/accuracy
   hummingbird evaluate nano --seeds 0                      without the diversity
 
 Videos of held-out prompts are made and read back: how often each kind of word is right, with 95 %
-Wilson intervals, and how close the subjects are to their drawings. Then several seeds of a few
-prompts show how much the seed changes, against the clips that the model was trained on.
+Wilson intervals, and how close the subjects are to their drawings; how often the speed is right at
+4, 8 and 16 frames a second. Then several seeds of a few prompts show how much the seed changes,
+against the clips that the model was trained on, and how many kinds of these clips are made.
 """
 
 
@@ -50,7 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=int, default=SEEDS, help="seeds a prompt for the diversity; 0: leave it out"
     )
-    parser.add_argument("--steps", type=int, default=4, help="sampling steps")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        nargs="+",
+        default=[4],
+        help="numbers of sampling steps, measured one after the other",
+    )
     parser.add_argument("--guidance", type=float, default=7.5, help="guidance scale")
     parser.add_argument("--frames", type=int, default=16, help="frames per video")
     parser.add_argument("--batch", type=int, default=8, help="videos per batch")
@@ -59,32 +64,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the tables if an output is given, and print them."""
+    """Measure each number of steps; write the figures so far if an output is given; print them."""
     _check(args)
     pipe = HummingbirdPipeline.from_pretrained(args.model, device=args.device)
-    settings = {
-        "batch": args.batch,
-        "num_inference_steps": args.steps,
-        "guidance_scale": args.guidance,
-        "num_frames": args.frames,
-    }
-    began = time.perf_counter()
-    found = {
-        name: evaluate_nano(pipe, args.prompts, held_out=name, **settings) for name in args.held_out
-    }
-    seconds = (time.perf_counter() - began) / (args.prompts * len(found))
-    title = f"{Path(args.model).stem}, {args.steps} steps, guidance {args.guidance}"
-    text = f"{title}, {args.frames} frames, {args.prompts} prompts each\n\n{accuracy_table(found)}"
-    record: dict[str, Any] = {name: _record(each) for name, each in found.items()}
-    if args.seeds:
-        diversity = measure_diversity(pipe, seeds=args.seeds, **settings)
-        spread = {name: _finite(value) for name, value in diversity.spread.items()}
-        record["diversity"] = {"distance": diversity.distance, "spread": spread}
-        text += f"\n\n{diversity_table({title: diversity})}"
-    if args.output:  # first: a closed pipe must not lose it
-        measured = {"seconds_a_video": round(seconds, 3), "device": str(pipe.device)}
-        _write(args, text, record, measured)
-    print_text(text)
+    found: dict[int, NanoResults] = {}
+    for steps in args.steps:
+        found[steps] = measure_nano(
+            pipe,
+            f"{Path(args.model).stem}, {steps} steps, guidance {args.guidance:g}, {args.frames} "
+            f"frames, {args.prompts} prompts each",
+            held_out=args.held_out,
+            prompts=args.prompts,
+            seeds=args.seeds,
+            num_frames=args.frames,
+            batch=args.batch,
+            num_inference_steps=steps,
+            guidance_scale=args.guidance,
+        )
+        if args.output:  # first: a closed pipe must not lose it
+            _write(args, found, str(pipe.device))
+        print_text(("\n" if len(found) > 1 else "") + found[steps].text())
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -93,39 +92,23 @@ def _check(args: argparse.Namespace) -> None:
             raise InputError(f"got --{option} {vars(args)[option]}, expected at least {least}")
     if args.seeds == 1:
         raise InputError("got --seeds 1, expected at least 2 to compare, or 0")
+    for steps in args.steps:
+        check_steps(steps, TRAIN_TIMESTEPS)
 
 
-def _record(found: NanoEvaluation) -> dict[str, Any]:
-    accuracies = found.accuracies
-    return {
-        "accuracy": {kind: accuracy.value for kind, accuracy in accuracies.items()},
-        "interval": {kind: accuracy.interval for kind, accuracy in accuracies.items()},
-        "videos": {kind: accuracy.total for kind, accuracy in accuracies.items()},
-        "distance": _finite(found.distance),
-        "farthest": [found.farthest[0], _finite(found.farthest[1])],
-    }
-
-
-def _finite(value: float) -> float | None:
-    """Return None for the NaN of videos that show nothing, which JSON does not have."""
-    return value if math.isfinite(value) else None
-
-
-def _write(
-    args: argparse.Namespace, text: str, found: dict[str, Any], measured: dict[str, Any]
-) -> None:
+def _write(args: argparse.Namespace, found: dict[int, NanoResults], device: str) -> None:
     record = {
         "model": Path(args.model).stem,
         "prompts": args.prompts,
         "seeds": args.seeds,
-        "steps": args.steps,
         "guidance": args.guidance,
         "frames": args.frames,
-        **found,
-        **measured,
+        "steps": {str(steps): results.record() for steps, results in found.items()},
+        "device": device,
         "command": shlex.join(["hummingbird", *sys.argv[1:]]),
         "torch": torch.__version__,
     }
+    text = "\n\n".join(results.text() for results in found.values())
     for suffix, content in (
         (".json", json.dumps(record, indent=2, allow_nan=False)),
         (".md", text),
