@@ -20,11 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...nano.world.camera import CAMERA_MOVES
-from ...nano.world.captions import PACES, SIZES, Said, vocabulary, write
-from ...nano.world.looks import COLORS, PICTURES, SUBJECTS, look_in_motion
-from ...nano.world.paths import MOTIONS
-from ...nano.world.places import PLACES, TONES
+from ...nano.world.captions import OF_SCENES, OF_SUBJECTS, Said, vocabulary, write
+from ...nano.world.looks import PICTURES, SUBJECTS, look_in_motion
 from ...nano.world.stream import samples
 from ...text.encoder import TextConfig, TextEncoder
 from ...text.tokenizer import PADDING_ID, WordTokenizer
@@ -37,23 +34,16 @@ CONTEXT_DIM = 96
 UNSTATED = ""
 MOST_SUBJECTS = 2
 PARAPHRASE_WEIGHT = 1.0
-OF_A_SUBJECT: dict[str, Collection[str]] = {
-    "subject": SUBJECTS,
-    "color": COLORS,
-    "size": SIZES,
-    "motion": MOTIONS,
-    "pace": PACES,
-    # Follows from picture and direction, but a small U-Net hardly learns a product of two.
-    "faces": ("left", "right"),
-}
-OF_THE_SCENE: dict[str, Collection[str]] = {"place": PLACES, "tone": TONES, "camera": CAMERA_MOVES}
+# The side that a picture faces follows from it and the direction, but a small U-Net hardly learns a
+# product of two.
+OF_A_SUBJECT: dict[str, Collection[str]] = {**OF_SUBJECTS, "faces": ("left", "right")}
 STATEMENTS = {
     **{
         f"{name}_{index}": (UNSTATED, *values)
         for index in range(MOST_SUBJECTS)
         for name, values in OF_A_SUBJECT.items()
     },
-    **{name: (UNSTATED, *values) for name, values in OF_THE_SCENE.items()},
+    **{name: (UNSTATED, *values) for name, values in OF_SCENES.items()},
 }
 
 
@@ -113,7 +103,7 @@ def _draw(seed: int) -> tuple[Said, str, str]:
 def statements(said: Said) -> dict[str, str]:
     """Return the value of each of `STATEMENTS`; "" where it is unstated."""
     values = {f"{kind}_{index}": value for kind, index, value in said.attributes()}
-    values |= {name: getattr(said, name) for name in OF_THE_SCENE if getattr(said, name)}
+    values |= {name: getattr(said, name) for name in OF_SCENES if getattr(said, name)}
     for index, mention in enumerate(said.mentions):
         if (faces := PICTURES.get(mention.subject)) and mention.motion:
             is_mirrored = look_in_motion(mention.subject, None, mention.motion).mirrored
