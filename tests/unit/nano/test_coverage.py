@@ -7,7 +7,7 @@ import pytest
 from hummingbird_core.nano.coverage import coverage_of, drawn_readings, features
 from hummingbird_core.nano.readers.scene import SceneReading
 
-COUNT = 40
+COUNT = 24
 
 
 @pytest.fixture(scope="module")
