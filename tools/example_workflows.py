@@ -68,7 +68,7 @@ class Workflow:
 
     @property
     def app(self) -> dict[str, list[Any]]:
-        """What the front end shows of it as an App: prompts and seeds, and the saved video.
+        """Return the parts that an App shows: prompts and seeds, and the saved video.
 
         The format is the front end's `extra.linearData`, with ids as in `numbered(graph)`.
         """

@@ -67,7 +67,7 @@ class Machine:
 
     @property
     def is_small(self) -> bool:
-        """Whether only the checks themselves are tried."""
+        """Return whether only the checks themselves are tried."""
         return self.kind == "cpu"
 
     @cached_property

@@ -79,7 +79,7 @@ class Proof:
 
     @property
     def record(self) -> Row:
-        """What determines the result of a student, besides its arm and seed."""
+        """Return all that determines the result of a student, besides its arm and seed."""
         return {name: value for name, value in asdict(self).items() if name != "folder"}
 
 

@@ -63,7 +63,7 @@ OTHER_WORDS = {
 
 @dataclass(frozen=True)
 class PileClip:
-    """What is known about a clip of the pile.
+    """A clip of the pile and all that is known about it.
 
     Attributes:
         name: of its file.

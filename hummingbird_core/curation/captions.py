@@ -7,8 +7,6 @@ source here, and an answer that adds a camera or a style is refused.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -26,6 +24,7 @@ from ..prompts.chat_enhancer import LEFT_ALONE, system_prompt
 from ..prompts.subject import invented_words
 from ..terminal import get_logger
 from ..text.tokenizer import ClipTokenizer
+from .measure import short_hash
 from .progress import progress
 
 logger = get_logger(__name__)
@@ -77,7 +76,7 @@ class CaptionConfig:
         """Return a cache key of eight letters that changes whenever the wording may change."""
         wording = {name: asdict(self)[name] for name in ("source", "model", "url", "seed")}
         wording["system"] = [system_prompt(name) for name in SYSTEM_PROMPTS]  # users may edit them
-        return hashlib.sha256(json.dumps(wording).encode()).hexdigest()[:8]
+        return short_hash(wording)
 
 
 def open_enhancer(settings: CaptionConfig) -> Enhancer:

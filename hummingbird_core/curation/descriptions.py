@@ -6,8 +6,6 @@ caption_seen             share of the words of the caption's subject that are in
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -22,12 +20,11 @@ from ..prompts.captioner import LENGTHS, Captioner, describe, frames_for, open_c
 from ..prompts.chat_enhancer import system_prompt
 from ..prompts.subject import lost_words, subject_words
 from ..prompts.text import WORD
-from ..video.reader import open_video
-from .measure import clip_path
+from .measure import short_hash
 from .model_fields import (
     clip_ids,
     find_values,
-    sampled_frames,
+    sampled_clip,
     training_captions,
     with_column,
     with_reasons,
@@ -66,8 +63,7 @@ class DescribeConfig:
         """Return a cache key of eight letters that changes whenever captions may change."""
         prompts = [system_prompt(name) for name in LENGTHS.values()]
         named = self.source if ":" in self.source else self.model or ""
-        text = json.dumps([asdict(self), prompts, model_identity(named)])
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        return short_hash([asdict(self), prompts, model_identity(named)])
 
 
 def describe_clips(
@@ -110,9 +106,8 @@ def describe_clip(clip_id: str, settings: DescribeConfig, clips: Path) -> dict[s
         Exception: whatever the model raises.
     """
     captioner = _captioner(settings.source, settings.model, settings.url)
-    with open_video(clip_path(clips, clip_id)) as video:
-        frames = frames_for(sampled_frames(video.frames))
-    return describe(captioner, frames, settings.seed)
+    frames, _ = sampled_clip(clips, clip_id)
+    return describe(captioner, frames_for(frames), settings.seed)
 
 
 @lru_cache(maxsize=1)  # once in each process

@@ -7,8 +7,6 @@ clips are in `embeddings.parquet`, for near-duplicates in meaning and a balanced
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,12 +22,11 @@ from ..engines.local import Engine
 from ..errors import HummingbirdError, InputError, first_line
 from ..files import atomic_write
 from ..inputs.parquet import DAMAGE, require_parquet
-from ..video.reader import open_video
-from .measure import clip_path
+from .measure import short_hash
 from .model_fields import (
     clip_ids,
     find_values,
-    sampled_frames,
+    sampled_clip,
     training_captions,
     with_column,
     with_reasons,
@@ -55,8 +52,7 @@ class EmbeddingConfig:
 
     def cache_key(self) -> str:
         """Return a cache key of eight letters that changes whenever vectors may change."""
-        text = json.dumps([VERSION, model_identity(self.model)])
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        return short_hash([VERSION, model_identity(self.model)])
 
 
 def add_agreement(
@@ -110,8 +106,8 @@ def embed_key(key: str, model: str, clips: Path) -> str:
     if key.startswith(TEXT):
         answer = loaded.embed_text(key.removeprefix(TEXT))
     else:
-        with open_video(clip_path(clips, key.removeprefix(CLIP))) as video:
-            answer = loaded.embed_video(sampled_frames(video.frames))
+        frames, _ = sampled_clip(clips, key.removeprefix(CLIP))
+        answer = loaded.embed_video(frames)
     return base64.b64encode(unit_vector(answer).astype("<f2").tobytes()).decode()
 
 

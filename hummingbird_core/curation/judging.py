@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +14,11 @@ from ..engines.local import Engine
 from ..errors import HummingbirdError, InputError, first_line
 from ..files import import_callable
 from ..terminal import get_logger
-from ..video.reader import open_video
-from .measure import clip_path, column_number, new_column_name
+from .measure import column_number, new_column_name, short_hash
 from .model_fields import (
     clip_ids,
     find_values,
-    sampled_frames,
+    sampled_clip,
     training_captions,
     with_column,
     with_reasons,
@@ -63,7 +61,7 @@ class JudgeConfig:
     def cache_key(self) -> str:
         """Return a cache key of eight letters that changes whenever the columns may change."""
         models = [model_identity(name) for name in (self.name, self.model) if name]
-        return hashlib.sha256(json.dumps([VERSION, self.name, models]).encode()).hexdigest()[:8]
+        return short_hash([VERSION, self.name, models])
 
 
 def judge_clips(
@@ -111,8 +109,7 @@ def judge_clip(key: str, settings: JudgeConfig, clips: Path) -> dict[str, float 
     """
     clip_id, caption = json.loads(key)
     judge = _judge(settings)
-    with open_video(clip_path(clips, clip_id)) as video:
-        frames, fps = sampled_frames(video.frames), video.fps
+    frames, fps = sampled_clip(clips, clip_id)
     answer = judge(frames, fps, caption)
     try:
         return {new_column_name(name): column_number(value) for name, value in dict(answer).items()}

@@ -74,8 +74,12 @@ class MeasureConfig:
         """
         files = content_hashes(self.dover, self.detectors)
         measured = [VERSION, self.max_seconds, self.max_height, self.detectors, files]
-        text = json.dumps(measured)
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        return short_hash(measured)
+
+
+def short_hash(settings: Any) -> str:
+    """Return a hash of eight letters of plain data; equal for equal settings."""
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]
 
 
 def measure_source(

@@ -21,7 +21,8 @@ from ..engines.local import WORKER_DIED, Engine
 from ..errors import HummingbirdError, machine_advice, memory_advice
 from ..inputs.timed_captions import untimed
 from ..terminal import get_logger
-from .measure import reason_of
+from ..video.reader import open_video
+from .measure import clip_path, reason_of
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -117,6 +118,20 @@ def attempt(key: str, function: Callable[[str], Any]) -> dict[str, Any]:
 
 def _lost(key: str) -> dict[str, Any]:
     return {"error": WORKER_DIED}
+
+
+def sampled_clip(clips: Path, clip_id: str) -> tuple[np.ndarray, float]:
+    """Return some frames of a curated clip, see `sampled_frames`, and its frame rate.
+
+    Args:
+        clips: folder of the clips.
+        clip_id: of the clip.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    with open_video(clip_path(clips, clip_id)) as video:
+        return sampled_frames(video.frames), video.fps
 
 
 def sampled_frames(frames: Iterable[np.ndarray], most: int = MAX_SEEN) -> np.ndarray:

@@ -141,7 +141,7 @@ class SelectionConfig:
 
     @property
     def needs_embeddings(self) -> bool:
-        """Whether the choice depends on embeddings."""
+        """Return whether the choice depends on embeddings."""
         return self.max_similarity is not None or self.balance is not None
 
     def to_json(self) -> str:

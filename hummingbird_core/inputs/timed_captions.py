@@ -23,7 +23,7 @@ EXPECTED = 'expected {"start": seconds, "end": seconds, "text": text}'
 
 @dataclass(frozen=True)
 class Event:
-    """What is seen from `start` to before `end`, in seconds; an infinite end is the video's."""
+    """A text, seen from `start` to before `end`, in seconds; an infinite end is the video's."""
 
     start: float
     end: float

@@ -1,4 +1,4 @@
-"""How much two seeds of a prompt differ, in exported videos."""
+"""Distances between the seeds of a prompt, in exported videos."""
 
 from __future__ import annotations
 
