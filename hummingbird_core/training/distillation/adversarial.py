@@ -31,7 +31,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import InputError
-from ...sampling.schedule import add_noise
 from ...unet.config import UNetConfig
 from ..configs import check_field
 from ..loop.modules import recorded_outputs
@@ -111,6 +110,8 @@ class Adversarial(CriticObjective):
 
     def make_critic(self, models: Models, seed: int) -> nn.Module:
         """Return new heads for the teacher."""
+        # The student's gradient passes through the teacher, whose activations are kept for it.
+        models.teacher.gradient_checkpointing = models.student.gradient_checkpointing
         config = models.teacher.config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -133,6 +134,8 @@ class Adversarial(CriticObjective):
             made = step.denoised.float()
         right = F.softplus(-self._logits(step, real)).mean()
         wrong = F.softplus(self._logits(step, made)).mean()
+        if len(real) == 1:  # no other text is at hand; two terms count as three, as chance does
+            return 1.5 * (right + wrong)
         # The text of the next clip of the batch: realism is not enough.
         mismatched = F.softplus(self._logits(step, real, shift=1)).mean()
         return right + wrong + mismatched
@@ -160,7 +163,7 @@ class Adversarial(CriticObjective):
         conditions = step.conditions
         with recorded_outputs(step.models.teacher, critic.blocks) as features:
             step.models.teacher(
-                add_noise(x0, noise, t),
+                step.settings.noisy(x0, noise, t),
                 t,
                 conditions.context.roll(shift, dims=0),
                 fps=conditions.fps,

@@ -12,7 +12,7 @@ DMD (arXiv 2311.18828) with the critic schedule and the backward simulation of D
 
 | | published (FastVideo, Wan 1.3B) | here |
 |---|---|---|
-| fake score | copy of the teacher, lr 8e-6 | copy of the teacher, or a LoRA on one |
+| fake score | copy of the teacher, lr 8e-6 | copy of the teacher, or a LoRA on its weights |
 | its updates a step | 5 | `updates` |
 | student | lr 2e-6, 4 steps | any; 1 to 8 steps in turn by `noise.mixed_steps` |
 | guidance of the teacher | 4.5 | the clip's w, as everywhere in training |
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from ...errors import InputError
 from ...lora.layers import new_lora
-from ...sampling.schedule import add_noise, predict_x0
+from ...sampling.schedule import predict_x0
 from ...unet.model import HummingbirdUNet
 from ..configs import check_field
 from ..loop.modules import add_lora
@@ -64,6 +64,13 @@ def follow(x0: Tensor, gradient: Tensor) -> Tensor:
     return 0.5 * (x0 - (x0 - gradient).detach()).square().mean()
 
 
+def copied(unet: HummingbirdUNet, *, share_weights: bool) -> HummingbirdUNet:
+    """Return a copy of a U-Net; if it shares the weights, they take no memory again."""
+    # What `memo` has already is not copied.
+    memo = {id(p): p for p in unet.parameters()} if share_weights else {}
+    return copy.deepcopy(unet, memo)
+
+
 # --- The objective --------------------------------------------------------------------------------
 
 
@@ -74,7 +81,8 @@ class DistributionMatching(CriticObjective):
     Needs `noise.samples: on_policy`.
 
     Args:
-        lora_rank: of a LoRA on a copy of the teacher, the fake score; 0 trains the whole copy.
+        lora_rank: of a LoRA on the teacher's frozen weights, which both share: the fake score. 0
+            trains a whole copy of the teacher.
         timesteps: range of t.
     """
 
@@ -90,14 +98,15 @@ class DistributionMatching(CriticObjective):
         check_field(self, "timesteps", f"two numbers from 0 to {LAST_TIMESTEP}, rising", is_range)
 
     def make_critic(self, models: Models, seed: int) -> nn.Module:
-        """Return a copy of the teacher, all of it or a LoRA on it to be trained."""
-        fake = copy.deepcopy(models.teacher)
-        if self.lora_rank:
-            generator = torch.Generator().manual_seed(seed)
-            lora = new_lora(fake, self.lora_rank, float(self.lora_rank), generator)
-            add_lora(fake.requires_grad_(False), lora, None)
-            return fake
-        return fake.float().requires_grad_(True)
+        """Return a copy of the teacher, or a LoRA on the teacher's weights, to be trained."""
+        fake = copied(models.teacher, share_weights=bool(self.lora_rank))
+        fake.gradient_checkpointing = models.student.gradient_checkpointing
+        if not self.lora_rank:
+            return fake.float().requires_grad_(True)
+        generator = torch.Generator().manual_seed(seed)
+        lora = new_lora(fake, self.lora_rank, float(self.lora_rank), generator)
+        add_lora(fake, lora, None)
+        return fake
 
     def loss(self, step: Step) -> Tensor:
         """Return L_G."""
@@ -111,6 +120,7 @@ class DistributionMatching(CriticObjective):
             sample, _, t = self._noised(x0, step)
             fake = predict_x0(sample, self._fake_eps(step, sample, t), t)
             real = predict_x0(sample, step.teacher_eps(sample, t), t)
+        x0 = step.settings.scaled(x0, t)  # both scores know it at this scale
         return follow(x0, matching_gradient(x0, fake, real))
 
     def critic_loss(self, step: Step) -> Tensor:
@@ -135,4 +145,4 @@ class DistributionMatching(CriticObjective):
         noise, (u,) = again.draw(x0.shape[1:], 1, x0.device)
         low, high = self.timesteps
         t = (low + (high - low) * u).long()
-        return add_noise(x0, noise, t), noise, t
+        return step.settings.noisy(x0, noise, t), noise, t

@@ -80,12 +80,15 @@ class NoiseConfig:
         """Return whether the student gets w as an input: only if w varies."""
         return self.guidance[0] < self.guidance[1]
 
+    def scaled(self, latents: Tensor, t: Tensor) -> Tensor:
+        """Return clean latents `[B, 4, T, h, w]` as the teacher knows them at `t` `[B]`."""
+        # x_0 <- s_t x_0 where the teacher was trained on rescaled latents.
+        return scale_latents(latents, t) if self.dynamic_rescale else latents
+
     def noisy(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Return x_t of clean latents `[B, 4, T, h, w]` at timesteps `t` `[B]`."""
-        # x_0 <- scale_t x_0 where the model was trained on rescaled latents.
-        clean = scale_latents(latents, t) if self.dynamic_rescale else latents
         add = add_noise_zero_snr if self.zero_terminal_snr else add_noise
-        return add(clean, noise, t)
+        return add(self.scaled(latents, t), noise, t)
 
 
 def draw_timesteps(u: Tensor, settings: NoiseConfig) -> Tensor:

@@ -86,7 +86,8 @@ class StudentConfig:
 
     Args:
         dropout: probability in its ResBlocks and temporal convolutions.
-        gradient_checkpointing: compute each block twice, to save most of the memory.
+        gradient_checkpointing: compute each block twice, to save most of the memory; also those of
+            a fake score, and of the teacher below a discriminator.
     """
 
     dropout: float = 0.0

@@ -178,18 +178,25 @@ class Step:
     def teacher_states(self, timesteps: Sequence[int]) -> list[Tensor]:
         """Return x_t on the teacher's DDIM path at each of the timesteps, and its end x_0.
 
+        With `dynamic_rescale` the teacher goes from s_t x_0 to s_t x_0, and the result holds x_0
+        itself, as the student's sampling does.
+
         Args:
-            timesteps: falling; `sample` is the state at the first one.
+            timesteps: falling; `sample` is the state at the first one, pure noise.
         """
         states, sample = [self.sample], self.sample
         for t, earlier in zip(timesteps, [*timesteps[1:], None], strict=True):
             now = torch.full_like(self.t, t)
             eps = self.teacher_eps(sample, now)
+            x0 = predict_x0(sample, eps, now)
+            # s_0 = 1
+            clean = rescale_latents(x0, now, 0) if self.settings.dynamic_rescale else x0
             if earlier is None:
-                sample = predict_x0(sample, eps, now)
+                states.append(clean)
             else:
-                sample = self._ddim_step(sample, eps, now, torch.full_like(self.t, earlier))
-            states.append(sample)
+                later = torch.full_like(self.t, earlier)
+                sample = ddim_step(x0, eps, now, later, rescale=self.settings.dynamic_rescale)
+                states.append(ddim_step(clean, eps, now, later))
         return states
 
     @cached_property

@@ -69,6 +69,38 @@ def test_student_and_heads_get_their_own_gradients(noise):
     assert all(p.grad is None for p in models.teacher.parameters())
 
 
+class Sure(Adversarial):
+    """Knows real clips, with any text."""
+
+    def _logits(self, step, x0, shift=0):
+        return torch.full((len(x0), 1), 20.0 if x0 is step.real else -20.0)
+
+
+@pytest.mark.parametrize(("clips", "expected"), [(1, 0), (2, 20)])
+def test_the_text_of_another_clip_needs_another_clip(clips, expected):
+    """A clip alone in its micro-batch was also shown as false, with its own text."""
+    loss = DistillationLoss(NanoClips(2), tiny_models(), {}, OWN)
+    step = loss.draw(MicroBatch(seed=0, step=0, size=clips))
+    assert float(Sure().critic_loss(step)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_teachers_activations_are_computed_again_where_the_students_are():
+    models = tiny_models()
+    models.student.gradient_checkpointing = True
+    loss, _ = loss_of(models)
+
+    def gradients() -> list[torch.Tensor]:
+        student = [p for p in models.student.parameters() if p.requires_grad]
+        value = loss(MICRO_BATCH)["adversarial"]
+        return [g for g in torch.autograd.grad(value, student, allow_unused=True) if g is not None]
+
+    assert models.teacher.gradient_checkpointing
+    again = gradients()
+    models.teacher.gradient_checkpointing = False
+    for first, second in zip(gradients(), again, strict=True):
+        torch.testing.assert_close(first, second)
+
+
 def test_the_heads_learn_to_tell_clips_from_the_students_videos(tmp_path):
     """Against a student that does not move: from 3 ln 2, at most to the 2 ln 2 of equal texts."""
     _, (phase,) = loss_of(tiny_models())

@@ -10,7 +10,7 @@ from support.tiny_training import OWN, tiny_models
 from torch import nn
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.sampling.schedule import add_noise, alpha_sigma, predict_x0
+from hummingbird_core.sampling.schedule import add_noise, alpha_sigma, predict_x0, scale_latents
 from hummingbird_core.training.data.nano_clips import NanoClips
 from hummingbird_core.training.distillation.critics import make_critics
 from hummingbird_core.training.distillation.distribution import (
@@ -59,6 +59,34 @@ def test_a_critic_like_the_teacher_has_nothing_to_say_without_guidance():
     assert float(found["distribution"]) == pytest.approx(0, abs=1e-10)
 
 
+class Scaled(nn.Module):
+    """The exact noise of clips that are all `value`, for a teacher on rescaled latents."""
+
+    def __init__(self, value: float):
+        super().__init__()
+        self.value = value
+
+    def forward(self, sample, t, context, fps):
+        alpha, sigma = alpha_sigma(t, sample)
+        clip = scale_latents(torch.full_like(sample, self.value), t)
+        return (sample - alpha * clip) / sigma
+
+
+def test_a_rescaled_teacher_sees_rescaled_videos():
+    """It saw them at 1 / 0.7 of the contrast that it knows, and the fake score learned that."""
+    noise = replace(OWN, guidance=(0.0, 0.0), dynamic_rescale=True)
+    models = replace(tiny_models(), teacher=Scaled(0.5), critics={"fake_score": Scaled(2.0)})
+    step = DistillationLoss(NanoClips(2), models, {}, noise).draw(MICRO_BATCH)
+    made = torch.full_like(step.sample, 2.0, requires_grad=True)
+    step.__dict__["denoised"] = made  # what the student made: exactly what the fake score knows
+    objective = DistributionMatching(timesteps=(600, 700))
+    assert objective.critic_loss(step).item() == pytest.approx(0, abs=1e-9)
+    # grad = (s 2 - s 0.5) / |s 2 - s 0.5| = 1, by s x~, and so s = 0.7 by x~
+    objective.loss(step).backward()
+    expected = torch.full_like(made, 0.7 / made.numel())
+    torch.testing.assert_close(made.grad, expected, rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize("rank", [0, 2])
 def test_student_and_critic_get_their_own_gradients(rank):
     models = tiny_models()
@@ -75,6 +103,37 @@ def test_student_and_critic_get_their_own_gradients(rank):
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in trained)
     assert all(p.grad is None or not p.grad.any() for p in models.student.parameters())
     assert all(p.grad is None for p in models.teacher.parameters())
+
+
+def test_a_lora_shares_the_teachers_weights(tmp_path):
+    models = tiny_models()
+    before = {name: value.clone() for name, value in models.teacher.state_dict().items()}
+    _, (phase,) = loss_of(models, lora_rank=2)
+    frozen = {p.data_ptr() for p in phase.model.parameters() if not p.requires_grad}
+    assert frozen == {p.data_ptr() for p in models.teacher.parameters()}
+    settings = TrainConfig(steps=2, learning_rate=1e-2)
+    train("fake", phase.model, phase.loss, settings, tmp_path)
+    assert all(torch.equal(value, before[k]) for k, value in models.teacher.state_dict().items())
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_activations_are_computed_again_where_the_students_are(rank):
+    models = tiny_models()
+    _, (phase,) = loss_of(models, lora_rank=rank)
+    micro_batch = replace(MICRO_BATCH, phase=phase.name)
+
+    def gradients() -> list[torch.Tensor]:
+        trained = [p for p in phase.model.parameters() if p.requires_grad]
+        return list(torch.autograd.grad(phase.loss(micro_batch)["loss"], trained))
+
+    kept = gradients()
+    models.student.gradient_checkpointing = True
+    again = DistributionMatching(lora_rank=rank).make_critic(models, seed=0)
+    assert again.gradient_checkpointing
+    assert not phase.model.gradient_checkpointing
+    phase.model.gradient_checkpointing = True
+    for first, second in zip(kept, gradients(), strict=True):
+        torch.testing.assert_close(first, second)
 
 
 def test_a_run_trains_both_and_resumes_exactly(tmp_path):

@@ -8,8 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.tiny_training import tiny_models
+from torch import nn
 
 from hummingbird_core.errors import CheckpointError, InputError
+from hummingbird_core.sampling.schedule import add_noise, alpha_sigma, scale_latents
 from hummingbird_core.training.data.nano_clips import NanoClips
 from hummingbird_core.training.distillation.losses import PathKD
 from hummingbird_core.training.distillation.noise import NoiseConfig
@@ -62,6 +64,40 @@ def test_a_path_starts_at_pure_noise_and_its_states_lead_to_its_end(models, path
         torch.testing.assert_close(end / scale, batch.end[one] / scale, atol=5e-3, rtol=0)
         if batch.t[n] == 999:
             assert float(batch.sample[n].std()) == pytest.approx(1, abs=0.1)
+
+
+class OneClip(nn.Module):
+    """The exact noise of a single clip as VideoCrafter2 knows it, times s_t; text says nothing."""
+
+    def __init__(self, clip: torch.Tensor):
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, sample, t, context, fps):
+        alpha, sigma = alpha_sigma(t, sample)
+        return (sample - alpha * scale_latents(self.clip.expand_as(sample), t)) / sigma
+
+
+def test_paths_of_a_rescaled_teacher_are_those_of_the_students_sampling(models):
+    """They had contrasts of 0.7 that the student's own samples do not have."""
+    clip, noise = torch.randn(2, 1, 4, 2, 3, 3)
+    rescaled = replace(NOISE, dynamic_rescale=True)
+    w = torch.ones(1)
+    conditions = Conditions(models.null_context, models.null_context, w, w)
+    step = Step(
+        MicroBatch(seed=0, step=0),
+        replace(models, teacher=OneClip(clip)),
+        rescaled,
+        noise,
+        torch.tensor([999]),
+        conditions,
+        ["a red circle"],
+    )
+    *states, end = step.teacher_states(SMALL.timesteps)
+    torch.testing.assert_close(end, clip, atol=1e-4, rtol=0)
+    eps = (noise - alpha_sigma(999, clip)[0] * 0.7 * clip) / alpha_sigma(999, clip)[1]
+    for t, state in list(zip(SMALL.timesteps, states, strict=True))[1:]:
+        torch.testing.assert_close(state, add_noise(clip, eps, t), atol=1e-4, rtol=0)
 
 
 def test_batches_are_functions_of_the_step(paths):
