@@ -17,11 +17,8 @@ from hummingbird_core.sampling.ddim import (
 )
 
 TOLERANCE = 1e-5  # relative L2
-# Guidance 12 multiplies the rounding differences of the U-Net at every step: measured 1.05e-5.
-GUIDED_TOLERANCE = 3e-5
 TINY = (1, 4, 2, 4, 6)
 BATCH = (3, 4, 2, 4, 6)
-LATENTS = (1, 4, 4, 16, 16)
 
 
 def torch_noises(shape: tuple[int, ...], seed: int) -> Iterator[Tensor]:
@@ -67,18 +64,3 @@ def test_one_step_with_a_timestep_for_each_video(scale):
     t, t_next = torch.tensor([19, 419, 999]), torch.tensor([0, 399, 979])
     got = ddim_step(x0, eps, t, t_next, rescale=bool(scale))
     assert relative_l2(got, golden("l_train_math")[f"ddim_step_scale{scale}_eta0"]) < TOLERANCE
-
-
-@pytest.mark.slow
-@torch.inference_mode()
-def test_whole_loop_of_the_teacher(unet_vc2):
-    expected = golden("k_ddim_vc2_eta0")
-    # Conditional and unconditional predictions of one sample as a batch of two.
-    context = torch.cat([rnd(f"input:{name}", (1, 77, 1024)) for name in ("context", "uncond")])
-
-    def predict_noise(x: Tensor, t: int) -> Tensor:
-        eps = unet_vc2(x.expand(2, *LATENTS[1:]), t, context, fps=16)
-        return classifier_free_guidance(eps[:1], eps[1:], 12.0)
-
-    got = sample_ddim(predict_noise, rnd("input:x", LATENTS), 5)
-    assert relative_l2(got, expected["out"]) < GUIDED_TOLERANCE

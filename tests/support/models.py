@@ -12,10 +12,13 @@ import torch
 from diffusers.models import AutoencoderKL
 from support.paths import ROOT
 
-from hummingbird_core.unet import HummingbirdUNet, UNetConfig
-
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]  # what is tested on all
 UNET_PREFIX = "model.diffusion_model."
+UNET_MANIFESTS = {
+    "videocrafter2": "unet_vc2",
+    "hummingbird-0.9b": "unet_09B_tc256",
+    "hummingbird-0.7b": "unet_07B_tc256",
+}
 GOLDEN = ROOT / "tests" / "golden" / "data"
 
 
@@ -69,10 +72,3 @@ def tiny_vae(*widths: int, **options: Any) -> AutoencoderKL:
         **options,
     )
     return vae.eval()
-
-
-def golden_unet(preset: str, shapes: str) -> HummingbirdUNet:
-    with torch.device("meta"):
-        unet = HummingbirdUNet(UNetConfig.from_preset(preset))
-    unet.load_state_dict(det_state_dict(manifest(shapes), UNET_PREFIX), strict=True, assign=True)
-    return unet.eval().requires_grad_(False)
