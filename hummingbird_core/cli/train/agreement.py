@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from ...terminal import print_line
@@ -37,21 +38,18 @@ def run(args: argparse.Namespace) -> None:
     """Train, measure on held-out clips, and write the model."""
     from ...files import check_destination
     from ...nano.agreement import save_agreement
-    from ...training.loop.config import TrainConfig
+    from ...training.loop.config import SMALL_MODEL
     from ...training.loop.distributed import distributed_state
     from ...training.nano.agreement import preference, train_agreement
 
     check_destination(args.output, overwrite=args.overwrite)
-    settings = TrainConfig(
+    settings = replace(
+        SMALL_MODEL,
         steps=args.steps,
         learning_rate=args.learning_rate,
         warmup=50,
-        decay="cosine",
         batch=args.batch,
-        betas=(0.9, 0.99),
         weight_decay=1e-2,
-        ema_decay=0.99,
-        save_every=50,
     )
     model = train_agreement(settings, args.folder).eval()
     if not distributed_state().is_main_process:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,17 +105,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _settings(args: argparse.Namespace) -> TrainConfig:
-    from ...training.loop.config import TrainConfig
+    from ...training.loop.config import SMALL_MODEL
 
-    return TrainConfig(
+    return replace(
+        SMALL_MODEL,
         steps=args.steps,
         learning_rate=args.learning_rate,
-        warmup=30,
-        decay="cosine",
         batch=args.batch,
-        betas=(0.9, 0.99),
-        weight_decay=1e-3,
-        ema_decay=0.99,
         save_every=args.save_every,
         keep_last=args.keep_last,
     )

@@ -95,3 +95,16 @@ class TrainConfig:
                 f"that is of {size} at once in {processes} processes: change batch or micro_batch"
             )
         return size
+
+
+# What the small models that are trained from scratch have in common; each sets what differs.
+SMALL_MODEL = TrainConfig(
+    steps=1,
+    learning_rate=2e-3,
+    warmup=30,
+    decay="cosine",
+    betas=(0.9, 0.99),
+    weight_decay=1e-3,
+    ema_decay=0.99,
+    save_every=50,
+)

@@ -39,7 +39,7 @@ from ..distillation.distil import distil
 from ..distillation.recipe import Recipe, read_recipe
 from ..distillation.stage import load_teacher
 from ..distillation.tune import tune
-from ..loop.config import TrainConfig
+from ..loop.config import SMALL_MODEL, TrainConfig
 from ..loop.distributed import distributed_state
 from ..pruning.rank_blocks import RankConfig, map_file, rank_blocks
 from .autoencoder import train_vae
@@ -57,21 +57,9 @@ STUDENT_FILE = "hummingbird-nano.safetensors"
 # Of the packaged weights; raise it when others replace them, and name it in the changelog. Seeds
 # and LoRAs belong to one version. Files of version 1 do not name it.
 WEIGHTS_VERSION = "2"
-STAGE_DEFAULTS = TrainConfig(
-    steps=1,
-    learning_rate=2e-3,
-    warmup=30,
-    decay="cosine",
-    betas=(0.9, 0.99),
-    weight_decay=1e-3,
-    save_every=50,
-)
-VAE_TRAINING = replace(STAGE_DEFAULTS, steps=2000, batch=16, ema_decay=0.98)  # single frames
-TEXT_TRAINING = replace(STAGE_DEFAULTS, steps=600, batch=128, ema_decay=0.9)  # captions
-TEACHER_TRAINING = replace(
-    STAGE_DEFAULTS, steps=18000, batch=8, ema_decay=0.99
-)  # clips of 16 frames, or more
-
+VAE_TRAINING = replace(SMALL_MODEL, steps=2000, batch=16, ema_decay=0.98)  # single frames
+TEXT_TRAINING = replace(SMALL_MODEL, steps=600, batch=128, ema_decay=0.9)  # captions
+TEACHER_TRAINING = replace(SMALL_MODEL, steps=18000, batch=8)  # clips of 16 frames, or more
 RANKING = RankConfig(budget=0.5)
 
 
