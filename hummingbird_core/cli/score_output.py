@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ INDENT = 2  # spaces, of JSON
 ScoreRow = dict[str, Any]
 
 
-class Output:
+class Output(ABC):
     """Prints rows in one format; nothing before the first row."""
 
     def __init__(self) -> None:
@@ -35,15 +36,16 @@ class Output:
         self.count += 1
         self.print_row(row)
 
-    def finish(self) -> None:
-        """Print what ends the output."""
-
+    @abstractmethod
     def begin(self) -> None:
         """Print what comes before the first row."""
 
+    @abstractmethod
     def print_row(self, row: ScoreRow) -> None:
         """Print a row."""
-        raise NotImplementedError
+
+    def finish(self) -> None:  # noqa: B027 - most formats end with their last row
+        """Print what ends the output."""
 
 
 class Table(Output):
