@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -19,7 +21,7 @@ STAGES = {
     "student": "distil/distil.losses.jsonl",
     "tuning": "tune/tune.losses.jsonl",
 }
-LEFT_OUT = {"step", "loss", "gradient_norm", "learning_rate", "peak_gib"}
+LEFT_OUT = {"step", "loss", "gradient_norm", "learning_rate", "peak_gib", "seconds", "kind"}
 POINTS = 60  # points per curve; single steps are noisy
 
 
@@ -28,11 +30,14 @@ def read_curves(file: Path) -> dict[str, list[list[float]]]:
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     width = max(1, len(lines) // POINTS)
     parts = [lines[start : start + width] for start in range(0, len(lines), width)]
-    return {
-        name: [[part[0]["step"], mean(line[name] for line in part)] for part in parts]
-        for name in lines[0]
-        if name not in LEFT_OUT
-    }
+    names = {name: None for line in lines for name in line if name not in LEFT_OUT}
+    return {name: [point for part in parts for point in _point(name, part)] for name in names}
+
+
+def _point(name: str, lines: list[dict[str, Any]]) -> Iterator[list[float]]:
+    """Yield the mean of a term, unless no step of these uses it; NaN is text in the file."""
+    if values := [line[name] for line in lines if isinstance(line.get(name), int | float)]:
+        yield [lines[0]["step"], mean(values)]
 
 
 def draw(stages: dict[str, dict[str, list[list[float]]]], path: Path) -> None:

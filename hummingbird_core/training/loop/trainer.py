@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
@@ -141,7 +142,7 @@ class Trainer(Generic[Model]):
             if first == 0:
                 self._validate(validate, 0)
             for step in range(first, steps):
-                numbers = self._step(step)
+                numbers = self.step(step)
                 is_stopping = self._in_any_process(stop.is_set())
                 if self.reporter:
                     self.reporter.report(step, numbers)
@@ -187,8 +188,9 @@ class Trainer(Generic[Model]):
         if settings.validate_every and (is_last or done % settings.validate_every == 0):
             self._validate(validate, done)
 
-    def _step(self, step: int) -> dict[str, float]:
-        """Run all phases; return the numbers to report, first those of `model`."""
+    def step(self, step: int) -> dict[str, float]:
+        """Run all phases of one step; return the numbers to report, first those of `model`."""
+        began = time.perf_counter()
         others: dict[str, float] = {}
         for other in self.updaters[:-1]:
             others |= {f"{other.phase}/{k}": v for k, v in self._run_phase(other, step).items()}
@@ -197,7 +199,8 @@ class Trainer(Generic[Model]):
             self.ema.update(step)
         if self.accelerator.device.type == "cuda":
             numbers["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        return {**numbers, **others}
+        # Without validation and saving; reading the losses has waited for the device.
+        return {**numbers, **others, "seconds": time.perf_counter() - began}
 
     def _run_phase(self, updater: Updater, step: int) -> dict[str, float]:
         """Update the weights of one phase; return the means over its updates."""

@@ -120,6 +120,7 @@ def test_the_critic_learns_and_the_numbers_are_named(tmp_path):
     assert first["critic/learning_rate"] == pytest.approx(0.001)
     assert {"critic/loss", "critic/judged", "critic/gradient_norm"} < first.keys()
     assert last["critic/loss"] < 0.5 * first["critic/loss"]
+    assert 0 < last["seconds"] < 60  # of the step, not of the run
     state = torch.load(tmp_path / "duel.state.pt", weights_only=True)
     (group,) = state["phases"]["critic"]["optimizer"]["param_groups"]
     assert group["betas"] == (0.0, 0.9)
