@@ -15,6 +15,11 @@ examples:
   the paper's, on four GPUs:
     torchrun --nproc_per_node 4 -m hummingbird_core.cli train distil --teacher videocrafter2.ckpt \\
         --student hummingbird-0.7b --data curated --recipe distil-0.7b -o runs/distil
+  few steps, after stage 1: the ends of the teacher's paths, then distribution matching:
+    ... train distil --teacher videocrafter2.ckpt --student runs/distil/student.safetensors \\
+        --data curated --recipe paths-0.7b -o runs/paths
+    ... train distil --teacher videocrafter2.ckpt --student runs/paths/student.safetensors \\
+        --data curated --recipe few-step-0.7b -o runs/few
   your own recipe, with some values replaced:
     hummingbird train distil ... --recipe mine.yaml --steps 100 --set objectives.output_kd.weight=2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.paths import ROOT
 
 from hummingbird_core.errors import InputError
 from hummingbird_core.training.distillation.noise import NoiseConfig
@@ -25,12 +26,19 @@ def recipe_file(tmp_path, text: str):
     return path
 
 
-@pytest.mark.parametrize("name", ["distil-0.7b", "nano-distil", "nano-tune", "tune-0.7b"])
+@pytest.mark.parametrize("name", recipe_names())
 def test_the_recipes_of_the_package_can_be_read(name, tmp_path):
-    assert name in recipe_names()
     recipe = read_recipe(name)
     write_recipe(recipe, tmp_path / "recipe.yaml")
     assert read_recipe(tmp_path / "recipe.yaml") == recipe
+
+
+def test_all_recipes_are_in_the_guide():
+    guide = (ROOT / "docs" / "guides" / "training.md").read_text(encoding="utf-8")
+    assert len(recipe_names()) >= 6
+    rows = [line for line in guide.splitlines() if line.startswith("| `")]
+    for name in recipe_names():
+        assert any(f"`{name}`" in row for row in rows), name
 
 
 def test_stage_1_is_the_papers():
