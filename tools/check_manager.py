@@ -3,6 +3,10 @@
     python3 tools/setup_comfyui.py --target FOLDER      an environment for this alone: it changes
     FOLDER/venv/bin/python -m pip install comfyui-manager
     FOLDER/venv/bin/python tools/check_manager.py --json PATH
+    FOLDER/venv/bin/python tools/check_manager.py --custom-node ComfyUI-Manager --json PATH
+
+The second checks the older Manager, which is a custom node: a clone of its repository, of which the
+requirements are installed.
 
 The pack comes from a git repository that this file makes and serves on this computer, since
 Manager installs by address. After each step it records whether a server has the nodes, and at
@@ -37,6 +41,7 @@ from comfy_install import comfyui_path, install_pack
 NAME = "hummingbird"
 NODE = "HummingbirdLoad"
 CONFIG = "[default]\nallow_git_url_install = True\nnetwork_mode = offline\n"
+DATABASE = "sqlite:///:memory:"
 SECONDS = 900  # for each step, on a busy machine
 OF_THE_PACK = ("ftfy", "wcwidth")  # removed at the start, so that Manager installs them
 # What a server has after each step.
@@ -47,10 +52,14 @@ def main() -> int:
     """Run all steps; 1 if one failed or a package of the host moved."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="file to write the record to")
+    parser.add_argument(
+        "--custom-node", type=Path, metavar="FOLDER", help="a clone of the Manager that is a node"
+    )
     args = parser.parse_args()
+    manager = CustomNode(args.custom_node) if args.custom_node else Package()
     _run(sys.executable, "-m", "pip", "uninstall", "-y", *OF_THE_PACK)
     with tempfile.TemporaryDirectory() as folder:
-        record = run_steps(Path(folder))
+        record = run_steps(Path(folder), manager)
     text = json.dumps(record, indent=2) + "\n"
     if args.json:
         args.json.write_text(text, encoding="utf-8")
@@ -59,10 +68,56 @@ def main() -> int:
     return int(bool(record["moved"]) or not as_expected or len(record["steps"]) < len(STEPS))
 
 
-def run_steps(folder: Path) -> dict[str, Any]:
+class Package:
+    """The Manager that is a package (`comfyui-manager`), which ComfyUI's option enables."""
+
+    options = ("--enable-manager",)
+
+    @property
+    def version(self) -> str:
+        """Return the installed version."""
+        return version("comfyui-manager")
+
+    def install(self, comfyui: Path) -> None:
+        """Add nothing to a copy of ComfyUI."""
+
+    def command(self, comfyui: Path) -> list[str]:
+        """Return the start of a command line."""
+        return [sys.executable, "-m", "cm_cli"]
+
+
+class CustomNode:
+    """The Manager that is a custom node, from a clone of its repository."""
+
+    options = ()
+
+    def __init__(self, source: Path):
+        self.source = source
+        _run(sys.executable, "-m", "pip", "install", "-r", str(source / "requirements.txt"))
+
+    @property
+    def version(self) -> str:
+        """Return the version that the clone states."""
+        text = (self.source / "pyproject.toml").read_text(encoding="utf-8")
+        return re.findall(r'^version = "(.+)"', text, re.MULTILINE)[0]
+
+    def install(self, comfyui: Path) -> None:
+        """Copy the clone into the custom nodes of a copy of ComfyUI."""
+        shutil.copytree(self.source, self._folder(comfyui))
+
+    def command(self, comfyui: Path) -> list[str]:
+        """Return the start of a command line."""
+        return [sys.executable, str(self._folder(comfyui) / "cm-cli.py")]
+
+    def _folder(self, comfyui: Path) -> Path:
+        return comfyui / "custom_nodes" / "ComfyUI-Manager"
+
+
+def run_steps(folder: Path, manager: Package | CustomNode) -> dict[str, Any]:
     """Return the record of all steps, in a copy of ComfyUI below `folder`."""
     comfyui = folder / "ComfyUI"
     shutil.copytree(comfyui_path(), comfyui, ignore=shutil.ignore_patterns(".git", "__pycache__"))
+    manager.install(comfyui)
     config = comfyui / "user" / "__manager" / "config.ini"
     config.parent.mkdir(parents=True)
     config.write_text(CONFIG)
@@ -73,11 +128,12 @@ def run_steps(folder: Path) -> dict[str, Any]:
         for step in STEPS:
             if step == "update":
                 remote.publish("a second version")
-            steps.append(_step(step, comfyui, remote.url if step == "install" else NAME))
+            target = remote.url if step == "install" else NAME
+            steps.append(_step(step, target, comfyui, manager))
     after = _packages()
     return {
         "comfyui": re.findall(r'"(.+)"', (comfyui / "comfyui_version.py").read_text())[0],
-        "comfyui-manager": version("comfyui-manager"),
+        "comfyui-manager": manager.version,
         "python": sys.version.split()[0],
         "steps": steps,
         "added": [f"{name} {after[name]}" for name in sorted(after.keys() - before.keys())],
@@ -114,10 +170,10 @@ class Remote:
         _run("git", "-C", str(self.source), *arguments)
 
 
-def _step(step: str, comfyui: Path, target: str) -> dict[str, Any]:
+def _step(step: str, target: str, comfyui: Path, manager: Package | CustomNode) -> dict[str, Any]:
     """Run one command of Manager and return what it did."""
     environment = {**os.environ, "COMFYUI_PATH": str(comfyui)}
-    command = [sys.executable, "-m", "cm_cli", step, target, "--mode", "local"]
+    command = [*manager.command(comfyui), step, target, "--mode", "local"]
     done = subprocess.run(
         command, env=environment, cwd=comfyui, capture_output=True, text=True, timeout=SECONDS
     )
@@ -127,7 +183,7 @@ def _step(step: str, comfyui: Path, target: str) -> dict[str, Any]:
         "exit_status": done.returncode,
         "says": _said(done.stdout),
         "version": place.read_text() if place.is_file() else None,
-        **_what_a_server_has(comfyui),
+        **_what_a_server_has(comfyui, manager),
     }
 
 
@@ -143,12 +199,12 @@ def _said(output: str) -> list[str]:
     ]
 
 
-def _what_a_server_has(comfyui: Path) -> dict[str, Any]:
+def _what_a_server_has(comfyui: Path, manager: Package | CustomNode) -> dict[str, Any]:
     """Start ComfyUI with Manager, and return whether it has our nodes, and lines about failures."""
     port = _free_port()
     log = comfyui / "server.log"
-    options = f"--cpu --enable-manager --port {port} --listen 127.0.0.1 --disable-api-nodes"
-    command = [sys.executable, "main.py", *options.split(), "--database-url", "sqlite:///:memory:"]
+    options = f"--cpu --port {port} --listen 127.0.0.1 --disable-api-nodes --database-url"
+    command = [sys.executable, "main.py", *manager.options, *options.split(), DATABASE]
     with log.open("w") as output:
         server = subprocess.Popen(command, cwd=comfyui, stdout=output, stderr=output)
     try:
