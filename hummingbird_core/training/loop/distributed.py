@@ -99,6 +99,12 @@ def distribute(accelerator: Accelerator, module: nn.Module, settings: TrainConfi
 
 def _shard(module: nn.Module, device: torch.device, settings: TrainConfig) -> nn.Module:
     """Shard each block of the U-Net, then the rest, over all processes (FSDP2)."""
+    dtypes = sorted({str(weight.dtype).removeprefix("torch.") for weight in module.parameters()})
+    if len(dtypes) > 1:
+        raise InputError(
+            f"got sharding fsdp2 for a LoRA with weights in {' and '.join(dtypes)}, expected one "
+            "precision: set training.precision to fp32, or lora_rank to 0, or sharding to none"
+        )
     try:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard

@@ -58,7 +58,7 @@ def test_stage_1_writes_a_student_and_what_happened(distilled):
     assert load_checkpoint(snapshot).preset == "hummingbird-nano"
     lines = read_losses(distilled / "distil.losses.jsonl")
     assert [set(line) for line in lines] == [
-        {"step", "loss", "output_kd", "gradient_norm", "learning_rate"}
+        {"step", "loss", "output_kd", "gradient_norm", "learning_rate", "seconds"}
     ] * 2
     if find_spec("tensorboard"):
         assert any((distilled / "tensorboard" / "distil").iterdir())

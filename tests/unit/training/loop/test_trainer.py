@@ -10,6 +10,7 @@ from support.linear_training import fit, linear, losses, losses_of, regression, 
 from torch import nn
 
 from hummingbird_core.errors import InputError
+from hummingbird_core.training.loop.distributed import distribute, make_accelerator
 from hummingbird_core.training.loop.micro_batch import MicroBatch
 
 
@@ -90,7 +91,8 @@ def test_a_warm_up_longer_than_the_run_is_said_once(tmp_path, caplog):
 def test_every_line_of_the_losses_names_its_terms(tmp_path):
     fit(tmp_path, steps=2, warmup=2)
     first = json.loads((tmp_path / "fit.losses.jsonl").read_text().splitlines()[0])
-    assert first.keys() == {"step", "loss", "error", "size", "gradient_norm", "learning_rate"}
+    terms = {"step", "loss", "error", "size"}
+    assert first.keys() == {*terms, "gradient_norm", "learning_rate", "seconds"}
     assert first["learning_rate"] == 0.025
     assert first["loss"] == pytest.approx(first["error"] + first["size"])
 
@@ -129,6 +131,14 @@ def test_validation_leaves_the_randomness_of_training_alone(tmp_path):
         return losses(tmp_path / name)
 
     assert run("with", validate_every=1) == run("without")
+
+
+def test_weights_of_two_precisions_cannot_be_sharded():
+    """Such as a LoRA on half-precision weights; FSDP2 ended with an assertion."""
+    mixed = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, dtype=torch.bfloat16))
+    sharded = settings(sharding="fsdp2")
+    with pytest.raises(InputError, match="weights in bfloat16 and float32, expected one precision"):
+        distribute(make_accelerator(settings()), mixed, sharded)
 
 
 @pytest.mark.parametrize(
