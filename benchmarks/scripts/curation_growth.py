@@ -16,6 +16,10 @@ r"""Time and memory of `hummingbird curate` per clip, and their growth.
 
 The clips up to each number are curated in one folder, so a row measures the clips since the
 previous row. Recorded rows are not measured again, so the script continues after an interruption.
+
+Beside other work, wall times say little and CPU times are longer than on an idle machine, by about
+half where others hold all cores. Compare two states of the code at the same time, then, with a name
+for each: `--code before` with the older package first in PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -132,8 +136,9 @@ def measure_all(args: argparse.Namespace) -> None:
     rows = json.loads(recorded.read_text())["runs"] if recorded.exists() else []
     sources = list_sources(args.folder / "in")
     for count in args.counts:
-        if count not in [row["clips"] for row in rows]:
-            rows.append(measure(sources[:count], args.folder / "out", args.workers))
+        if (args.code, count) not in [(row.get("code", ""), row["clips"]) for row in rows]:
+            row = measure(sources[:count], args.folder / f"out{args.code}", args.workers)
+            rows.append({"code": args.code, **row} if args.code else row)
             write_results(args.output, {"workers": args.workers, "runs": rows}, rows)
 
 
@@ -150,6 +155,7 @@ def main() -> None:
     run.add_argument("folder", type=Path)
     run.add_argument("counts", type=int, nargs="+")
     run.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    run.add_argument("--code", default="", help="name of the state of the code, in the record")
     run.add_argument("-o", "--output", type=Path, required=True, help="writes .json and .md")
     args = parser.parse_args()
     if args.command == "make":

@@ -161,7 +161,9 @@ def _write_mp4(
     path: Path, frames: np.ndarray, fps: float, comment: str, encoder: Sequence[str]
 ) -> None:
     height, width = frames.shape[1:3]
-    even = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    even = frames
+    if height % 2 or width % 2:
+        even = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     writer = ffmpeg().write_frames(
         str(path.absolute()),  # in a relative name, ffmpeg takes a colon for a protocol
         (even.shape[2], even.shape[1]),

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from einops import rearrange
 
 from .frames import gray_frames
@@ -19,6 +20,7 @@ from .frames import gray_frames
 CAMERA_COLUMNS = ("camera_speed", "camera_shake", "camera_zoom", "dolly_zoom")
 MOTION_LONG_SIDE = 128  # pixels of the shrunk frames
 BLOCK_SIZE, BLOCK_STRIDE = 32, 16
+PAIRS_AT_ONCE = 16  # of frames: their blocks fit in the processor's cache
 MIN_TEXTURE = (
     3.0  # standard deviation of a block's pixels, of 255; below it no block can be tracked
 )
@@ -106,28 +108,35 @@ def _dolly_zoom(inner: np.ndarray, outer: np.ndarray, fps: float) -> dict[str, f
 
 
 def _track_blocks(gray: np.ndarray) -> _Blocks:
-    """Return the displacements of the blocks of `gray`, float32 [T, h, w], by phase correlation.
+    """Return the displacements of the blocks of `gray`, float32 [T, h, w]."""
+    height, width = gray.shape[1:]
+    starts = range(0, max(1, len(gray) - 1), PAIRS_AT_ONCE)
+    parts = [_displacements(gray[start : start + PAIRS_AT_ONCE + 1]) for start in starts]
+    moved, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
+    rows, columns = ((side - BLOCK_SIZE) // BLOCK_STRIDE + 1 for side in (height, width))
+    y, x = np.mgrid[:rows, :columns] * BLOCK_STRIDE + BLOCK_SIZE / 2
+    centers = np.stack([x.ravel() - width / 2, y.ravel() - height / 2], axis=1)
+    return _Blocks(centers, moved, weights, float(np.hypot(height, width)))
+
+
+def _displacements(gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the displacements of blocks [T-1, N, 2] and their weights [T-1, N]; see `_Blocks`.
 
     With the spectra F and G of a block in two frames, the surface is the inverse transform of
     G conj(F) / |G conj(F)|; its peak lies at the displacement.
     """
-    height, width = gray.shape[1:]
-    windows = np.lib.stride_tricks.sliding_window_view(gray, (BLOCK_SIZE, BLOCK_SIZE), axis=(1, 2))
-    # [T, h-b+1, w-b+1, b, b] -> [T, rows, columns, b, b]
-    windows = windows[:, ::BLOCK_STRIDE, ::BLOCK_STRIDE]
-    rows, columns = windows.shape[1:3]
-    tiles = rearrange(windows, "t r c h w -> t (r c) h w")  # [T, N, b, b]
-    tiles = tiles - tiles.mean(axis=(2, 3), keepdims=True)
-    textured = tiles.std(axis=(2, 3)) > MIN_TEXTURE  # [T,N]
-    hann = np.hanning(BLOCK_SIZE).astype(np.float32)
-    spectra = np.fft.rfft2(tiles * np.outer(hann, hann))
+    windows = torch.from_numpy(gray).unfold(1, BLOCK_SIZE, BLOCK_STRIDE)
+    windows = windows.unfold(2, BLOCK_SIZE, BLOCK_STRIDE)  # [T, rows, columns, b, b]
+    tiles = windows.flatten(1, 2)  # [T, N, b, b]
+    tiles = tiles - tiles.mean((2, 3), keepdim=True)
+    textured = tiles.square().mean((2, 3)) > MIN_TEXTURE**2  # [T, N]
+    hann = torch.hann_window(BLOCK_SIZE, periodic=False)
+    spectra = torch.fft.rfft2(tiles * hann * hann[:, None])
     cross = spectra[1:] * spectra[:-1].conj()
-    surface = np.fft.irfft2(cross / (np.abs(cross) + 1e-3), s=(BLOCK_SIZE, BLOCK_SIZE))
-    moved, peaks = _peaks(surface)
-    followed = textured[1:] & textured[:-1] & (peaks > MIN_PEAK)
-    y, x = np.mgrid[:rows, :columns] * BLOCK_STRIDE + BLOCK_SIZE / 2
-    centers = np.stack([x.ravel() - width / 2, y.ravel() - height / 2], axis=1)
-    return _Blocks(centers, moved, followed * peaks, float(np.hypot(height, width)))
+    surface = torch.fft.irfft2(cross / (cross.abs() + 1e-3), s=(BLOCK_SIZE, BLOCK_SIZE))
+    moved, peaks = _peaks(surface.numpy())
+    followed = (textured[1:] & textured[:-1]).numpy() & (peaks > MIN_PEAK)
+    return moved, followed * peaks
 
 
 def _peaks(surface: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

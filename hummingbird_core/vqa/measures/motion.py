@@ -7,6 +7,7 @@ Shapes: h x w pixels of a thumbnail, S = 11 x 11 shifts, B overlapping blocks of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +47,7 @@ def block_motion(before: Tensor, after: Tensor) -> BlockMotion:
     Full search over all whole-pixel shifts s, then one Lucas-Kanade step to a fraction. The error
     of a match is var(after[x + s] - before[x]) over the block, which ignores changes of brightness.
     """
-    difference = _shifted(after) - before  # [S, h, w]
+    difference = _differences(before, after)  # [S, h, w]
     mean, error = _block_statistics(difference)  # [S, B]
     contrast = _block_statistics(before)[1][0]
     best = (error + STILLNESS * _distances() * (1 + contrast)).argmin(0)
@@ -62,14 +63,16 @@ def block_motion(before: Tensor, after: Tensor) -> BlockMotion:
     )
 
 
-def _shifted(image: Tensor) -> Tensor:
-    """Return `image` `[1, h, w]` moved by every shift, `[S, h, w]`, edges repeated."""
-    height, width = image.shape[1:]
-    padded = F.pad(image[None], (SEARCH_RANGE,) * 4, mode="replicate")[0, 0]
-    windows = padded.unfold(0, height, 1).unfold(1, width, 1)  # [11, 11, h, w]
-    return windows.reshape(-1, height, width)  # [S, h, w]
+def _differences(before: Tensor, after: Tensor) -> Tensor:
+    """Return `after` moved by every shift, edges repeated, less `before`: `[S, h, w]`."""
+    height, width = after.shape[1:]
+    padded = F.pad(after[None], (SEARCH_RANGE,) * 4, mode="replicate")[0, 0]
+    windows = padded.unfold(0, height, 1).unfold(1, width, 1)  # [11, 11, h, w], a view
+    difference = torch.empty(windows.shape)  # contiguous, so that it flattens without a copy
+    return torch.sub(windows, before, out=difference).flatten(0, 1)
 
 
+@cache
 def _distances() -> Tensor:
     """Return the length of each shift, `[S, 1]`."""
     axis = torch.arange(-SEARCH_RANGE, SEARCH_RANGE + 1.0)
@@ -83,9 +86,23 @@ def _block_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def block_means(images: Tensor) -> Tensor:
-    """Average the blocks: `[N, h, w] -> [N, B]`, in two steps because blocks share quarters."""
-    quarters = F.avg_pool2d(images[:, None], MATCH_STRIDE)
-    return F.avg_pool2d(quarters, MATCH_BLOCK // MATCH_STRIDE, 1).flatten(1)
+    """Average the blocks: `[N, h, w] -> [N, B]`.
+
+    Sums of MATCH_STRIDE rows come first, which blocks share; then a matrix product adds columns,
+    three times as fast as pooling.
+    """
+    rows = images.shape[1] // MATCH_STRIDE
+    bands = images[:, : rows * MATCH_STRIDE].unflatten(1, (rows, MATCH_STRIDE)).sum(2)
+    halves = bands @ _column_weights(images.shape[2])  # [N, rows, blocks in a row]
+    return (halves[:, :-1] + halves[:, 1:]).flatten(1)
+
+
+@cache
+def _column_weights(width: int) -> Tensor:
+    """Return the weight of each column in the mean of each block of a row, `[w, blocks]`."""
+    starts = torch.arange(0, width - MATCH_BLOCK + 1, MATCH_STRIDE)
+    offset = torch.arange(width)[:, None] - starts
+    return ((offset >= 0) & (offset < MATCH_BLOCK)).float() / MATCH_BLOCK**2
 
 
 def _pick(values: Tensor, best: Tensor) -> Tensor:
@@ -101,14 +118,14 @@ def _refined_vectors(before: Tensor, difference: Tensor, best: Tensor) -> Tensor
     """
     side = 2 * SEARCH_RANGE + 1
     whole = torch.stack([best // side, best % side], dim=1) - SEARCH_RANGE
-    rows, columns = _block_pixels(before.shape[1], before.shape[2])  # [B, 8, 1], [B, 1, 8]
-    d = difference[best[:, None, None], rows, columns].flatten(1)  # [B, 64]
+    pixels = _block_pixels(before.shape[1], before.shape[2])  # [B, 64]
+    d = difference.flatten().take(best[:, None] * before.numel() + pixels)
     d = d - d.mean(1, keepdim=True)
-    slopes = torch.stack([s[rows, columns].flatten(1) for s in _slopes(before[0])], dim=1)
-    # slopes: [B, 2, 64]
-    matrix = slopes @ slopes.transpose(1, 2)  # [B, 2, 2]
-    matrix = matrix + torch.eye(2) * slopes.shape[2]  # keeps blocks without texture solvable
-    fraction = torch.linalg.solve(matrix, -(slopes @ d[:, :, None]))[:, :, 0]
+    down, right = (slope.flatten().take(pixels) for slope in _slopes(before[0]))
+    size = pixels.shape[1]  # added to the diagonal, it keeps blocks without texture solvable
+    aa, bb, ab = (down * down).sum(1) + size, (right * right).sum(1) + size, (down * right).sum(1)
+    a, b = -(down * d).sum(1), -(right * d).sum(1)
+    fraction = torch.stack([bb * a - ab * b, aa * b - ab * a], dim=1) / (aa * bb - ab * ab)[:, None]
     return whole + fraction.clamp(-0.5, 0.5)
 
 
@@ -119,13 +136,12 @@ def _slopes(image: Tensor) -> tuple[Tensor, Tensor]:
     return down, (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2
 
 
-def _block_pixels(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return rows `[B, 8, 1]` and columns `[B, 1, 8]` of the pixels of each block."""
+@cache
+def _block_pixels(height: int, width: int) -> Tensor:
+    """Return the places of the pixels of each block in a flattened image, `[B, 64]`."""
     rows, columns = (
         torch.arange(0, length - MATCH_BLOCK + 1, MATCH_STRIDE)[:, None] + torch.arange(MATCH_BLOCK)
         for length in (height, width)
     )
-    return (
-        rows.repeat_interleave(len(columns), dim=0)[:, :, None],
-        columns.repeat(len(rows), 1)[:, None, :],
-    )
+    places = rows[:, None, :, None] * width + columns[None, :, None, :]  # [rows, columns, 8, 8]
+    return places.flatten(0, 1).flatten(1)

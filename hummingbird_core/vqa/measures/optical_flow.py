@@ -60,7 +60,8 @@ class MotionSeries:
             y: its luma `[H, W]`.
             is_visible: whether it is neither black nor flat.
         """
-        new = _Frame(y, thumbnail(frame), color_histogram(frame), is_visible)
+        small = thumbnail(frame)
+        new = _Frame(y, small, _luma(small), color_histogram(frame), is_visible)
         if self._last is None:
             self._held = new
         else:
@@ -70,7 +71,7 @@ class MotionSeries:
         self._count += 1
 
     def _add_pair(self, last: _Frame, new: _Frame) -> None:
-        motion = block_motion(_luma(last.small), _luma(new.small))
+        motion = block_motion(last.gray, new.gray)
         comparable = last.is_visible and new.is_visible
         self._residuals.append(motion.residual if comparable else 0.0)
         self._colors.append(0.5 * float(np.abs(new.colors - last.colors).sum()))
@@ -135,6 +136,7 @@ class _Frame:
 
     y: np.ndarray
     small: torch.Tensor  # thumbnail `[3, h, w]`
+    gray: torch.Tensor  # its luma `[1, h, w]`
     colors: np.ndarray
     is_visible: bool
 
@@ -198,9 +200,8 @@ def _still_share(before: _Frame, after: _Frame) -> list[float]:
     """
     if not (before.is_visible and after.is_visible):
         return []
-    one, two = before.small, after.small
-    motion = block_motion(_luma(one), _luma(two))
-    change = (two - one) - _luma(two - one)  # the remainder is color
+    motion = block_motion(before.gray, after.gray)
+    change = after.small - before.small - (after.gray - before.gray)  # the remainder is color
     is_recolored = block_means(change.abs()).amax(0) > RECOLORED
     is_moved = ~motion.is_explained | (motion.vectors.norm(dim=1) >= STILL)
     is_moved = (motion.is_textured & is_moved) | is_recolored
