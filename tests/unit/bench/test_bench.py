@@ -28,6 +28,8 @@ from hummingbird_core.bench.measure import (
 from hummingbird_core.bench.models import BenchConfig, unet_inputs
 from hummingbird_core.bench.peak_memory import (
     MIB,
+    Peak,
+    Usage,
     in_fresh_process,
     measure_loading,
     measure_peak,
@@ -120,15 +122,12 @@ def take_too_much() -> torch.Tensor:
     return torch.empty(TOO_LARGE, dtype=torch.uint8)
 
 
-def end_without_a_word() -> None:
-    os._exit(1)  # as a system ends what takes too much
-
-
 def test_what_takes_more_memory_than_there_is_does_not_fit(caplog):
     assert row_or_out_of_memory(take_too_much) is None
     assert "does not fit" in caplog.text
-    assert row_or_out_of_memory(in_fresh_process, take_too_much) is None
-    assert row_or_out_of_memory(in_fresh_process, end_without_a_word) is None
+    assert row_or_out_of_memory(in_fresh_process, bytearray, TOO_LARGE) is None
+    # As a system ends what takes too much.
+    assert row_or_out_of_memory(in_fresh_process, os._exit, 1) is None
     with pytest.raises(RuntimeError, match="shape"):
         row_or_out_of_memory(torch.matmul, torch.ones(2, 3), torch.ones(2, 3))
 
@@ -191,48 +190,60 @@ def test_the_plain_decoder_computes_the_same():
 # --- memory
 
 
-def take_memory(mebibytes: int):
-    return measure_peak(lambda: torch.ones(mebibytes * MIB // 4)[:1])
+def take_memory() -> Peak:
+    return measure_peak(lambda: torch.ones(200 * MIB // 4)[:1])
 
 
-def test_the_peak_of_a_fresh_process_is_what_was_taken():
-    peak = in_fresh_process(take_memory, 200)
-    assert 190 * MIB <= peak.above <= 260 * MIB
-    assert peak.result.tolist() == [1.0]
-
-
-def load_and_compute():
+def load_and_compute() -> tuple[Usage, Peak]:
     weights, loading = measure_usage(lambda: torch.ones(200 * MIB // 4)[:10].clone())
     return loading, measure_peak(lambda: weights + 1)
 
 
-def test_loading_is_counted_too():
-    loading, computing = in_fresh_process(load_and_compute)
-    assert loading.above >= 190 * MIB
-    assert computing.above <= 50 * MIB
+def load_and_keep() -> Usage:
+    return measure_loading(lambda: torch.ones(200 * MIB // 4))[1]
 
 
-def load_a_mapped_file(path: str):
+def load_a_mapped_file(path: str) -> tuple[Usage, Usage]:
     def load() -> float:
         return sum(tensor.sum().item() for tensor in load_file(path).values())
 
     return measure_loading(load)[1], measure_usage(load)[1]
 
 
+def measure_all(path: str) -> tuple[Peak, tuple[Usage, Peak], Usage, tuple[Usage, Usage]]:
+    """One after the other, since a fresh process takes long to start."""
+    return take_memory(), load_and_compute(), load_and_keep(), load_a_mapped_file(path)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    path = tmp_path_factory.mktemp("mapped") / "model.safetensors"
+    save_file({"weights": torch.ones(100 * MIB // 4)}, path)
+    return in_fresh_process(measure_all, str(path))
+
+
+def test_the_peak_of_a_fresh_process_is_what_was_taken(measured):
+    peak, *_ = measured
+    assert 190 * MIB <= peak.above <= 260 * MIB
+    assert peak.result.tolist() == [1.0]
+
+
+def test_loading_is_counted_too(measured):
+    _, (loading, computing), *_ = measured
+    assert loading.above >= 190 * MIB
+    assert computing.above <= 50 * MIB
+
+
+def test_what_is_loaded_counts(measured):
+    _, _, kept, _ = measured
+    assert 190 * MIB <= kept.above <= 260 * MIB
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells mapped files apart")
-def test_a_mapped_file_does_not_count_as_loaded(tmp_path):
-    save_file({"weights": torch.ones(100 * MIB // 4)}, tmp_path / "model.safetensors")
-    loading, using = in_fresh_process(load_a_mapped_file, str(tmp_path / "model.safetensors"))
+def test_a_mapped_file_does_not_count_as_loaded(measured):
+    *_, (loading, using) = measured
     assert loading.above <= 50 * MIB
     assert using.above >= 90 * MIB
-
-
-def load_and_keep():
-    return measure_loading(lambda: torch.ones(200 * MIB // 4))[1]
-
-
-def test_what_is_loaded_counts():
-    assert 190 * MIB <= in_fresh_process(load_and_keep).above <= 260 * MIB
 
 
 # --- reports

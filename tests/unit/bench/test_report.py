@@ -15,6 +15,7 @@ from hummingbird_core.bench import devices as bench_devices
 from hummingbird_core.bench import growth as bench_growth
 from hummingbird_core.bench import memory as bench_memory
 from hummingbird_core.bench import modules as bench_modules
+from hummingbird_core.bench import roofline
 from hummingbird_core.bench.measure import EXACT, ROUNDED, Repeats
 from hummingbird_core.bench.models import BenchConfig
 from hummingbird_core.cli import bench
@@ -44,6 +45,12 @@ def ratios(value) -> list[dict]:
     if not isinstance(value, dict):
         return []
     return ([value] if "speedup" in value else []) + ratios(list(value.values()))
+
+
+@pytest.fixture(autouse=True)
+def small_products(monkeypatch):
+    """Without fast bfloat16, a processor takes seconds for a product as large as the real one."""
+    monkeypatch.setattr(roofline, "GEMM_SIDE", 64)
 
 
 def test_modules_against_the_plain_reference(tmp_path):
