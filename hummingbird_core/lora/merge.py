@@ -195,8 +195,10 @@ class LoRAStack:
             return
         if name not in self.originals:
             self.originals[name] = weight.detach().to("cpu", copy=True)
-        deltas = [m.strength * m.lora.weights[name].delta(weight) for m in active]
-        merged = (self.originals[name].to(deltas[0]) + torch.stack(deltas).sum(0)).to(weight.dtype)
+        merged, *others = (m.strength * m.lora.weights[name].delta(weight) for m in active)
+        for other in (*others, self.originals[name].to(merged)):
+            merged += other  # in place: weights of a large model take long to allocate
+        merged = merged.to(weight.dtype)
         if not merged.isfinite().all():
             raise CheckpointError(
                 f"got a LoRA that makes {name} infinite in {weight.dtype}, expected finite "
