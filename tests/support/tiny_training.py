@@ -106,7 +106,7 @@ def run(
 
     phases = [critic_phase(models, kill_at)] if critic else []
     loss = against(phases[0].model, loss) if critic else mortal(loss, kill_at)
-    defaults = {"steps": 5, "learning_rate": 1e-3, "batch": 4, "ema_decay": 0.9, "save_every": 2}
+    defaults = {"steps": 4, "learning_rate": 1e-3, "batch": 4, "ema_decay": 0.9, "save_every": 2}
     train(
         "tiny",
         models.student,

@@ -25,6 +25,7 @@ SMALL = ("--steps", 2, "--batch", 2, "--set", "data.num_frames=2", "--set", "tra
 SMALL += ("--set", "data.height=64", "--set", "data.width=64", "--set", "training.save_every=1")
 VIDEO = ("--set", "training.validate_every=2", "--set", "validation.num_inference_steps=1")
 VIDEO += ("--set", "validation.prompts=[a red circle moves right]")
+VIDEO += ("--set", "validation.seeds=1")  # test_seed_diversity.py compares several
 TEACHER = ("--teacher", "nano-teacher", "--data", "nano")
 
 
