@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from hummingbird_core.errors import CheckpointError, InputError
+from hummingbird_core.video import write_video
 from hummingbird_core.vqa import DOVER, load_dover, score_file, score_video
 from hummingbird_core.vqa.dover.convnext3d import ConvNeXtConfig
 from hummingbird_core.vqa.dover.model import DOVERConfig, fuse
@@ -70,10 +71,15 @@ def test_learned_scores_are_there_with_weights(tiny, video):
 
 
 def test_a_file_scores_as_its_frames_do(tmp_path, tiny, video):
-    from hummingbird_core.video import write_video
-
     folder = write_video(tmp_path / "clip.png", video, 8)
     assert score_file(folder, dover=tiny) == score_video(video, 8, dover=tiny)
+
+
+def test_the_seed_of_a_file_decides_its_fragments(tmp_path, tiny):
+    frames = np.random.default_rng(0).integers(0, 256, (3, 300, 400, 3), dtype=np.uint8)
+    folder = write_video(tmp_path / "clip.png", frames, 8)
+    one, again, two = (score_file(folder, dover=tiny, seed=seed).technical for seed in (1, 1, 2))
+    assert one == again != two
 
 
 def test_floats_score_as_the_same_pixels_do(tiny, video):

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from support.planted_defects import render, scene, title_card, with_bars, with_defect, write_clip
+from support.planted_defects import scene, title_card, with_bars
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.vqa import Score, find_defects, measure, score_file, score_video
+from hummingbird_core.vqa import Score, find_defects, measure, score_video
 from hummingbird_core.vqa.measures.frames import blockiness, blur, luma, thumbnail
 from hummingbird_core.vqa.measures.motion import block_motion
 
@@ -233,33 +233,6 @@ def test_freeze_is_in_seconds():
     assert score_video(video, 12).longest_freeze == pytest.approx(6 / 12)
 
 
-@pytest.mark.parametrize("crf", [10, 23, 30, 35])
-def test_a_freeze_is_found_however_it_was_encoded(tmp_path, crf):
-    for seed in (52, 182, 292):  # at crf 10 the encoder's changes once hid these three
-        path = write_clip(tmp_path / f"{seed}.mp4", with_defect("freeze", seed), crf=crf)
-        score = score_file(path)
-        assert find_defects(score) == ["frozen"], (seed, score)
-
-
-def test_slow_motion_is_no_freeze(tmp_path):
-    slow = render(1, 0.1 * np.arange(24), 240, 320)
-    score = score_file(write_clip(tmp_path / "slow.mp4", slow, crf=23))
-    assert score.longest_freeze < 0.1
-
-
-def test_h264_that_is_starved_of_bits_has_lost_its_detail(tmp_path):
-    score = score_file(write_clip(tmp_path / "starved.mp4", scene(1), crf=47))
-    assert find_defects(score) == ["blurred"], score
-
-
-@pytest.mark.parametrize("crf", [23, 35])
-def test_bars_are_found_however_they_were_encoded(tmp_path, crf):
-    for rows, columns, share in ((30, 0, 0.25), (0, 40, 0.25), (20, 30, 0.32)):
-        clip = with_bars(scene(1, 24), rows, columns)
-        score = score_file(write_clip(tmp_path / "bars.mp4", clip, crf=crf))
-        assert score.bars == pytest.approx(share, abs=0.04)
-
-
 def test_dark_sides_and_bars_on_one_side_are_no_bars():
     night = np.zeros_like(scene(1, 16, 96, 128))
     night[:, 20:76, 30:98] = scene(1, 16, 56, 68)  # equally wide, but ...
@@ -279,29 +252,10 @@ def test_a_title_card_is_found(growth):
         assert "title" in find_defects(score_video(video, FPS))
 
 
-def test_ordinary_xvid_has_no_visible_blocks(tmp_path):
-    for quantizer, is_blocky in ((3, False), (6, False), (31, True)):
-        path = write_clip(tmp_path / "xvid.mp4", scene(3, 24), quantizer=quantizer)
-        assert (find_defects(score_file(path)) == ["blocky"]) == is_blocky
-
-
 def test_blocks_too_weak_to_see_do_not_count():
     """A plain sky: steps of half a level at the edges of blocks are most of what there is."""
     sky = np.full((96, 128), 120, np.float32) + np.arange(128)[None] // 8 * 0.5
     assert blockiness(sky + np.arange(96)[:, None] // 8 * 0.5) < 0.9
-
-
-@pytest.mark.parametrize("times", [2, 3, 4])
-def test_repeated_frames_are_found_and_slow_motion_has_none(tmp_path, times):
-    repeated = render(1, np.arange(32) // times * times, 120, 160)
-    slow = render(1, np.arange(32) / times, 120, 160)
-    found = [
-        score_file(write_clip(tmp_path / f"{name}.mp4", clip, crf=23))
-        for name, clip in (("repeated", repeated), ("slow", slow))
-    ]
-    assert found[0].repeated_fraction == pytest.approx(1 - 1 / times, abs=0.1)
-    assert "repeated" in find_defects(found[0])
-    assert found[1].repeated_fraction < 0.1
 
 
 def test_two_cuts_are_two():
