@@ -15,14 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from support.command_line import error_of, run
 from support.exported import SHAPE, STUDENT, random_pipeline
 from support.paths import ROOT
 
-from hummingbird_core.errors import CheckpointError, InputError, NumericalError, OutputError
-from hummingbird_core.export.check import TOLERANCES, check_distance, relative_distance
-from hummingbird_core.export.modules import Part, parts_of
+from hummingbird_core.errors import CheckpointError, InputError, NumericalError
+from hummingbird_core.export.check import TOLERANCES, relative_distance
+from hummingbird_core.export.modules import parts_of
 from hummingbird_core.export.onnx import store_as_fp16, write_onnx
 from hummingbird_core.export.openvino import write_openvino
 from hummingbird_core.export.run import ExportConfig, export_model
@@ -215,49 +214,6 @@ def test_the_command_exports_a_checkpoint_in_int8_and_keeps_its_videos(student, 
         assert (code, out.split()[0]) == (0, first), err
 
 
-def test_a_model_that_differs_is_not_written(tmp_path):
-    broken = random_pipeline()
-    next(broken.text_encoder.parameters()).data.fill_(float("nan"))
-    with pytest.raises(NumericalError, match="got text at a relative distance of inf"):
-        export_model(broken, tmp_path / "out", SHAPE, ExportConfig())
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_check_has_a_limit_for_each_dtype():
-    check_distance("unet", "int8", 0.049)
-    with pytest.raises(NumericalError, match="expected at most 1e-02 in fp16"):
-        check_distance("unet", "fp16", 0.011)
-    nothing = np.full(3, np.nan)
-    assert relative_distance(nothing, np.ones(3)) == float("inf")
-
-
-def test_another_folder_is_never_replaced(student, tmp_path):
-    (tmp_path / "photo.png").write_bytes(b"mine")
-    with pytest.raises(OutputError, match="is no exported model"):
-        export_model(student, tmp_path, SHAPE, ExportConfig(), overwrite=True)
-    assert (tmp_path / "photo.png").read_bytes() == b"mine"
-
-
-def test_quantized_models_are_for_onnx_only(student, tmp_path):
-    with pytest.raises(InputError, match="got int8 for openvino"):
-        export_model(student, tmp_path / "out", SHAPE, ExportConfig("openvino", "int8"))
-
-
-def test_a_checkpoint_without_vae_is_refused(student):
-    with pytest.raises(CheckpointError, match="without text encoder or VAE"):
-        parts_of(HummingbirdPipeline(student.unet), SHAPE)
-
-
-def test_example_inputs_are_those_of_a_video(student):
-    parts = parts_of(student, SHAPE)
-    assert {name: list(part.inputs) for name, part in parts.items()} == {
-        "text": ["ids"],
-        "unet": ["sample", "timestep", "encoder_hidden_states", "fps", "timestep_cond"],
-        "decoder": ["latents"],
-    }
-    assert all(isinstance(part, Part) and part().dtype == torch.float32 for part in parts.values())
-
-
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -322,11 +278,6 @@ def test_settings_of_another_version_are_refused(copy, text, says):
     (copy / SETTINGS_FILE).write_text(text)
     with pytest.raises(CheckpointError, match=says):
         read_settings(copy)
-
-
-def test_a_folder_that_is_no_export_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="expected the folder of an exported model"):
-        ExportedPipeline(tmp_path, "onnx")
 
 
 def test_output_that_is_not_finite_is_an_error(copy):
