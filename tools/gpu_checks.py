@@ -234,7 +234,8 @@ def full_training_step(machine: Machine) -> list[Row]:
 def estimates() -> dict[str, int]:
     """Return the recorded estimates of the peak of each stage, in MiB."""
     recorded = json.loads(ESTIMATES.read_text(encoding="utf-8"))["estimated"]
-    return {case["stage"]: round(case["GiB"]["peak"] * 1024) for case in recorded}
+    peaks = {case["stage"]: case["GiB"].get("peak") for case in recorded}
+    return {stage: round(peak * 1024) for stage, peak in peaks.items() if peak is not None}
 
 
 def placed(model: Any, device: str) -> Any:

@@ -6,38 +6,50 @@ The step runs on fake tensors, which have shapes and lifetimes but no data, and 
 tensors are summed. (PyTorch's `MemTracker` does not support frozen weights.) Not included: the CUDA
 context, allocator fragmentation, kernel workspaces. Optimizer, precision and checkpointing are
 those of the recipes, except that AdamW's averages are counted in fp32 (8-bit ones take a quarter).
+
+"weights and AdamW" has the averages of all that is trained, also of fake score and discriminator;
+the peak has gradients, and the activations of the phase that needs most, too. A fake score that is
+a LoRA shares the teacher's weights, which count once. Cases that OUTPUT.json has are not estimated
+again: delete it after a change of this script or of the models.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
-import sys
-import weakref
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from fake_memory import LiveBytes, faked
 from recording import write_results
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 from tqdm import tqdm
 
 from hummingbird_core.bench.models import BenchConfig, load_full_vae
 from hummingbird_core.lora.layers import new_lora
 from hummingbird_core.sampling import consistency_function
+from hummingbird_core.training.distillation.critics import CriticObjective
 from hummingbird_core.training.distillation.losses import pseudo_huber
+from hummingbird_core.training.distillation.predictions import Models
+from hummingbird_core.training.distillation.recipe import read_recipe
 from hummingbird_core.training.distillation.step import Conditions, student_eps, teacher_eps
+from hummingbird_core.training.distillation.step import Step as DistillationStep
+from hummingbird_core.training.loop.ema import EMA
+from hummingbird_core.training.loop.micro_batch import MicroBatch
 from hummingbird_core.training.loop.modules import add_lora
+from hummingbird_core.training.loop.phase import frozen, trained_parameters
 from hummingbird_core.training.rewards.clip_image import ClipImageReward
 from hummingbird_core.training.rewards.decoding import decode_for_reward
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
 GIB = 2**30
+SUMS = ("weights", "weights and AdamW", "peak")
+PARTS = ("teacher", "student", "average", "fake_score", "discriminator", "VAE", "reward")
 
 
 @dataclass(frozen=True)
@@ -46,8 +58,9 @@ class Case:
 
     Attributes:
         clips: that a GPU computes at once.
-        lora: stage 2, consistency and image reward with a LoRA; else stage 1 on all weights.
+        lora: stage 2, consistency and image reward with a LoRA; else all weights are trained.
         checkpointing: whether activations are computed again in the backward pass.
+        objectives: those of few-step-0.7b to train with, in place of the stage's own.
     """
 
     stage: str
@@ -57,10 +70,16 @@ class Case:
     lora: bool
     checkpointing: bool
     teacher: str = "videocrafter2"
+    objectives: tuple[str, ...] = ()
 
 
+BOTH = ("distribution", "adversarial")
 # Takes a second, to try the code.
 SMALL_CASE = Case("1, nano", "hummingbird-nano", 4, 1, False, False, "nano-teacher")
+SMALL_FEW_STEPS = replace(SMALL_CASE, stage="few steps, nano", objectives=BOTH)
+FEW_STEPS = Case(
+    "few-step-0.7b", "hummingbird-0.7b", 16, 1, lora=False, checkpointing=True, objectives=BOTH
+)
 CASES = [
     Case("1, distil-0.7b", "hummingbird-0.7b", 16, 2, lora=False, checkpointing=True),
     Case("1, one clip", "hummingbird-0.7b", 16, 1, lora=False, checkpointing=True),
@@ -69,8 +88,9 @@ CASES = [
     Case("2, tune-0.7b", "hummingbird-0.7b", 26, 1, lora=True, checkpointing=True),
     Case("2, kept activations", "hummingbird-0.7b", 26, 1, lora=True, checkpointing=False),
     Case("2, 0.9B", "hummingbird-0.9b", 26, 1, lora=True, checkpointing=True),
+    FEW_STEPS,
+    replace(FEW_STEPS, stage="few steps, no discriminator", objectives=BOTH[:1]),
 ]
-
 
 Place = Callable[[nn.Module], nn.Module]
 
@@ -90,27 +110,95 @@ class Step:
         self.teacher = place(a_unet(case.teacher).eval().requires_grad_(False))
         student = a_unet(case.preset).train()
         student.gradient_checkpointing = case.checkpointing
+        self.models = {"teacher": self.teacher}
         if case.lora:
             add_lora(student, new_lora(student), dtype=None)
-            vae = load_full_vae(BenchConfig("hummingbird-0.7b")).requires_grad_(False)
+            with torch.device("cpu"):
+                vae = load_full_vae(BenchConfig("hummingbird-0.7b")).requires_grad_(False)
             self.vae = place(vae)
             self.reward = place(ClipImageReward(vit_h(), "hpsv2"))
-        self.student = place(student)
-        trained = [p for p in self.student.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, lr=1e-5)
+            self.models |= {"VAE": self.vae, "reward": self.reward}
+        self.student = self.models["student"] = place(student)
+        self.objectives, self.average = {}, None
+        if case.objectives:
+            self._add_critics(place)
+        self.optimizers = {
+            name: torch.optim.AdamW(trained, lr=1e-5)
+            for name, model in self.models.items()
+            if (trained := trained_parameters(model))
+        }
+
+    def _add_critics(self, place: Place) -> None:
+        """Add what few-step-0.7b trains beside the student, and the student's average."""
+        recipe = read_recipe("few-step-0.7b")
+        self.noise = replace(recipe.noise, cfg_start_timestep=0)  # guided at all, the larger case
+        models = Models(self.student, self.teacher, text_encoder=None)
+        for name in self.case.objectives:
+            objective = recipe.objectives.terms[name]
+            with torch.device("cpu"):  # its random numbers are the CPU's
+                critic = objective.make_critic(models, seed=0)
+            models.critics[objective.critic_name] = place(critic.train())
+            self.objectives[name] = objective
+        self.few_steps = models
+        self.models |= models.critics
+        self.average = EMA(models.student, recipe.training.ema_decay)
 
     def weights(self) -> Iterator[Tensor]:
-        """Return the weights of all models."""
-        models = [self.teacher, self.student]
-        models += [self.vae, self.reward] if self.case.lora else []
-        return (weight for model in models for weight in model.parameters())
+        """Return the weights of all models, and the average."""
+        for model in self.models.values():
+            yield from model.parameters()
+        yield from self._averages()
+
+    def _averages(self) -> list[Tensor]:
+        return [average for _, average in self.average.pairs] if self.average else []
+
+    def parts(self) -> dict[str, int]:
+        """Return the bytes of each model's weights, of the average, and of AdamW's two averages."""
+        seen: set[int] = set()
+        parts = {}
+        for name, model in self.models.items():
+            own = {id(weight): weight for weight in model.parameters()}
+            parts[name] = sum(size_of(weight) for key, weight in own.items() if key not in seen)
+            seen |= own.keys()
+        parts["average"] = sum(map(size_of, self._averages()))
+        trained = [p for model in self.models.values() for p in trained_parameters(model)]
+        parts["weights"] = sum(parts.values())
+        parts["weights and AdamW"] = parts["weights"] + 2 * sum(map(size_of, trained))
+        return parts
 
     def __call__(self) -> None:
-        with torch.autocast(self.kind, torch.bfloat16):
-            loss = self._stage_2() if self.case.lora else self._stage_1()
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        for objective in self.objectives.values():
+            self._update(objective.critic_name, lambda o=objective: self._critic(o))
+        self._update("student", self._student)
+
+    def _update(self, name: str, loss_of: Callable[[], Tensor]) -> None:
+        others = [p for n, m in self.models.items() if n != name for p in trained_parameters(m)]
+        with frozen(others):
+            with torch.autocast(self.kind, torch.bfloat16):
+                loss = loss_of()
+            loss.backward()
+            self.optimizers[name].step()
+            self.optimizers[name].zero_grad()
+
+    def _student(self) -> Tensor:
+        if self.objectives:
+            step = self._few_step()
+            return torch.stack([o.weight * o.loss(step) for o in self.objectives.values()]).sum()
+        return self._stage_2() if self.case.lora else self._stage_1()
+
+    def _critic(self, objective: CriticObjective) -> Tensor:
+        """Return the loss of a critic, for a video that the student has made before."""
+        step = self._few_step()
+        step.__dict__["denoised"] = step.sample  # its cached property: without gradient, so smaller
+        return objective.critic_loss(step)
+
+    def _few_step(self) -> DistillationStep:
+        sample, t, conditions = self._batch()
+        micro_batch = MicroBatch(seed=0, step=0, size=self.case.clips)
+        captions = ["a fox in the snow"] * self.case.clips
+        return DistillationStep(
+            micro_batch, self.few_steps, self.noise, sample, t, conditions, captions, clean=sample
+        )
 
     def _stage_1(self) -> Tensor:
         sample, t, conditions = self._batch()
@@ -139,17 +227,6 @@ class Step:
         return sample, torch.full((clips,), 519), conditions
 
 
-def faked(model: nn.Module, mode: FakeTensorMode) -> nn.Module:
-    """`model` with fake weights of the same sizes; frozen ones in bf16."""
-    for module in model.modules():
-        for name, weight in list(module.named_parameters(recurse=False)):
-            real = weight.data if weight.requires_grad else weight.data.bfloat16()
-            setattr(module, name, nn.Parameter(mode.from_tensor(real), weight.requires_grad))
-        for name, buffer in list(module.named_buffers(recurse=False)):
-            setattr(module, name, mode.from_tensor(buffer))
-    return model
-
-
 def a_unet(preset: str) -> HummingbirdUNet:
     return HummingbirdUNet(UNetConfig.from_preset(preset))
 
@@ -166,70 +243,86 @@ def vit_h() -> nn.Module:
     return CLIPModel(config)
 
 
-class LiveBytes(TorchDispatchMode):
-    """Dispatch mode that sums the storages of live tensors created inside it.
-
-    Attributes:
-        now, peak: bytes.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        made = function(*args, **(kwargs or {}))
-        tree_map_only(Tensor, self.count, made)
-        return made
-
-    def count(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        if storage in self._known:
-            return
-        self._known.add(storage)
-        self._change(storage.nbytes())
-        weakref.finalize(storage, self._change, -storage.nbytes())
-
-    def _change(self, size: int) -> None:
-        self.now += size
-        self.peak = max(self.peak, self.now)
+def fake_step(case: Case) -> tuple[Step, FakeTensorMode]:
+    """Return a step on fake tensors, with their mode."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with torch.device("meta"):  # sizes alone: no time, no memory
+        return Step(case, partial(faked, mode=mode)), mode
 
 
 def estimate(case: Case) -> dict[str, float]:
-    """GiB: the weights, with the optimizer's state, and the peak of a step that has both."""
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    step = Step(case, partial(faked, mode=mode))
+    """GiB: of each part, of all weights, with the optimizers' state, and the peak of a step."""
+    step, mode = fake_step(case)
     with mode, LiveBytes() as memory:
         for weight in step.weights():
             memory.count(weight)
-        weights = memory.now
         step()
-        state = memory.now
         memory.peak = 0
         step()
-    sizes = {"weights": weights, "weights and AdamW": state, "peak": memory.peak}
+    return in_gib({**step.parts(), "peak": memory.peak})
+
+
+def in_gib(sizes: Mapping[str, int]) -> dict[str, float]:
     return {name: size / GIB for name, size in sizes.items()}
+
+
+def size_of(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def recorded(path: Path) -> dict[Case, dict[str, float]]:
+    """Return the estimates on record, by their case."""
+    if not path.exists():
+        return {}
+    rows = json.loads(path.read_text(encoding="utf-8"))["estimated"]
+    return {
+        Case(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items() if k != "GiB"}): (
+            row["GiB"]
+        )
+        for row in rows
+    }
+
+
+def write(output: Path, found: Mapping[Case, Mapping[str, float]]) -> None:
+    cases = [case for case in CASES if case in found]
+    rows = [
+        {
+            "stage": case.stage,
+            "student": case.preset,
+            "frames": case.frames,
+            "clips at once": case.clips,
+            **{name: shown(found[case].get(name)) for name in SUMS},
+            "of the weights": ", ".join(
+                f"{name.replace('_', ' ')} {found[case][name]:.1f}"
+                for name in PARTS
+                if found[case].get(name)
+            ),
+        }
+        for case in cases
+    ]
+    estimated = [{**asdict(case), "GiB": dict(found[case])} for case in cases]
+    command = shlex.join(["python", "benchmarks/scripts/training_memory.py", "-o", str(output)])
+    record = {"command": command, "torch": torch.__version__, "estimated": estimated}
+    write_results(output, record, rows)
+
+
+def shown(size: float | None) -> str:
+    return "not estimated yet" if size is None else f"{size:.1f} GiB"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, required=True, help="writes .json and .md")
     args = parser.parse_args()
-    results = [{**asdict(case), "GiB": estimate(case)} for case in tqdm(CASES, unit="case")]
-    rows = [
-        {
-            "stage": result["stage"],
-            "student": result["preset"],
-            "frames": result["frames"],
-            "clips at once": result["clips"],
-            **{name: f"{size:.1f} GiB" for name, size in result["GiB"].items()},
-        }
-        for result in results
-    ]
-    command = shlex.join(["python", "benchmarks/scripts/training_memory.py", *sys.argv[1:]])
-    record = {"command": command, "torch": torch.__version__, "estimated": results}
-    write_results(args.output, record, rows)
+    found = recorded(args.output.with_suffix(".json"))
+    missing = [case for case in CASES if "peak" not in found.get(case, {})]
+    for case in tqdm(missing, unit="case"):  # all sizes first: steps take minutes
+        step, _ = fake_step(case)
+        found[case] = in_gib(step.parts())
+        write(args.output, found)
+    for case in tqdm(missing, unit="case"):
+        found[case] = estimate(case)
+        write(args.output, found)
 
 
 if __name__ == "__main__":

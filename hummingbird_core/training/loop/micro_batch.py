@@ -69,9 +69,9 @@ class MicroBatch:
             noise `[B, *shape]` from N(0, 1), and numbers `[numbers, B]` from U(0, 1).
         """
         generators = self.clip_generators()
-        noise = torch.stack([torch.randn(tuple(shape), generator=g) for g in generators])
-        u = torch.stack([torch.rand(numbers, generator=g) for g in generators], dim=1)
-        return noise.to(device), u.to(device)
+        drawn = [torch.randn(tuple(shape), generator=g, device="cpu") for g in generators]
+        u = [torch.rand(numbers, generator=g, device="cpu") for g in generators]
+        return torch.stack(drawn).to(device), torch.stack(u, dim=1).to(device)
 
     def wider(self, factor: int) -> MicroBatch:
         """Return the same share of a batch with `factor` times as many clips."""
