@@ -32,7 +32,7 @@ from .table import MODEL_COLUMNS, NUMBER_COLUMNS, TEXT_COLUMNS, VERDICT_COLUMNS
 
 ManifestRow = dict[str, Any]
 
-VERSION = 7  # of the measures; raise it when one changes, so that old and new results never mix
+VERSION = 8  # of the measures; raise it when one changes, so that old and new results never mix
 THUMBNAIL_HEIGHT = 72  # pixels
 # The bytes that x264 writes depend on the number of threads; one thread gives equal shards on all
 # machines.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 
 from .frames import gray_frames
@@ -26,6 +27,7 @@ MIN_TEXTURE = (
 )
 MIN_PEAK = 0.1  # of the phase correlation; below it the block changed rather than moved
 MIN_TRACKED_BLOCKS = 6  # tracked blocks; with fewer the fit is not reliable
+MIN_BORDER = 0.5  # tracked share of the blocks at the border; with less, a subject moves, perhaps
 FIT_ROUNDS = 4
 RESIDUAL_SCALE = 0.5  # pixels; larger residuals lose their weight
 
@@ -50,8 +52,11 @@ class _Blocks:
 def camera_motion(frames: np.ndarray, fps: float) -> dict[str, float]:
     """Measure the camera's motion in a clip; columns that cannot be measured are absent.
 
-    Frames smaller than a block give no column. Between two frames that cannot be tracked the camera
-    counts as standing still.
+    Frames smaller than a block give no column. Smaller pictures than MOTION_LONG_SIDE are enlarged,
+    so that a block is the same share of each; in them, things move by whole pixels, so a jump by up
+    to a pixel counts as none. Two frames count if half of the blocks at the border
+    can be tracked, and half of all have to count: a subject on a plain ground shows nothing of the
+    camera.
 
     Args:
         frames: uint8 [T,H,W,3], T >= 2.
@@ -59,8 +64,8 @@ def camera_motion(frames: np.ndarray, fps: float) -> dict[str, float]:
 
     Returns:
         camera_speed: mean length of the translation, in % of the diagonal per second.
-        camera_shake: mean change of the translation from frame to frame, in % of the diagonal.
-            A smooth pan of any speed has 0.
+        camera_shake: mean change of the translation from frame to frame, in % of the diagonal, of
+            three frames that count. A smooth pan of any speed has 0.
         camera_zoom: absolute mean growth of the image, in % per second.
         dolly_zoom: steady difference of that growth between the outer and the inner part, in % per
             second: a dolly zoom keeps the subject's size while its surroundings grow or shrink.
@@ -69,26 +74,57 @@ def camera_motion(frames: np.ndarray, fps: float) -> dict[str, float]:
     gray = gray_frames(frames, MOTION_LONG_SIDE)
     if min(gray.shape[1:]) < BLOCK_SIZE:  # a strip or an icon
         return {}
-    blocks = _track_blocks(gray)
+    large = _enlarged(gray)
+    pixel = large.shape[1] / gray.shape[1]
+    blocks = _track_blocks(large)
     extent = np.abs(blocks.centers).max(axis=0).clip(min=1)
     outside = np.abs(blocks.centers / extent).max(axis=1) > 0.6
     return {
-        **_whole_motion(_fit_similarity(blocks), blocks.diagonal, fps),
+        **_whole_motion(_whole_fit(blocks), blocks.diagonal, fps, pixel if pixel > 1 else 0.0),
         **_dolly_zoom(_fit_similarity(blocks, ~outside), _fit_similarity(blocks, outside), fps),
     }
 
 
-def _whole_motion(fit: np.ndarray, diagonal: float, fps: float) -> dict[str, float]:
-    """Return speed, shake and zoom from a fit [T-1, 3] of `_fit_similarity`."""
-    if np.isnan(fit).all():
+def _enlarged(gray: np.ndarray) -> np.ndarray:
+    """Enlarge frames [T, h, w] whose longer side is below MOTION_LONG_SIDE to that side."""
+    height, width = gray.shape[1:]
+    factor = MOTION_LONG_SIDE / max(height, width)
+    if factor <= 1:
+        return gray
+    size = (round(height * factor), round(width * factor))
+    frames = torch.from_numpy(gray)[:, None]
+    return F.interpolate(frames, size=size, mode="bilinear", align_corners=False)[:, 0].numpy()
+
+
+def _whole_fit(blocks: _Blocks) -> np.ndarray:
+    """Return the fit of all blocks, [T-1, 3]; NaN where the border could not be tracked."""
+    ends = blocks.centers.min(axis=0), blocks.centers.max(axis=0)
+    at_border = np.any([(blocks.centers == end).any(axis=1) for end in ends], axis=0)
+    is_seen = (blocks.weights[:, at_border] > 0).mean(axis=1) >= MIN_BORDER
+    return np.where(is_seen[:, None], _fit_similarity(blocks), np.nan)
+
+
+def _whole_motion(
+    fit: np.ndarray, diagonal: float, fps: float, least_jump: float
+) -> dict[str, float]:
+    """Return speed, shake and zoom.
+
+    Args:
+        fit: [T-1, 3], NaN for frames that do not count.
+        diagonal: of the frame, pixels.
+        fps: frames per second.
+        least_jump: change of the translation that still counts as none, pixels.
+    """
+    known = ~np.isnan(fit[:, 0])
+    if 2 * known.sum() < len(known):
         return {}
-    motion = np.nan_to_num(fit)
-    translation = motion[:, :2] * 100 / diagonal
-    jumps = np.linalg.norm(np.diff(translation, axis=0), axis=1)
+    translation = fit[:, :2] * 100 / diagonal
+    jumps = np.linalg.norm(np.diff(translation, axis=0), axis=1) - least_jump * 100 / diagonal
+    jumps = jumps[known[1:] & known[:-1]].clip(min=0)
     return {
-        "camera_speed": float(np.linalg.norm(translation, axis=1).mean() * fps),
+        "camera_speed": float(np.linalg.norm(translation[known], axis=1).mean() * fps),
         **({"camera_shake": float(jumps.mean())} if len(jumps) else {}),
-        "camera_zoom": float(abs(100 * fps * motion[:, 2].mean())),
+        "camera_zoom": float(abs(100 * fps * fit[known, 2].mean())),
     }
 
 

@@ -20,7 +20,7 @@ def measure(frames: Iterable[np.ndarray], fps: float = 8.0) -> dict[str, float]:
     black_fraction, 0..1: share of frames with 98 % of the luma below 10 % of white.
     flat_fraction, 0..1: share of frames of a single color other than black.
     brightness, 0..1: mean luma.
-    contrast, 0..0.5: standard deviation of the luma, mean over frames.
+    contrast, 0..0.5: `frames.contrast`, standard deviation of the colors, mean over frames.
     dark_clipped, 0..1: share of pixels with luma of 5 of 255 or less.
     bright_clipped, 0..1: share of pixels with luma of 250 of 255 or more.
     blur, 0..1: `frames.blur`, median of 4 frames a second; 1 is blurred.
@@ -34,8 +34,9 @@ def measure(frames: Iterable[np.ndarray], fps: float = 8.0) -> dict[str, float]:
         if each frame is shown twice. A slow motion has none.
     motion, from 0: mean speed of textured blocks, in longer sides per second.
     static_fraction, 0..1: share of blocks that neither move nor change color in half a second.
-    motion_smoothness, 0..1: 1 - sum of |v' - v| / sum of (|v| + |v'|), with v and v' the motion
-        of a block to the next frame and to the one after it; 1 is an even motion.
+    motion_smoothness, 0..1: 1 - sum of |v' - (v + v'') / 2| / sum of (|v'| + (|v| + |v''|) / 2),
+        with v, v' and v'' the motions of a block over three frames; 1 is an even motion. A swing
+        that slows down evenly and turns around is even, too, at 8 frames a second as at 24.
     flicker, 0..1: mean of min(|b|, |b'|) where b and b' have opposite signs, b and b' being the
         changes of a block's luma, along its motion, to the next frame and to the one after it.
     cuts: number of pairs of frames that share neither content nor colors.
@@ -43,8 +44,8 @@ def measure(frames: Iterable[np.ndarray], fps: float = 8.0) -> dict[str, float]:
     Motion is measured on the luma: an object that differs from its background in color alone does
     not count as moving. Measures that cannot be computed are absent: all from `frozen_fraction` on
     for a single frame; blur, blockiness, noise, bars, title_fraction, static_fraction, motion and
-    motion_smoothness for a video that is black or flat throughout; blockiness for less than 65 rows
-    or columns, and blur for less than 10 of both.
+    motion_smoothness for a video that is black or flat throughout; motion_smoothness for less than
+    four frames; blockiness for less than 65 rows or columns, and blur for less than 10 of both.
 
     Args:
         frames: `[H, W, 3]` each, uint8, or floats of 0..1.

@@ -99,6 +99,18 @@ def _blockiness_along(y: np.ndarray, axis: int) -> float:
     return float((places[-1] - places[-2]) / (np.median(places) + BLOCK_FLOOR))
 
 
+def contrast(frame: np.ndarray) -> float:
+    """Return the standard deviation of the colors of `[H, W, 3]` from their mean, 0..127.5.
+
+    The channels' variances are weighted as in luma, so that it is the luma's deviation where the
+    picture is gray. A red shape on a dark ground has little contrast in its luma alone. In large
+    frames every n-th pixel is looked at.
+    """
+    step = max(1, min(frame.shape[:2]) // THUMBNAIL)
+    pixels = frame[::step, ::step].reshape(-1, 3).astype(np.float32)
+    return float(np.sqrt(pixels.var(axis=0) @ LUMA))
+
+
 def thumbnail(frame: np.ndarray) -> torch.Tensor:
     """Area-average a frame `[H, W, 3]` to `[3, h, w]`, at most 64 pixels along the longer side."""
     height, width = frame.shape[:2]
@@ -144,7 +156,7 @@ class FrameSeries:
         self._add("black_fraction", black)
         self._add("flat_fraction", flat)
         self._add("brightness", y.mean() / 255)
-        self._add("contrast", deviation / 255)
+        self._add("contrast", contrast(frame) / 255)
         self._add("dark_clipped", _share(y <= CLIPPED[0]))
         self._add("bright_clipped", _share(y >= CLIPPED[1]))
         is_blank = black or flat

@@ -10,14 +10,18 @@ import numpy as np
 BAR_STEP = 12.0  # of 255: a bar's pixels never leave the color of its corner by more
 BAR_PICTURE = 0.02  # share of a bar's row that may do so: ringing of the encoder, specks
 BAR_EDGE = 0.7  # share of the pixels of a row of the picture that differ from the bar
-BAR_EDGE_ROWS = 6  # rows after a bar within which the picture has to begin: codecs blur the edge
-BAR_UNEQUAL, BAR_SLACK = 0.15, 4  # opposite bars may differ by this share, or this number of rows
+# Rows after a bar within which the picture has to begin, because codecs blur the edge: share of all
+# rows, and limits.
+BAR_EDGE_ROWS, BAR_EDGE_LIMITS = 1 / 32, (2, 6)
+BAR_UNEQUAL, BAR_SLACK = 0.15, 1 / 60  # opposite bars may differ by this share of a bar, or of rows
 
 GROUND_STEP = 8.0  # of 255: pixels this close to the commonest luma are the ground of a card
 GROUND_SHARE = 0.7  # of the pixels of a card are its ground
-STROKE = 40.0  # of 255: luma step at the edge of a letter
-STROKES = 8  # such steps in a row of letters; a shape has two
-STROKE_ROWS = 0.03  # share of the rows that cross letters
+MIN_INK = 40.0  # of 255: contrast of letters to their ground
+# Of the largest contrast: a stroke exceeds the first, and between strokes it is below the second.
+INK, GAP = 0.5, 0.25
+STROKES = 4  # in a row of letters; the outline of a shape is one
+STROKE_ROWS = 0.05  # share of the rows that cross letters
 
 NOISE_SHIFT = 64  # pixels this part of a side apart are compared; at least two apart
 
@@ -73,7 +77,8 @@ def bars(change: np.ndarray) -> float:
 def _bar_widths(share: np.ndarray) -> int:
     """Return the summed width of two opposite bars of equal width, 0 if there are none."""
     first, last = _bar(share), _bar(share[::-1])
-    is_even = abs(first - last) <= max(BAR_SLACK, BAR_UNEQUAL * max(first, last))
+    slack = max(BAR_SLACK * len(share), BAR_UNEQUAL * max(first, last))
+    is_even = abs(first - last) <= max(1, round(slack))
     return first + last if min(first, last) and is_even else 0
 
 
@@ -86,23 +91,38 @@ def _bar(share: np.ndarray) -> int:
     """
     picture = np.flatnonzero(share > BAR_PICTURE)
     width = int(picture[0]) if len(picture) else 0
-    is_sharp = width and share[width : width + BAR_EDGE_ROWS].max() >= BAR_EDGE
+    edge = int(np.clip(round(BAR_EDGE_ROWS * len(share)), *BAR_EDGE_LIMITS))
+    is_sharp = width and share[width : width + edge].max() >= BAR_EDGE
     return width if is_sharp else 0
 
 
 def is_title_card(y: np.ndarray) -> bool:
     """Return whether a frame is lettering on a plain ground.
 
-    Most pixels have one luma, and some rows cross far more edges than the outline of a shape has.
+    Most pixels have one luma, and some rows cross several strokes with that ground between them.
+    What a shape shows inside does not return to the ground, so a detailed one counts as one stroke
+    at any size of the picture.
     """
     counts = np.bincount(y.astype(np.uint8).ravel(), minlength=256)
-    ground = (np.abs(y - counts.argmax()) <= GROUND_STEP).mean()
-    if ground < GROUND_SHARE:
+    contrast = np.abs(y - counts.argmax())
+    ink = float(contrast.max())
+    if ink < MIN_INK or (contrast <= GROUND_STEP).mean() < GROUND_SHARE:
         return False
-    steps = np.diff(y, axis=1)
-    # Letters go up and down by turns, where a blurred edge takes several steps of one direction.
-    risen, fallen = (steps > STROKE).sum(axis=1), (steps < -STROKE).sum(axis=1)
-    return bool((2 * np.minimum(risen, fallen) >= STROKES).mean() >= STROKE_ROWS)
+    strokes = _strokes(contrast > INK * ink, contrast < GAP * ink)
+    return bool((strokes >= STROKES).mean() >= STROKE_ROWS)
+
+
+def _strokes(is_ink: np.ndarray, is_ground: np.ndarray) -> np.ndarray:
+    """Return the number of runs of ink in each row that ground separates, [H].
+
+    Args:
+        is_ink: [H, W].
+        is_ground: [H, W]; pixels of neither are the edge of a letter.
+    """
+    levels = np.pad(is_ink.astype(np.int8) - is_ground, ((0, 0), (1, 0)), constant_values=-1)
+    places = np.flatnonzero(levels)
+    begins = np.diff(levels.ravel()[places]) == 2  # from ground, -1, to ink, 1
+    return np.bincount(places[1:][begins] // levels.shape[1], minlength=len(levels))
 
 
 def noise(y: np.ndarray, last: np.ndarray | None) -> float:

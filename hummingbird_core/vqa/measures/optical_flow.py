@@ -42,13 +42,13 @@ class MotionSeries:
         self._last: _Frame | None = None
         self._anchor: _Frame | None = None  # the frame half a second ago
         self._held: _Frame | None = None  # first frame of the current freeze
-        self._motion: BlockMotion | None = None  # between the last two frames
+        self._motions: list[BlockMotion] = []  # between the last three frames
         self._residuals: list[float] = []  # one for each pair of frames, like the next two
         self._colors: list[float] = []
         self._frozen: list[bool] = []
         self._changes: list[float] = []
         self._speeds: list[float | None] = []
-        self._turns: list[tuple[float, float]] = []  # change of velocity, and its upper bound
+        self._turns: list[tuple[float, float]] = []  # unevenness of velocity, and its upper bound
         self._reversals: list[float | None] = []
         self._still: list[float] = []
 
@@ -78,10 +78,11 @@ class MotionSeries:
         self._add_frozen(comparable, new)
         self._changes.append(float((new.small - last.small).abs().mean()) if comparable else 0.0)
         self._speeds.append(_speed(motion))
-        if self._motion is not None:
-            self._turns.append(_turn(self._motion, motion))
-            self._reversals.append(_reversal(self._motion, motion))
-        self._motion = motion
+        if self._motions:
+            self._reversals.append(_reversal(self._motions[-1], motion))
+        if len(self._motions) == 2:
+            self._turns.append(_turn([*self._motions, motion]))
+        self._motions = [*self._motions[-1:], motion]
 
     def _add_frozen(self, comparable: bool, new: _Frame) -> None:
         is_frozen = comparable and self._held is not None and _is_frozen(self._held, new)
@@ -172,12 +173,18 @@ def _speed(motion: BlockMotion) -> float | None:
     return float(motion.vectors[seen].norm(dim=1).mean()) if seen.any() else None
 
 
-def _turn(first: BlockMotion, second: BlockMotion) -> tuple[float, float]:
-    """Return the sum of |v2 - v1| over the blocks and its upper bound, the sum of |v1| + |v2|."""
-    seen = first.is_textured & first.is_explained & second.is_textured & second.is_explained
-    one, two = first.vectors[seen], second.vectors[seen]
-    change = ((two - one).norm(dim=1) - JITTER).clamp(min=0)
-    room = one.norm(dim=1) + two.norm(dim=1) + JITTER
+def _turn(motions: list[BlockMotion]) -> tuple[float, float]:
+    """Return how far v2 lies from the mean of v1 and v3, summed over the blocks, and its bound.
+
+    The bound is |v2| + (|v1| + |v3|) / 2.
+
+    Args:
+        motions: three, one after the other.
+    """
+    seen = torch.stack([m.is_textured & m.is_explained for m in motions]).all(0)
+    one, two, three = (motion.vectors[seen] for motion in motions)
+    change = ((two - (one + three) / 2).norm(dim=1) - JITTER).clamp(min=0)
+    room = two.norm(dim=1) + (one.norm(dim=1) + three.norm(dim=1)) / 2 + JITTER
     return float(change.sum()), float(room.sum())
 
 
