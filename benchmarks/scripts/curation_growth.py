@@ -14,8 +14,16 @@ r"""Time and memory of `hummingbird curate` per clip, and their growth.
     python benchmarks/scripts/curation_growth.py measure SMALL 200 2000 4000 6000 8000 10000 \
         12000 14000 16000 18000 20000 -o benchmarks/results/curation-growth
 
-The clips up to each number are curated in one folder, so a row measures the clips since the
-previous row. Recorded rows are not measured again, so the script continues after an interruption.
+The main process alone, for which 50 clips are measured and their rows repeated:
+
+    for count in 200 2000 10000 20000; do
+        python benchmarks/scripts/curation_growth.py main SMALL $count \
+            -o benchmarks/results/curation-memory
+    done
+
+With `measure`, the clips up to each number are curated in one folder, so a row measures the clips
+since the previous row. Recorded rows are not measured again, so the script continues after an
+interruption.
 
 Beside other work, wall times say little and CPU times are longer than on an idle machine, by about
 half where others hold all cores. Compare two states of the code at the same time, then, with a name
@@ -29,6 +37,7 @@ import json
 import os
 import struct
 import time
+from itertools import cycle, islice
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -36,7 +45,7 @@ import numpy as np
 from recording import memory_peak, write_results
 from support.planted_defects import FPS, scene
 
-from hummingbird_core.curation.measure import MeasureConfig
+from hummingbird_core.curation.measure import MeasureConfig, clip_path
 from hummingbird_core.curation.pipeline import curate, reselect
 from hummingbird_core.curation.selection import Limit, Rule, SelectionConfig
 from hummingbird_core.curation.source_video import SourceVideo
@@ -46,6 +55,7 @@ from hummingbird_core.engines.local import LocalEngine
 
 # The copies of a scene are to be kept, so that all clips go into shards.
 KEEP_COPIES = SelectionConfig(duplicate_distance=None)
+MEASURED = 50  # clips that `main` measures
 STRICTER = {"blur": Rule(maximum=Limit(0.5, quantile=True))}
 
 
@@ -59,6 +69,54 @@ class TimedEngine(LocalEngine):
         yield from super().map(stage, items, on_worker_death)
         self.seconds = time.perf_counter() - start
         self.cpu_seconds = cpu_seconds() - cpu_start
+
+
+class RepeatingEngine(LocalEngine):
+    """Measures MEASURED items; all others get copies of their rows, with other ids and hashes."""
+
+    def map(self, stage, items, on_worker_death):
+        items, folder = iter(items), stage.keywords["clip_folder"]
+        first = list(super().map(stage, islice(items, MEASURED), on_worker_death))
+        yield from first
+        rng = np.random.default_rng(0)
+        for item, (_, rows) in zip(items, cycle(first), strict=False):
+            yield item, [_copied(row, rng, folder) for row in rows]
+
+
+def _copied(row: dict, rng: np.random.Generator, folder: Path) -> dict:
+    """Return the row of a new clip, whose files are links to those of `row`."""
+    source_id = rng.bytes(8).hex()
+    copy = {**row, "source_id": source_id, "id": source_id + row["id"][len(source_id) :]}
+    target, original = clip_path(folder, copy["id"]), clip_path(folder, row["id"])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for suffix in (".mp4", ".jpg"):
+        target.with_suffix(suffix).hardlink_to(original.with_suffix(suffix))
+    return {**copy, "hash": rng.bytes(HASH_BITS // 8).hex()}
+
+
+def measure_main(args: argparse.Namespace) -> None:
+    """Record time and memory of all that the main process does, in the default settings."""
+    recorded = args.output.with_suffix(".json")
+    rows = json.loads(recorded.read_text())["runs"] if recorded.exists() else []
+    source, output = args.folder / f"in{args.clips}", args.folder / f"out{args.code}{args.clips}"
+    source.mkdir(parents=True, exist_ok=True)
+    made = sorted((args.folder / "in").glob("*.mp4"))[:MEASURED]
+    for number in range(args.clips):
+        link = source / f"{number:06d}.mp4"
+        link.exists() or link.hardlink_to(made[number % len(made)])
+    start = cpu_seconds()
+    with memory_peak() as peak:
+        result = curate(
+            list_sources(source), output, RepeatingEngine(1), MeasureConfig(), SelectionConfig()
+        )
+    row = {
+        "clips": result.clips,
+        "kept": result.kept,
+        "main process, MiB": round(peak[0]),
+        "CPU s with the measuring of 50": round(cpu_seconds() - start, 1),
+    }
+    rows.append({"code": args.code, **row} if args.code else row)
+    write_results(args.output, {"runs": rows}, rows)
 
 
 def cpu_seconds() -> float:
@@ -157,9 +215,16 @@ def main() -> None:
     run.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     run.add_argument("--code", default="", help="name of the state of the code, in the record")
     run.add_argument("-o", "--output", type=Path, required=True, help="writes .json and .md")
+    alone = commands.add_parser("main", help="memory of the main process")
+    alone.add_argument("folder", type=Path)
+    alone.add_argument("clips", type=int)
+    alone.add_argument("--code", default="", help="name of the state of the code, in the record")
+    alone.add_argument("-o", "--output", type=Path, required=True, help="writes .json and .md")
     args = parser.parse_args()
     if args.command == "make":
         make_clips(args.folder / "in", args)
+    elif args.command == "main":
+        measure_main(args)
     else:
         measure_all(args)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import HummingbirdError
 
+KIND = "model of agreement"  # in errors
 FRAMES = 8  # of a video that a model for images sees
 
 

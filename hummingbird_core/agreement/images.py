@@ -12,9 +12,8 @@ import torch
 from ..devices import best_device
 from ..errors import CheckpointError
 from ..hub.local import from_pretrained_offline
-from .base import spread_frames
+from .base import KIND, spread_frames
 
-KIND = "model of agreement"
 METHODS = ("get_image_features", "get_text_features")
 
 

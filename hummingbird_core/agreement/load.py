@@ -4,40 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-
-import numpy as np
-import torch
 
 from ..errors import HummingbirdError, InputError, first_line
 from ..files import import_callable, sha256_of_file
 from ..hub.local import in_hub_cache
-from ..nano.agreement import AgreementModel, load_agreement
-from .base import TextVideoModel
-from .images import KIND, ImageTextModel
+from .base import KIND, TextVideoModel
 
 IDENTIFYING = ("*.json", "*.safetensors")  # files that determine the answers of a folder's model
-
-
-@dataclass(frozen=True)
-class SmallVideoModel:
-    """The contrastive model of the built-in world, as a `TextVideoModel`."""
-
-    model: AgreementModel
-
-    @torch.no_grad()
-    def embed_video(self, frames: np.ndarray) -> np.ndarray:
-        """Return the vector `[D]` of uint8 `[T, H, W, 3]`."""
-        # [T, H, W, 3] -> [1, 3, T, H, W] in -1..1
-        video = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
-        return self.model.embed_video(video)[0].numpy()
-
-    @torch.no_grad()
-    def embed_text(self, text: str) -> np.ndarray:
-        """Return the vector `[D]` of a text."""
-        return self.model.embed_text([text])[0].numpy()
 
 
 @lru_cache(maxsize=1)  # once in each process
@@ -53,8 +28,12 @@ def load_text_video(name: str) -> TextVideoModel:
         HummingbirdError: there is no such model, or it is of another kind.
     """
     if Path(name).is_file():
-        return SmallVideoModel(load_agreement(name))
+        from .small import SmallVideoModel
+
+        return SmallVideoModel.load(name)
     if not is_import_name(name):
+        from .images import ImageTextModel
+
         return ImageTextModel.load(name)
     try:
         model = import_callable(name, KIND)()

@@ -186,8 +186,8 @@ def _check_links(sources: Iterable[SourceVideo], output: Path) -> None:
 
 def _measures(args: argparse.Namespace) -> MeasureConfig:
     """Return the config of the measures, after checking weights and detectors once, up front."""
-    from ..curation.measure import MeasureConfig, score_stages
-    from ..vqa import load_dover
+    from ..curation.measure import MeasureConfig
+    from ..curation.stages.overlays import load_detector
 
     settings = MeasureConfig(
         max_seconds=args.max_seconds,
@@ -195,8 +195,11 @@ def _measures(args: argparse.Namespace) -> MeasureConfig:
         dover=str(args.dover.resolve()) if args.dover else None,
         detectors=tuple(args.detector),
     )
-    score_stages(settings.dover, settings.detectors)
+    for name in settings.detectors:
+        load_detector(name)
     if settings.dover:
+        from ..vqa import load_dover
+
         load_dover(settings.dover)
     return settings
 

@@ -158,7 +158,7 @@ def _rows(args: argparse.Namespace, files: Sequence[Path]) -> Iterator[Outcome]:
     from tqdm import tqdm
 
     from ..engines.failures import FailureStreak
-    from ..vqa.dover.views import DEFAULT_SEED
+    from ..vqa.dover import DEFAULT_SEED
 
     workers = _workers(args, len(files))
     seed = {None: DEFAULT_SEED, RANDOM: None}.get(args.seed, args.seed)

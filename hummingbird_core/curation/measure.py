@@ -1,4 +1,8 @@
-"""Split a video into clips and measure them: the work that engines distribute."""
+"""Split a video into clips and measure them: the work that engines distribute.
+
+Functions that run in workers import the stages that need torch themselves: the main process, which
+only names this module's functions, does without it and needs half of the memory.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +16,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..devices import one_thread, trim_memory
 from ..errors import HummingbirdError, InputError, first_line, machine_advice, memory_advice
 from ..files import atomic_write, sha256_of_file, temporary_path
 from ..inputs.text import as_unicode
 from ..video.files import write_video
 from ..video.reader import VideoStream, open_video
 from .source_video import SourceVideo
-from .stages.camera_motion import CAMERA_COLUMNS, camera_motion
-from .stages.clipping import Clip, split_into_clips
 from .stages.duplicates import perceptual_hash
 from .stages.frames import fit_height
 from .stages.overlays import Detector, load_detector, overlay_share
-from .table import MODEL_COLUMNS, NUMBER_COLUMNS, TEXT_COLUMNS, VERDICT_COLUMNS
+from .table import (
+    CAMERA_COLUMNS,
+    MODEL_COLUMNS,
+    NUMBER_COLUMNS,
+    TEXT_COLUMNS,
+    VERDICT_COLUMNS,
+)
+
+if TYPE_CHECKING:
+    from .stages.clipping import Clip
 
 ManifestRow = dict[str, Any]
 
@@ -91,6 +101,8 @@ def measure_source(
         One row for each clip; for an unusable video a single row with its `error`, and with `again`
         if the cause lies outside the video, so that another attempt may succeed.
     """
+    from ..devices import one_thread, trim_memory
+
     source_id = ""
     try:
         with one_thread(), source.on_disk() as path:
@@ -134,6 +146,8 @@ def clip_path(folder: Path, clip_id: str) -> Path:
 def _measure_clips(
     path: Path, source_id: str, settings: MeasureConfig, folder: Path
 ) -> Iterator[ManifestRow]:
+    from .stages.clipping import split_into_clips
+
     with open_video(path) as video:
         frames = (fit_height(frame, settings.max_height) for frame in _limited(video.frames))
         clips = split_into_clips(frames, video.fps, max_frames(video, settings))
@@ -233,6 +247,7 @@ def score_stages(dover: str | None, detectors: Iterable[str]) -> list[ScoreStage
         InputError: there is no such detector.
     """
     from ..vqa import measure
+    from .stages.camera_motion import camera_motion
 
     stages: list[ScoreStage] = [measure, camera_motion, overlay_share, perceptual_hash]
     if dover:

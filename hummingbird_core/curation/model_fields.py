@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..devices import one_thread, trim_memory
 from ..engines.failures import FailureStreak
 from ..engines.journal import Journal, read_journal
 from ..engines.local import WORKER_DIED, Engine
@@ -107,6 +106,8 @@ def _find_missing(
 
 def attempt(key: str, function: Callable[[str], Any]) -> dict[str, Any]:
     """Return {"value": ...}, or {"error": the reason}; never raises."""
+    from ..devices import one_thread, trim_memory  # here, as only workers need torch
+
     try:
         with one_thread():
             return {"value": function(key)}

@@ -33,6 +33,7 @@ TEXT_COLUMNS = (  # all that are no numbers; "captions" are events with times
 VERDICT_COLUMNS = ("kept", "dropped_by", "reason")  # added by the selection
 WHOLE_COLUMNS = ("start_frame", "num_frames", "width", "height", "caption_words", "transition")
 NUMBER_COLUMNS = (*WHOLE_COLUMNS, "fps", "seconds")  # present for every clip
+CAMERA_COLUMNS = ("camera_speed", "camera_shake", "camera_zoom", "dolly_zoom")
 MODEL_COLUMNS = ("agreement", "caption_seen")  # added by models after the measuring
 FIRST_COLUMNS = (*TEXT_COLUMNS, *NUMBER_COLUMNS)  # other columns follow in alphabetical order
 BATCH = 1000  # rows held as Python objects at a time

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
 from ..video.reader import open_video
-from .dover.model import DOVER, DOVERScore
-from .dover.views import DEFAULT_SEED
-from .measures import measure
+from .dover import DEFAULT_SEED
+
+if TYPE_CHECKING:
+    from .dover.model import DOVER, DOVERScore
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ def score_video(
     Raises:
         InputError: `frames` is not a video.
     """
+    from .measures import measure  # loads torch
+
     video = np.asarray(frames)
     if video.ndim != 4:
         raise InputError(f"got frames of shape {list(video.shape)}, expected [T,H,W,3]")
@@ -90,6 +93,8 @@ def score_file(
     Raises:
         InputError: the file is not a readable video.
     """
+    from .measures import measure  # loads torch
+
     with open_video(path) as video:
         measures = measure(video.frames, video.fps)
     if dover is None:

@@ -18,7 +18,6 @@ from einops import rearrange
 
 from .frames import gray_frames
 
-CAMERA_COLUMNS = ("camera_speed", "camera_shake", "camera_zoom", "dolly_zoom")
 MOTION_LONG_SIDE = 128  # pixels of the shrunk frames
 BLOCK_SIZE, BLOCK_STRIDE = 32, 16
 PAIRS_AT_ONCE = 16  # of frames: their blocks fit in the processor's cache

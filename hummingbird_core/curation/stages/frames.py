@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from einops import rearrange, reduce
 
-from ...vqa.measures.frames import LUMA
-
 
 def gray_frames(frames: np.ndarray, long_side: int) -> np.ndarray:
     """Return the luma of frames, area-averaged to at most `long_side` pixels.
@@ -52,6 +50,8 @@ def square_gray(frame: np.ndarray, side: int) -> np.ndarray:
 def _small_gray(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     import torch
     from torch.nn.functional import interpolate
+
+    from ...vqa.measures.frames import LUMA
 
     gray = torch.from_numpy(frame @ LUMA)
     small = interpolate(gray[None, None], size=size, mode="area")

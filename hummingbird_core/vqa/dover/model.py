@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from ...errors import InputError
 from ...weights.state_dict import validate_state_dict
 from ...weights.tensor_files import open_tensors
+from . import DEFAULT_SEED
 from .convnext3d import ConvNeXt3D, ConvNeXtConfig
 from .swin3d import Swin3D, SwinConfig
-from .views import DEFAULT_SEED, dover_views
+from .views import dover_views
 
 # The authors' (mean, deviation) to standardize raw scores, z = (score - mean) / deviation, and the
 # weights of their sum.

@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ...errors import InputError
+from . import DEFAULT_SEED
 
 CLIP_FRAMES = 32
 TECHNICAL_CLIPS = 3
@@ -25,7 +26,6 @@ FRAGMENT_SIZE = 32  # pixels
 VIEW_SIZE = FRAGMENTS * FRAGMENT_SIZE  # 224 pixels, in both views
 VIEW_SHAPE = (VIEW_SIZE, VIEW_SIZE, 3)
 
-DEFAULT_SEED = 42  # the authors' seed
 MEAN = (123.675, 116.28, 103.53)  # ImageNet, for pixels of 0..255
 STD = (58.395, 57.12, 57.375)
 
