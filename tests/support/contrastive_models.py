@@ -5,10 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
-from transformers import CLIPImageProcessor as ImageProcessor
 
 WORDS = ("[PAD]", "[UNK]", "[EOS]", "a", "red", "blue", "fox", "bird", "runs")
 SIDE = 8  # pixels of an image
@@ -16,6 +12,12 @@ SIDE = 8  # pixels of an image
 
 def save_clip(folder: Path, dim: int = 6) -> Path:
     """Write a random CLIP with its tokenizer and image processor; always the same weights."""
+    # Not above: worker processes import this file for the functions below.
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
+    from transformers import CLIPImageProcessor as ImageProcessor
+
     words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(

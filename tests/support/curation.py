@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import wave
 
@@ -57,6 +58,38 @@ def add_video(path, frames, caption="", **encoder) -> None:
     for frame in frames:
         writer.send(np.ascontiguousarray(frame))
     writer.close()
+
+
+def colored(color: int, seed: int = 0) -> np.ndarray:
+    """Render a moving scene in which one of red, green and blue is brightest."""
+    frames = scene(seed, **SMALL) // 3
+    frames[..., color] += np.uint8(120)
+    return frames
+
+
+def add_colored(folder, captions):
+    """Write a red, a green and a blue video, as many as captions; return the folder."""
+    for color, caption in enumerate(captions):
+        add_video(folder / f"{color}.mp4", colored(color, color), caption)
+    return folder
+
+
+def curate_command(videos, output, folder, *more) -> list[str]:
+    """`hummingbird curate` with what `run` selects by."""
+    (folder / "rules.json").write_text(KEEP_ALL.to_json())
+    command = ["curate", str(videos), "-o", str(output), "--max-seconds", "1"]
+    return [*command, "--selection", str(folder / "rules.json"), *more]
+
+
+def assert_same_results(output, expected) -> None:
+    """Compare manifest, report and shards byte by byte."""
+    for name in ("manifest.parquet", "report.html", "shards/clips-000000.tar"):
+        assert _without_date(output / name) == _without_date(expected / name), name
+
+
+def _without_date(path) -> bytes:
+    """The report has a line with the date and the command of its run."""
+    return re.sub(rb'<p id="run">.*?</p>', b"", path.read_bytes(), flags=re.DOTALL)
 
 
 def rotate(path) -> None:

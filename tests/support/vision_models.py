@@ -4,18 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
-    CLIPImageProcessor,
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-    PreTrainedTokenizerFast,
-)
-
 SPECIAL = ["<pad>", "<unk>", "<eos>", "<image>", "<user>"]
 WORDS = [*SPECIAL, "a", "red", "fox", "runs"]
 TEMPLATE = (
@@ -28,6 +16,19 @@ SIDE = 8  # pixels of an image
 
 def save_vision_model(folder: Path) -> Path:
     """Write a random LLaVA with its processor; always the same weights."""
+    # Not above: worker processes import this file for the functions below.
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        CLIPImageProcessor,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+        PreTrainedTokenizerFast,
+    )
+
     words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(

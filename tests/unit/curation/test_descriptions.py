@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 pytest.importorskip("pyarrow", reason="needs the extra curate")
 
 from support.chat_server import chat_server, fails, says
-from support.curation import KEEP_ALL, InlineEngine, add_video, rows_of, run
-from support.planted_defects import scene
+from support.curation import KEEP_ALL, add_colored, rows_of, run
 
 from hummingbird_core.curation.descriptions import DescribeConfig
 from hummingbird_core.curation.selection import DEFAULT_RULES, Limit, Rule, SelectionConfig
-from hummingbird_core.engines.local import LocalEngine
 from hummingbird_core.errors import InputError
 from hummingbird_core.training.data.clip_index import list_clips
 
@@ -21,24 +18,15 @@ SEEN = "support.vision_models:seen"
 TROUBLE = "support.vision_models:trouble"
 
 
-def fill(folder, captions):
-    for color, caption in enumerate(captions):
-        frames = scene(color, 18, 48, 64) // 3
-        frames[..., color] += np.uint8(120)
-        add_video(folder / f"{color}.mp4", frames, caption)
-    return folder
-
-
-def described(folder, output, how, selection=KEEP_ALL, engine=None):
+def described(folder, output, how, selection=KEEP_ALL):
     config = how if isinstance(how, DescribeConfig) else DescribeConfig(how)
-    run(folder, output, engine, selection, descriptions=config)
+    run(folder, output, None, selection, descriptions=config)
     return rows_of(output)
 
 
-@pytest.mark.parametrize("engine", [InlineEngine(), LocalEngine(1)])
-def test_captions_are_written_where_there_are_none_and_checked_elsewhere(tmp_path, engine):
-    folder = fill(tmp_path / "in", ["", "a green ball", "a dog"])
-    red, green, blue = described(folder, tmp_path / "out", SEEN, engine=engine)
+def test_captions_are_written_where_there_are_none_and_checked_elsewhere(tmp_path):
+    folder = add_colored(tmp_path / "in", ["", "a green ball", "a dog"])
+    red, green, blue = described(folder, tmp_path / "out", SEEN)
     assert red["seen_short"] == "a red ball"
     assert red["rewritten_caption"] == red["seen_long"] == "a large red ball rolls over grass"
     assert (red["caption"], red["caption_words"], red["caption_seen"]) == ("", 7, None)
@@ -49,7 +37,7 @@ def test_captions_are_written_where_there_are_none_and_checked_elsewhere(tmp_pat
 
 
 def test_a_rule_drops_captions_of_what_is_not_seen(tmp_path):
-    folder = fill(tmp_path / "in", ["a red ball", "a green ball", "a dog"])
+    folder = add_colored(tmp_path / "in", ["a red ball", "a green ball", "a dog"])
     rules = {**KEEP_ALL.rules, "caption_seen": Rule(minimum=Limit(0.5))}
     rows = described(folder, tmp_path / "out", SEEN, SelectionConfig(rules=rules))
     assert [row["dropped_by"] for row in rows] == ["", "", "caption_seen"]
@@ -57,13 +45,13 @@ def test_a_rule_drops_captions_of_what_is_not_seen(tmp_path):
 
 def test_where_no_video_has_a_caption_those_from_frames_count(tmp_path, caplog):
     rules = SelectionConfig(rules={"caption_words": DEFAULT_RULES["caption_words"]})
-    rows = described(fill(tmp_path / "in", [""]), tmp_path / "out", SEEN, rules)
+    rows = described(add_colored(tmp_path / "in", [""]), tmp_path / "out", SEEN, rules)
     assert rows[0]["kept"]
     assert "no video has a caption" not in caplog.text
 
 
 def test_a_failure_costs_its_clip_the_caption_and_is_tried_again(tmp_path, caplog):
-    folder = fill(tmp_path / "in", ["", "a green ball", ""])
+    folder = add_colored(tmp_path / "in", ["", "a green ball", ""])
     rows = described(folder, tmp_path / "out", TROUBLE)
     assert [row["seen_long"] for row in rows] == [None] * 3
     for row, reason in zip(rows, ("memory is full", "guessed (might)", "got int"), strict=True):
@@ -74,7 +62,7 @@ def test_a_failure_costs_its_clip_the_caption_and_is_tried_again(tmp_path, caplo
 
 
 def test_a_rerun_asks_for_what_is_missing_only(tmp_path):
-    folder = fill(tmp_path / "in", ["", "", ""])
+    folder = add_colored(tmp_path / "in", ["", "", ""])
     with chat_server(says("a ball")) as server:
         config = DescribeConfig("server", "tiny", server.url)
         replies = iter([says("a ball"), says("a ball")])
@@ -93,7 +81,7 @@ def test_a_rerun_asks_for_what_is_missing_only(tmp_path):
     "how", ["no_such_module:f", DescribeConfig("local", "no/such-model"), DescribeConfig("local")]
 )
 def test_a_model_that_is_absent_stops_no_run(tmp_path, how):
-    (row,) = described(fill(tmp_path / "in", ["a ball"]), tmp_path / "out", how)
+    (row,) = described(add_colored(tmp_path / "in", ["a ball"]), tmp_path / "out", how)
     assert row["kept"]
     assert row["seen_long"] is None
     assert "expected" in row["absent"]

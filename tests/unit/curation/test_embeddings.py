@@ -10,8 +10,7 @@ import pytest
 pytest.importorskip("pyarrow", reason="needs the extra curate")
 
 from support.contrastive_models import save_clip
-from support.curation import KEEP_ALL, InlineEngine, add_video, rows_of, run
-from support.planted_defects import scene
+from support.curation import KEEP_ALL, add_colored, add_video, colored, rows_of, run
 
 from hummingbird_core.agreement.base import unit_vector
 from hummingbird_core.agreement.load import load_text_video, model_identity
@@ -22,28 +21,18 @@ from hummingbird_core.curation.pipeline import reselect
 from hummingbird_core.curation.selection import SelectionConfig
 from hummingbird_core.curation.similar import even_shares, k_means, similar_pairs
 from hummingbird_core.curation.table import read_manifest
-from hummingbird_core.engines.local import LocalEngine
 from hummingbird_core.errors import CheckpointError, HummingbirdError, InputError
 
 BY_COLOR = "support.contrastive_models:ByColor"
 MOODY = "support.contrastive_models:Moody"
 
 
-def colored(color: int, seed: int = 0) -> np.ndarray:
-    """A moving scene in which one of red, green and blue is brightest."""
-    frames = scene(seed, 18, 48, 64) // 3
-    frames[..., color] += 120
-    return frames
-
-
 def fill(folder, captions=("red", "green", "red thing")):
-    for color, caption in enumerate(captions):
-        add_video(folder / f"{color}.mp4", colored(color, color), caption)
-    return folder
+    return add_colored(folder, captions)
 
 
-def curated(folder, output, model, selection=KEEP_ALL, engine=None):
-    run(folder, output, engine, selection, embeddings=EmbeddingConfig(str(model)))
+def curated(folder, output, model, selection=KEEP_ALL):
+    run(folder, output, None, selection, embeddings=EmbeddingConfig(str(model)))
     return rows_of(output)
 
 
@@ -94,13 +83,9 @@ def test_a_model_that_is_absent_or_of_another_kind_stops_no_run(tmp_path, model)
     assert (tmp_path / "out" / "report.html").is_file()
 
 
-def test_a_clip_model_of_transformers_in_worker_processes(tmp_path):
-    model = save_clip(tmp_path / "model")
-    folder = fill(tmp_path / "in")
-    rows = curated(folder, tmp_path / "one", model, engine=LocalEngine(1))
+def test_a_clip_model_of_transformers(tmp_path):
+    rows = curated(fill(tmp_path / "in"), tmp_path / "out", save_clip(tmp_path / "model"))
     assert all(-1 <= row["agreement"] <= 1 for row in rows)
-    again = curated(folder, tmp_path / "two", model, engine=InlineEngine())
-    assert [row["agreement"] for row in again] == [row["agreement"] for row in rows]
     assert len({row["agreement"] for row in rows}) == 3
 
 

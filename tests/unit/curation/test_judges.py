@@ -11,43 +11,33 @@ import transformers
 pytest.importorskip("pyarrow", reason="needs the extra curate")
 
 from support.chat_server import chat_server, says
-from support.curation import KEEP_ALL, InlineEngine, add_video, rows_of, run
+from support.curation import KEEP_ALL, add_colored, rows_of, run
 from support.judge_models import save_classifier, save_detector, save_quality_network
-from support.planted_defects import scene
 
-from hummingbird_core.curation.descriptions import DescribeConfig
-from hummingbird_core.curation.embeddings import EmbeddingConfig
 from hummingbird_core.curation.judges import classes, objects, quality
 from hummingbird_core.curation.judging import JudgeConfig
 from hummingbird_core.curation.selection import Limit, Rule, SelectionConfig
-from hummingbird_core.engines.local import LocalEngine
-from hummingbird_core.engines.ray import RayEngine
 from hummingbird_core.errors import CheckpointError, HummingbirdError, InputError
 from hummingbird_core.prompts.backends.openai import ServerChat
 from hummingbird_core.prompts.captioner import ServerCaptioner
 
 CLIP = np.random.default_rng(0).integers(0, 255, (9, 30, 40, 3)).astype(np.uint8)
-HERE = "support.judge_models"
+HERE = "support.judges"
 
 
 def fill(folder, captions=("red", "green", "blue one")):
-    for color, caption in enumerate(captions):
-        frames = scene(color, 18, 48, 64) // 3
-        frames[..., color] += np.uint8(120)
-        add_video(folder / f"{color}.mp4", frames, caption)
-    return folder
+    return add_colored(folder, captions)
 
 
-def judged(folder, output, *names, selection=KEEP_ALL, engine=None):
-    run(folder, output, engine, selection, judges=[JudgeConfig.parse(name) for name in names])
+def judged(folder, output, *names, selection=KEEP_ALL):
+    run(folder, output, None, selection, judges=[JudgeConfig.parse(name) for name in names])
     return rows_of(output)
 
 
-@pytest.mark.parametrize("engine", [InlineEngine(), LocalEngine(1)])
-def test_a_judge_adds_columns_that_rules_can_use(tmp_path, engine):
+def test_a_judge_adds_columns_that_rules_can_use(tmp_path):
     rules = SelectionConfig(rules={**KEEP_ALL.rules, "letters": Rule(minimum=Limit(4))})
     name = f"{HERE}:by_caption"
-    rows = judged(fill(tmp_path / "in"), tmp_path / "out", name, selection=rules, engine=engine)
+    rows = judged(fill(tmp_path / "in"), tmp_path / "out", name, selection=rules)
     assert [row["letters"] for row in rows] == [3, 5, 8]
     assert [row["dropped_by"] for row in rows] == ["letters", "", ""]
     assert {row["rate"] for row in rows} == {24.0}
@@ -85,25 +75,7 @@ def test_a_column_of_two_judges_is_that_of_the_first(tmp_path, caplog):
     rows = judged(fill(tmp_path / "in"), tmp_path / "out", *names)
     assert [row["letters"] for row in rows] == [3, 5, 8]
     assert {row["other"] for row in rows} == {2}
-    assert "column letters of support.judge_models:constant is taken" in caplog.text
-
-
-def test_ray_gives_the_same_manifest_with_every_model(tmp_path):
-    ray = pytest.importorskip("ray", reason="needs Ray Data: pip install 'ray[data]'")
-    folder = fill(tmp_path / "in", ("", "green", "blue one"))
-    models = {
-        "descriptions": DescribeConfig("support.vision_models:seen"),
-        "embeddings": EmbeddingConfig("support.contrastive_models:ByColor"),
-        "judges": [JudgeConfig(f"{HERE}:trouble"), JudgeConfig(f"{HERE}:by_caption")],
-    }
-    run(folder, tmp_path / "here", **models)
-    try:
-        run(folder, tmp_path / "ray", RayEngine(1), **models)
-    finally:
-        ray.shutdown()
-    for name in ("manifest.parquet", "embeddings.parquet"):
-        assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
-    assert any(row["absent"] for row in rows_of(tmp_path / "ray"))
+    assert "column letters of support.judges:constant is taken" in caplog.text
 
 
 def test_a_judge_needs_a_name():

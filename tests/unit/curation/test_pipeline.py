@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from support.chat_server import chat_server, says
 from support.command_line import CLI
-from support.command_line import run as run_command
 from support.planted_defects import scene
 
 pytest.importorskip("pyarrow", reason="needs the extra curate")
@@ -27,6 +26,8 @@ from support.curation import (
     InlineEngine,
     add_hostile,
     add_video,
+    assert_same_results,
+    curate_command,
     rotate,
     rows_of,
     run,
@@ -266,7 +267,7 @@ def test_what_fails_by_the_machines_fault_is_tried_again(tmp_path, monkeypatch, 
     assert (result.clips, result.failed) == (3, 1)
 
 
-# engines and kills
+# kills
 
 
 def test_no_stage_imports_an_engine():
@@ -292,39 +293,6 @@ def undisturbed(videos, tmp_path_factory):
     return output
 
 
-def assert_same_results(output, expected):
-    for name in ("manifest.parquet", "report.html", "shards/clips-000000.tar"):
-        assert _without_date(output / name) == _without_date(expected / name), name
-
-
-def _without_date(path) -> bytes:
-    """The report has a line with the date and the command of its run."""
-    return re.sub(rb'<p id="run">.*?</p>', b"", path.read_bytes(), flags=re.DOTALL)
-
-
-def curate_command(videos, output, folder, *more) -> list[str]:
-    """`hummingbird curate` with what `run` selects by."""
-    (folder / "rules.json").write_text(KEEP_ALL.to_json())
-    command = ["curate", str(videos), "-o", str(output), "--max-seconds", "1"]
-    return [*command, "--selection", str(folder / "rules.json"), *more]
-
-
-def test_the_process_pool_gives_the_same_bytes(videos, undisturbed, tmp_path, capsys):
-    command = curate_command(videos, tmp_path / "out", tmp_path, "--engine", "local")
-    assert run_command(capsys, *command, "--workers", "2")[0] == 0
-    assert_same_results(tmp_path / "out", undisturbed)
-
-
-def test_ray_gives_the_same_bytes(videos, undisturbed, tmp_path, capsys):
-    ray = pytest.importorskip("ray", reason="needs Ray Data: pip install 'ray[data]'")
-    command = curate_command(videos, tmp_path / "out", tmp_path, "--engine", "ray")
-    try:
-        assert run_command(capsys, *command, "--workers", "2")[0] == 0
-    finally:
-        ray.shutdown()
-    assert_same_results(tmp_path / "out", undisturbed)
-
-
 def lines_in(journal_folder) -> int:
     return sum(path.read_bytes().count(b"\n") for path in journal_folder.glob("*.jsonl"))
 
@@ -333,14 +301,14 @@ def test_kill_at_random_moments_and_run_again(videos, undisturbed, tmp_path):
     output = tmp_path / "out"
     command = [*CLI, *curate_command(videos, output, tmp_path, "--workers", "1")]
     moments = random.Random(time.time_ns())
-    for _ in range(3):
+    for _ in range(2):
         until = lines_in(output / "journal") + moments.randint(1, 3)
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and lines_in(output / "journal") < until:
             time.sleep(moments.uniform(0.001, 0.03))
         process.kill()
         process.wait()
-    subprocess.run(command, check=True, capture_output=True)
+    run(videos, output)
     assert_same_results(output, undisturbed)
     keys = [
         json.loads(line)["key"] for path in (output / "journal").iterdir() for line in path.open()

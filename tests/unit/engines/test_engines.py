@@ -11,25 +11,16 @@ from pathlib import Path
 
 import pytest
 from support.paths import ROOT
+from support.stages import on_worker_death, square
 
 from hummingbird_core.engines.local import LocalEngine
 from hummingbird_core.engines.ray import RayEngine
 from hummingbird_core.errors import MissingPackageError
 
 
-def square(number: int) -> int:
-    if number == 13:  # what a fault in a library, or the system's killer, does
-        os._exit(1)
-    return number**2
-
-
 def visible_gpu(number: int) -> str:
     time.sleep(0.2)  # so that each worker gets some
     return os.environ["CUDA_VISIBLE_DEVICES"]
-
-
-def on_worker_death(number: int) -> int:
-    return -number
 
 
 def test_a_process_that_dies_costs_its_item_only():
@@ -75,18 +66,6 @@ def slow(item: tuple[Path, int]) -> None:
 def test_nothing_to_do():
     assert list(LocalEngine(2).map(square, iter(()), on_worker_death)) == []
     assert list(RayEngine(2).map(square, iter(()), on_worker_death)) == []
-
-
-@pytest.fixture
-def ray():
-    ray = pytest.importorskip("ray", reason="needs Ray Data: pip install 'ray[data]'")
-    yield ray
-    ray.shutdown()
-
-
-def test_a_ray_worker_that_dies_costs_its_item_only(ray):
-    results = dict(RayEngine(2).map(square, iter(range(20)), on_worker_death))
-    assert results == {n: n**2 for n in range(20)} | {13: -13}
 
 
 def test_every_worker_sees_a_gpu_of_its_own():

@@ -10,20 +10,14 @@ from threading import Event
 import numpy as np
 import pytest
 from support.command_line import PROMPT, error_of, run
+from support.video_jobs import MODEL, PROMPTS, QUICK, frames_in, jobs_in
 
 from hummingbird_core.cli.options import ENGINE_DEFAULTS, add_engine, create_engine
 from hummingbird_core.devices import gpu_names
 from hummingbird_core.engines.journal import Journal, read_journal
-from hummingbird_core.engines.ray import RayEngine
 from hummingbird_core.errors import InputError
-from hummingbird_core.generation.jobs import Job, VideoConfig, config_record
 from hummingbird_core.generation.model import ModelConfig
 from hummingbird_core.generation.run import generate_here, generate_missing, generate_on
-from hummingbird_core.video import read_video
-
-PROMPTS = [PROMPT, "a blue square drifts up", "a green triangle falls"]
-QUICK = {"num_frames": 2, "num_inference_steps": 2}  # a second step: with noise of its own
-MODEL = ModelConfig(device="cpu")
 
 
 class InlineEngine:
@@ -32,21 +26,6 @@ class InlineEngine:
     def map(self, stage, items, on_worker_death):
         for item in items:
             yield item, stage(item)
-
-
-def jobs_in(folder: Path, **changes) -> list[Job]:
-    """One job a prompt; PNG, because it keeps every pixel."""
-    jobs = []
-    for seed, prompt in enumerate(PROMPTS):
-        settings = VideoConfig(prompt, seed=seed, **{**QUICK, **changes})
-        record = config_record(settings, **MODEL.record())
-        jobs.append(Job(settings, record, videos=(folder / f"{seed}.png",), origin=f"line {seed}"))
-    return jobs
-
-
-def frames_in(folder: Path) -> np.ndarray:
-    """Read all videos, in the order of their names."""
-    return np.stack([read_video(path).frames for path in sorted(folder.iterdir()) if path.is_dir()])
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +54,6 @@ def test_a_worker_makes_the_same_videos(one_by_one, tmp_path, capsys):
 
 def make_all(engine, folder: Path) -> int:
     return generate_missing(jobs_in(folder), MODEL, False, engine, folder / "journal.jsonl")
-
-
-def test_ray_makes_the_same_videos(one_by_one, tmp_path):
-    ray = pytest.importorskip("ray", reason="needs Ray Data: pip install 'ray[data]'")
-    try:
-        assert make_all(RayEngine(1), tmp_path) == 0
-    finally:
-        ray.shutdown()
-    assert np.array_equal(frames_in(tmp_path), one_by_one)
 
 
 def test_what_is_there_is_not_made_again(one_by_one, tmp_path, capsys):
