@@ -30,6 +30,8 @@ STUDENT = UNetConfig(
     width=SHAPE.width,
     frames=(3,),
 )
+# Half of the nodes, of which an export takes its time.
+ONE_LEVEL = replace(STUDENT, channel_mult=(1,), attention_levels=(0,))
 
 
 def random_pipeline(config: UNetConfig = STUDENT) -> HummingbirdPipeline:

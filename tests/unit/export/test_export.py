@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.command_line import error_of, run
-from support.exported import SHAPE, STUDENT, random_pipeline
+from support.exported import ONE_LEVEL, SHAPE, random_pipeline
 from support.paths import ROOT
 
 from hummingbird_core.errors import CheckpointError, InputError, NumericalError
@@ -40,7 +40,7 @@ PROMPT = "a red circle moves right"
 SMALL = {"num_frames": 3, "num_inference_steps": 2}
 LEVELS = 1.0  # mean difference of finished frames, of 255
 TEACHER = replace(
-    STUDENT,
+    ONE_LEVEL,
     guidance_embedding=False,
     v_prediction=False,
     frame_phase=False,
@@ -195,9 +195,10 @@ def test_the_command_runs_where_torch_is_not_installed(student, exported, tmp_pa
     assert (made_by["model"], made_by["runtime"], made_by["dtype"]) == ("tiny", "onnx", "fp32")
 
 
-def test_the_command_exports_a_checkpoint_in_int8_and_keeps_its_videos(student, capsys, tmp_path):
+def test_the_command_exports_a_checkpoint_in_int8_and_keeps_its_videos(capsys, tmp_path):
     file, folder = tmp_path / "tiny.safetensors", tmp_path / "folder"
-    save_model(file, student.unet, student.vae, student.text_encoder)
+    small = random_pipeline(ONE_LEVEL)
+    save_model(file, small.unet, small.vae, small.text_encoder)
     options = ["--to", "onnx", "--frames", 3, "--dtype", "int8"]
     code, out, err = run(capsys, "export", file, "-o", folder, *options)
     assert code == 0, err
