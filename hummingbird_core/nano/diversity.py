@@ -35,6 +35,7 @@ OPEN_PROMPTS = {
 SEEDS = 12
 WORLD_SCENES = 200  # of each prompt
 VARIED = ("tone", "size", "start", "speed")
+Z = 1.96  # standard errors of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,28 @@ class NanoDiversity:
     """How much the videos of one prompt differ.
 
     Attributes:
-        distance: mean absolute distance of the pixels of two seeds, in 0..255.
-        spread: standard deviation over seeds of each of `VARIED` against the world's; 1 is as much,
-            NaN if it was read in no video.
+        distances: of each prompt, the mean absolute distance of the pixels of two seeds, in 0..255.
+        spreads: by each of `VARIED`, of each prompt, the standard deviation over seeds against the
+            world's; 1 is as much, NaN if it was read in no video.
     """
 
-    distance: float
-    spread: dict[str, float]
+    distances: list[float]
+    spreads: dict[str, list[float]]
+
+    @property
+    def distance(self) -> float:
+        """Return the mean distance over the prompts."""
+        return _mean_of_known(self.distances)
+
+    @property
+    def spread(self) -> dict[str, float]:
+        """Return the mean spread of each over the prompts, NaN if it was read in no video."""
+        return {name: _mean_of_known(values) for name, values in self.spreads.items()}
+
+    def text(self) -> list[str]:
+        """Return the distance and the spreads, each with its 95 % interval over the prompts."""
+        spreads = (_with_error(self.spreads[name], 2) for name in VARIED)
+        return [_with_error(self.distances, 1), *spreads]
 
 
 def measure_diversity(
@@ -69,15 +85,16 @@ def measure_diversity(
         **settings: arguments of the pipeline's call.
     """
     prompts = prompts or OPEN_PROMPTS
-    distances, spreads = [], []
+    distances: list[float] = []
+    spreads: dict[str, list[float]] = {name: [] for name in VARIED}
     for text, said in tqdm(prompts.items(), desc="seeds", leave=False):
         frames = _videos(pipe, text, seeds, batch, settings)
         distances.append(float(seed_distance(torch.from_numpy(frames)[None])))
         readings = [read_scene(video, NANO_FPS) for video in frames]
         world = _world_values(said)
-        spreads.append({name: _share(_values(readings, name), world[name]) for name in VARIED})
-    spread = {name: _mean_of_known([each[name] for each in spreads]) for name in VARIED}
-    return NanoDiversity(float(np.mean(distances)), spread)
+        for name, values in spreads.items():
+            values.append(_share(_values(readings, name), world[name]))
+    return NanoDiversity(distances, spreads)
 
 
 def _videos(
@@ -135,9 +152,19 @@ def _share(values: np.ndarray, world: np.ndarray) -> float:
     return float(np.mean(known.std(axis=0) / drawn.std(axis=0))) if len(known) else math.nan
 
 
-def _mean_of_known(values: list[float]) -> float:
+def _mean_of_known(values: Sequence[float]) -> float:
+    """Return the mean of the values that are not NaN; NaN if there are none."""
     known = [value for value in values if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
+
+
+def _with_error(values: Sequence[float], digits: int) -> str:
+    """Return the mean of the values that are not NaN with the half of its 95 % interval."""
+    known = np.array([value for value in values if not math.isnan(value)])
+    if len(known) < 2:
+        return f"{_mean_of_known(values):.{digits}f}"
+    half = Z * known.std(ddof=1) / math.sqrt(len(known))
+    return f"{known.mean():.{digits}f} ± {half:.{digits}f}"
 
 
 def diversity_table(found: dict[str, NanoDiversity]) -> str:
@@ -146,7 +173,5 @@ def diversity_table(found: dict[str, NanoDiversity]) -> str:
         f"| | distance between seeds | {' | '.join(f'spread of {name}' for name in VARIED)} |",
         "|---" * (len(VARIED) + 2) + "|",
     ]
-    for title, each in found.items():
-        spreads = " | ".join(f"{each.spread[name]:.2f}" for name in VARIED)
-        rows.append(f"| {title} | {each.distance:.1f} | {spreads} |")
+    rows += [f"| {title} | {' | '.join(each.text())} |" for title, each in found.items()]
     return "\n".join(rows)

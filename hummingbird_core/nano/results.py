@@ -14,6 +14,7 @@ from .coverage import coverage_of
 from .diversity import NanoDiversity, diversity_table, measure_diversity
 from .evaluate import Accuracy, NanoEvaluation, accuracy_table, evaluate_nano
 from .frame_rates import evaluate_frame_rates
+from .words import HeardWords, measure_words
 from .world.paths import NANO_FPS, Clip
 from .world.stream import HeldOut
 
@@ -28,6 +29,7 @@ class NanoResults:
         frame_rates: how often the speed is right, by frame rate.
         diversity: over seeds; None if it was left out.
         coverage: against the world's clips; None of few videos.
+        words: whether each is heard; None if they were left out.
         seconds: of a video of `accuracy`.
     """
 
@@ -36,6 +38,7 @@ class NanoResults:
     frame_rates: dict[float, Accuracy]
     diversity: NanoDiversity | None
     coverage: Coverage | None
+    words: HeardWords | None
     seconds: float
 
     def text(self) -> str:
@@ -48,6 +51,8 @@ class NanoResults:
         if self.coverage:
             parts.append(f"density {self.coverage.density:.2f}, {self.coverage.coverage:.2f} of ")
             parts[-1] += "the world's clips covered"
+        if self.words:
+            parts.append(self.words.text())
         return "\n\n".join(parts)
 
     def record(self) -> dict[str, Any]:
@@ -59,6 +64,8 @@ class NanoResults:
             record["diversity"] = {"distance": self.diversity.distance, "spread": spread}
         if self.coverage:
             record["coverage"] = asdict(self.coverage)
+        if self.words:
+            record["words"] = self.words.record()
         record["seconds_a_video"] = round(self.seconds, 3)
         return record
 
@@ -70,6 +77,7 @@ def measure_nano(
     held_out: Sequence[HeldOut],
     prompts: int,
     seeds: int,
+    words: int,
     num_frames: int,
     batch: int = 8,
     **settings,
@@ -82,6 +90,7 @@ def measure_nano(
         held_out: kinds of prompts.
         prompts: number of prompts of each kind, and of each frame rate.
         seeds: of each prompt of the diversity; 0 leaves it out.
+        words: videos of each word; 0 leaves them out.
         num_frames: length of the videos.
         batch: videos per call of the pipeline.
         **settings: arguments of the pipeline's call.
@@ -99,7 +108,8 @@ def measure_nano(
     readings = [seen for each in accuracy.values() for seen in each.readings]
     coverage = coverage_of(readings, Clip(num_frames, NANO_FPS)) if seeds else None
     rates = evaluate_frame_rates(pipe, prompts, **settings)
-    return NanoResults(title, accuracy, rates, diversity, coverage, seconds)
+    heard = measure_words(pipe, words, num_frames=num_frames, **settings) if words else None
+    return NanoResults(title, accuracy, rates, diversity, coverage, heard, seconds)
 
 
 def _record(found: NanoEvaluation) -> dict[str, Any]:

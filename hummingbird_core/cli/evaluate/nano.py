@@ -15,6 +15,7 @@ from ...files import atomic_write
 from ...inputs.steps import TRAIN_TIMESTEPS, check_steps
 from ...nano.diversity import SEEDS
 from ...nano.results import NanoResults, measure_nano
+from ...nano.words import VIDEOS
 from ...nano.world.stream import HELD_OUT
 from ...pipeline import HummingbirdPipeline
 from ...terminal import print_text
@@ -24,12 +25,13 @@ examples:
   hummingbird evaluate nano
   hummingbird evaluate nano --held-out order --prompts 50 --steps 1 2 4 8
   hummingbird evaluate nano --model runs/tune/student.safetensors -o outputs/accuracy
-  hummingbird evaluate nano --seeds 0                      without the diversity
+  hummingbird evaluate nano --seeds 0 --words 0            how often it is right, nothing else
 
 Videos of held-out prompts are made and read back: how often each kind of word is right, with 95 %
 Wilson intervals, and how close the subjects are to their drawings; how often the speed is right at
 4, 8 and 16 frames a second. Then several seeds of a few prompts show how much the seed changes,
-against the clips that the model was trained on, and how many kinds of these clips are made.
+against the clips that the model was trained on, and how many kinds of these clips are made. At
+last every word of the vocabulary has videos, which show whether it is heard.
 """
 
 
@@ -48,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompts", type=int, default=200, help="prompts of each kind")
     parser.add_argument(
         "--seeds", type=int, default=SEEDS, help="seeds a prompt for the diversity; 0: leave it out"
+    )
+    parser.add_argument(
+        "--words", type=int, default=VIDEOS, help="videos of each word; 0: leave the words out"
     )
     parser.add_argument(
         "--steps",
@@ -76,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
             held_out=args.held_out,
             prompts=args.prompts,
             seeds=args.seeds,
+            words=args.words,
             num_frames=args.frames,
             batch=args.batch,
             num_inference_steps=steps,
@@ -87,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    for option, least in (("prompts", 1), ("batch", 1), ("frames", 2), ("seeds", 0)):
+    for option, least in (("prompts", 1), ("batch", 1), ("frames", 2), ("seeds", 0), ("words", 0)):
         if vars(args)[option] < least:
             raise InputError(f"got --{option} {vars(args)[option]}, expected at least {least}")
     if args.seeds == 1:
@@ -101,6 +107,7 @@ def _write(args: argparse.Namespace, found: dict[int, NanoResults], device: str)
         "model": Path(args.model).stem,
         "prompts": args.prompts,
         "seeds": args.seeds,
+        "words": args.words,
         "guidance": args.guidance,
         "frames": args.frames,
         "steps": {str(steps): results.record() for steps, results in found.items()},

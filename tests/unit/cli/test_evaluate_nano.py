@@ -15,7 +15,7 @@ from hummingbird_core.training.nano.build import save_model
 from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
-SMALL = ("--prompts", 2, "--steps", 1, "--frames", 8)
+SMALL = ("--prompts", 2, "--steps", 1, "--frames", 8, "--words", 0)
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +60,16 @@ def test_the_diversity_can_be_left_out(capsys, model):
 def test_several_numbers_of_steps_are_measured_one_after_the_other(capsys, tmp_path, model):
     output = tmp_path / "accuracy"
     options = ("--held-out", "order", "--seeds", 0, "--steps", 2, 1, "-o", output)
-    small = ("--prompts", 1, "--frames", 8)
+    small = ("--prompts", 1, "--frames", 8, "--words", 0)
     code, out, _ = run(capsys, "evaluate", "nano", "--model", model, *small, *options)
     assert code == 0
     assert out.index("random, 2 steps") < out.index("random, 1 steps")
     assert output.with_suffix(".md").read_text() == out
     assert list(json.loads(output.with_suffix(".json").read_text())["steps"]) == ["2", "1"]
+
+
+@pytest.mark.parametrize("option", ["--words", "--seeds", "--prompts"])
+def test_a_negative_number_is_refused(capsys, model, option):
+    code, _, err = run(capsys, "evaluate", "nano", "--model", model, option, -1)
+    assert code == 2
+    assert f"got {option} -1, expected at least" in err

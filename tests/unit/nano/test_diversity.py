@@ -62,7 +62,8 @@ def test_the_open_prompts_are_in_the_words_of_the_captions():
 
 
 def test_the_table_has_a_row_for_each_model():
-    found = NanoDiversity(12.34, dict.fromkeys(VARIED, 0.5))
+    found = NanoDiversity([11.0, 13.0], {name: [0.5, 0.5, math.nan] for name in VARIED})
     rows = diversity_table({"a": found, "b": found}).splitlines()
     assert len(rows) == 4
-    assert rows[-1] == "| b | 12.3 | 0.50 | 0.50 | 0.50 | 0.50 |"
+    half = "0.50 ± 0.00"
+    assert rows[-1] == f"| b | 12.0 ± 2.0 | {half} | {half} | {half} | {half} |"
