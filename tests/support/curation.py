@@ -60,6 +60,14 @@ def add_video(path, frames, caption="", **encoder) -> None:
     writer.close()
 
 
+def add_videos(folder):
+    """Write eight videos with captions and an empty file; return the folder."""
+    for seed in range(8):
+        add_video(folder / f"{seed}.mp4", scene(seed, **SMALL), f"scene {seed}")
+    (folder / "empty.mp4").write_bytes(b"")
+    return folder
+
+
 def colored(color: int, seed: int = 0) -> np.ndarray:
     """Render a moving scene in which one of red, green and blue is brightest."""
     frames = scene(seed, **SMALL) // 3

@@ -26,6 +26,7 @@ from support.curation import (
     InlineEngine,
     add_hostile,
     add_video,
+    add_videos,
     assert_same_results,
     curate_command,
     rotate,
@@ -279,11 +280,7 @@ def test_no_stage_imports_an_engine():
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("videos")
-    for seed in range(8):
-        add_video(folder / f"{seed}.mp4", scene(seed, **SMALL), f"scene {seed}")
-    (folder / "empty.mp4").write_bytes(b"")
-    return folder
+    return add_videos(tmp_path_factory.mktemp("videos"))
 
 
 @pytest.fixture(scope="module")

@@ -15,15 +15,13 @@ pytest.importorskip("pyarrow", reason="needs the extra curate")
 from support.command_line import run as run_command
 from support.contrastive_models import save_clip
 from support.curation import (
-    SMALL,
     add_colored,
-    add_video,
+    add_videos,
     assert_same_results,
     curate_command,
     rows_of,
     run,
 )
-from support.planted_defects import scene
 from support.stages import on_worker_death, square
 from support.video_jobs import MODEL, frames_in, jobs_in
 
@@ -51,11 +49,7 @@ def engine(request) -> str:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("videos")
-    for seed in range(8):
-        add_video(folder / f"{seed}.mp4", scene(seed, **SMALL), f"scene {seed}")
-    (folder / "empty.mp4").write_bytes(b"")
-    return folder
+    return add_videos(tmp_path_factory.mktemp("videos"))
 
 
 @pytest.fixture(scope="module")
