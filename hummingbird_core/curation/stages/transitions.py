@@ -130,14 +130,12 @@ def _find_dissolve(
 
     If one fits there, those that begin a little later are compared, too.
     """
-    fitting = _errors(window, 0, lengths, distance)
-    if not fitting:
+    at_head = _errors(window, 0, lengths, distance)
+    if not at_head:
         return None
-    errors = {
-        (start, length): error
-        for start in range(1 + max(fitting) // 3)
-        for length, error in _errors(window, start, lengths, distance).items()
-    }
+    later = range(1, 1 + max(at_head) // 3)
+    found = {0: at_head, **{start: _errors(window, start, lengths, distance) for start in later}}
+    errors = {(start, n): error for start, each in found.items() for n, error in each.items()}
     start, length = min(errors, key=errors.__getitem__)
     wider = max(1, round(WIDENING * length))
     first = max(0, start + 1 - wider)
