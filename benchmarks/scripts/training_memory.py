@@ -158,12 +158,12 @@ class Step:
         parts = {}
         for name, model in self.models.items():
             own = {id(weight): weight for weight in model.parameters()}
-            parts[name] = sum(size_of(weight) for key, weight in own.items() if key not in seen)
+            parts[name] = sum(weight.nbytes for key, weight in own.items() if key not in seen)
             seen |= own.keys()
-        parts["average"] = sum(map(size_of, self._averages()))
+        parts["average"] = sum(average.nbytes for average in self._averages())
         trained = [p for model in self.models.values() for p in trained_parameters(model)]
         parts["weights"] = sum(parts.values())
-        parts["weights and AdamW"] = parts["weights"] + 2 * sum(map(size_of, trained))
+        parts["weights and AdamW"] = parts["weights"] + 2 * sum(weight.nbytes for weight in trained)
         return parts
 
     def __call__(self) -> None:
@@ -264,10 +264,6 @@ def estimate(case: Case) -> dict[str, float]:
 
 def in_gib(sizes: Mapping[str, int]) -> dict[str, float]:
     return {name: size / GIB for name, size in sizes.items()}
-
-
-def size_of(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
 
 
 def recorded(path: Path) -> dict[Case, dict[str, float]]:
