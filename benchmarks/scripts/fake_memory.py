@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map_only
 
 
 def faked(model: nn.Module, mode: FakeTensorMode) -> nn.Module:
-    """`model` with fake weights of the same sizes; frozen ones in bf16."""
+    """Replace the weights by fake ones of the same sizes, frozen ones in bf16; return the model."""
     for module in model.modules():
         for name, weight in list(module.named_parameters(recurse=False)):
             if isinstance(weight, FakeTensor):  # shared with a model that is fake already

@@ -134,7 +134,7 @@ def read_steps(path: Path) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `hummingbird evaluate nano -o` has written: accuracy by steps and kind of prompt."""
+    """Accuracy by steps and kind of prompt, as `hummingbird evaluate nano -o` has written it."""
 
     settings: tuple[Any, ...]
     prompts: int

@@ -1,4 +1,4 @@
-"""What a model makes of a start image: whether the following frames go on with its subject.
+"""Measures whether the frames after a start image go on with its subject.
 
     python benchmarks/scripts/start_image.py -o benchmarks/results/start-image
 

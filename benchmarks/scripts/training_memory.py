@@ -251,7 +251,7 @@ def fake_step(case: Case) -> tuple[Step, FakeTensorMode]:
 
 
 def estimate(case: Case) -> dict[str, float]:
-    """GiB: of each part, of all weights, with the optimizers' state, and the peak of a step."""
+    """Return the GiB of each part, of all weights, with the optimizers' state, and the peak."""
     step, mode = fake_step(case)
     with mode, LiveBytes() as memory:
         for weight in step.weights():

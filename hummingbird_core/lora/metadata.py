@@ -31,7 +31,7 @@ SAME_MODEL = 0.01  # relative distance; bf16 rounds by 0.002
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """What a LoRA was trained with.
+    """Facts about the training of a LoRA.
 
     Attributes:
         title: name of the LoRA.

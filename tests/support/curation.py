@@ -83,7 +83,7 @@ def add_colored(folder, captions):
 
 
 def curate_command(videos, output, folder, *more) -> list[str]:
-    """`hummingbird curate` with what `run` selects by."""
+    """Return the command `hummingbird curate` with what `run` selects by."""
     (folder / "rules.json").write_text(KEEP_ALL.to_json())
     command = ["curate", str(videos), "-o", str(output), "--max-seconds", "1"]
     return [*command, "--selection", str(folder / "rules.json"), *more]
@@ -96,7 +96,7 @@ def assert_same_results(output, expected) -> None:
 
 
 def _without_date(path) -> bytes:
-    """The report has a line with the date and the command of its run."""
+    """Return a file without the line with the date and the command of a report's run."""
     return re.sub(rb'<p id="run">.*?</p>', b"", path.read_bytes(), flags=re.DOTALL)
 
 

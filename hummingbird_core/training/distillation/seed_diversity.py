@@ -1,4 +1,4 @@
-"""How much the seed changes in a student's validation videos, against the teacher's.
+"""Diversity of a student's validation videos over seeds, against the teacher's.
 
 Judges of what a prompt says do not see a student that draws the same right video for every seed.
 Distillation, training on own samples, and rewards all lead there, so each validation measures it.

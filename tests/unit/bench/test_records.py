@@ -85,7 +85,7 @@ def test_a_finished_run_is_a_row_with_its_log(records, folder):
 
 
 def test_several_numbers_of_steps_in_one_evaluation(records, folder):
-    """As newer versions of `evaluate nano` write them."""
+    """Read the form that newer versions of `evaluate nano` write."""
     kinds = {"wording": {"accuracy": {"joint": 0.5}}, "frame_rates": {"8": 1.0}, "seconds": 0.2}
     settings = {"model": "student", "prompts": 200, "guidance": 7.5, "frames": 16}
     record = {**settings, "steps": dict.fromkeys(("1", "2", "4", "8"), kinds)}

@@ -40,7 +40,7 @@ def weights() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def known_weights() -> dict[str, torch.Tensor]:
-    """Of a shape that is recognized in a file without metadata."""
+    """Return weights of a shape that is recognized in a file without metadata."""
     return HummingbirdUNet(CONFIG).state_dict()
 
 

@@ -130,7 +130,7 @@ def test_color_is_contrast():
 
 
 def test_shake_is_measured_alike_in_small_pictures():
-    """Of one view in two sizes; what a jump exceeds a pixel of the small one by counts there."""
+    """Compare one view in two sizes; in the small one, a jump counts less by one of its pixels."""
     world = scene(3, 1, 192, 192)[0]
     places = 2 * np.resize([(0, 0), (4, 0), (4, 4), (0, 4)], (FRAMES, 2))
     large = np.stack([world[y : y + 128, x : x + 128] for y, x in places])

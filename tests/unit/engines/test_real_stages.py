@@ -1,4 +1,4 @@
-"""What curation and generation do in this process, they do on every engine.
+"""Equality of curation and generation in this process and on every engine.
 
 One file, because Ray takes long to start: it starts once for all tests here.
 """

@@ -282,7 +282,7 @@ def test_settings_of_another_version_are_refused(copy, text, says):
 
 
 def test_output_that_is_not_finite_is_an_error(copy):
-    """As half precision gives on some GPUs; here a weight of the decoder is NaN."""
+    """Some GPUs give NaN in half precision; here a weight of the decoder is NaN."""
     model = onnx.load(copy / "decoder.onnx")
     weight = next(t for t in model.graph.initializer if len(t.dims) == 4)
     values = np.full(tuple(weight.dims), np.nan, np.float32)

@@ -1,4 +1,4 @@
-"""What is refused before an export is written, and the check of each model."""
+"""Refusals before an export is written, and the check of each model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a LoRA file says about itself, and the warning for another base model."""
+"""Metadata of a LoRA file, and the warning for another base model."""
 
 from __future__ import annotations
 

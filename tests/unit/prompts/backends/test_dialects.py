@@ -1,4 +1,4 @@
-"""How servers differ: parts of an answer, errors with HTTP 200, fields that they refuse."""
+"""Differences of servers: parts of an answer, errors with HTTP 200, fields that they refuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a seed changes in validation videos: measured against the teacher, and warned about."""
+"""Diversity of validation videos over seeds: measured against the teacher, and warned about."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run shows to who watches it: TensorBoard, trackers of accelerate, the progress bar."""
+"""Views of a run: TensorBoard, trackers of accelerate, the progress bar."""
 
 from __future__ import annotations
 
