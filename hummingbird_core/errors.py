@@ -148,7 +148,7 @@ def machine_advice(error: BaseException) -> str | None:
     """Return one line of advice for a fault of the machine, None for any other error.
 
     Such faults are a full or broken disk, too many open files, or a name that the file system
-    cannot hold. Libraries report them as an OSError or as text in errors of their own.
+    cannot hold. Libraries report them as an OSError or as text in their own errors.
     """
     number = error.errno if isinstance(error, OSError) else None
     found = _OS_ERROR_NUMBER.search(str(error))

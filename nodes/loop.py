@@ -24,7 +24,7 @@ class LoopVideo(io.ComfyNode):
             search_aliases=["loop", "seamless loop", "cinemagraph", "circular"],
             description="Makes the first frame follow the last one, without a seam, for KSampler "
             "and all other samplers. The motion has to be one that comes back. Sample Video has an "
-            "input of its own for this.",
+            "separate input for this.",
             inputs=[io.Model.Input("model", tooltip="From Load Hummingbird.")],
             outputs=[io.Model.Output(tooltip="The model with loops; the input is unchanged.")],
         )

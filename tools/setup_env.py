@@ -5,8 +5,8 @@
     python3 tools/setup_env.py --runtime onnx --target DIR     without PyTorch, for small devices
 
 Standard library only, any system, Python 3.10 or newer. Running it again does nothing unless
-pyproject.toml, constraints.txt or the wanted extras have changed. pip is told where its packages
-come from as usual: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, pip.conf ...
+pyproject.toml, constraints.txt or the wanted extras have changed. Package indexes are those of pip:
+PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, pip.conf ...
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def update(target: Path, extras: set[str]) -> None:
 def make_runtime(target: Path, runtime: str, extras: set[str]) -> None:
     """Make an environment without PyTorch and pip, for `hummingbird generate --runtime`."""
     if extras or target == ROOT / ".venv":
-        raise SetupError("--runtime makes an environment of its own: give --target, and no --extra")
+        raise SetupError("--runtime makes a separate environment: give --target, and no --extra")
     stamp = target / STAMP
     if _read_stamp(stamp) == {runtime}:
         return

@@ -2,7 +2,7 @@
 
     python benchmarks/scripts/hostile_weights.py -o benchmarks/results/hostile-weights
 
-Each file is read in a process of its own, forked from one that has loaded a model. Memory is the
+Each file is read in a separate process, forked from one that has loaded a model. Memory is the
 peak above that idle process. Linux only.
 """
 
@@ -173,7 +173,7 @@ def main() -> None:
 def measure(
     name: str, make: Callable[[Path], object], read: Callable[[Path], object]
 ) -> dict[str, Any]:
-    """Return what became of one file, from a process of its own."""
+    """Return the outcome for one file, from a separate process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "hostile"
         make(path)

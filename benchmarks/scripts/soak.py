@@ -3,7 +3,7 @@
     python benchmarks/scripts/soak.py -o benchmarks/results/soak
 
 Generates small videos with the built-in model, all of one size and then of changing sizes, each
-kind in a process of its own. The slope is that of a straight line through the last two thirds.
+kind in a separate process. The slope is that of a straight line through the last two thirds.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class Step:
         }
 
     def _add_critics(self, place: Place) -> None:
-        """Add what few-step-0.7b trains beside the student, and the student's average."""
+        """Add what few-step-0.7b trains besides the student, and the student's average."""
         recipe = read_recipe("few-step-0.7b")
         self.noise = replace(recipe.noise, cfg_start_timestep=0)  # guided at all, the larger case
         models = Models(self.student, self.teacher, text_encoder=None)

@@ -124,7 +124,7 @@ def add_answers(group: argparse._ArgumentGroup) -> None:
         "--explain",
         metavar="CLIP",
         help="without a SOURCE: print every measure of a clip (an id, or the name of a video) "
-        "beside its limits, and change nothing",
+        "with its limits, and change nothing",
     )
     group.add_argument(
         "--preview",

@@ -24,7 +24,7 @@ Limits = tuple[float | None, float | None]
 def explain(
     table: pyarrow.Table, settings: SelectionConfig, name: str, vectors: np.ndarray | None = None
 ) -> list[str]:
-    """Return lines that list the measures of a clip beside the limits of its rules.
+    """Return lines that list the measures of a clip with the limits of its rules.
 
     Args:
         table: the manifest.

@@ -103,7 +103,7 @@ def curate(
         command: the command line, shown in the report.
         embeddings: settings of the agreement of clips and captions; None measures none.
         descriptions: settings of captions from frames; None writes none.
-        judges: models that add columns of their own.
+        judges: models that add columns.
 
     Returns:
         counts of videos and clips.

@@ -32,8 +32,8 @@ PEFT_FIELDS: dict[str, Kind] = {
 CHANGING = ("use_dora", "lora_bias", "fan_in_fan_out", "use_qalora")  # the result, if true
 # Initializations that change the base weights too, which the file does not hold.
 CHANGED_BASE = ("pissa", "olora", "loftq", "corda")
-# Patterns of layers are regular expressions, which can take for ever. These are names, perhaps
-# with escaped dots, of a layer or of the end of one.
+# Patterns of layers are regular expressions, which can take exponential time. These are names,
+# perhaps with escaped dots, of a layer or of the end of one.
 PLAIN_PATTERN = re.compile(r"\^?[\w.\\]+\$?")
 
 DIFFUSERS_KEY = "lora_adapter_metadata"  # in headers: JSON of PEFT's settings
@@ -61,7 +61,7 @@ class AdapterSettings:
     is_rslora: bool = False
 
     def scale(self, layer: str, rank: int) -> float:
-        """Return the scale of a layer without an alpha of its own.
+        """Return the scale of a layer that has no alpha.
 
         Raises:
             CheckpointError: its rank is not that of the settings.

@@ -306,7 +306,7 @@ class HummingbirdPipeline(PipelineModels):
     def _decode_frames(
         self, latents: Tensor, output_type: OutputType, progress: Progress | None
     ) -> Any:
-        """Decode to frames; holds only a part of a long video as floats, unless these are asked."""
+        """Decode to frames; converts a long video part by part, unless the output is floats."""
         if output_type == "latent":
             return latents.float().cpu()
         total = latents.shape[0] * latents.shape[2]

@@ -1,6 +1,6 @@
 """ONNX Runtime: a device is one of its execution providers.
 
-Only the CPU has been tried. Each other provider is in a package of its own, which replaces the
+Only the CPU has been tried. Each other provider is in a separate package, which replaces the
 package `onnxruntime`; operators that a provider lacks run on the CPU.
 """
 

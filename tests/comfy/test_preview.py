@@ -14,7 +14,7 @@ from support.comfy.graphs import FRAMES, base, ksampler, sample_video, saved_ima
 from support.comfy.native import settings
 
 STEPS = 3
-# Seeds of their own: the server computes nothing twice.
+# A seed for each test: the server computes nothing twice.
 SAMPLERS = {
     "HummingbirdSample": sample_video(steps=STEPS, seed=1001),
     "KSampler": ksampler(["load", 0], ["empty", 0], steps=STEPS, seed=1001),

@@ -42,7 +42,7 @@ def fails(status: int, message: str = "", **how: Any) -> Reply:
 
 
 class ChatServer(ThreadingHTTPServer):
-    """Sends `replies` in order, the last one for ever; keeps what it was asked.
+    """Sends `replies` in order, the last one again and again; keeps the requests.
 
     Questions that hold a key of `special` get the reply there; `answer_to` may decide by the whole
     request.

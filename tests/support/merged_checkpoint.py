@@ -1,6 +1,6 @@
 """Makes a whole pickled model like the released ones, out of classes that exist nowhere else.
 
-Runs as a program in a process of its own (`python merged_checkpoint.py OUT`), so that the reader
+Runs as a program in a separate process (`python merged_checkpoint.py OUT`), so that the reader
 in the test process cannot find the classes.
 """
 

@@ -12,7 +12,7 @@ from hummingbird_core.generation.model import ModelConfig
 from hummingbird_core.video import read_video
 
 PROMPTS = [PROMPT, "a blue square drifts up", "a green triangle falls"]
-QUICK = {"num_frames": 2, "num_inference_steps": 2}  # a second step: with noise of its own
+QUICK = {"num_frames": 2, "num_inference_steps": 2}  # a second step: with its own noise
 MODEL = ModelConfig(device="cpu")
 
 

@@ -18,7 +18,7 @@ from hummingbird_core.devices import trim_memory
 def used():
     return psutil.Process().memory_info().rss / 1e6
 
-blocks = [bytes(100_000) for _ in range(1000)]  # too small for mappings of their own
+blocks = [bytes(100_000) for _ in range(1000)]  # too small for separate mappings
 before = used()
 kept = blocks[::50]  # pins the heap at its top
 del blocks

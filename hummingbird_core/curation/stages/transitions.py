@@ -230,7 +230,7 @@ def _fade_length(away: Sequence[Marked]) -> int:
     """Return the number of frames of a fade, 0 if there is none.
 
     Args:
-        away: the frames beside the blank one, away from it.
+        away: the frames next to the blank one, away from it.
     """
     count = 0
     for index, mark in enumerate(away):

@@ -233,7 +233,7 @@ def _looks() -> list[Look]:
 
 @cache
 def _search_templates(size: int, angles: int) -> tuple[list[int], Tensor]:
-    """Return the indices of the looks that have so many rotations, and `[L, A, 4, n, n]`."""
+    """Return the indices of the looks with this number of rotations, and `[L, A, 4, n, n]`."""
     looks = [(i, look) for i, look in enumerate(_looks()) if angles == 1 or can_spin(look.name)]
     return [i for i, _ in looks], torch.stack([_templates(o, size, angles) for _, o in looks])
 

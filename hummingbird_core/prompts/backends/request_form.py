@@ -1,4 +1,4 @@
-"""Fields that a server refuses: they are renamed, left out or moved, and it is asked again.
+"""Fields that a server refuses: they are renamed, left out or moved, and the request is sent again.
 
 OpenAI's reasoning models refuse `max_tokens` and a temperature, Mistral refuses `seed`, and chat
 templates such as Gemma 2's have no system role. The error names the field.

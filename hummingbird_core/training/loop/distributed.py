@@ -126,7 +126,7 @@ def _shard(module: nn.Module, device: torch.device, settings: TrainConfig) -> nn
 
 
 def _copy_output(block: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-    """Return a block's output in memory of its own.
+    """Return a block's output in separate memory.
 
     With one clip at a time it is a view, and an in-place operation on a view would remove the hook
     with which FSDP2 gathers the block's weights for the backward pass; FSDP2 warns of it.

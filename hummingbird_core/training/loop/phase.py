@@ -1,4 +1,4 @@
-"""Phases of a training step: each updates weights of its own kind, with its own optimizer and loss.
+"""Phases of a training step: each updates one kind of weights, with its own optimizer and loss.
 
 A step of adversarial or distribution-matching distillation (arXiv 2311.17042, 2405.14867) updates a
 critic some times, then the student:

@@ -271,7 +271,7 @@ def defer_interrupt() -> Iterator[threading.Event]:
     seen = threading.Event()
     previous = signal.getsignal(signal.SIGINT)
     is_main_thread = threading.current_thread() is threading.main_thread()
-    # Callers with a handler of their own, and other threads, keep the signal.
+    # Other threads, and callers with their own handler, keep the signal.
     if not is_main_thread or previous is not signal.default_int_handler:
         yield seen
         return

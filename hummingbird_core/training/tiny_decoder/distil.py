@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
 
 FrameSource = Callable[[Sequence[int]], Tensor]  # seeds -> frames [B, 3, H, W] in -1..1
-# Largest std of the noise on the latents, as a share of their own std: the U-Net's latents are not
-# as clean as the encoder's.
+# Largest std of the noise on the latents, as a share of theirs: the U-Net's latents are not as
+# clean as the encoder's.
 LATENT_NOISE = 0.1
 HELD_OUT_SEED = 2**40  # beyond the seeds of any training step
 HELD_OUT_FRAMES = 64

@@ -150,7 +150,7 @@ def _is_frozen(held: _Frame, new: _Frame) -> bool:
 
 
 def _repeated_share(changes: np.ndarray) -> float:
-    """Return the share of pairs without a change beside pairs with a large one, 0 to 1.
+    """Return the share of pairs without a change next to pairs with a large one, 0 to 1.
 
     Args:
         changes: mean absolute change of each pair of frames, [T-1], of 255.

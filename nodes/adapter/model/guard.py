@@ -105,7 +105,7 @@ def _check_conditioning(conds: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def check_merge(model: comfy.model_patcher.ModelPatcher) -> None:
-    """Check that a MODEL was merged with U-Nets of its own layout only.
+    """Check that a MODEL was merged with U-Nets of the same layout only.
 
     ComfyUI's merge nodes leave out weights that one of both lacks, and those of other shapes.
 

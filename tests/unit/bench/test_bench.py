@@ -115,7 +115,7 @@ def test_two_checks_are_one_if_they_have_the_same_reference():
 
 # --- what does not fit
 
-TOO_LARGE = 2**60  # bytes: no processor has addresses for so many
+TOO_LARGE = 2**60  # bytes: no processor has addresses for this many
 
 
 def take_too_much() -> torch.Tensor:

@@ -175,7 +175,7 @@ def test_rewritten_captions_are_in_manifest_and_shards(tmp_path, monkeypatch):
 
 
 def test_events_with_times_are_cut_to_clips_and_read_by_training(tmp_path):
-    """A video of 1.5 s becomes clips of 1 s and 0.5 s, with times of their own."""
+    """A video of 1.5 s becomes clips of 1 s and 0.5 s, each with its times."""
     story = "0s: a fox runs; 0.5s: it sleeps"
     add_video(tmp_path / "in" / "a.mp4", scene(1, 36, 48, 64), story)
     add_video(tmp_path / "in" / "b.mp4", scene(2, **SMALL), "a bird")

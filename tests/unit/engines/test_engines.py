@@ -49,7 +49,7 @@ def test_ctrl_c_ends_what_runs_and_begins_nothing(tmp_path):
 
 
 def run_slowly(folder: str) -> None:
-    """In a process of its own: ten items on one worker."""
+    """In a separate process: ten items on one worker."""
     items = [(Path(folder), number) for number in range(10)]
     list(LocalEngine(1).map(slow, iter(items), on_worker_death))
 

@@ -1,6 +1,6 @@
 """Downloading from a real server on this machine that speaks the hub's protocol.
 
-The client runs in a process of its own, because huggingface_hub reads its settings on import.
+The client runs in a separate process, because huggingface_hub reads its settings on import.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A fault of the machine is told from one of the file: only the latter is an InputError."""
+"""Faults of the machine and of the file are distinguished: only the latter is an InputError."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ LOOK_AHEAD = 84  # frames: a transition of 2.1 s at 24 frames a second, and its 
 
 
 def test_the_memory_is_that_of_one_clip_and_one_transition():
-    """Frames are taken only as clips are asked for."""
+    """Frames are decoded only as clips are requested."""
     taken = 0
 
     def endless():

@@ -71,7 +71,7 @@ def test_a_copy_of_the_teacher_is_the_same_teacher(tmp_path):
 
 def test_the_records_say_which_recipe_holds_from_which_step(tmp_path, caplog):
     def start_at(step: int, **changes) -> str:
-        """Do what a start does with the state of so many steps; return its warnings."""
+        """Do what a start does with a state of this number of steps; return its warnings."""
         caplog.clear()
         torch.save({"step": step}, record.state)
         new = recipe(*(f"training.{key}={value}" for key, value in changes.items()))

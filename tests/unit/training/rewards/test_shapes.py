@@ -140,7 +140,7 @@ def paint(levels: torch.Tensor, colour: torch.Tensor) -> torch.Tensor:
     [("blue", "square", "right"), ("magenta", "circle", "right"), ("cyan", "triangle", "right")],
 )
 def test_climbing_the_reward_ends_at_what_the_reader_calls_the_same(colour, shape, direction):
-    """From one blob to each shape; the reader is asked only at the end."""
+    """From one blob to each shape; the reader judges only the end."""
     clip = rounded_squares(corner=6.0, num_frames=4)
     cover = F.avg_pool2d(clip[2], 4)  # [T, 16, 16], of the blue
     levels = (6 * (cover - cover.mean())).requires_grad_()
