@@ -60,7 +60,10 @@ def open_container(path: Path) -> InputContainer:
     """Open a file for FFmpeg's demuxers; texts in it may be in any encoding."""
     import av
 
-    return av.open(str(path.absolute()), options=dict(SAFE_OPTIONS), metadata_errors="replace")
+    # PyAV 19 keeps texts that are not UTF-8; before, it refuses their files unless it may replace.
+    is_strict = int(av.__version__.partition(".")[0]) < 19
+    texts = {"metadata_errors": "replace"} if is_strict else {}
+    return av.open(str(path.absolute()), options=dict(SAFE_OPTIONS), **texts)
 
 
 def video_stream(container: InputContainer) -> Any:
