@@ -72,8 +72,8 @@ def lower_bounds() -> Iterable[tuple[str, str, str]]:
 
 
 def run_tests(python: Path, tests: list[str]) -> tuple[int, str]:
-    """Run pytest in one process; return its exit code and its last line."""
-    command = [python, "-m", "pytest", "-n", "0", "-q", *tests]
+    """Run pytest; return its exit code and its last line."""
+    command = [python, "-m", "pytest", "-q", *tests]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         last = ""
         for line in process.stdout or ():
