@@ -25,7 +25,8 @@ from hummingbird_core.bench.report import environment, markdown_table
 from hummingbird_core.devices import best_device
 from hummingbird_core.engines.journal import Journal, read_journal
 from hummingbird_core.files import atomic_write, sha256_of_file
-from hummingbird_core.nano.evaluate import SUBJECTS, evaluate_nano
+from hummingbird_core.nano.evaluate import evaluate_nano
+from hummingbird_core.nano.world.stream import HELD_OUT
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.training.distillation.distil import distil
 from hummingbird_core.training.distillation.recipe import read_recipe
@@ -150,23 +151,27 @@ def scores(model: Path) -> dict[str, str]:
 def row(case: Case, prompts: int) -> dict:
     pipe = HummingbirdPipeline.from_pretrained(case.model)
     found = {
-        subjects: evaluate_nano(
+        held_out: evaluate_nano(
             pipe,
-            subjects,
             prompts,
+            held_out=held_out,
             num_inference_steps=case.steps,
             guidance_scale=case.guidance,
             num_frames=case.frames,
         )
-        for subjects in SUBJECTS
+        for held_out in HELD_OUT
     }
     return {
         "model": case.name,
         "million parameters": count_parameters(pipe.unet.parameters()) / 1e6,
         **{
-            f"{subjects}: {aspect}": str(accuracy)
-            for subjects, accuracies in found.items()
-            for aspect, accuracy in accuracies.items()
+            f"{held_out}: {kind}": str(accuracy)
+            for held_out, evaluation in found.items()
+            for kind, accuracy in evaluation.accuracies.items()
+        },
+        **{
+            f"{held_out}: distance": f"{evaluation.distance:.3f}"
+            for held_out, evaluation in found.items()
         },
         **scores(case.model),
     }

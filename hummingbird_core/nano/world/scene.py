@@ -19,7 +19,7 @@ SMALLEST, LARGEST = (11.5, 13.5), (16.0, 18.5)  # called small and big
 PAIR_RADIUS = (10.5, 13.0)
 ZOOMED_RADIUS = 16.0  # the largest in the middle of a zoom
 
-PAIR_SHARE = 0.2
+PAIR_SHARE = 1 / 3
 PICTURE_SHARE = 2 / 3  # of the subjects: pictures are harder to learn than shapes
 PLAIN_SHARE = {"shape": 0.6, "picture": 0.35}
 ACROSS_SHARE = 0.55  # of the motions; the others are drawn from all motions

@@ -13,10 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
+from ...errors import InputError
 from ...nano.latents import foreground_weight
-from ...nano.world.motion import LONG_FRAMES, NUM_FRAMES
+from ...nano.world.paths import LONG_FRAMES, NUM_FRAMES
+from ...terminal import get_logger
 from ...text.encoder import TextEncoder
 from ...unet.model import HummingbirdUNet, UNetConfig
 from ..data.batch import batch_of
@@ -29,6 +32,9 @@ from ..loop.micro_batch import MicroBatch
 from ..loop.modules import freeze
 from ..loop.trainer import train
 
+logger = get_logger(__name__)
+
+SHORT_SHARE = 0.6  # share of the steps with short clips
 CAPTION_DROPOUT = 0.1  # share of clips without text, for classifier-free guidance
 NOISE = NoiseConfig(timesteps="bins", zero_terminal_snr=True)
 
@@ -37,8 +43,7 @@ NOISE = NoiseConfig(timesteps="bins", zero_terminal_snr=True)
 class NanoTeacherLoss:
     """Noise prediction error, weighted like an error in x0, on clips of growing length.
 
-    A batch entry is one clip of 16 or 26 frames, two of 8 or four of 4, so that a step costs about
-    the same.
+    A batch entry is one clip of 16 or 26 frames, or two of 8, so that a step costs about the same.
 
     Attributes:
         unet: U-Net to train.
@@ -61,18 +66,34 @@ class NanoTeacherLoss:
         t = draw_timesteps(u, NOISE)
         sample = NOISE.noisy(batch.latents, noise, t)
         context = self.text_encoder.encode(batch.captions).embeddings
-        eps = self.unet(sample, t, context, fps=batch.fps)
+        eps = self.unet(sample, t, context, fps=batch.fps, loop=batch.loop)
         error = (eps - x0_to_eps(batch.latents, sample, t)).square()
         error = (foreground_weight(batch.latents) * error).mean(dim=(1, 2, 3, 4))  # [B]
         return {"noise": (inverse_snr_weight(t) * error).mean()}
 
 
 def train_teacher(
-    text_encoder: TextEncoder, settings: TrainConfig, folder: Path
+    text_encoder: TextEncoder,
+    settings: TrainConfig,
+    folder: Path,
+    initial: HummingbirdUNet | None = None,
 ) -> HummingbirdUNet:
-    """Train a teacher from scratch with a frozen text encoder."""
+    """Train a teacher with a frozen text encoder.
+
+    Args:
+        text_encoder: of the captions.
+        settings: of the training.
+        folder: of the state.
+        initial: an earlier teacher to start from; its weights of other shapes are not used.
+
+    Raises:
+        InputError: no weight of `initial` fits.
+    """
     unet = HummingbirdUNet(UNetConfig.from_preset("nano-teacher"))
     zero_residual_branches(unet)
+    if initial is not None:
+        others = copy_matching(initial, unet)
+        logger.info("the teacher starts from an earlier one, except for %s", others or "nothing")
     freeze(text_encoder, settings.precision)
     return train(
         "teacher", unet, NanoTeacherLoss(unet, text_encoder, settings.steps), settings, folder
@@ -88,12 +109,31 @@ def zero_residual_branches(unet: HummingbirdUNet) -> None:
                 nn.init.zeros_(parameter)
 
 
-def clip_length(step: int, steps: int) -> int:
-    """Return the clip length of a step: 4, then 8, finally 16 and at every third step 26.
+@torch.no_grad()
+def copy_matching(source: nn.Module, target: nn.Module) -> list[str]:
+    """Copy weights of the same name and shape; return the names of the others.
 
-    Short clips come first, since more clips per step teach the meaning of words faster.
+    Raises:
+        InputError: there are no such weights.
     """
-    progress = step / steps
-    if progress < 0.8:
-        return NUM_FRAMES // (4 if progress < 0.6 else 2)
+    weights, wanted = source.state_dict(), target.state_dict()
+    fits = {n for n, w in wanted.items() if n in weights and weights[n].shape == w.shape}
+    if not fits:
+        raise InputError(
+            "got an initial model without a single weight of the same name and shape, expected an "
+            "earlier teacher: give its file"
+        )
+    for name in fits:
+        wanted[name].copy_(weights[name])
+    return [name for name in wanted if name not in fits]
+
+
+def clip_length(step: int, steps: int) -> int:
+    """Return the clip length of a step: 8, finally 16 and at every third step 26.
+
+    Short clips come first, since more clips per step teach the meaning of words faster. In fewer
+    than 8 frames one does not see what bobs and what spins.
+    """
+    if step < SHORT_SHARE * steps:
+        return NUM_FRAMES // 2
     return LONG_FRAMES if step % 3 == 0 else NUM_FRAMES

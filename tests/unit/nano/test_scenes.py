@@ -1,4 +1,4 @@
-"""The built-in model's next world: scenes, captions and what is held out."""
+"""The built-in model's world: scenes, captions and what is held out."""
 
 from __future__ import annotations
 
@@ -75,6 +75,14 @@ def test_everything_that_can_be_said_comes():
         *(("tone", tone) for tone in ("dark", "light")),
     }
     assert expected <= seen
+
+
+def test_two_thirds_of_the_subjects_are_pictures_and_a_fifth_of_the_scenes_are_pairs():
+    scenes = [scene for scene, *_ in drawn(600)]
+    pictures = sum(scene.subjects[0].look.name in PICTURES for scene in scenes)
+    pairs = sum(len(scene.subjects) == 2 for scene in scenes)
+    assert pictures / 600 == pytest.approx(2 / 3, abs=0.06)
+    assert pairs / 600 == pytest.approx(0.2, abs=0.06)
 
 
 @pytest.mark.parametrize("motion", PERIODIC)
