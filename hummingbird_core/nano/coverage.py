@@ -17,7 +17,7 @@ from ..video.diversity import NEIGHBORS, Coverage, density_and_coverage
 from .readers.scene import SceneReading, SubjectReading, read_scene
 from .world.camera import CAMERA_MOVES
 from .world.looks import COLORS, SUBJECTS
-from .world.paths import DIRECTIONS, FRAME_SIZE, MOTIONS, NANO_FPS, SPEED, Clip
+from .world.paths import DIRECTIONS, FRAME_SIZE, MOTIONS, NANO_FPS, QUICKEST_SPEEDS, Clip
 from .world.places import PLACES
 from .world.scene import RADIUS
 from .world.stream import samples
@@ -77,7 +77,7 @@ def _subject_row(subject: SubjectReading) -> list[float]:
         *_one_hot(subject.motion, MOTIONS),
         (subject.radius - RADIUS[0]) / (RADIUS[1] - RADIUS[0]),
         *(value / FRAME_SIZE for value in subject.start),
-        subject.speed / SPEED[1] if is_across else subject.speed,
+        subject.speed / QUICKEST_SPEEDS[1] if is_across else subject.speed,
     ]
 
 

@@ -2,10 +2,15 @@
 
 Plain noise prediction never learns the direction of motion here. At t = 999 the noisy latents still
 hold 0.5 % of the signal, which reveals the direction, so training does not need the text for it;
-sampling starts from pure noise. Therefore the last timestep is trained on pure noise, and timesteps
-are drawn towards high noise, with a loss weighted like an error in x0, which is large there. (A
-schedule of zero terminal SNR, arXiv 2305.08891, would do the same, but the schedule is that of the
-released models.)
+sampling starts from pure noise. Therefore the last timestep is trained on signals from none to the
+schedule's, and timesteps are drawn towards high noise, with a loss weighted like an error in x0,
+which is large there. (A schedule of zero terminal SNR, arXiv 2305.08891, would do the same, but the
+schedule is that of the released models.)
+
+All cells of a clip weigh the same. A weight that depends on the clean clip moves the optimum of the
+loss from E[x_0 | x_t] to E[w x_0 | x_t] / E[w | x_t]: with more weight on subjects, the prediction
+draws them larger than they are while they are still uncertain, and sampling follows it, so that all
+seeds come out big.
 """
 
 from __future__ import annotations
@@ -17,7 +22,6 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
-from ...nano.latents import foreground_weight
 from ...nano.world.paths import LONG_FRAMES, NUM_FRAMES
 from ...terminal import get_logger
 from ...text.encoder import TextEncoder
@@ -25,7 +29,12 @@ from ...unet.model import HummingbirdUNet, UNetConfig
 from ..data.batch import batch_of
 from ..data.nano_clips import NanoClips
 from ..distillation.losses import inverse_snr_weight
-from ..distillation.noise import NoiseConfig, draw_timesteps, x0_to_eps
+from ..distillation.noise import (
+    NoiseConfig,
+    add_noise_below_terminal,
+    draw_timesteps,
+    x0_to_eps,
+)
 from ..loop.config import TrainConfig
 from ..loop.distributed import distributed_state
 from ..loop.micro_batch import MicroBatch
@@ -36,7 +45,8 @@ logger = get_logger(__name__)
 
 SHORT_SHARE = 0.6  # share of the steps with short clips
 CAPTION_DROPOUT = 0.1  # share of clips without text, for classifier-free guidance
-NOISE = NoiseConfig(timesteps="bins", zero_terminal_snr=True)
+PURE_NOISE_SHARE = 0.2  # of the clips at the last timestep
+NOISE = NoiseConfig(timesteps="bins")
 
 
 @dataclass(frozen=True)
@@ -62,13 +72,14 @@ class NanoTeacherLoss:
         device = distributed_state().device
         clips = NanoClips(num_frames, micro_batch.seed, CAPTION_DROPOUT)
         batch = batch_of(clips, micro_batch).to(device)
-        noise, (u,) = micro_batch.draw(batch.latents.shape[1:], 1, device)
+        noise, (u, v) = micro_batch.draw(batch.latents.shape[1:], 2, device)
         t = draw_timesteps(u, NOISE)
-        sample = NOISE.noisy(batch.latents, noise, t)
+        # v in [p, 1) -> [0, 1); below p there is no signal
+        share = ((v - PURE_NOISE_SHARE) / (1 - PURE_NOISE_SHARE)).clamp(min=0)
+        sample = add_noise_below_terminal(batch.latents, noise, t, share)
         context = self.text_encoder.encode(batch.captions).embeddings
         eps = self.unet(sample, t, context, fps=batch.fps, loop=batch.loop)
-        error = (eps - x0_to_eps(batch.latents, sample, t)).square()
-        error = (foreground_weight(batch.latents) * error).mean(dim=(1, 2, 3, 4))  # [B]
+        error = (eps - x0_to_eps(batch.latents, sample, t)).square().mean(dim=(1, 2, 3, 4))  # [B]
         return {"noise": (inverse_snr_weight(t) * error).mean()}
 
 
