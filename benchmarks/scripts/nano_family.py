@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from path_teacher import PathTeacher
+
 from hummingbird_core.bench.report import environment, markdown_table
 from hummingbird_core.devices import best_device
 from hummingbird_core.engines.journal import Journal, read_journal
@@ -38,8 +40,6 @@ from hummingbird_core.training.nano.build import TEACHER_FILE
 from hummingbird_core.training.nano.teacher import zero_residual_branches
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.weights.state_dict import count_parameters
-
-from path_teacher import PathTeacher
 
 STUDENT = "hummingbird-nano"
 TEACHER_GUIDANCES = (1, 2.5, 7.5)

@@ -14,9 +14,8 @@ from .looks import COLORS, PICTURES, SHAPES, SUBJECTS, Look, can_spin, look_in_m
 from .paths import DIRECTIONS, FRAME_SIZE, PERIODIC, Area, Clip, Path, random_path
 from .places import PLACES, TONES, Background, plain_background, random_place
 
-# Half the side of a subject's bounding square, in pixels. Every size of a single subject has a name:
-# if those between had none, a caption without a size would say "between", and guidance would draw
-# that alone.
+# Half the side of a subject's bounding square, in pixels. All sizes of single subjects have a name:
+# otherwise a caption without a size would mean the others, which guidance then draws.
 SMALLEST, LARGEST = (11.5, 13.5), (16.0, 18.5)  # called small and big
 RADIUS = (SMALLEST[0], LARGEST[1])
 PAIR_RADIUS = (10.5, 13.0)

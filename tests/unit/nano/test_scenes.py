@@ -166,7 +166,7 @@ def test_words_that_are_left_out_are_drawn_anew():
 
 
 def test_silence_says_nothing_of_size_and_pace():
-    """If only some values had a word, silence would mean the others, and guidance draw them alone."""
+    """With words for some values alone, silence would mean the others, and guidance draw these."""
     known = {"size": [], "pace": []}
     for scene, said, _ in drawn(1500, seed=7):
         subject, mention = scene.subjects[0], said.mentions[0]
