@@ -62,7 +62,7 @@ def open_container(path: Path) -> InputContainer:
 
     # PyAV 19 keeps texts that are not UTF-8; before, it refuses their files unless it may replace.
     is_strict = int(av.__version__.partition(".")[0]) < 19
-    texts = {"metadata_errors": "replace"} if is_strict else {}
+    texts: dict[str, Any] = {"metadata_errors": "replace"} if is_strict else {}
     return av.open(str(path.absolute()), options=dict(SAFE_OPTIONS), **texts)
 
 
