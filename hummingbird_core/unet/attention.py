@@ -58,7 +58,7 @@ class Attention(nn.Module):
             pattern, k, v = self.pattern, self.to_k(x), self.to_v(x)
         else:
             # Keys and values are linear in the text: computed once for each of the K texts, then
-            # mixed. Frames with different texts attend one by one. [B, 1 or T, L, C]
+            # mixed. Frames with different texts attend separately. [B, 1 or T, L, C]
             pattern = self.pattern if text.weights is None else SPATIAL
             k = text.per_frame(self.to_k(text.tokens))
             v = text.per_frame(self.to_v(text.tokens))

@@ -167,7 +167,7 @@ def test_runs_with_other_settings_leave_each_other_s_clips_alone(tmp_path, monke
             clip = read_video(clip_path(tmp_path / "out" / "clips", row["id"]))
             assert clip.frames.shape[1:3] == (row["height"], row["width"])
             assert row["height"] == min(96, max_height)
-    # One that fails at its second clip does not take the first, and leaves no clip.
+    # One that fails at its second clip does not take the first, and leaves none of its clips.
     clips = sorted((tmp_path / "out" / "clips").rglob("*"))
     monkeypatch.setattr(f"{__name__}.FOUND", OnlyOnce())
     with pytest.raises(HummingbirdError, match="the second clip"):
