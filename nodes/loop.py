@@ -23,7 +23,7 @@ class LoopVideo(io.ComfyNode):
             category=CATEGORY,
             search_aliases=["loop", "seamless loop", "cinemagraph", "circular"],
             description="Makes the first frame follow the last one, without a seam, for KSampler "
-            "and all other samplers. The motion has to be one that comes back. Sample Video has an "
+            "and all other samplers. The motion has to be one that comes back. Sample Video has a "
             "separate input for this.",
             inputs=[io.Model.Input("model", tooltip="From Load Hummingbird.")],
             outputs=[io.Model.Output(tooltip="The model with loops; the input is unchanged.")],
