@@ -12,7 +12,7 @@ from .api_key import KEY_VARIABLE, is_loopback
 
 DEFAULT_URL = "http://localhost:11434/v1"  # Ollama's
 # Host and port alone: no user name, no password, and no escapes, which urllib would decode later.
-HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d*)?")
+HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\])(:\d*)?")
 NUMERIC_HOST = re.compile(r"[0-9a-fx.]+")
 # Python's IDNA of 2003 turns these letters into others, and with them the host: `faß.de`.
 AMBIGUOUS_LETTERS = "ßς"
