@@ -63,7 +63,8 @@ def open_container(path: Path) -> InputContainer:
     # PyAV 19 keeps texts that are not UTF-8; before, it refuses their files unless it may replace.
     is_strict = int(av.__version__.partition(".")[0]) < 19
     texts: dict[str, Any] = {"metadata_errors": "replace"} if is_strict else {}
-    return av.open(str(path.absolute()), options=dict(SAFE_OPTIONS), **texts)
+    # Not `options`: up to PyAV 16, those crash the process on formats without a list of streams.
+    return av.open(str(path.absolute()), container_options=dict(SAFE_OPTIONS), **texts)
 
 
 def video_stream(container: InputContainer) -> Any:
