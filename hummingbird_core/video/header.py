@@ -19,7 +19,6 @@ _CONTAINERS = (
 # Used with absolute paths, so that no name can look like an option or a protocol. Only files are
 # opened, because a playlist disguised as a video may name addresses.
 SAFE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
-_ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC of FFmpeg's avformat.h: a cover
 
 
 @dataclass(frozen=True)
@@ -74,5 +73,7 @@ def video_stream(container: InputContainer) -> Any:
 
 
 def _rank(stream: Any) -> tuple[bool, int]:
-    is_cover = int(getattr(stream, "disposition", 0)) & _ATTACHED_PICTURE
+    from av.stream import Disposition
+
+    is_cover = Disposition.attached_pic in stream.disposition
     return not is_cover, stream.codec_context.width * stream.codec_context.height
