@@ -139,10 +139,10 @@ class ConditionedLayer(nn.Module):
     """A layer called as `layer(x, cond)`; all others are called as `layer(x)`."""
 
 
-class UNetBlock(nn.ModuleList):
-    """A list of layers, numbered as in the checkpoints, applied one after the other."""
+class UNetBlock(nn.Sequential):
+    """Layers, numbered as in the checkpoints, applied one after the other."""
 
-    def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+    def forward(self, x: Tensor, cond: Conditioning) -> Tensor:  # type: ignore[override]
         """Map features `[B*T, C, H, W]` to the block's output channels and size."""
         # [B*T, C, H, W] after every layer: transformers return to it from their tokens.
         for layer in self:

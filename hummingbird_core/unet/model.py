@@ -79,24 +79,24 @@ class HummingbirdUNet(nn.Module):
 
         # Way down: a convolution, then `num_res_blocks` blocks a level, with H and W halved between
         # levels. The output of every block is kept as a skip connection for the way up.
-        blocks = [UNetBlock([conv3x3(config.in_channels, width, ops)])]
+        blocks = [UNetBlock(conv3x3(config.in_channels, width, ops))]
         skips = [width]  # channels of the skip connections
         for level, mult in enumerate(config.channel_mult):
             if level > 0:
-                blocks.append(UNetBlock([Downsample(skips[-1], ops)]))
+                blocks.append(UNetBlock(Downsample(skips[-1], ops)))
                 skips.append(skips[-1])
             for _ in range(config.num_res_blocks):
-                blocks.append(UNetBlock(level_layers(level, skips[-1], config, ops)))
+                blocks.append(UNetBlock(*level_layers(level, skips[-1], config, ops)))
                 skips.append(mult * width)
         self.input_blocks = nn.ModuleList(blocks)
         # Runs behind the first block, though the checkpoints keep it apart from the list.
-        self.init_attn = UNetBlock([TemporalTransformer(width, config, ops, is_initial=True)])
+        self.init_attn = UNetBlock(TemporalTransformer(width, config, ops, is_initial=True))
 
         # Lowest resolution: ResBlock, attention among pixels, attention through time, ResBlock.
         channels = skips[-1]
         if config.middle_block:
             before, after = (ResBlock(channels, channels, config, ops) for _ in range(2))
-            self.middle_block = UNetBlock([before, *transformers(channels, config, ops), after])
+            self.middle_block = UNetBlock(before, *transformers(channels, config, ops), after)
 
         self.output_blocks = nn.ModuleList(way_up(channels, skips, config, ops))
         # Features to latent channels: conv(SiLU(norm(x))).
@@ -118,7 +118,7 @@ class HummingbirdUNet(nn.Module):
         *,
         text_weights: Tensor | None = None,
         loop: bool = False,
-        hooks: UNetHooks = PLAIN,
+        hooks: UNetHooks | None = None,
     ) -> Tensor:
         """Predict the noise in `sample`.
 
@@ -133,7 +133,7 @@ class HummingbirdUNet(nn.Module):
                 has the text sum_k w_tk c_k, and each of the K is projected once.
             loop: make time a circle, with the first frame after the last one. Without
                 `config.frame_phase` the prediction then commutes with a roll of the frames.
-            hooks: called at fixed places of the pass.
+            hooks: called at fixed places of the pass; None: nothing is.
 
         Returns:
             The predicted noise, `[B, 4, T, H, W]`.
@@ -141,6 +141,7 @@ class HummingbirdUNet(nn.Module):
         Raises:
             InputError: a shape does not fit, or guidance is given to a U-Net without that input.
         """
+        hooks = hooks or PLAIN  # not the default value: torch.compile before 2.13 can't take one
         self._check_inputs(sample, encoder_hidden_states, timestep_cond, text_weights)
         batch, _, num_frames, _, _ = sample.shape
         text = Text.of(encoder_hidden_states, text_weights)
@@ -270,7 +271,7 @@ def way_up(
             # The last block of a level doubles H and W for the next one.
             if level > 0 and i == config.num_res_blocks:
                 layers.append(Upsample(channels, operations))
-            yield UNetBlock(layers)
+            yield UNetBlock(*layers)
 
 
 def level_layers(

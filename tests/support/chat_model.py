@@ -26,6 +26,7 @@ def save_chat_model(folder: Path, template: str | None = TEMPLATE) -> Path:
     words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(
+        model_input_names=["input_ids", "attention_mask"],  # as those of real chat models
         tokenizer_object=words,
         pad_token="<pad>",
         unk_token="<unk>",
@@ -46,5 +47,8 @@ def save_chat_model(folder: Path, template: str | None = TEMPLATE) -> Path:
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        LlamaForCausalLM(config).save_pretrained(folder)
+        model = LlamaForCausalLM(config)
+    # It never ends an answer: a random one would end at once with some versions of torch.
+    model.generation_config.suppress_tokens = [vocabulary["<eos>"]]
+    model.save_pretrained(folder)
     return folder

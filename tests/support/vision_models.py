@@ -32,6 +32,7 @@ def save_vision_model(folder: Path) -> Path:
     words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(
+        model_input_names=["input_ids", "attention_mask"],  # as those of real chat models
         tokenizer_object=words,
         pad_token="<pad>",
         unk_token="<unk>",

@@ -94,7 +94,7 @@ def without(unet: HummingbirdUNet, removal: Removal) -> HummingbirdUNet:
     view.input_blocks = _remaining(unet, "input_blocks", removal)
     view.output_blocks = _remaining(unet, "output_blocks", removal)
     if MIDDLE in removal.blocks:
-        view.middle_block = UNetBlock([])  # the identity
+        view.middle_block = UNetBlock()  # the identity
     return view.train(unet.training)
 
 
@@ -110,7 +110,7 @@ def _remaining(unet: HummingbirdUNet, way: str, removal: Removal) -> nn.ModuleLi
 def _bypass(block: Any) -> UNetBlock:
     """Return the identity; an output block's input is [previous block, skip connection]."""
     upsampling = [layer for layer in block if isinstance(layer, Upsample)]
-    return UNetBlock([_FirstChannels(_shape(block).out_channels), *upsampling])
+    return UNetBlock(_FirstChannels(_shape(block).out_channels), *upsampling)
 
 
 class _FirstChannels(nn.Module):
