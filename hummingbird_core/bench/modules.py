@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..unet.hooks import UNetHooks
 from ..unet.layers import Conditioning, ResBlock, SpatialTransformer, TemporalTransformer
 from ..unet.model import HummingbirdUNet
 from ..unet.text import Text
@@ -155,7 +156,9 @@ def _layer_case(
 
     def ours(dtype: torch.dtype) -> Callable[[], Tensor]:
         model = _as(layer, dtype)
-        cond = Conditioning(embedding.to(dtype), Text.of(context.to(dtype), None), frames)
+        cond = Conditioning(
+            embedding.to(dtype), Text.of(context.to(dtype), None), frames, UNetHooks()
+        )
         features = x.to(dtype).contiguous(memory_format=torch.channels_last)
         return lambda: model(features, cond)
 

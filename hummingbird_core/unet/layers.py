@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from .attention import SPATIAL, TEMPORAL, TransformerBlock
 from .config import FRAME_HARMONICS, FRAME_OCTAVES, INIT_ATTENTION_HEADS, UNetConfig
-from .hooks import PLAIN, UNetHooks
+from .hooks import UNetHooks
 from .text import Text
 
 
@@ -124,15 +124,15 @@ class Conditioning:
             `model_channels`; `[B, T, E]` where the position of each frame is added.
         text: one a video, or K with their weights in each frame; never repeated per frame.
         num_frames: T.
+        hooks: of this forward pass; without a default, which torch.compile 2.10 can't take.
         loop: whether convolutions through time wrap around instead of seeing zeros at both ends.
-        hooks: of this forward pass.
     """
 
     embedding: Tensor
     text: Text
     num_frames: int
+    hooks: UNetHooks
     loop: bool = False
-    hooks: UNetHooks = PLAIN
 
 
 class ConditionedLayer(nn.Module):

@@ -118,7 +118,7 @@ class HummingbirdUNet(nn.Module):
         *,
         text_weights: Tensor | None = None,
         loop: bool = False,
-        hooks: UNetHooks | None = None,
+        hooks: UNetHooks = PLAIN,
     ) -> Tensor:
         """Predict the noise in `sample`.
 
@@ -133,7 +133,7 @@ class HummingbirdUNet(nn.Module):
                 has the text sum_k w_tk c_k, and each of the K is projected once.
             loop: make time a circle, with the first frame after the last one. Without
                 `config.frame_phase` the prediction then commutes with a roll of the frames.
-            hooks: called at fixed places of the pass; None: nothing is.
+            hooks: called at fixed places of the pass.
 
         Returns:
             The predicted noise, `[B, 4, T, H, W]`.
@@ -141,7 +141,6 @@ class HummingbirdUNet(nn.Module):
         Raises:
             InputError: a shape does not fit, or guidance is given to a U-Net without that input.
         """
-        hooks = hooks or PLAIN  # not the default value: torch.compile before 2.13 can't take one
         self._check_inputs(sample, encoder_hidden_states, timestep_cond, text_weights)
         batch, _, num_frames, _, _ = sample.shape
         text = Text.of(encoder_hidden_states, text_weights)
@@ -151,7 +150,7 @@ class HummingbirdUNet(nn.Module):
         if self.config.frame_phase:
             # [B, 1, E] + [B, T, E] -> [B, T, E]
             embedding = embedding + self._embed_position(text, num_frames, fps, loop)
-        cond = Conditioning(embedding, text, num_frames, loop, hooks)
+        cond = Conditioning(embedding, text, num_frames, hooks, loop)
         # [B, C, T, H, W] -> [B, T, C, H, W] -> [B*T, C, H, W]
         # Channels-last: there spatial and temporal layers share the memory without copies.
         x = sample.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)

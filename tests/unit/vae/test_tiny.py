@@ -13,6 +13,7 @@ from hummingbird_core.cpu.vae_decoder import decode_images
 from hummingbird_core.generation.model import ModelConfig
 from hummingbird_core.unet import UNetConfig
 from hummingbird_core.unet.attention import CPU_TOKENS, FeedForward
+from hummingbird_core.unet.hooks import PLAIN
 from hummingbird_core.unet.layers import (
     Conditioning,
     ResBlock,
@@ -47,7 +48,7 @@ def test_layers_leave_their_input_as_it_was(name, device):
     layer = LAYERS[name]().to(device)
     x = rnd("x", (2 * FRAMES, 16, 4, 4)).to(device, memory_format=torch.channels_last)
     text = Text(rnd("c", (2, 1, 5, 8)).to(device))
-    cond = Conditioning(rnd("e", (2, 1, 8)).to(device), text, FRAMES)
+    cond = Conditioning(rnd("e", (2, 1, 8)).to(device), text, FRAMES, PLAIN)
     kept = x.clone(), cond.embedding.clone(), text.tokens.clone()
     with torch.no_grad():
         first, second = layer(x, cond), layer(x, cond)
@@ -63,7 +64,7 @@ def test_gradients_are_those_of_finite_differences(name):
     layer = LAYERS[name]().double()
     x = rnd("x", (FRAMES, 16, 2, 2)).double().requires_grad_()
     text = Text(rnd("c", (1, 1, 5, 8)).double())
-    cond = Conditioning(rnd("e", (1, 1, 8)).double(), text, FRAMES)
+    cond = Conditioning(rnd("e", (1, 1, 8)).double(), text, FRAMES, PLAIN)
     direction = rnd("d", x.shape).double()
     layer(x, cond).square().sum().backward()
     with torch.no_grad():
