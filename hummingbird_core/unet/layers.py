@@ -95,7 +95,7 @@ class FramePositionEmbedding(nn.Module):
 
     def _angles(self, num_frames: int, fps: Tensor, loop: bool) -> Tensor:
         """Return the phase of every wave in every frame, `[T, K]` or `[B, T, K + F]`."""
-        # Floats: torch's ONNX exporter multiplies them by no integers before version 2.13.
+        # Floats: the ONNX exporter of torch 2.10 multiplies them by no integers.
         count = functools.partial(torch.arange, dtype=torch.float32, device=fps.device)
         frame = count(num_frames) + 0.5
         # Frame centers at p = (frame + 1/2) / T: the last frame is as far from the end as the first
