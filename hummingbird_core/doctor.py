@@ -124,6 +124,8 @@ def _memory(device: torch.device) -> dict[str, int]:
 
 
 def _version(package: str) -> str | None:
+    if package == "torch":
+        return torch.__version__  # with its build (+cu128), which the metadata may leave out
     try:
         return version(package)
     except PackageNotFoundError:

@@ -19,6 +19,7 @@ OPSET = 18  # read by every ONNX Runtime since 1.14, of 2023
 MAX_PROTOBUF_BYTES = 2**31  # larger models keep their weights in a second file
 # Products whose int8 kernels pay; convolutions in int8 are slower than in fp32 on CPUs.
 INT8_OPERATORS = ("MatMul", "Gemm")
+FP16_MIN_SIZE = 1024  # values of a tensor: below it, 16 bits save next to nothing
 
 
 def write_onnx(part: Part, path: Path) -> None:
@@ -58,11 +59,16 @@ def quantize_onnx(source: Path, path: Path) -> None:
 
     Weights have a scale for each output channel; activations get theirs in every call.
     """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    model = onnx.load(source)
+    # It infers the shapes once more. Up to onnxruntime 1.23 those that are there make it fail, where
+    # it has transposed a weight.
+    del model.graph.value_info[:]
     with _without_notes():
         quantize_dynamic(
-            source,
+            model,
             path,
             op_types_to_quantize=list(INT8_OPERATORS),
             per_channel=True,
@@ -95,10 +101,11 @@ def store_as_fp16(source: Path, path: Path) -> None:
 
 
 def _is_stored_as_fp16(values: np.ndarray) -> bool:
-    # Biases, norms and tables of frequencies are small, feel the rounding, and have one dimension,
-    # besides those of length 1.
+    # Biases, norms and tables of frequencies and waves feel the rounding, and are small or have one
+    # dimension, besides those of length 1.
+    is_matrix = values.squeeze().ndim > 1 and values.size >= FP16_MIN_SIZE
     fits = np.abs(values).max(initial=0) <= np.finfo(np.float16).max
-    return bool(values.dtype == np.float32 and values.squeeze().ndim > 1 and fits)
+    return bool(values.dtype == np.float32 and is_matrix and fits)
 
 
 @contextmanager
