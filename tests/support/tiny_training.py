@@ -91,11 +91,14 @@ def run(
     own: bool = False,
     critic: bool = False,
     precision: str = "fp32",
+    scale: float = 1.0,
     **settings,
 ) -> None:
     """One training run; `kill_at` is the step in the middle of which it dies.
 
-    With `own` on the student's own samples, with `critic` against a critic.
+    With `own` on the student's own samples, with `critic` against a critic. A small `scale` of the
+    loss makes the rounding of gradients small beside Adam's epsilon, which else makes a whole step
+    of it where a gradient is nearly zero.
     """
     torch.set_num_threads(1)
     models = tiny_models()
@@ -105,7 +108,7 @@ def run(
     loss = tiny_loss(models, OWN, output_kd=OutputKD()) if own else tiny_loss(models)
 
     phases = [critic_phase(models, kill_at)] if critic else []
-    loss = against(phases[0].model, loss) if critic else mortal(loss, kill_at)
+    loss = against(phases[0].model, loss) if critic else mortal(loss, kill_at, scale)
     defaults = {"steps": 4, "learning_rate": 1e-3, "batch": 4, "ema_decay": 0.9, "save_every": 2}
     train(
         "tiny",
@@ -117,14 +120,14 @@ def run(
     )
 
 
-def mortal(loss: Loss, kill_at: int) -> Loss:
-    """Return a loss that kills its process in the update `kill_at`."""
+def mortal(loss: Loss, kill_at: int, scale: float = 1.0) -> Loss:
+    """Return a scaled loss that kills its process in the update `kill_at`."""
 
     def mortal_loss(micro_batch: MicroBatch) -> dict[str, torch.Tensor]:
         terms = loss(micro_batch)
         if micro_batch.step == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        return terms
+        return {name: scale * term for name, term in terms.items()}
 
     return mortal_loss
 

@@ -39,6 +39,8 @@ def runs(tmp_path_factory) -> Path:
         {"folder": "critic", "critic": True},
         {"folder": "killed-critic", "critic": True, "kill_at": KILLED_AT},
         {"folder": "killed-critic", "critic": True},
+    ]
+    same = [
         {"folder": "one", "steps": 3},
         {"folder": "rounds", "steps": 3, "micro_batch": 1},
         {"folder": "four", "steps": 3, "processes": 4},
@@ -49,6 +51,7 @@ def runs(tmp_path_factory) -> Path:
         {"folder": "sharded-on", "steps": 2},
         {"folder": "sharded-on", "steps": 3, "processes": 2, "sharding": "fsdp2"},
     ]
+    plan += [{**run, "scale": 1e-4} for run in same]
     pair = {"steps": 2, "processes": 2}
     plan += [
         {"folder": "critic-two", "critic": True, "micro_batch": 1, **pair},
