@@ -7,9 +7,11 @@ the environment.
 
 from __future__ import annotations
 
+import html
 import ipaddress
 import os
-from urllib.parse import urlsplit
+from itertools import groupby
+from urllib.parse import quote, urlsplit
 
 from ...errors import InputError
 
@@ -47,6 +49,25 @@ def check_key(key: str) -> str:
             "signs in one line: set it again"
         )
     return key
+
+
+def hide_key(text: str, key: str, part: int | None = None) -> str:
+    """Return the text with `***` in place of a key, also in capitals or as URLs and HTML write it.
+
+    Args:
+        text: what a server says.
+        key: the key.
+        part: length from which parts of the key are hidden, too; None hides the whole key only.
+    """
+    hidden = bytearray(len(text))  # 1 for each character of the key
+    for form in {written.lower() for written in (key, quote(key, safe=""), html.escape(key))}:
+        size = min(part or len(form), len(form))
+        parts = {form[i : i + size] for i in range(len(form) - size + 1)}
+        for i in range(len(text) - size + 1):
+            if text[i : i + size].lower() in parts:
+                hidden[i : i + size] = b"\1" * size
+    runs = groupby(zip(text, hidden, strict=True), key=lambda pair: pair[1])
+    return "".join("***" if is_key else "".join(c for c, _ in run) for is_key, run in runs)
 
 
 def is_loopback(url: str) -> bool:

@@ -16,7 +16,7 @@ from ... import __version__
 from ...errors import InputError, printable
 from ...terminal import get_logger
 from .address import DEFAULT_URL, check_url, endpoint, is_this_machine, without_query
-from .api_key import HOSTS_VARIABLE, KEY_VARIABLE, check_key
+from .api_key import HOSTS_VARIABLE, KEY_VARIABLE, check_key, hide_key
 from .base import (
     MAX_ANSWER_TEXT,
     MAX_ANSWER_TOKENS,
@@ -50,7 +50,7 @@ from .server_errors import (
 logger = get_logger(__name__)
 Result = TypeVar("Result")
 
-MIN_SECRET = 8  # characters of a key that may not occur in an answer
+MIN_SECRET = 8  # characters of a key, or of a part of it, that may not be shown
 MAX_QUOTE = 200  # characters of a server's words in a message
 SEEDS = 1 << 31  # some servers keep the seed as a signed integer of 32 bits
 
@@ -257,7 +257,7 @@ class ServerChat(Chat):
             )
         else:
             error = ServerError(f"{got}, {self._advice(status)}")
-        error.status, error.words = status, self._redact(words, min_length=1)
+        error.status, error.words = status, self._redact_parts(words)
         return error
 
     def _unavailable(
@@ -287,13 +287,17 @@ class ServerChat(Chat):
             return f"no reply within {self._timeout:g} s"
         return self._quote(str(getattr(cause, "strerror", None) or cause))
 
-    def _redact(self, text: str, min_length: int = MIN_SECRET) -> str:
-        """Hide the key, which some servers repeat; a shorter one, such as `none`, is no secret."""
-        return text.replace(self._key, "***") if len(self._key) >= min_length else text
+    def _redact(self, text: str) -> str:
+        """Hide the key, which some servers repeat; a short one, such as `none`, is no secret."""
+        return hide_key(text, self._key) if len(self._key) >= MIN_SECRET else text
+
+    def _redact_parts(self, text: str) -> str:
+        """Hide the key and long parts of it: some servers repeat it cut, or partly masked."""
+        return hide_key(text, self._key, part=MIN_SECRET) if self._key else text
 
     def _quote(self, text: str) -> str:
         """Return what a server says as one short, printable line without the key."""
-        line = " ".join(self._redact(text, min_length=1).split())
+        line = " ".join(self._redact_parts(text).split())
         return printable(line if len(line) <= MAX_QUOTE else f"{line[:MAX_QUOTE]}...")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import socket
@@ -9,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import quote
 
 import pytest
 from support.chat_server import Reply, chat_server, fails, says
@@ -19,6 +21,7 @@ from hummingbird_core.prompts.backends import api_key
 from hummingbird_core.prompts.backends.api_key import (
     HOSTS_VARIABLE,
     KEY_VARIABLE,
+    hide_key,
     is_listed,
     is_loopback,
     key_for,
@@ -231,6 +234,41 @@ def test_no_message_log_or_traceback_holds_the_key(case, caplog):
     shown = "".join(traceback.format_exception(caught.value)) + caplog.text
     assert KEY not in shown
     assert str(caught.value).isprintable()
+
+
+WRITTEN_KEY = "sk-THE/USERS+SECRET&MORE"
+IN_A_URL, IN_HTML = quote(WRITTEN_KEY, safe=""), html.escape(WRITTEN_KEY)
+REWRITTEN = {
+    "redirect to a URL with it": http("", "302 Found", f"Location: http://x/?key={IN_A_URL}\r\n"),
+    "as HTML": http(f"bad key {IN_HTML}", "401 No"),
+    "in capitals": http(f"bad key {WRITTEN_KEY.upper()}", "401 No"),
+    "partly masked": http(f"bad key {WRITTEN_KEY[:-3]}***", "401 No"),
+    "its end": http(f"bad key ...{WRITTEN_KEY[4:]}", "401 No"),
+}
+
+
+@pytest.mark.parametrize("case", REWRITTEN)
+def test_no_message_holds_the_key_in_another_form(case, caplog):
+    with raw_server(REWRITTEN[case]) as url, pytest.raises(HummingbirdError) as caught:
+        ServerChat(url, "tiny", key=WRITTEN_KEY, attempts=1).answer("", "?", 0)
+    shown = "".join(traceback.format_exception(caught.value)) + caplog.text
+    assert "***" in str(caught.value)
+    for form in (WRITTEN_KEY, IN_A_URL, IN_HTML):
+        parts = {form[i : i + 10].lower() for i in range(len(form) - 9)}
+        assert not [part for part in parts if part in shown.lower()]
+
+
+@pytest.mark.parametrize(
+    ("text", "part", "expected"),
+    [
+        ("key abcdefghij, not abcdefghi", None, "key ***, not abcdefghi"),
+        ("key abcdefghij, not abcdefghi", 8, "key ***, not ***"),
+        ("abcdefg", 8, "abcdefg"),
+        ("xabcdefghijabcdefghijx", 8, "x***x"),
+    ],
+)
+def test_parts_of_a_key_are_hidden_from_a_length_on(text, part, expected):
+    assert hide_key(text, "abcdefghij", part) == expected
 
 
 def test_no_list_of_models_holds_the_key():
