@@ -40,11 +40,12 @@ def list_table(
     """
     videos = (column_key(video_column),) if video_column else VIDEO_COLUMNS
     captions = (column_key(caption_column),) if caption_column else CAPTION_COLUMNS
-    has_captions = False
+    has_rows = has_captions = False
     with _open(table, videos, (*captions, EVENTS_COLUMN)) as opened:
         _check_columns(opened, table, videos, captions if caption_column else ())
         seen: set[str] = set()
         for row, video in _not_hopeless(opened.rows, table, videos, captions):
+            has_rows = True
             has_captions |= bool(row.error) or any(
                 name in row.values for name in (*captions, EVENTS_COLUMN)
             )
@@ -54,7 +55,9 @@ def list_table(
                 continue
             seen.add(video.path)
             yield video
-    if not has_captions:
+    if not has_rows:
+        logger.warning("%s has no rows below its header: save the table again", table.name)
+    elif not has_captions:
         logger.warning(
             "%s has the columns %s, expected captions in one of %s: all captions are empty",
             *(table.name, opened.describe(), ", ".join(captions)),

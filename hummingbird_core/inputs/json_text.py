@@ -41,8 +41,10 @@ def parse_json(text: str, name: str) -> Any:
         raise InputError(f"{name} {error}") from error
     except RecursionError as error:
         raise InputError(f"{name} is JSON that is nested too deeply: flatten it") from error
-    except ValueError as error:  # also a number of thousands of digits
-        raise InputError(f"{name} is not JSON ({first_line(error)}): correct it") from error
+    except ValueError as error:
+        is_syntax = isinstance(error, json.JSONDecodeError)
+        reason = first_line(error) if is_syntax else "a number has thousands of digits"
+        raise InputError(f"{name} is not JSON ({reason}): correct it") from error
 
 
 def _is_deep(value: Any) -> bool:

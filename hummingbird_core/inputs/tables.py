@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, first_line
+from ..terminal import get_logger
 from .json_text import parse_json
 from .text import open_text, reason_not_text
+
+logger = get_logger(__name__)
 
 MAX_LINE = 1 << 20  # characters
 MAX_BLANK_LINES = 10_000  # one after the other
@@ -91,6 +94,7 @@ def open_csv(path: Path, known: Collection[str]) -> Iterator[Table]:
     """
     with _open_lines(path) as lines:
         names, options = _read_header(lines, path.name, known)
+        _warn_of_twins(names, path.name)
         yield Table(_csv_rows(lines, names, options), {column_key(name): name for name in names})
 
 
@@ -194,12 +198,13 @@ def _json_rows(lines: _Lines) -> Iterator[Row]:
 
 def _csv_rows(lines: _Lines, names: list[str], options: Mapping[str, Any]) -> Iterator[Row]:
     keys = [column_key(name) for name in names]
+    named = max((n for n, key in enumerate(keys, start=1) if key), default=0)
     for number, (cells, error) in enumerate(_records(lines, options), start=1):
+        expected = f"has {len(cells)} cells, expected {len(names)} as in the header"
         if not error and any(cells[len(names) :]):
-            error = (
-                f"has {len(cells)} cells, expected {len(names)} as in the header: put quotes "
-                "around text that holds the delimiter"
-            )
+            error = f"{expected}: put quotes around text that holds the delimiter"
+        elif not error and len(cells) < named:
+            error = f"{expected}: put a delimiter for each cell that is empty"
         yield Row(number, {} if error else _by_key(zip(keys, cells, strict=False)), error)
 
 
@@ -223,6 +228,16 @@ def _read_header(
     names = rows[delimiter]
     has_blanks = any(one.startswith(" ") for one in names[1:])  # as in "video, caption"
     return names, {"delimiter": delimiter, "skipinitialspace": has_blanks}
+
+
+def _warn_of_twins(names: Iterable[str], name: str) -> None:
+    keys = Counter(column_key(one) for one in names)
+    if twins := [key for key, count in keys.items() if key and count > 1]:
+        logger.warning(
+            "%s has more than one column %s: of each row the first that is not empty is used",
+            name,
+            ", ".join(twins)[:200],
+        )
 
 
 def _records(lines: _Lines, options: Mapping[str, Any]) -> Iterator[tuple[list[str], str]]:
@@ -250,5 +265,7 @@ def _parse(
         return next(csv.reader(feed(), strict=True, **options)), ""
     except csv.Error as error:
         reason = first_line(error)
+        if "field limit" in reason:  # of the csv module
+            reason = f"has a cell of more than {csv.field_size_limit():,} characters"
         is_ours = taken[-1].error == reason or reason.startswith("has ")
         return [], reason if is_ours else f"is no CSV ({reason}): check its quotes"

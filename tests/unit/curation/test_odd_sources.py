@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -220,6 +221,15 @@ def test_names_of_columns_in_any_case(tmp_path, header):
     options = {"video_column": "Clip ", "caption_column": "title"}
     found = table_of(tmp_path / "t.csv", "clip,Title\nc1.mp4,a fox\n", **options)
     assert found == {"c1.mp4": "a fox"}
+
+
+@pytest.mark.parametrize("content", ["video,caption\n", "video,caption\n\n,\n"])
+def test_a_table_without_rows_says_so(tmp_path, caplog, content):
+    (tmp_path / "t.csv").write_text(content)
+    with suppress(InputError):  # there are no videos
+        list_sources(tmp_path / "t.csv")
+    assert "t.csv has no rows below its header" in caplog.text
+    assert "captions are empty" not in caplog.text
 
 
 def test_a_table_without_captions_says_so(tmp_path, caplog):

@@ -59,7 +59,8 @@ def test_ways_to_write_the_same_table(tmp_path, content):
         (b"c1.mp4,a fox, red, in snow", "has 4 cells, expected 2"),
         (b"c\x001.mp4,a fox", "NUL"),
         (b"c1.mp4,caf\xe9", "not UTF-8"),
-        (b"c1.mp4," + b"x" * 200_000, "larger than field limit"),
+        (b"c1.mp4", "has 1 cells, expected 2 as in the header: put a delimiter"),
+        (b"c1.mp4," + b"x" * 200_000, "a cell of more than 131,072 characters"),
         (b"c1.mp4," + b"x" * (3 * MAX_LINE), "more than 1,048,576 characters"),
         (b'c1.mp4,"' + b"x\n" * MAX_ROW_LINES, f"more than {MAX_ROW_LINES} lines"),
     ],
@@ -73,6 +74,23 @@ def test_a_broken_row_costs_itself_only(tmp_path, bad, reason):
     names = [row.values.get("video") for row in found if not row.error]
     assert names[0] == "c0.mp4"
     assert names[-2:] == ["c2.mp4", "c3.mp4"]
+
+
+def test_a_header_may_end_with_a_delimiter(tmp_path):
+    assert values_of(tmp_path / "t.csv", "video,caption,\na.mp4,ok\n") == [("a.mp4", "ok")]
+
+
+@pytest.mark.parametrize(
+    ("content", "warns"),
+    [
+        ("video,caption,Caption \na.mp4,one,two\n", True),
+        ("video,caption,,\na.mp4,one,,\n", False),
+    ],
+)
+def test_columns_with_one_name_are_reported(tmp_path, caplog, content, warns):
+    (row,) = rows_of(tmp_path / "t.csv", content)
+    assert row.values["caption"] == "one"
+    assert ("t.csv has more than one column caption" in caplog.text) == warns
 
 
 def test_every_open_quote_costs_its_row(tmp_path):

@@ -112,7 +112,7 @@ def test_a_prompt_is_text_of_sensible_length(prompt, reason):
         ("[" * 100_000, "nested too deeply"),
         ('{"a":' * 100_000, "nested too deeply"),
         ('{"prompt": "a", "prompt": "b"}', "the key 'prompt' twice"),
-        ("1" * 5000, "not JSON"),
+        ("1" * 5000, "not JSON .a number has thousands of digits.: correct"),
         ('{"a": 1} {"b": 2}', "not JSON"),
         ("", "not JSON"),
     ],
