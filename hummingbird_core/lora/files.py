@@ -22,11 +22,11 @@ def read_lora_file(file: Path) -> tuple[Content, dict[str, str]]:
     """
     if not file.exists():
         raise CheckpointError(f"got no file {file}, expected a LoRA: check the path")
+    if is_safetensors(file):
+        opened = open_tensors(file)
+        tensors = {key: tensor.read() for key, tensor in opened.tensors.items()}
+        return _computable(tensors), opened.metadata
     try:
-        if is_safetensors(file):
-            opened = open_tensors(file)
-            tensors = {key: tensor.read() for key, tensor in opened.tensors.items()}
-            return _computable(tensors), opened.metadata
         content = read_plain(file)
     except CheckpointError as error:
         raise CheckpointError(

@@ -41,6 +41,7 @@ METADATA_PREFIX = "hummingbird."
 SAFETENSORS_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
 
 _LFS_POINTER = b"version https://git-lfs"[:9]
+_WEB_PAGE = (b"<!doctype html", b"<html", b"<head")
 MAX_TENSORS = 10_000  # real models have a few thousand
 MAX_HEADER = 8 << 20  # bytes; that of the released teacher has 0.3 million
 MAX_TEXT = 16 << 20  # bytes of a tensor of text
@@ -141,13 +142,19 @@ def _read_head(path: Path) -> bytes:
         raise CheckpointError(f"{path} is a pipe or device, expected a weights file: name a file")
     try:
         with path.open("rb") as file:
-            head = file.read(9)
+            start = file.read(256)
     except OSError as error:
         raise CheckpointError(
             f"cannot read {path}: {error.strerror}; check the path, or see `hummingbird download`"
         ) from error
-    if not head:
+    if not start:
         raise CheckpointError(f"{path.name} is empty, expected a weights file: get it again")
+    if start.lstrip(b"\xef\xbb\xbf\r\n\t ").lower().startswith(_WEB_PAGE):
+        raise CheckpointError(
+            f"{path.name} is a web page, expected a weights file: its address asks for a login, or "
+            "shows the file; use the address of the download"
+        )
+    head = start[:9]
     if head == _LFS_POINTER:
         raise CheckpointError(
             f"{path.name} is a Git LFS pointer, expected the weights it stands for: get them with "

@@ -71,7 +71,16 @@ def test_more_prefixes(unet, some, tmp_path, prefix):
 
 def test_a_pointer_of_git_lfs_is_called_one(unet, tmp_path):
     (tmp_path / "l").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\n")
-    assert "Git LFS pointer" in refusal(tmp_path / "l", unet)
+    reason = refusal(tmp_path / "l", unet)
+    assert "Git LFS pointer" in reason
+    assert "damaged" not in reason
+
+
+def test_a_web_page_is_called_one(unet, tmp_path):
+    (tmp_path / "l").write_text("<!doctype html><title>Sign in</title>")
+    reason = refusal(tmp_path / "l", unet)
+    assert "is a web page" in reason
+    assert "damaged" not in reason
 
 
 def test_two_sets_of_names_or_adapters_are_refused(unet, some, tmp_path):

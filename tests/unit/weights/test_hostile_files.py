@@ -252,6 +252,12 @@ def test_the_suffix_does_not_matter(tmp_path):
         assert torch.equal(file.tensors["a"].read(), torch.ones(2))
 
 
+@pytest.mark.parametrize("page", ["<!DOCTYPE html><html>", "\ufeff\n <HTML lang=en>", "<head>"])
+def test_a_web_page_is_called_one(tmp_path, page):
+    (tmp_path / "a.safetensors").write_text(page, encoding="utf-8")
+    assert "is a web page" in refusal(tmp_path / "a.safetensors")
+
+
 def test_a_pointer_of_git_lfs_is_called_one(tmp_path):
     (tmp_path / "a.pt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\n")
     assert "Git LFS pointer" in refusal(tmp_path / "a.pt")
