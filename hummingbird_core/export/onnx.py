@@ -63,8 +63,8 @@ def quantize_onnx(source: Path, path: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = onnx.load(source)
-    # It infers the shapes once more. Up to onnxruntime 1.23 those that are there make it fail, where
-    # it has transposed a weight.
+    # It infers the shapes again. Up to onnxruntime 1.23 those that are there make it fail where it
+    # has transposed a weight.
     del model.graph.value_info[:]
     with _without_notes():
         quantize_dynamic(
