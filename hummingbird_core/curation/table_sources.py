@@ -43,6 +43,11 @@ def list_table(
     has_rows = has_captions = False
     with _open(table, videos, (*captions, EVENTS_COLUMN)) as opened:
         _check_columns(opened, table, videos, captions if caption_column else ())
+        if opened.repeated:
+            logger.warning(
+                "%s has more than one column %s: of each row the first that is not empty is used",
+                *(table.name, ", ".join(opened.repeated)[:200]),
+            )
         seen: set[str] = set()
         for row, video in _not_hopeless(opened.rows, table, videos, captions):
             has_rows = True

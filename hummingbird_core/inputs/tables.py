@@ -16,11 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, first_line
-from ..terminal import get_logger
 from .json_text import parse_json
 from .text import open_text, reason_not_text
-
-logger = get_logger(__name__)
 
 MAX_LINE = 1 << 20  # characters
 MAX_BLANK_LINES = 10_000  # one after the other
@@ -52,11 +49,13 @@ class Table:
         columns: description of each usable column by its key; those of the first row in lines of
             JSON, where rows may differ.
         unusable: descriptions of columns whose values cannot be used.
+        repeated: keys of columns that stand there twice; a row's value is the first non-empty one.
     """
 
     rows: Iterator[Row]
     columns: Mapping[str, str]
     unusable: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """Return all columns in one line, for an error."""
@@ -94,8 +93,12 @@ def open_csv(path: Path, known: Collection[str]) -> Iterator[Table]:
     """
     with _open_lines(path) as lines:
         names, options = _read_header(lines, path.name, known)
-        _warn_of_twins(names, path.name)
-        yield Table(_csv_rows(lines, names, options), {column_key(name): name for name in names})
+        keys = Counter(filter(None, map(column_key, names)))
+        yield Table(
+            _csv_rows(lines, names, options),
+            {column_key(name): name for name in names},
+            repeated=tuple(key for key, count in keys.items() if count > 1),
+        )
 
 
 @contextmanager
@@ -228,16 +231,6 @@ def _read_header(
     names = rows[delimiter]
     has_blanks = any(one.startswith(" ") for one in names[1:])  # as in "video, caption"
     return names, {"delimiter": delimiter, "skipinitialspace": has_blanks}
-
-
-def _warn_of_twins(names: Iterable[str], name: str) -> None:
-    keys = Counter(column_key(one) for one in names)
-    if twins := [key for key, count in keys.items() if key and count > 1]:
-        logger.warning(
-            "%s has more than one column %s: of each row the first that is not empty is used",
-            name,
-            ", ".join(twins)[:200],
-        )
 
 
 def _records(lines: _Lines, options: Mapping[str, Any]) -> Iterator[tuple[list[str], str]]:

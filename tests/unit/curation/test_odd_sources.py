@@ -232,6 +232,12 @@ def test_a_table_without_rows_says_so(tmp_path, caplog, content):
     assert "captions are empty" not in caplog.text
 
 
+def test_two_columns_of_captions_are_reported(tmp_path, caplog):
+    content = "video,caption,Caption\nc1.mp4,a fox,an owl\n"
+    assert table_of(tmp_path / "t.csv", content) == {"c1.mp4": "a fox"}
+    assert "t.csv has more than one column caption" in caplog.text
+
+
 def test_a_table_without_captions_says_so(tmp_path, caplog):
     assert table_of(tmp_path / "t.csv", "video,note\nc1.mp4,a fox\n") == {"c1.mp4": ""}
     assert "all captions are empty" in caplog.text

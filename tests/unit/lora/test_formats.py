@@ -186,9 +186,11 @@ def test_damaged_missing_and_unsafe_files(shapes, tmp_path, monkeypatch, name):
     else:
         save_lora(tensors, file)
     whole = file.read_bytes()
-    for damaged in (whole[: len(whole) // 2], whole[:3], b"", b"<html>not found</html>"):
-        file.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match="damaged"):
+    cut = (whole[: len(whole) // 2], whole[:3])
+    named = {b"": "is empty", b"<html>not found</html>": "is a web page"}
+    for content, reason in {**dict.fromkeys(cut, "damaged"), **named}.items():
+        file.write_bytes(content)
+        with pytest.raises(CheckpointError, match=reason):
             load_lora(file, shapes)
     torch.save([RunsCode()], file)
     with pytest.raises(CheckpointError, match="none of it was run") as error:
