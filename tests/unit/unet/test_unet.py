@@ -13,9 +13,11 @@ from hummingbird_core.sampling import add_noise, alpha_sigma
 from hummingbird_core.unet import PRESETS, HummingbirdUNet, UNetConfig, v_to_eps
 from hummingbird_core.unet.attention import VIDEO, TransformerBlock
 from hummingbird_core.unet.config import FRAME_OCTAVES, TRAITS
-from hummingbird_core.unet.layers import FramePositionEmbedding
+from hummingbird_core.unet.layers import FramePositionEmbedding, frame_angles
+from hummingbird_core.unet.sketch import space_waves
 
 TINY = UNetConfig.from_preset("hummingbird-nano")
+TEXT_SHAPE = (77, TINY.context_dim)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def test_any_number_of_frames_and_any_size(unet, shape):
 def test_a_batch_equals_its_videos_one_by_one(unet):
     generator = torch.Generator().manual_seed(0)
     sample = torch.randn(2, 4, 3, 8, 8, generator=generator)
-    context = torch.randn(2, 77, 64, generator=generator)
+    context = torch.randn(2, *TEXT_SHAPE, generator=generator)
     t, fps = torch.tensor([999, 19]), torch.tensor([8.0, 12.0])
     with torch.no_grad():
         both = unet(sample, t, context, fps=fps)
@@ -73,7 +75,7 @@ def test_v_prediction_is_a_change_of_variables(unet):
 
 
 def test_the_embedding_of_a_frames_position_depends_on_the_text(unet):
-    text, fps = torch.randn(2, 77, 64), torch.full((2,), 8.0)
+    text, fps = torch.randn(2, *TEXT_SHAPE), torch.full((2,), 8.0)
     embedded = unet.frame_phase(text, 4, fps)
     assert embedded.shape == (2, 4, 128)
     assert not torch.allclose(embedded[:, 0], embedded[:, 3])
@@ -88,7 +90,7 @@ def test_gradient_checkpointing_changes_no_gradient():
     plain = HummingbirdUNet(TINY)
     checkpointed = copy.deepcopy(plain)
     checkpointed.gradient_checkpointing = True
-    sample, context = torch.randn(1, 4, 2, 8, 8), torch.randn(1, 77, 64)
+    sample, context = torch.randn(1, 4, 2, 8, 8), torch.randn(1, *TEXT_SHAPE)
     for model in (plain, checkpointed):
         model(sample, 500, context).square().mean().backward()
     for (name, p), q in zip(plain.named_parameters(), checkpointed.parameters(), strict=True):
@@ -135,7 +137,7 @@ def test_errors_say_what_to_do(unet):
     with pytest.raises(InputError, match="choose one"):
         UNetConfig.from_preset("hummingbird-2b")
     with pytest.raises(InputError, match="frame axis"):
-        unet(torch.zeros(1, 4, 8, 8), 0, torch.zeros(1, 77, 64))
+        unet(torch.zeros(1, 4, 8, 8), 0, torch.zeros(1, *TEXT_SHAPE))
     with pytest.raises(InputError, match="own text encoder"):
         unet(torch.zeros(1, 4, 2, 8, 8), 0, torch.zeros(1, 77, 1024))
     teacher = HummingbirdUNet(UNetConfig.from_preset("nano-teacher"))
@@ -152,7 +154,7 @@ def test_compiles_without_graph_breaks():
     config = UNetConfig(
         model_channels=8, channel_mult=(1, 2), attention_levels=(1,), head_channels=4,
         context_dim=8, num_res_blocks=1, norm_groups=4, guidance_embedding=True,
-        v_prediction=True, frame_phase=True,
+        v_prediction=True, frame_phase=True, frame_seconds=True, text_sketch=True,
     )  # fmt: skip
     unet = HummingbirdUNet(config).eval()
     inputs = torch.randn(1, 4, 2, 4, 4), torch.tensor([999]), torch.randn(1, 77, 8)
@@ -179,7 +181,7 @@ def loop_of(config: UNetConfig):
 
 
 def test_a_loop_commutes_with_a_roll_of_its_frames():
-    predict = loop_of(replace(TINY, frame_phase=False))
+    predict = loop_of(replace(TINY, frame_phase=False, text_sketch=False))
     for n in (1, 4):
         torch.testing.assert_close(predict(n), predict(0).roll(n, dims=2), atol=1e-5, rtol=0)
     assert (predict(1, loop=False) - predict(0, loop=False).roll(1, dims=2)).abs().max() > 1e-2
@@ -209,8 +211,12 @@ def test_frame_positions_in_seconds_follow_the_frame_rate():
     config = replace(TINY, frame_seconds=True)
     embedding = FramePositionEmbedding(config, torch.nn)
     text = torch.randn(1, 77, config.context_dim)
-    waves = embedding._angles(16, torch.tensor([8.0]), False)[..., -FRAME_OCTAVES:]
-    twice = embedding._angles(32, torch.tensor([16.0]), False)[..., -FRAME_OCTAVES:]
+    waves, twice = (
+        frame_angles(num_frames, torch.tensor([fps]), seconds=True, loop=False)[
+            ..., -FRAME_OCTAVES:
+        ]
+        for num_frames, fps in ((16, 8.0), (32, 16.0))
+    )
     middle = (twice[:, ::2] + twice[:, 1::2]) / 2
     torch.testing.assert_close(middle, waves, atol=1e-5, rtol=0)
     assert embedding(text, 16, torch.tensor([4.0])).shape == (1, 16, config.embedding_dim)
@@ -228,7 +234,7 @@ def story():
     """A sample of six frames, two texts, and their weights in each frame."""
     generator = torch.Generator().manual_seed(0)
     sample = torch.randn(2, 4, 6, 8, 8, generator=generator)
-    texts = torch.randn(2, 2, 77, 64, generator=generator)  # [B, K, L, C]
+    texts = torch.randn(2, 2, *TEXT_SHAPE, generator=generator)  # [B, K, L, C]
     share = torch.tensor([1, 1, 0.75, 0.25, 0, 0])
     weights = torch.stack([share, 1 - share], dim=1).expand(2, -1, -1)  # [B, T, K]
     return sample, texts, weights
@@ -267,13 +273,13 @@ def test_keys_and_values_are_computed_once_a_distinct_text(unet, story):
     for hook in hooks:
         hook.remove()
     assert cross
-    assert seen == [(2, 2, 77, 64)] * (2 * len(cross))
+    assert seen == [(2, 2, *TEXT_SHAPE)] * (2 * len(cross))
 
 
 @torch.no_grad()
 def test_texts_over_time_in_a_loop_commute_with_a_roll(story):
     torch.manual_seed(0)
-    model = HummingbirdUNet(replace(TINY, frame_phase=False)).eval()
+    model = HummingbirdUNet(replace(TINY, frame_phase=False, text_sketch=False)).eval()
     sample, texts, weights = story
     out = model(sample, 500, texts, text_weights=weights, loop=True)
     rolled = model(
@@ -285,12 +291,28 @@ def test_texts_over_time_in_a_loop_commute_with_a_roll(story):
 @pytest.mark.parametrize(
     ("texts", "weights"),
     [
-        (torch.zeros(1, 5, 77, 64), None),
-        (torch.zeros(1, 2, 77, 64), torch.ones(1, 5, 2)),
-        (torch.zeros(1, 77, 64), torch.ones(1, 6, 1)),
-        (torch.zeros(2, 77, 64), None),
+        (torch.zeros(1, 5, *TEXT_SHAPE), None),
+        (torch.zeros(1, 2, *TEXT_SHAPE), torch.ones(1, 5, 2)),
+        (torch.zeros(1, *TEXT_SHAPE), torch.ones(1, 6, 1)),
+        (torch.zeros(2, *TEXT_SHAPE), None),
     ],
 )
 def test_texts_of_another_number_of_frames_are_refused(unet, texts, weights):
     with pytest.raises(InputError, match="expected"):
         unet(torch.zeros(1, 4, 6, 8, 8), 500, texts, text_weights=weights)
+
+
+def test_a_sketch_is_drawn_from_the_mean_of_the_text(unet):
+    text, fps = torch.randn(2, *TEXT_SHAPE), torch.full((2,), 8.0)
+    drawn = unet.text_sketch.draw(text, fps, (4, 8, 6))
+    assert drawn.shape == (2, 4, 4, 8, 6)
+    torch.testing.assert_close(unet.text_sketch.draw(text.flip(1), fps, (4, 8, 6)), drawn)
+    assert not torch.allclose(drawn[:, 0], drawn[:, 3])  # it moves
+    assert "text_sketch.proj.weight" in unet.state_dict()
+    assert not any("text_sketch" in key for key in meta("hummingbird-0.7b").state_dict())
+
+
+def test_waves_over_the_frame_are_orthogonal():
+    waves = space_waves(8, 6).flatten(1)
+    products = waves @ waves.T
+    assert products.fill_diagonal_(0).abs().max() < 1e-4
