@@ -44,7 +44,7 @@ MEMORY = (*STORAGE, "ram", "disk")
 M_MMAP_THRESHOLD = -3  # of glibc's <malloc.h>
 # Small, or sensitive to rounding: kept on the device in full precision. The pipeline reads its
 # device and dtype from the first.
-KEPT = ("time_embed", "fps_embedding", "time_cond_proj", "frame_phase", "text_sketch")
+KEPT = ("time_embed", "fps_embedding", "time_cond_proj", "frame_phase")
 ROUNDING_HURTS = (*KEPT, "input_blocks.0", "out")
 
 

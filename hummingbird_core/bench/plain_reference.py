@@ -67,10 +67,6 @@ class PlainUNet:
             x = run_layers(block, x, *conditions)
             if i == 0:
                 x = run_layers(unet.init_attn, x, *conditions)
-                if unet.config.text_sketch:
-                    shape = (frames, *x.shape[-2:])
-                    rate = per_video(fps, sample)
-                    x = x + unet.text_sketch(encoder_hidden_states, rate, shape).flatten(0, 1)
             skips.append(x)
         if unet.config.middle_block:
             x = run_layers(unet.middle_block, x, *conditions)

@@ -35,7 +35,6 @@ FIELDS: dict[str, Kind] = {  # of configs in files
     "v_prediction": Flag(),
     "frame_phase": Flag(),
     "frame_seconds": Flag(),
-    "text_sketch": Flag(),
     "dropout": Number(0, 0.99),
     "dynamic_rescale": Flag(),
     "height": _PIXELS,
@@ -68,8 +67,6 @@ class UNetConfig:
             in the video: too much for a small network, and v avoids it.
         frame_phase: whether an embedding of each frame's position is added (nano presets only).
         frame_seconds: whether that embedding has waves in seconds, too.
-        text_sketch: whether features of a coarse clip, drawn from the text, are added (nano presets
-            only); see `sketch`.
         dropout: probability of dropout in ResBlocks and temporal convolutions, in training only.
         dynamic_rescale: whether the training scaled clean latents by `latent_scale`, which DDIM
             then has to follow (VideoCrafter2's word; see `sampling.schedule`).
@@ -96,7 +93,6 @@ class UNetConfig:
     v_prediction: bool = False
     frame_phase: bool = False
     frame_seconds: bool = False
-    text_sketch: bool = False
     dropout: float = 0.0
     dynamic_rescale: bool = False
     height: int = 320
@@ -235,7 +231,6 @@ NANO = UNetConfig(
     v_prediction=True,
     frame_phase=True,
     frame_seconds=True,
-    text_sketch=True,
     height=64,
     width=64,
     cfg_start_timestep=500,
@@ -309,7 +304,6 @@ def _config_from_shapes(shapes: dict[str, tuple[int, ...]]) -> UNetConfig:
             guidance_embedding="time_cond_proj.weight" in shapes,
             frame_phase=phase > 0,
             frame_seconds=phase == 8 * width * (FRAME_HARMONICS + FRAME_OCTAVES),
-            text_sketch="text_sketch.proj.weight" in shapes,
         )
     except (LookupError, ValueError, ArithmeticError) as error:
         raise InputError(

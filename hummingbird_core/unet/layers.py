@@ -87,46 +87,34 @@ class FramePositionEmbedding(nn.Module):
         Returns:
             `[B, T, E]`.
         """
-        # [T, K], or [B, T, K + F]
-        angles = frame_angles(num_frames, fps, seconds=self.has_seconds, loop=loop)
+        angles = self._angles(num_frames, fps, loop)  # [T, K], or [B, T, K + F]
         waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(context.dtype)
         # [B, context_dim] -> [B, 2K*E] -> [B, 2K, E]
         amplitudes = self.proj(context.mean(dim=1)).unflatten(-1, (waves.shape[-1], -1))
         return waves @ amplitudes  # [(B,) T, 2K] @ [B, 2K, E] -> [B, T, E]
 
-
-def frame_angles(num_frames: int, fps: Tensor, *, seconds: bool, loop: bool) -> Tensor:
-    """Return the phase of every wave in every frame, see `FramePositionEmbedding`.
-
-    Args:
-        num_frames: T.
-        fps: frames per second, `[B]`.
-        seconds: whether there are waves in seconds, too.
-        loop: whether the first frame follows the last one.
-
-    Returns:
-        `[T, K]`, or with seconds `[B, T, K + F]`.
-    """
-    # Floats: torch's ONNX exporter multiplies them by no integers before version 2.13.
-    count = functools.partial(torch.arange, dtype=torch.float32, device=fps.device)
-    frame = count(num_frames) + 0.5
-    # Frame centers at p = (frame + 1/2) / T: the last frame is as far from the end as the first
-    # from the start.
-    position = frame / num_frames
-    harmonics = count(1, FRAME_HARMONICS + 1)
-    angles = math.pi * (1 + loop) * position[:, None] * harmonics  # [T, 1] * [K] -> [T, K]
-    if not seconds:
-        return angles
-    rate = fps.float()[:, None]  # [B, 1]
-    # [F] in Hz: the slowest wave is nearly linear in a clip of two seconds.
-    frequency = 0.125 * 2.0 ** count(FRAME_OCTAVES)
-    if loop:
-        duration = num_frames / rate
-        frequency = (frequency * duration).round().clamp(min=1) / duration  # [B, F]
-    time = (frame - num_frames / 2) / rate  # [B, T]
-    # [B, T, 1] * [B or 1, 1, F] -> [B, T, F]
-    waves = 2 * math.pi * time[:, :, None] * frequency.reshape(-1, 1, FRAME_OCTAVES)
-    return torch.cat([angles.expand(len(fps), -1, -1), waves], dim=-1)
+    def _angles(self, num_frames: int, fps: Tensor, loop: bool) -> Tensor:
+        """Return the phase of every wave in every frame, `[T, K]` or `[B, T, K + F]`."""
+        # Floats: torch's ONNX exporter multiplies them by no integers before version 2.13.
+        count = functools.partial(torch.arange, dtype=torch.float32, device=fps.device)
+        frame = count(num_frames) + 0.5
+        # Frame centers at p = (frame + 1/2) / T: the last frame is as far from the end as the first
+        # from the start.
+        position = frame / num_frames
+        harmonics = count(1, FRAME_HARMONICS + 1)
+        angles = math.pi * (1 + loop) * position[:, None] * harmonics  # [T, 1] * [K] -> [T, K]
+        if not self.has_seconds:
+            return angles
+        rate = fps.float()[:, None]  # [B, 1]
+        # [F] in Hz: the slowest wave is nearly linear in a clip of two seconds.
+        frequency = 0.125 * 2.0 ** count(FRAME_OCTAVES)
+        if loop:
+            duration = num_frames / rate
+            frequency = (frequency * duration).round().clamp(min=1) / duration  # [B, F]
+        seconds = (frame - num_frames / 2) / rate  # [B, T]
+        # [B, T, 1] * [B or 1, 1, F] -> [B, T, F]
+        waves = 2 * math.pi * seconds[:, :, None] * frequency.reshape(-1, 1, FRAME_OCTAVES)
+        return torch.cat([angles.expand(len(fps), -1, -1), waves], dim=-1)
 
 
 @dataclass(frozen=True)

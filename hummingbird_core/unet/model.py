@@ -10,7 +10,7 @@ model_channels channels of the conditioning embedding.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,7 +35,6 @@ from .layers import (
     conv3x3,
     timestep_embedding,
 )
-from .sketch import TextSketch
 from .text import Text, check_text
 
 __all__ = ["PRESETS", "HummingbirdUNet", "UNetConfig"]
@@ -77,8 +76,6 @@ class HummingbirdUNet(nn.Module):
             self.time_cond_proj = ops.Linear(GUIDANCE_DIM, width, bias=False)
         if config.frame_phase:
             self.frame_phase = FramePositionEmbedding(config, ops)
-        if config.text_sketch:
-            self.text_sketch = TextSketch(config, ops)
 
         # Way down: a convolution, then `num_res_blocks` blocks a level, with H and W halved between
         # levels. The output of every block is kept as a skip connection for the way up.
@@ -135,8 +132,7 @@ class HummingbirdUNet(nn.Module):
             text_weights: `[B, T, K]`, for embeddings of K texts `[B, K, 77, context_dim]`: frame t
                 has the text sum_k w_tk c_k, and each of the K is projected once.
             loop: make time a circle, with the first frame after the last one. Without
-                `config.frame_phase` and `config.text_sketch` the prediction then commutes with a
-                roll of the frames.
+                `config.frame_phase` the prediction then commutes with a roll of the frames.
             hooks: called at fixed places of the pass.
 
         Returns:
@@ -152,11 +148,8 @@ class HummingbirdUNet(nn.Module):
         embedding = hooks.embedding(self._embed(sample, timestep, fps, timestep_cond))
         embedding = embedding[:, None]  # [B, E] -> [B, 1, E]
         if self.config.frame_phase:
-            position = functools.partial(
-                self.frame_phase, num_frames=num_frames, fps=fps, loop=loop
-            )
             # [B, 1, E] + [B, T, E] -> [B, T, E]
-            embedding = embedding + of_frames(text, position)
+            embedding = embedding + self._embed_position(text, num_frames, fps, loop)
         cond = Conditioning(embedding, text, num_frames, hooks, loop)
         # [B, C, T, H, W] -> [B, T, C, H, W] -> [B*T, C, H, W]
         # Channels-last: there spatial and temporal layers share the memory without copies.
@@ -168,11 +161,6 @@ class HummingbirdUNet(nn.Module):
             x = self.run_block(block, x, cond)
             if i == 0:
                 x = self.run_block(self.init_attn, x, cond)
-                if self.config.text_sketch:
-                    shape = (num_frames, *x.shape[-2:])
-                    sketch = functools.partial(self.text_sketch, fps=fps, shape=shape, loop=loop)
-                    # [B, T, C, H, W] -> [B*T, C, H, W]
-                    x = x + of_frames(text, sketch).flatten(0, 1)
             x = hooks.after_block(x)
             skips.append(x)
             x = hooks.after_skip(x)
@@ -213,6 +201,15 @@ class HummingbirdUNet(nn.Module):
         # twice [B, model_channels] -> [B, E]
         return self.time_embed(time) + self.fps_embedding(rate)
 
+    def _embed_position(self, text: Text, num_frames: int, fps: Tensor, loop: bool) -> Tensor:
+        """Return the embedding of each frame's position and text, `[B, T, E]`."""
+        texts = text.tokens.unbind(dim=1)  # K times [B, L, context_dim]
+        by_text = [self.frame_phase(tokens, num_frames, fps, loop=loop) for tokens in texts]
+        if text.weights is None:
+            return by_text[0]
+        # [B, T, K, 1] * [B, T, K, E] -> [B, T, E]
+        return (text.weights[..., None] * torch.stack(by_text, dim=2)).sum(dim=2)
+
     def _check_inputs(
         self,
         sample: Tensor,
@@ -232,15 +229,6 @@ class HummingbirdUNet(nn.Module):
                 "got timestep_cond, expected None: this U-Net has no guidance input "
                 "(time_cond_proj); guide it with an unconditional prediction instead"
             )
-
-
-def of_frames(text: Text, layer: Callable[[Tensor], Tensor]) -> Tensor:
-    """Apply a layer, `[B, L, context_dim]` to `[B, T, ...]`, to each text; mix them by frame."""
-    by_text = [layer(tokens) for tokens in text.tokens.unbind(dim=1)]
-    if text.weights is None:
-        return by_text[0]
-    # [B, T, K] with K times [B, T, ...] -> [B, T, ...]
-    return torch.einsum("btk,btk...->bt...", text.weights, torch.stack(by_text, dim=2))
 
 
 def bind_factory(operations: Any, **factory: Any) -> SimpleNamespace:

@@ -18,11 +18,7 @@ STORY = "0: a red circle moves right; 3: a blue square moves up"
 def circular(adapter: SimpleNamespace, nano):
     """MODEL of random weights without a position code, as the large ones, with nano's sizes."""
     config = replace(
-        nano.model.model.diffusion_model.config,
-        frame_phase=False,
-        text_sketch=False,
-        loop_words=None,
-        frames=(6,),
+        nano.model.model.diffusion_model.config, frame_phase=False, loop_words=None, frames=(6,)
     )
     torch.manual_seed(0)
     unet = adapter.core_unet.HummingbirdUNet(config)

@@ -26,7 +26,6 @@ STUDENT = UNetConfig(
     v_prediction=True,
     frame_phase=True,
     frame_seconds=True,
-    text_sketch=True,
     height=SHAPE.height,
     width=SHAPE.width,
     frames=(3,),

@@ -40,7 +40,6 @@ from ..loop.distributed import distributed_state
 from ..loop.micro_batch import MicroBatch
 from ..loop.modules import freeze
 from ..loop.trainer import train
-from .sketch import fit_text_sketch
 
 logger = get_logger(__name__)
 
@@ -103,7 +102,6 @@ def train_teacher(
     """
     unet = HummingbirdUNet(UNetConfig.from_preset("nano-teacher"))
     zero_residual_branches(unet)
-    fit_text_sketch(unet.text_sketch, text_encoder)
     if initial is not None:
         others = copy_matching(initial, unet)
         logger.info("the teacher starts from an earlier one, except for %s", others or "nothing")
@@ -115,7 +113,7 @@ def train_teacher(
 
 def zero_residual_branches(unet: HummingbirdUNet) -> None:
     """Zero the last layer of every residual branch and of the U-Net, for a stable start."""
-    last_layers = ("out_layers.3", "conv4.3", "proj_out", "out.2", "text_sketch.conv")
+    last_layers = ("out_layers.3", "conv4.3", "proj_out", "out.2")
     for name, module in unet.named_modules():
         if name.endswith(last_layers):
             for parameter in module.parameters():

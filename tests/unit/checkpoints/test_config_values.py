@@ -24,14 +24,7 @@ CONFIG = UNetConfig.from_preset("hummingbird-nano")
 # Written to hundreds of files.
 NARROW = replace(CONFIG, model_channels=8, head_channels=4, norm_groups=4)
 BAD = [-1, 10**9, 10**400, 1.5, "1", {}, [[1]], float("nan"), float("-inf")]
-FLAGS = [
-    "middle_block",
-    "guidance_embedding",
-    "v_prediction",
-    "frame_phase",
-    "frame_seconds",
-    "text_sketch",
-]
+FLAGS = ["middle_block", "guidance_embedding", "v_prediction", "frame_phase", "frame_seconds"]
 
 NO_OBJECTS = ["", "[", "null", "5", "[]", "{}", "\0", "[" * 200_000, '{"unet": ' * 100_000]
 NO_CONFIGS = [*NO_OBJECTS, '{"unet": null}', '{"unet": {}, "unet": {}}', '{"unet": {}, "text": []}']

@@ -45,7 +45,6 @@ TEACHER = replace(
     v_prediction=False,
     frame_phase=False,
     frame_seconds=False,
-    text_sketch=False,
     dynamic_rescale=True,
     cfg_start_timestep=500,
 )

@@ -26,9 +26,7 @@ SMALL = {"width": 16, "height": 16, "num_inference_steps": 2}
 def without_positions(preset: str = "hummingbird-nano") -> HummingbirdPipeline:
     """Return a pipeline of random weights whose U-Net has no position code, as the large ones."""
     torch.manual_seed(0)
-    config = replace(
-        UNetConfig.from_preset(preset), frame_phase=False, text_sketch=False, loop_words=None
-    )
+    config = replace(UNetConfig.from_preset(preset), frame_phase=False, loop_words=None)
     unet = HummingbirdUNet(config).eval()
     return HummingbirdPipeline(unet, build_vae().eval(), build_text_encoder().eval())
 

@@ -290,7 +290,7 @@ def test_windows_and_their_overlap_change_the_video(pipe):
 def test_call_is_sampling_in_windows_of_shared_noise(pipe):
     """For a model without an overview."""
     torch.manual_seed(0)
-    config = UNetConfig.from_preset("hummingbird-nano", frame_phase=False, text_sketch=False)
+    config = UNetConfig.from_preset("hummingbird-nano", frame_phase=False)
     plain = HummingbirdPipeline(HummingbirdUNet(config).eval(), pipe.vae, pipe.text_encoder)
     windows = plain.context_windows(11, 4)
     assert not windows.keyframe_pass

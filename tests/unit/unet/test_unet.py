@@ -13,8 +13,7 @@ from hummingbird_core.sampling import add_noise, alpha_sigma
 from hummingbird_core.unet import PRESETS, HummingbirdUNet, UNetConfig, v_to_eps
 from hummingbird_core.unet.attention import VIDEO, TransformerBlock
 from hummingbird_core.unet.config import FRAME_OCTAVES, TRAITS
-from hummingbird_core.unet.layers import FramePositionEmbedding, frame_angles
-from hummingbird_core.unet.sketch import space_waves
+from hummingbird_core.unet.layers import FramePositionEmbedding
 
 TINY = UNetConfig.from_preset("hummingbird-nano")
 TEXT_SHAPE = (77, TINY.context_dim)
@@ -154,7 +153,7 @@ def test_compiles_without_graph_breaks():
     config = UNetConfig(
         model_channels=8, channel_mult=(1, 2), attention_levels=(1,), head_channels=4,
         context_dim=8, num_res_blocks=1, norm_groups=4, guidance_embedding=True,
-        v_prediction=True, frame_phase=True, frame_seconds=True, text_sketch=True,
+        v_prediction=True, frame_phase=True,
     )  # fmt: skip
     unet = HummingbirdUNet(config).eval()
     inputs = torch.randn(1, 4, 2, 4, 4), torch.tensor([999]), torch.randn(1, 77, 8)
@@ -181,7 +180,7 @@ def loop_of(config: UNetConfig):
 
 
 def test_a_loop_commutes_with_a_roll_of_its_frames():
-    predict = loop_of(replace(TINY, frame_phase=False, text_sketch=False))
+    predict = loop_of(replace(TINY, frame_phase=False))
     for n in (1, 4):
         torch.testing.assert_close(predict(n), predict(0).roll(n, dims=2), atol=1e-5, rtol=0)
     assert (predict(1, loop=False) - predict(0, loop=False).roll(1, dims=2)).abs().max() > 1e-2
@@ -211,12 +210,8 @@ def test_frame_positions_in_seconds_follow_the_frame_rate():
     config = replace(TINY, frame_seconds=True)
     embedding = FramePositionEmbedding(config, torch.nn)
     text = torch.randn(1, 77, config.context_dim)
-    waves, twice = (
-        frame_angles(num_frames, torch.tensor([fps]), seconds=True, loop=False)[
-            ..., -FRAME_OCTAVES:
-        ]
-        for num_frames, fps in ((16, 8.0), (32, 16.0))
-    )
+    waves = embedding._angles(16, torch.tensor([8.0]), False)[..., -FRAME_OCTAVES:]
+    twice = embedding._angles(32, torch.tensor([16.0]), False)[..., -FRAME_OCTAVES:]
     middle = (twice[:, ::2] + twice[:, 1::2]) / 2
     torch.testing.assert_close(middle, waves, atol=1e-5, rtol=0)
     assert embedding(text, 16, torch.tensor([4.0])).shape == (1, 16, config.embedding_dim)
@@ -279,7 +274,7 @@ def test_keys_and_values_are_computed_once_a_distinct_text(unet, story):
 @torch.no_grad()
 def test_texts_over_time_in_a_loop_commute_with_a_roll(story):
     torch.manual_seed(0)
-    model = HummingbirdUNet(replace(TINY, frame_phase=False, text_sketch=False)).eval()
+    model = HummingbirdUNet(replace(TINY, frame_phase=False)).eval()
     sample, texts, weights = story
     out = model(sample, 500, texts, text_weights=weights, loop=True)
     rolled = model(
@@ -300,19 +295,3 @@ def test_texts_over_time_in_a_loop_commute_with_a_roll(story):
 def test_texts_of_another_number_of_frames_are_refused(unet, texts, weights):
     with pytest.raises(InputError, match="expected"):
         unet(torch.zeros(1, 4, 6, 8, 8), 500, texts, text_weights=weights)
-
-
-def test_a_sketch_is_drawn_from_the_mean_of_the_text(unet):
-    text, fps = torch.randn(2, *TEXT_SHAPE), torch.full((2,), 8.0)
-    drawn = unet.text_sketch.draw(text, fps, (4, 8, 6))
-    assert drawn.shape == (2, 4, 4, 8, 6)
-    torch.testing.assert_close(unet.text_sketch.draw(text.flip(1), fps, (4, 8, 6)), drawn)
-    assert not torch.allclose(drawn[:, 0], drawn[:, 3])  # it moves
-    assert "text_sketch.proj.weight" in unet.state_dict()
-    assert not any("text_sketch" in key for key in meta("hummingbird-0.7b").state_dict())
-
-
-def test_waves_over_the_frame_are_orthogonal():
-    waves = space_waves(8, 6).flatten(1)
-    products = waves @ waves.T
-    assert products.fill_diagonal_(0).abs().max() < 1e-4
