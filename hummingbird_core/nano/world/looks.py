@@ -58,12 +58,6 @@ class Look:
     color: str | None = None
     mirrored: bool = False
 
-    def mean_color(self) -> Tensor:
-        """Return the mean of its pixels, RGB in 0..1: `[3]`."""
-        center, radius = torch.full((2, 1), FRAME_SIZE / 2), torch.full((1,), FRAME_SIZE / 4)
-        drawn = self.draw(center, torch.zeros(1), radius)  # [4, 1, H, W]
-        return drawn[:3].sum(dim=(1, 2, 3)) / drawn[3].sum()
-
     def draw(self, centers: Tensor, angles: Tensor, radii: Tensor) -> Tensor:
         """Return `[4, T, FRAME_SIZE, FRAME_SIZE]`: RGB premultiplied by alpha, and alpha.
 

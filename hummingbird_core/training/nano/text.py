@@ -8,17 +8,12 @@ So it is trained to state all that a caption says: for each subject what it is, 
 motion and pace, and the place, the tone and the camera. What is not among these the encoder throws
 away, and no later stage gets it back (docs/notes/where-diversity-is-lost.md). Two wordings of the
 same statements are pulled together: words that mean nothing change nothing.
-
-Of a pair, statements alone do not tell which subject moves how: for that the U-Net has to multiply
-colors by motions. It did not learn to in 17,700 steps: from pure noise, "a red circle moves left
-and a blue square right" and its opposite had one prediction. So the encoder states the products.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Collection, Sequence
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -26,8 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...nano.world.captions import OF_SCENES, OF_SUBJECTS, Said, vocabulary, write
-from ...nano.world.looks import COLORS, PICTURES, SUBJECTS, Look, look_in_motion
-from ...nano.world.paths import MOTIONS
+from ...nano.world.looks import PICTURES, SUBJECTS, look_in_motion
 from ...nano.world.stream import samples
 from ...text.encoder import TextConfig, TextEncoder
 from ...text.tokenizer import PADDING_ID, WordTokenizer
@@ -37,11 +31,9 @@ from ..loop.trainer import train
 
 WORD_STD = 0.5
 CONTEXT_DIM = 96
-COLOR_CHANNELS = 4
 UNSTATED = ""
 MOST_SUBJECTS = 2
 PARAPHRASE_WEIGHT = 1.0
-PRODUCT_WEIGHT = 50.0  # the products are about a tenth
 # The side that a picture faces follows from it and the direction, but a small U-Net hardly learns a
 # product of two.
 OF_A_SUBJECT: dict[str, Collection[str]] = {**OF_SUBJECTS, "faces": ("left", "right")}
@@ -56,7 +48,7 @@ STATEMENTS = {
 
 
 class CaptionReader(nn.Module):
-    """Reads a caption's statements, and colors in motion, from the mean of its 77 embeddings."""
+    """Classifier of a caption's statements from the mean of its 77 embeddings."""
 
     def __init__(self, text_encoder: TextEncoder):
         super().__init__()
@@ -65,7 +57,6 @@ class CaptionReader(nn.Module):
         self.heads = nn.ModuleDict(
             {name: nn.Linear(width, len(values)) for name, values in STATEMENTS.items()}
         )
-        self.products = nn.Linear(width, len(MOTIONS) * COLOR_CHANNELS)
 
     def embed(self, captions: list[str]) -> Tensor:
         """Return the mean embeddings `[B, C]` of captions."""
@@ -98,12 +89,7 @@ def train_text_encoder(settings: TrainConfig, folder: Path) -> TextEncoder:
             name: F.cross_entropy(logits, _labels(said, name).to(logits.device).repeat(2))
             for name, logits in model(both).items()
         }
-        products = torch.stack([colors_in_motion(one).flatten() for one in said]).repeat(2, 1)
-        return {
-            **losses,
-            "product": PRODUCT_WEIGHT * F.mse_loss(model.products(both), products.to(both.device)),
-            "paraphrase": PARAPHRASE_WEIGHT * F.mse_loss(first, second),
-        }
+        return {**losses, "paraphrase": PARAPHRASE_WEIGHT * F.mse_loss(first, second)}
 
     return train("text", model, loss, settings, folder).text_encoder
 
@@ -124,23 +110,6 @@ def statements(said: Said) -> dict[str, str]:
             other = {"left": "right", "right": "left"}[faces]
             values[f"faces_{index}"] = other if is_mirrored else faces
     return {name: values.get(name, UNSTATED) for name in STATEMENTS}
-
-
-def colors_in_motion(said: Said) -> Tensor:
-    """Return the sum of the subjects' colors by motion, `[motions, COLOR_CHANNELS]`."""
-    products = torch.zeros(len(MOTIONS), COLOR_CHANNELS)
-    for mention in said.mentions:
-        if mention.motion:
-            products[MOTIONS.index(mention.motion)] += _color(mention.subject, mention.color)
-    return products
-
-
-@cache
-def _color(subject: str, color: str | None) -> Tensor:
-    """Return (r, g, b, 1), r, g and b in -0.5..0.5; of a shape without a color, the mean of all."""
-    colors = (color,) if color or subject in PICTURES else COLORS
-    rgb = torch.stack([Look(subject, one).mean_color() for one in colors]).mean(dim=0)
-    return torch.cat([rgb - 0.5, torch.ones(1)])
 
 
 def _labels(said: Sequence[Said], name: str) -> Tensor:

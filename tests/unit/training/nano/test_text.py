@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import islice
 from statistics import fmean
 
@@ -10,7 +9,6 @@ import pytest
 import torch
 
 from hummingbird_core.nano.world.captions import Mention, Said
-from hummingbird_core.nano.world.paths import MOTIONS
 from hummingbird_core.nano.world.stream import HELD_OUT, samples
 from hummingbird_core.training.loop.config import TrainConfig
 from hummingbird_core.training.loop.progress import read_losses
@@ -19,7 +17,6 @@ from hummingbird_core.training.nano.text import (
     STATEMENTS,
     CaptionReader,
     build_text_encoder,
-    colors_in_motion,
     statements,
     train_text_encoder,
 )
@@ -66,18 +63,6 @@ def test_statements_name_all_that_a_caption_says():
 )
 def test_where_a_picture_faces_is_a_statement(subject, motion, side):
     assert statements(Said((Mention(subject, motion=motion),)))["faces_0"] == side
-
-
-def test_products_tell_which_subject_moves_how():
-    red, blue = Mention("circle", "red", motion="left"), Mention("square", "blue", motion="right")
-    swapped = [replace(red, motion="right"), replace(blue, motion="left")]
-    left, right = MOTIONS.index("left"), MOTIONS.index("right")
-    for mentions, first, second in (((red, blue), left, right), (swapped, right, left)):
-        products = colors_in_motion(Said(tuple(mentions)))
-        assert products[first, 0] > 0.3 > 0 > products[first, 2]  # red
-        assert products[second, 2] > 0.3 > 0 > products[second, 0]  # blue
-        assert products[:, 3].sum() == 2
-    assert not colors_in_motion(Said((Mention("circle", "red"),))).any()
 
 
 def test_every_statement_has_a_label():
