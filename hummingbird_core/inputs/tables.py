@@ -93,11 +93,11 @@ def open_csv(path: Path, known: Collection[str]) -> Iterator[Table]:
     """
     with _open_lines(path) as lines:
         names, options = _read_header(lines, path.name, known)
-        keys = Counter(filter(None, map(column_key, names)))
+        keys = [column_key(name) for name in names]
         yield Table(
-            _csv_rows(lines, names, options),
-            {column_key(name): name for name in names},
-            repeated=tuple(key for key, count in keys.items() if count > 1),
+            _csv_rows(lines, keys, options),
+            dict(zip(keys, names, strict=True)),
+            repeated=tuple(key for key, count in Counter(keys).items() if key and count > 1),
         )
 
 
@@ -199,16 +199,22 @@ def _json_rows(lines: _Lines) -> Iterator[Row]:
             yield Row(number, error="is no JSON object, expected one per line")
 
 
-def _csv_rows(lines: _Lines, names: list[str], options: Mapping[str, Any]) -> Iterator[Row]:
-    keys = [column_key(name) for name in names]
+def _csv_rows(lines: _Lines, keys: list[str], options: Mapping[str, Any]) -> Iterator[Row]:
     named = max((n for n, key in enumerate(keys, start=1) if key), default=0)
     for number, (cells, error) in enumerate(_records(lines, options), start=1):
-        expected = f"has {len(cells)} cells, expected {len(names)} as in the header"
-        if not error and any(cells[len(names) :]):
-            error = f"{expected}: put quotes around text that holds the delimiter"
-        elif not error and len(cells) < named:
-            error = f"{expected}: put a delimiter for each cell that is empty"
+        error = error or _wrong_count(cells, len(keys), named)
         yield Row(number, {} if error else _by_key(zip(keys, cells, strict=False)), error)
+
+
+def _wrong_count(cells: list[str], columns: int, named: int) -> str:
+    """Return why a row has too many or too few cells; those after the last name may be left out."""
+    if any(cells[columns:]):
+        advice = "put quotes around text that holds the delimiter"
+    elif len(cells) < named:
+        advice = "put a delimiter for each cell that is empty"
+    else:
+        return ""
+    return f"has {len(cells)} cells, expected {columns} as in the header: {advice}"
 
 
 def _read_header(
