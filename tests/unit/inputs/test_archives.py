@@ -65,9 +65,9 @@ def members(path) -> tuple[list[Member], str]:
 def test_what_is_before_a_lie_is_listed(tmp_path, kind):
     path = tmp_path / "a.tar"
     path.write_bytes(entry("first.mp4", b"abc") + HOSTILE[kind])
-    started = time.process_time()
+    started = time.monotonic()
     (first, *others), damage = members(path)
-    assert time.process_time() - started < 2
+    assert time.monotonic() - started < 2
     assert read_member(path, first, 100) == b"abc"
     assert damage.startswith("cannot read a.tar as a tar file")
     assert "\n" not in damage

@@ -107,9 +107,9 @@ def test_every_open_quote_costs_its_row(tmp_path):
 
 
 def test_unclosed_quotes_take_no_quadratic_time(tmp_path):
-    started = time.process_time()
+    started = time.monotonic()
     rows = rows_of(tmp_path / "t.csv", "video,caption\n" + ('a,"b' + "\nc,d" * 99 + "\n") * 500)
-    assert time.process_time() - started < 2
+    assert time.monotonic() - started < 2
     assert sum(not row.error for row in rows) >= 49_000
 
 
