@@ -25,8 +25,9 @@ def report_lines(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
 
 
 def gibibytes(count: float) -> str:
-    """Format a number of bytes, such as `2.5 GiB`."""
-    return f"{count / 2**30:.1f} GiB"
+    """Format a number of bytes, such as `2.5 GiB`; less than 0.1 GiB in MiB."""
+    is_small = count < 0.1 * 2**30
+    return f"{count / 2**20:.1f} MiB" if is_small else f"{count / 2**30:.1f} GiB"
 
 
 def _plain(value: Any) -> str:

@@ -15,6 +15,8 @@ from ..inputs.timed_captions import events_prompt, has_events, is_timed, read_ev
 CAPTION_SUFFIXES = (".txt", ".json")  # the first that holds a caption counts
 CAPTION_COLUMNS = ("caption", "text", "prompt", "description", "name")
 EVENTS_COLUMN = "captions"  # a list of events with times, see `inputs.timed_captions`
+# How databases and tables of numbers write "no value"; a caption of one such word says nothing.
+_NO_VALUE = ("null", "nan", "none", "n/a", "<na>", "\\n")
 MAX_CAPTION = 10_000  # characters; the rest would bloat the manifest
 MAX_CAPTION_BYTES = 1 << 20  # of a caption file; it may hold other facts about the video, too
 
@@ -105,4 +107,6 @@ def first_filled(row: Mapping[str, Any], names: Iterable[str]) -> Any:
 
 
 def _is_empty(value: Any) -> bool:
-    return not value.strip() if isinstance(value, str) else value in (None, [], {})
+    if isinstance(value, str):
+        return not value.strip() or value.strip().casefold() in _NO_VALUE
+    return value in (None, [], {}) or value != value  # NaN

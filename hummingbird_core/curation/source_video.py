@@ -56,7 +56,11 @@ class SourceVideo:
                 write_cell(Path(self.path), self.column, self.offset, file)
             else:
                 copy_part(Path(self.path), self.offset, self.size, file)
-            yield file
+            try:
+                yield file
+            except InputError as error:  # the temporary name says nothing
+                reason = str(error).removeprefix(f"{file.name} ")
+                raise InputError(f"{PurePosixPath(self.name).name} {reason}") from error
 
     def _plain_suffix(self) -> str:
         suffix = PurePosixPath(self.name).suffix

@@ -64,7 +64,7 @@ def list_table(
         logger.warning("%s has no rows below its header: save the table again", table.name)
     elif not has_captions:
         logger.warning(
-            "%s has the columns %s, expected captions in one of %s: all captions are empty",
+            "%s has %s, expected captions in one of %s: all captions are empty",
             *(table.name, opened.describe(), ", ".join(captions)),
         )
 
@@ -111,9 +111,20 @@ def _check_columns(
     for names, option in ((videos, "--video-column"), (captions, "--caption-column")):
         if names and not any(name in opened.columns for name in names):
             raise InputError(
-                f"got {table.name} with the columns {opened.describe()}, expected one of "
+                f"got {table.name} with {opened.describe()}, expected one of "
                 f"{', '.join(names)}: name it with {option}"
             )
+    _check_caption_type(opened, table, captions or CAPTION_COLUMNS)
+
+
+def _check_caption_type(opened: Table, table: Path, names: Sequence[str]) -> None:
+    """Raise InputError if captions are numbers or lists: they would all be empty in silence."""
+    wrong = [opened.unusable[name] for name in names if name in opened.unusable]
+    if wrong and not any(name in opened.columns for name in names):
+        raise InputError(
+            f"got {table.name} with the caption column {wrong[0]}, expected text: store the "
+            "captions as text, or rename the column"
+        )
 
 
 def _video(row: Row, table: Path, videos: Sequence[str], captions: Sequence[str]) -> SourceVideo:

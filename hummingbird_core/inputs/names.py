@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import deque
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any, Literal
 from ..errors import InputError
 from .text import describe, reason_not_text
 
+_ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # as "https://" or "s3://"
 MAX_PATH = 4096  # characters; longer than any path that a system can open
 
 
@@ -99,6 +101,8 @@ def listed_path(folder: Path, text: Any) -> Path:
         text = text[: MAX_PATH + 1].decode("utf-8", errors="surrogateescape")
     if not isinstance(text, str):
         raise InputError(f"has {describe(text)}, expected the path of a file")
+    if _ADDRESS.match(text):
+        raise InputError(f"has the address {describe(text)}, expected a path: download the file")
     reason = "is too long" if len(text) > MAX_PATH else reason_not_text(text)
     if reason:
         raise InputError(f"has a path that {reason}: correct {describe(text)}")

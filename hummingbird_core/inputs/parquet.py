@@ -63,7 +63,7 @@ def open_parquet(path: Path, videos: Collection[str], captions: Collection[str])
     Args:
         path: the file.
         videos: keys of columns with paths or videos: values are texts or `StoredVideo`.
-        captions: keys of columns with text; columns of another type count as missing.
+        captions: keys of columns with text; columns of another type are `Table.unusable`.
 
     Raises:
         InputError: the file cannot be read, or its columns grow beyond measure in memory.
@@ -89,8 +89,12 @@ def open_parquet(path: Path, videos: Collection[str], captions: Collection[str])
         types = {
             name: f"{name} ({kind})" for name, kind in zip(schema.names, schema.types, strict=True)
         }
-        others = (types[name] for name in schema.names if column_key(name) not in usable)
-        yield Table(_rows(table, wanted), usable, tuple(others))
+        others = {column_key(name): shown for name, shown in types.items()}
+        yield Table(
+            _rows(table, wanted),
+            usable,
+            {key: shown for key, shown in others.items() if key not in usable},
+        )
 
 
 def _text_leaves(schema: Any) -> list[str]:
@@ -146,7 +150,7 @@ def _wanted(table: Any, videos: set[str], captions: set[str]) -> list[_Column]:
     for field in table.schema_arrow:
         key, kind = column_key(field.name), _value_type(field.type)
         is_binary = types.is_binary(kind) or types.is_large_binary(kind)
-        is_text = types.is_string(kind) or types.is_large_string(kind)
+        is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_null(kind)
         if (key in captions and (is_text or is_binary)) or (key in videos and is_text):
             found.append(_Column(field.name, leaf=field.name))
         elif key in videos and is_binary:
@@ -231,6 +235,8 @@ def _cells(array: Any) -> list[Any]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if pa.types.is_null(array.type):  # a column without any value
+        return [None] * len(array)
     if pa.types.is_struct(array.type):
         array = pc.struct_field(array, [0])
     if not pa.types.is_dictionary(array.type):

@@ -48,18 +48,19 @@ class Table:
         rows: an iterator for one pass.
         columns: description of each usable column by its key; those of the first row in lines of
             JSON, where rows may differ.
-        unusable: descriptions of columns whose values cannot be used.
+        unusable: descriptions of columns whose values cannot be used, by key.
         repeated: keys of columns that stand there twice; a row's value is the first non-empty one.
     """
 
     rows: Iterator[Row]
     columns: Mapping[str, str]
-    unusable: tuple[str, ...] = ()
+    unusable: Mapping[str, str] = field(default_factory=dict)
     repeated: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """Return all columns in one line, for an error."""
-        return ", ".join([*self.columns.values(), *self.unusable])[:200]
+        names = [*self.columns.values(), *self.unusable.values()]
+        return f"the columns {', '.join(names)}"[:200] if any(names) else "no columns"
 
 
 def column_key(name: Any) -> str:

@@ -29,6 +29,8 @@ _NOT_TEXT = {
     "\x1b": "holds escape characters, as ISO-2022 does",
 }
 _NO_TEXT = re.compile("[\0\x1b\ud800-\udfff]")
+_WEB_PAGE = (b"<!doctype html", b"<html", b"<head")
+WEB_PAGE_ADVICE = "its address asks for a login, or shows the file; use the address of the download"
 
 
 def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> str:
@@ -83,8 +85,10 @@ def decode_text(data: bytes, name: str) -> str:
         name: of the file, for errors.
 
     Raises:
-        InputError: the bytes are something else.
+        InputError: the bytes are something else, or a web page that stands for the file.
     """
+    if is_web_page(data):
+        raise InputError(f"{name} is a web page, expected text: {WEB_PAGE_ADVICE}")
     mark, encoding = _encoding_of(data)
     try:
         text = data[len(mark) :].decode(encoding)
@@ -96,6 +100,11 @@ def decode_text(data: bytes, name: str) -> str:
     if reason := reason_not_text(text):
         raise InputError(f"{name} {reason}: save it as UTF-8")
     return text
+
+
+def is_web_page(start: bytes) -> bool:
+    """Return whether a file begins like HTML, which servers send in place of a file."""
+    return start[:256].lstrip(b"\xef\xbb\xbf\r\n\t ").lower().startswith(_WEB_PAGE)
 
 
 def open_text(file: BinaryIO) -> io.TextIOWrapper:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError, one_line
 from ..files import ByteProgress, atomic_write
+from ..inputs.text import WEB_PAGE_ADVICE, is_web_page
 from .pickle.modules import Scalar, read_pickled_model
 
 # Element types by their names in the safetensors format.
@@ -41,7 +42,6 @@ METADATA_PREFIX = "hummingbird."
 SAFETENSORS_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
 
 _LFS_POINTER = b"version https://git-lfs"[:9]
-_WEB_PAGE = (b"<!doctype html", b"<html", b"<head")
 MAX_TENSORS = 10_000  # real models have a few thousand
 MAX_HEADER = 8 << 20  # bytes; that of the released teacher has 0.3 million
 MAX_TEXT = 16 << 20  # bytes of a tensor of text
@@ -149,10 +149,9 @@ def _read_head(path: Path) -> bytes:
         ) from error
     if not start:
         raise CheckpointError(f"{path.name} is empty, expected a weights file: get it again")
-    if start.lstrip(b"\xef\xbb\xbf\r\n\t ").lower().startswith(_WEB_PAGE):
+    if is_web_page(start):
         raise CheckpointError(
-            f"{path.name} is a web page, expected a weights file: its address asks for a login, or "
-            "shows the file; use the address of the download"
+            f"{path.name} is a web page, expected a weights file: {WEB_PAGE_ADVICE}"
         )
     head = start[:9]
     if head == _LFS_POINTER:

@@ -337,3 +337,36 @@ def test_columns_of_hugging_face_videos(tmp_path):
     paths = pa.table({"video": pa.array([b"here.mp4"]), "caption": ["a fox"]})
     pq.write_table(paths, tmp_path / "t.parquet")
     assert captions_of(tmp_path / "t.parquet") == {"here.mp4": "a fox"}
+
+
+def test_a_column_of_captions_that_are_no_text_is_refused(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    folder_of(tmp_path, {"a.mp4": "x"})
+    table = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"video": ["a.mp4"], "caption": [5]}), table)
+    with pytest.raises(InputError, match=r"caption column caption \(int64\), expected text"):
+        list_sources(table)
+    pq.write_table(pa.table({"video": ["a.mp4"], "caption": [5], "text": ["a fox"]}), table)
+    assert captions_of(table) == {"a.mp4": "a fox"}
+    pq.write_table(pa.table({"video": ["a.mp4"], "caption": [None]}), table)
+    assert captions_of(table) == {"a.mp4": ""}
+
+
+@pytest.mark.parametrize("nothing", ["NULL", "NaN", " None ", "N/A", "<NA>", "\\N"])
+def test_words_for_no_value_are_no_caption(tmp_path, nothing):
+    folder_of(tmp_path, {"a.mp4": "x", "t.csv": f"video,caption,title\na.mp4,{nothing},a fox\n"})
+    assert captions_of(tmp_path / "t.csv") == {"a.mp4": ""}
+
+
+@pytest.mark.parametrize("header", ["", ",,"])
+def test_a_table_without_names_of_columns_says_so(tmp_path, header):
+    folder_of(tmp_path, {"t.csv": f"{header}\na.mp4\n" if header else ""})
+    with pytest.raises(InputError, match=r"got t\.csv with no columns, expected"):
+        list_sources(tmp_path / "t.csv")
+
+
+def test_an_unusable_video_in_a_shard_is_named_as_in_the_shard(tmp_path):
+    (video,) = list_sources(shard_of(tmp_path / "s.tar", {"clips/fox.mp4": "x"}))
+    with pytest.raises(InputError, match=r"^fox\.mp4 is broken"), video.on_disk() as path:
+        raise InputError(f"{path.name} is broken")

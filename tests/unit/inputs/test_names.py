@@ -76,3 +76,9 @@ def test_what_is_no_path_is_refused_in_one_line(tmp_path, value):
         listed_path(tmp_path, value)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("value", ["https://example.com/a.mp4", "s3://bucket/a.mp4", "FILE:///a"])
+def test_an_address_is_no_path(tmp_path, value):
+    with pytest.raises(InputError, match=r"has the address .*, expected a path: download the file"):
+        listed_path(tmp_path, value)

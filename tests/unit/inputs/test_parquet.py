@@ -88,7 +88,7 @@ def test_columns_that_nobody_asks_for_are_not_read(tmp_path):
     (row,) = rows_of(tmp_path / "t.parquet", columns)
     assert dict(row.values) == {"video": "a.mp4"}
     with open_parquet(tmp_path / "t.parquet", VIDEOS, CAPTIONS) as table:
-        assert table.describe() == "video, when (timestamp[us]), caption (int64)"
+        assert table.describe() == "the columns video, when (timestamp[us]), caption (int64)"
 
 
 def test_rows_without_bytes_are_refused_at_once(tmp_path):

@@ -152,3 +152,10 @@ def test_values_are_described_in_few_letters():
     assert len(describe("x" * 1000)) == 60
     while deep:  # taken apart from the outside: its destructor would recurse
         deep = deep[0]
+
+
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html>", b"\xef\xbb\xbf\n <HTML lang=en>", b"<head>"])
+def test_a_web_page_in_place_of_text_is_refused(page):
+    with pytest.raises(InputError, match=r"^p\.txt is a web page, expected text"):
+        decode_text(page + b"<p>Log in</p>", "p.txt")
+    assert decode_text(b"a page of <html> code", "p.txt") == "a page of <html> code"

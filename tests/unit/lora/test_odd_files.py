@@ -143,6 +143,13 @@ def test_alphas_that_cannot_be_meant(unet, some, tmp_path, alpha):
     assert LAYER in message
 
 
+def test_an_alpha_that_is_no_number_is_named_by_its_kind(unet, some, tmp_path):
+    kinds = {True: "a bool tensor of shape []", (1.0, 2.0): "a float32 tensor of shape [2]"}
+    for alpha, shown in kinds.items():
+        save_file({**kohya_names(some, 4.0), f"{LABEL}.alpha": torch.tensor(alpha)}, tmp_path / "l")
+        assert f"got alpha {shown} for" in refusal(tmp_path / "l", unet)
+
+
 @pytest.mark.parametrize(
     "header",
     [
