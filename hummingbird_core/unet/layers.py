@@ -95,19 +95,17 @@ class FramePositionEmbedding(nn.Module):
 
     def _angles(self, num_frames: int, fps: Tensor, loop: bool) -> Tensor:
         """Return the phase of every wave in every frame, `[T, K]` or `[B, T, K + F]`."""
-        # Floats: torch's ONNX exporter multiplies them by no integers before version 2.13.
-        count = functools.partial(torch.arange, dtype=torch.float32, device=fps.device)
-        frame = count(num_frames) + 0.5
         # Frame centers at p = (frame + 1/2) / T: the last frame is as far from the end as the first
-        # from the start.
+        # from the start. Floats, which the ONNX exporter of torch 2.10 multiplies by no integers.
+        frame = torch.arange(0.5, num_frames, device=fps.device)
         position = frame / num_frames
-        harmonics = count(1, FRAME_HARMONICS + 1)
+        harmonics = torch.arange(1.0, FRAME_HARMONICS + 1, device=fps.device)
         angles = math.pi * (1 + loop) * position[:, None] * harmonics  # [T, 1] * [K] -> [T, K]
         if not self.has_seconds:
             return angles
         rate = fps.float()[:, None]  # [B, 1]
         # [F] in Hz: the slowest wave is nearly linear in a clip of two seconds.
-        frequency = 0.125 * 2.0 ** count(FRAME_OCTAVES)
+        frequency = 0.125 * 2.0 ** torch.arange(0.0, FRAME_OCTAVES, device=fps.device)
         if loop:
             duration = num_frames / rate
             frequency = (frequency * duration).round().clamp(min=1) / duration  # [B, F]
