@@ -60,7 +60,12 @@ class SourceVideo:
                 yield file
             except InputError as error:  # the temporary name says nothing
                 reason = str(error).removeprefix(f"{file.name} ")
-                raise InputError(f"{PurePosixPath(self.name).name} {reason}") from error
+                raise InputError(f"{self.file_name} {reason}") from error
+
+    @property
+    def file_name(self) -> str:
+        """Name of the video alone, with which errors about its content begin."""
+        return Path(self.path).name if self.offset is None else PurePosixPath(self.name).name
 
     def _plain_suffix(self) -> str:
         suffix = PurePosixPath(self.name).suffix

@@ -59,7 +59,6 @@ def read_frames(clip: SourceVideo, settings: FrameConfig) -> ClipFrames:
     Raises:
         InputError: it cannot be decoded; the message begins with its name.
     """
-    path = Path(clip.path)
     try:
         with clip.on_disk() as path:
             if PurePosixPath(clip.name).suffix.lower() in STILL_SUFFIXES:
@@ -70,7 +69,7 @@ def read_frames(clip: SourceVideo, settings: FrameConfig) -> ClipFrames:
                 pixels = np.stack([fit(frame, settings) for frame in video.frames])
                 return ClipFrames(pixels, video.fps, (video.width, video.height))
     except InputError as error:
-        reason = str(error).removeprefix(f"{path.name} ")  # of a tar, it is a temporary file's
+        reason = str(error).removeprefix(f"{clip.file_name} ")
         raise InputError(f"{clip.name} {reason}") from error
     except OSError as error:
         raise InputError(f"{clip.name} cannot be read: {error.strerror or error}") from error

@@ -8,6 +8,7 @@ import tarfile
 import numpy as np
 import pytest
 from PIL import Image
+from support.source_files import shard_of
 from support.training_clips import SMALL, UNICODE, add_clip, ffmpeg, fill_folder
 
 from hummingbird_core.curation.measure import MeasureConfig
@@ -205,3 +206,9 @@ def test_what_is_not_there_is_named(tmp_path, name):
     with pytest.raises(InputError, match=rf"^{name} ") as caught:
         read_frames(clip, SMALL)
     assert "\n" not in str(caught.value)
+
+
+def test_an_unreadable_clip_in_a_shard_is_named_once(tmp_path):
+    (clip,) = list_sources(shard_of(tmp_path / "s.tar", {"clips/fox.mp4": "no video"}))
+    with pytest.raises(InputError, match=r"^s\.tar/clips/fox\.mp4 (?!.*(fox|video)\.mp4)"):
+        read_frames(clip, SMALL)
