@@ -20,7 +20,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from . import __version__
 from .devices import best_device, default_dtype
 from .hub.local import resolve_model
-from .reporting import gibibytes
+from .reporting import size_text
 from .video.ffmpeg import too_old
 
 REQUIRED = (
@@ -74,7 +74,7 @@ def diagnose(required: Sequence[str] = REQUIRED) -> dict[str, Any]:
 
 def for_people(found: dict[str, Any]) -> dict[str, Any]:
     """Return the report of `diagnose` with sizes in GiB and a sentence per model."""
-    memory = {name: gibibytes(size) for name, size in found["memory"].items()}
+    memory = {name: size_text(size) for name, size in found["memory"].items()}
     models = {name: _verdict(fit) for name, fit in found["models"].items()}
     return {**found, "memory": memory, "models": models}
 
@@ -169,7 +169,7 @@ def _verdict(fit: dict[str, Any]) -> str:
     fits = fit["free"] >= fit["needed"]
     less = f"fits with --memory {fit['memory']}" if fit["memory"] else None
     word = "fits" if fits else less or "too large for the free memory"
-    return f"{word} (weights {gibibytes(fit['weights'])}, about {gibibytes(fit['needed'])} in all)"
+    return f"{word} (weights {size_text(fit['weights'])}, about {size_text(fit['needed'])} in all)"
 
 
 def _problems(

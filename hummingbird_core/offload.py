@@ -35,7 +35,7 @@ from .errors import InputError, MissingPackageError, OutputError, machine_advice
 from .files import remove, remove_leftovers, temporary_path, weights_files
 from .hub.local import resolve_model
 from .pipeline import HummingbirdPipeline
-from .reporting import gibibytes
+from .reporting import size_text
 from .text.encoder import TextEncoder
 from .unet.model import HummingbirdUNet
 
@@ -224,8 +224,8 @@ def _no_room(checkpoint: Path, folder: Path) -> str:
     free = shutil.disk_usage(folder).free
     remove(folder)
     return (
-        f"--memory disk writes all weights to {folder.parent}, which has {gibibytes(free)} free, "
-        f"expected up to {gibibytes(2 * size)} for {checkpoint.name}: free some space, or set "
+        f"--memory disk writes all weights to {folder.parent}, which has {size_text(free)} free, "
+        f"expected up to {size_text(2 * size)} for {checkpoint.name}: free some space, or set "
         "TMPDIR to a folder on a larger disk"
     )
 

@@ -24,7 +24,7 @@ def report_lines(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
             yield f"{label} {_plain(value)}"
 
 
-def gibibytes(count: float) -> str:
+def size_text(count: float) -> str:
     """Format a number of bytes, such as `2.5 GiB`; less than 0.1 GiB in MiB."""
     is_small = count < 0.1 * 2**30
     return f"{count / 2**20:.1f} MiB" if is_small else f"{count / 2**30:.1f} GiB"

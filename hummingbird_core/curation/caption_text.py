@@ -16,7 +16,7 @@ CAPTION_SUFFIXES = (".txt", ".json")  # the first that holds a caption counts
 CAPTION_COLUMNS = ("caption", "text", "prompt", "description", "name")
 EVENTS_COLUMN = "captions"  # a list of events with times, see `inputs.timed_captions`
 # How databases and tables of numbers write "no value"; a caption of one such word says nothing.
-_NO_VALUE = ("null", "nan", "none", "n/a", "<na>", "\\n")
+_NO_VALUE = ("", "null", "nan", "none", "n/a", "<na>", "\\n")
 MAX_CAPTION = 10_000  # characters; the rest would bloat the manifest
 MAX_CAPTION_BYTES = 1 << 20  # of a caption file; it may hold other facts about the video, too
 
@@ -74,7 +74,7 @@ def caption_text(value: Any, name: str) -> str:
     Raises:
         InputError: the value is not text.
     """
-    if value is None or value != value:  # NaN is how tables of numbers write "nothing"
+    if value is None:
         return ""
     if not isinstance(value, str):
         raise InputError(f"{name} has {describe(value)} as caption, expected text")
@@ -108,5 +108,5 @@ def first_filled(row: Mapping[str, Any], names: Iterable[str]) -> Any:
 
 def _is_empty(value: Any) -> bool:
     if isinstance(value, str):
-        return not value.strip() or value.strip().casefold() in _NO_VALUE
+        return value.strip().casefold() in _NO_VALUE
     return value in (None, [], {}) or value != value  # NaN

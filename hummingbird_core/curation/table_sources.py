@@ -43,6 +43,7 @@ def list_table(
     has_rows = has_captions = False
     with _open(table, videos, (*captions, EVENTS_COLUMN)) as opened:
         _check_columns(opened, table, videos, captions if caption_column else ())
+        _check_caption_type(opened, table, captions)
         if opened.repeated:
             logger.warning(
                 "%s has more than one column %s: of each row the first that is not empty is used",
@@ -114,7 +115,6 @@ def _check_columns(
                 f"got {table.name} with {opened.describe()}, expected one of "
                 f"{', '.join(names)}: name it with {option}"
             )
-    _check_caption_type(opened, table, captions or CAPTION_COLUMNS)
 
 
 def _check_caption_type(opened: Table, table: Path, names: Sequence[str]) -> None:

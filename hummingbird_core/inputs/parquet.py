@@ -86,15 +86,12 @@ def open_parquet(path: Path, videos: Collection[str], captions: Collection[str])
         raise InputError(f"cannot read {path} as a parquet file: {reason}") from error
     with table:
         usable = {column_key(column.name): column.name for column in wanted}
-        types = {
-            name: f"{name} ({kind})" for name, kind in zip(schema.names, schema.types, strict=True)
+        unusable = {
+            column_key(column.name): f"{column.name} ({column.type})"
+            for column in schema
+            if column_key(column.name) not in usable
         }
-        others = {column_key(name): shown for name, shown in types.items()}
-        yield Table(
-            _rows(table, wanted),
-            usable,
-            {key: shown for key, shown in others.items() if key not in usable},
-        )
+        yield Table(_rows(table, wanted), usable, unusable)
 
 
 def _text_leaves(schema: Any) -> list[str]:

@@ -127,11 +127,10 @@ def alpha_of(layer: str, tensor: Any) -> float:
     Raises:
         CheckpointError: it is not one number in the range of alphas.
     """
-    is_real = not tensor.is_complex() and str(tensor.dtype) != "torch.bool"
-    value = float(tensor) if is_real and tensor.numel() == 1 else math.nan
+    kind = str(tensor.dtype).removeprefix("torch.")
+    is_number = tensor.numel() == 1 and kind != "bool" and not tensor.is_complex()
+    value = float(tensor) if is_number else math.nan
     if not ALPHA.accepts(value):
-        kind = str(tensor.dtype).removeprefix("torch.")
-        is_number = tensor.numel() == 1 and is_real
         shown = value if is_number else f"a {kind} tensor of shape {[*tensor.shape]}"
         raise CheckpointError(
             f"got alpha {shown} for {layer}, expected {ALPHA.expected}: get the LoRA again"

@@ -6,7 +6,7 @@ import comfy.model_management
 import comfyui_version
 
 from ....hummingbird_core.doctor import diagnose, for_people
-from ....hummingbird_core.reporting import gibibytes, report_lines
+from ....hummingbird_core.reporting import report_lines, size_text
 from .files import CHECKPOINT_FOLDERS, checkpoint_files, lora_names
 
 # Packages that the nodes import. ComfyUI has all of them but ftfy; diffusers and imageio-ffmpeg are
@@ -24,8 +24,8 @@ def doctor_report() -> str:
     comfyui = {
         "version": comfyui_version.__version__,
         "device": management.get_torch_device_name(device),
-        "memory": gibibytes(management.get_total_memory(device)),
-        "free": gibibytes(management.get_free_memory(device)),
+        "memory": size_text(management.get_total_memory(device)),
+        "free": size_text(management.get_free_memory(device)),
         "mode": management.vram_state.name,
         f"files in {' and '.join(CHECKPOINT_FOLDERS)}": len(checkpoint_files()),
         "files in loras": len(lora_names()),

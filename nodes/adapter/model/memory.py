@@ -12,7 +12,7 @@ import comfy.model_patcher
 import torch
 
 from ....hummingbird_core.errors import InputError
-from ....hummingbird_core.reporting import gibibytes
+from ....hummingbird_core.reporting import size_text
 from ....hummingbird_core.settings import SIZE_MULTIPLE
 
 # Copies of the latents while sampling: noise, start, the sampler's two, and the prediction.
@@ -76,6 +76,6 @@ def _check(purpose: str, needed: float, device: torch.device, shape: Shape) -> N
     size = f"{width * SIZE_MULTIPLE}x{height * SIZE_MULTIPLE} with {frames} frames"
     raise InputError(
         f"inputs width, height and frames: got {videos} video(s) of {size}, for which {purpose} "
-        f"needs {gibibytes(needed)}, expected at most {gibibytes(total)}, all that this "
+        f"needs {size_text(needed)}, expected at most {size_text(total)}, all that this "
         f"{device.type} has: choose fewer or smaller frames"
     )
