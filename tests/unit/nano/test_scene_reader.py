@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from support.shape_clips import frames_of
 
 from hummingbird_core.nano.readers.scene import SceneReading, read_scene
 from hummingbird_core.nano.world.paths import DIRECTIONS, FRAME_SIZE, Clip
@@ -15,11 +16,6 @@ from hummingbird_core.nano.world.scene import Scene
 from hummingbird_core.nano.world.stream import samples
 
 FPS = 8.0
-
-
-def frames_of(scene: Scene) -> np.ndarray:
-    video = (scene.render().clamp(0, 1) * 255).round().to(torch.uint8)
-    return video.permute(1, 2, 3, 0).numpy()
 
 
 def mistakes(scene: Scene, seen: SceneReading) -> list[str]:
@@ -116,6 +112,14 @@ def test_a_subject_that_changes_its_look_flickers():
     assert seen.flicker > 2 * steady.flicker
 
 
-def test_frames_of_another_size_are_refused():
-    with pytest.raises(ValueError, match="expected Tx64x64x3"):
-        read_scene(np.zeros((16, 32, 32, 3), dtype=np.uint8), FPS)
+@pytest.mark.parametrize("shape", [(16, 32, 32, 3), (1, 64, 64, 3)])
+def test_frames_of_another_size_and_single_frames_are_refused(shape):
+    with pytest.raises(ValueError, match="expected Tx64x64x3, T > 1"):
+        read_scene(np.zeros(shape, dtype=np.uint8), FPS)
+
+
+@pytest.mark.parametrize("num_frames", [2, 3, 5])
+def test_the_subjects_of_a_short_video_are_read(num_frames):
+    for scene, *_ in islice(samples(3, Clip(num_frames)), 3):
+        seen = {subject.look.name for subject in read_scene(frames_of(scene), FPS).subjects}
+        assert seen == {subject.look.name for subject in scene.subjects}

@@ -82,7 +82,7 @@ def test_texts_may_be_given_for_each_frame(preset):
 
     by_weights = sample(encoded.embeddings, encoded.weights)
     each = pipe.encode_prompt(prompt, num_frames=9)
-    assert each.shape == (1, 9, 77, 64)
+    assert each.shape == (1, 9, 77, pipe.unet.config.context_dim)
     torch.testing.assert_close(sample(each), by_weights, atol=1e-4, rtol=1e-4)
 
 
