@@ -38,6 +38,7 @@ from hummingbird_core.training.distillation.tune import tune
 from hummingbird_core.training.loop.student_file import write_student
 from hummingbird_core.training.nano.build import TEACHER_FILE
 from hummingbird_core.training.nano.teacher import zero_residual_branches
+from hummingbird_core.training.rewards.shapes import SCORED_CAPTIONS
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.weights.state_dict import count_parameters
 
@@ -45,7 +46,8 @@ STUDENT = "hummingbird-nano"
 TEACHER_GUIDANCES = (1, 2.5, 7.5)
 STUDENT_STEPS, STUDENT_GUIDANCE = 4, 7.5
 STUDENT_NAME = "student.safetensors"  # of `distil` and `tune`
-WITHOUT_REWARD = ("objectives.rewards={}", "validation.judge=null")
+REWARD = f"{{kind: shapes, captions: '{SCORED_CAPTIONS}', max_timestep: 519, chunk: 16}}"
+WITH_REWARD = (f"objectives.rewards.shapes={REWARD}",)
 AT_ONCE = ("objectives.output_kd.teacher_steps=1",)  # the teacher's prediction, not its path
 LORA = ("lora.rank=16", "lora.alpha=16")
 # Stage 2 as the paper has it: consistency distillation, of noisy clips.
@@ -129,7 +131,7 @@ def cases(folder: Path, ablations: Ablations) -> list[Case]:
         Case("student, 4 steps, 26 frames", student, frames=26),
         Case("fewer steps of training, all stages", ablations.tuned("whole", distilled)),
         Case("... without tuning: paths alone", distilled),
-        Case("... without reward", ablations.tuned("reward", distilled, WITHOUT_REWARD)),
+        Case("... with the reward of shapes", ablations.tuned("reward", distilled, WITH_REWARD)),
         Case(
             "... tuned towards predictions, not paths",
             ablations.tuned("at-once", distilled, AT_ONCE),

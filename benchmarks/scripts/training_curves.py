@@ -19,6 +19,7 @@ STAGES = {
     "text": "text.losses.jsonl",
     "teacher": "teacher.losses.jsonl",
     "student": "distil/distil.losses.jsonl",
+    "tuning": "tune/tune.losses.jsonl",
 }
 LEFT_OUT = {"step", "loss", "gradient_norm", "learning_rate", "peak_gib", "seconds", "kind"}
 POINTS = 60  # points per curve; single steps are noisy
@@ -44,7 +45,7 @@ def draw(stages: dict[str, dict[str, list[list[float]]]], path: Path) -> None:
     for axes, (stage, curves) in zip(figure.subplots(1, len(stages)), stages.items(), strict=True):
         for name, points in curves.items():
             axes.plot(*zip(*points, strict=True), label=name)
-        axes.set(title=stage, xlabel="step", yscale="log")
+        axes.set(title=stage, xlabel="step", yscale="linear" if stage == "tuning" else "log")
         axes.legend(fontsize="small")
     figure.savefig(path, dpi=110)
 

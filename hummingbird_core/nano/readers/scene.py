@@ -20,7 +20,7 @@ from ..world.scene import LARGEST, SMALLEST
 from .background import read_background, shrink
 from .subjects import Track, find_subjects
 
-MIN_TRAVEL = 2.4  # pixels of a motion across the frame
+MIN_TRAVEL = 3.3  # pixels: a slow second across the frame has 3.75, most of a hover 2.85
 MAX_ACROSS = 0.5  # travel along the other axis, against it
 MAX_BEND = 1.1  # pixels, deviation of a motion across the frame from a line
 MIN_SWING = 1.8  # pixels, amplitude of a motion back and forth

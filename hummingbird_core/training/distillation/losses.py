@@ -75,8 +75,8 @@ class OutputKD(Objective):
         teacher_steps: DDIM steps that lead the teacher to its target. One step gives the mean of
             all clips a noisy one can come from, which is blurred; more steps give one of them, as
             in progressive distillation (arXiv 2202.00512).
-        max_timestep: clips with more noise count 0. From pure noise a few steps of the teacher still
-            end at a mean, and a student that learns it there gives up what `path_kd` taught it.
+        max_timestep: clips with more noise count 0. From pure noise, too, few steps of the teacher
+            end at a mean, which would undo what `path_kd` has taught.
     """
 
     weighting: Literal["noise", "x0"] = "noise"

@@ -38,6 +38,7 @@ from ..data.nano_clips import NANO_WORLD
 from ..distillation.distil import distil
 from ..distillation.recipe import Recipe, read_recipe
 from ..distillation.stage import load_teacher
+from ..distillation.tune import tune
 from ..loop.config import SMALL_MODEL, TrainConfig
 from ..loop.distributed import distributed_state
 from ..pruning.rank_blocks import RankConfig, map_file, rank_blocks
@@ -69,7 +70,7 @@ def make_nano(
 
     Args:
         folder: folder of the run.
-        steps: overrides of the number of steps, for "vae", "text", "teacher", "student".
+        steps: overrides of the number of steps, for "vae", "text", "teacher", "student", "tuning".
         initial: an earlier teacher, from which the U-Net of this one starts.
 
     Returns:
@@ -85,8 +86,13 @@ def make_nano(
         make_teacher(teacher, steps, initial)
     if not map_file(folder / RANKING_NAME).exists():
         rank_teacher(teacher)
+    distilled = folder / "distil" / "student.safetensors"
+    if not distilled.exists():
+        recipe = _recipe("nano-distil", steps.get("student"))
+        distil(teacher, "hummingbird-nano", NANO_WORLD, recipe, distilled.parent)
+        distributed_state().wait_for_everyone()  # until the file is written
     if not student.exists():
-        make_student(student, teacher, steps.get("student"))
+        make_student(student, teacher, distilled, steps.get("tuning"))
     return teacher, student
 
 
@@ -121,14 +127,12 @@ def rank_teacher(teacher: Path) -> None:
     distributed_state().wait_for_everyone()
 
 
-def make_student(file: Path, teacher: Path, steps: int | None) -> None:
-    """Distil a student into few steps and write it with its VAE and text encoder."""
-    recipe = _recipe("nano-distil", steps)
-    distilled = file.parent / "distil" / "student.safetensors"
-    if not distilled.exists():
-        distil(teacher, "hummingbird-nano", NANO_WORLD, recipe, distilled.parent)
-    if distributed_state().is_main_process:
-        model = load_teacher(distilled)  # with VAE and text encoder, which the file needs too
+def make_student(file: Path, teacher: Path, distilled: Path, steps: int | None) -> None:
+    """Tune a distilled student to few steps and write it with its VAE and text encoder."""
+    recipe = _recipe("nano-tune", steps)
+    tuned = tune(teacher, distilled, NANO_WORLD, recipe, file.parent / "tune").model
+    if distributed_state().is_main_process and tuned:
+        model = load_teacher(tuned)  # with VAE and text encoder, which the file needs too
         save_model(file, model.unet, model.vae, model.text_encoder)
     distributed_state().wait_for_everyone()
 

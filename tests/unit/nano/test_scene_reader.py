@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -11,8 +13,9 @@ import torch.nn.functional as F
 from support.shape_clips import frames_of
 
 from hummingbird_core.nano.readers.scene import SceneReading, read_scene
+from hummingbird_core.nano.world.captions import Mention, Said
 from hummingbird_core.nano.world.paths import DIRECTIONS, FRAME_SIZE, Clip
-from hummingbird_core.nano.world.scene import Scene
+from hummingbird_core.nano.world.scene import Scene, random_scene
 from hummingbird_core.nano.world.stream import samples
 
 FPS = 8.0
@@ -110,6 +113,24 @@ def test_a_subject_that_changes_its_look_flickers():
     pulsing = (frames * gain[:, None, None, None]).clip(0, 255).astype(np.uint8)
     (seen,) = read_scene(pulsing, FPS).subjects
     assert seen.flicker > 2 * steady.flicker
+
+
+@pytest.mark.parametrize(("motion", "fps"), [("hover", 8.0), ("hover", 16.0), ("left", 16.0)])
+def test_slow_motions_are_not_mistaken_for_hovering(motion, fps):
+    """A slow hover shows less than a period; a slow second across the frame is four pixels."""
+    said = Said((Mention("fish", motion=motion, pace="slowly"),))
+    for seed in range(12):
+        scene = random_scene(random.Random(seed), Clip(16, fps), said)
+        (seen,) = read_scene(frames_of(scene), fps).subjects
+        assert seen.motion == motion, seed
+
+
+def test_a_mixture_of_two_pictures_is_neither():
+    said = [Said((Mention(name, motion="hover"),)) for name in ("panda", "rocket")]
+    first, second = (random_scene(random.Random(3), Clip(16), each) for each in said)
+    second = replace(second, background=first.background, camera=first.camera)
+    mixed = (frames_of(first).astype(np.float32) + frames_of(second)) / 2
+    assert read_scene(mixed.astype(np.uint8), FPS).subjects == ()
 
 
 @pytest.mark.parametrize("shape", [(16, 32, 32, 3), (1, 64, 64, 3)])

@@ -51,7 +51,7 @@ def scene_of(text: str) -> Scene:
 
 def middle_size(scene: Scene) -> Scene:
     """Return a scene whose subjects are neither small nor big."""
-    return replace(scene, subjects=tuple(replace(s, radius=14.75) for s in scene.subjects))
+    return replace(scene, subjects=tuple(replace(s, radius=14.0) for s in scene.subjects))
 
 
 @pytest.mark.parametrize(("change", "heard"), [(None, True), (middle_size, False)])
