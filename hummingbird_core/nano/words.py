@@ -101,15 +101,22 @@ def word_accuracies(
     """Return how often the videos of prompts with each word show what it states."""
     kinds = stated_kinds()
     wanted = prompts_of_words(words, videos)
-    prompts = [(word, *each) for word, found in wanted.items() for each in found]
-    checks: dict[str, list[bool]] = {word: [] for word in wanted}
+    prompts = list({text: said for found in wanted.values() for said, text in found}.items())
+    right: dict[str, dict[str, bool]] = {}  # by prompt, each kind of statement
     for start in tqdm(range(0, len(prompts), batch), desc="words", unit="batch", leave=False):
         part = prompts[start : start + batch]
-        frames = pipe([text for _, _, text in part], seed=start, **settings).frames
-        for (word, said, _), video in zip(part, frames, strict=True):
-            right = dict(check(said, read_scene(video, NANO_FPS)))
-            checks[word].append(all(right.get(kind, True) for kind in kinds[word]))
-    return {word: Accuracy(sum(found), len(found)) for word, found in checks.items()}
+        frames = pipe([text for text, _ in part], seed=start, **settings).frames
+        for (text, said), video in zip(part, frames, strict=True):
+            right[text] = dict(check(said, read_scene(video, NANO_FPS)))
+    return {
+        word: _accuracy([right[text] for _, text in found], kinds[word])
+        for word, found in wanted.items()
+    }
+
+
+def _accuracy(videos: list[dict[str, bool]], kinds: set[str]) -> Accuracy:
+    shown = [all(right.get(kind, True) for kind in kinds) for right in videos]
+    return Accuracy(sum(shown), len(shown))
 
 
 def stated_kinds() -> dict[str, set[str]]:
