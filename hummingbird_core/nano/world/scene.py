@@ -21,11 +21,11 @@ RADIUS = (SMALLEST[0], LARGEST[1])
 PAIR_RADIUS = (10.5, 13.0)
 ZOOMED_RADIUS = 16.0  # the largest in the middle of a zoom
 
-PAIR_SHARE = 1 / 3
+PAIR_SHARE = 1 / 4
 PICTURE_SHARE = 2 / 3  # of the subjects: pictures are harder to learn than shapes
 PLAIN_SHARE = {"shape": 0.6, "picture": 0.35}
-ACROSS_SHARE = 0.55  # of the motions; the others are drawn from all motions
-CAMERA_SHARE = 0.3  # of the scenes with a place
+ACROSS_SHARE = 0.35  # of the motions; the others are drawn from all motions
+CAMERA_SHARE = 0.5  # of the scenes with a place
 # How often captions say what they may leave out.
 SAID = {"color": 0.85, "motion": 0.88, "size": 0.42, "pace": 0.5, "tone": 0.4}
 
