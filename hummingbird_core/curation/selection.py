@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 # Standard deviation of the luma: underexposed images and fog have less, a night with lights more.
 MIN_CONTRAST = 0.035
 MAX_OVERLAY = 0.01  # of the cells; a moving picture has none without text or a logo
-# Clean synthetic clips stay below 0.1 and 3; see `camera_motion` for the units.
-MAX_SHAKE = 0.4
+# Clean synthetic clips stay below 0.1 and 3, a subject that fills a real picture reaches 0.7, and
+# pictures that jump by up to 6 pixels of 240 begin at 2; see `camera_motion` for the units.
+MAX_SHAKE = 1.0
 MAX_DOLLY_ZOOM = 10.0
 OTHER_SETTINGS = ("clips_per_scene", "max_similarity", "balance", "clusters")
 _LIMIT = re.compile(r"(q?)([-+.\de]+)")
