@@ -190,8 +190,9 @@ def _box_sums(sums: Tensor, row: Tensor, column: Tensor, side: int) -> Tensor:
     """Return the sum over a box and its margin in each frame, `[T]`, from `_corner_sums`."""
     frames = torch.arange(len(sums))
     low, right = row + side + 2 * MARGIN, column + side + 2 * MARGIN
-    corners = ((low, right, 1), (row, right, -1), (low, column, -1), (row, column, 1))
-    return sum(sign * sums[frames, y, x] for y, x, sign in corners).float()  # type: ignore[return-value, union-attr]
+    below = sums[frames, low, right] - sums[frames, low, column]
+    above = sums[frames, row, right] - sums[frames, row, column]
+    return (below - above).float()
 
 
 def _vertex(maps: Tensor, frames: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
