@@ -97,7 +97,7 @@ def measure_nano(
     """
     settings = {"batch": batch, **settings}
     began = time.perf_counter()
-    accuracy = {
+    accuracy: dict[str, NanoEvaluation] = {
         name: evaluate_nano(pipe, prompts, held_out=name, num_frames=num_frames, **settings)
         for name in held_out
     }
