@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from einops import reduce
 
 from ...files import import_callable
@@ -101,17 +99,18 @@ def _lines_of_text(gray: np.ndarray) -> np.ndarray:
     return reduce(_windows(lines, 1, LINE_CELLS), "r c a b -> r c", "any")
 
 
-def _windows(cells: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return all windows of cells [h, w]: [h - height + 1, w - width + 1, height, width]."""
-    return np.lib.stride_tricks.sliding_window_view(cells, (height, width))
+def _windows(array: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return all windows of an array [h, w]: [h - height + 1, w - width + 1, height, width]."""
+    return np.lib.stride_tricks.sliding_window_view(array, (height, width))
 
 
 def _opened(image: np.ndarray, side: int) -> np.ndarray:
     """Return the morphological opening of an image [h, w] by a square: erosion, then dilation."""
-    margin = (side // 2,) * 4
-    x = torch.from_numpy(image)[None, None]  # [1, 1, h, w]
-    x = -F.max_pool2d(F.pad(-x, margin, mode="replicate"), side, 1)
-    return F.max_pool2d(F.pad(x, margin, mode="replicate"), side, 1)[0, 0].numpy()
+    for extreme in ("min", "max"):
+        for height, width in ((side, 1), (1, side)):  # a square, one axis after the other
+            around = np.pad(image, ((height // 2,) * 2, (width // 2,) * 2), mode="edge")
+            image = reduce(_windows(around, height, width), "h w a b -> h w", extreme)
+    return image
 
 
 def _steps(gray: np.ndarray) -> np.ndarray:
