@@ -51,7 +51,9 @@ def overlay_share(frames: np.ndarray, fps: float) -> dict[str, float]:
     gray = gray_frames(frames[chosen], OVERLAY_LONG_SIDE)
     if min(gray.shape[1:]) < CELL:
         return {}
-    return {"overlay": float((_still_edges(gray) | _lines_of_text(gray)).mean())}
+    deviation = gray.std(axis=0)  # [h, w], of each pixel over time
+    found = _still_edges(gray, deviation) | _lines_of_text(gray, deviation)
+    return {"overlay": float(found.mean())}
 
 
 def load_detector(name: str) -> Detector:
@@ -66,9 +68,9 @@ def load_detector(name: str) -> Detector:
     return import_callable(name, "detector")
 
 
-def _still_edges(gray: np.ndarray) -> np.ndarray:
+def _still_edges(gray: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Return the cells [rows, columns] with still edges in moving surroundings, next to others."""
-    edges = (_steps(gray).min(axis=0) > EDGE) & (gray.std(axis=0) < MAX_OVERLAY_DEVIATION)
+    edges = (_steps(gray).min(axis=0) > EDGE) & (deviation < MAX_OVERLAY_DEVIATION)
     moving = np.median(np.abs(np.diff(gray, axis=0)), axis=0) > MOVING
     found = (_per_cell(edges) > MIN_EDGES) & (_per_cell(moving) > MIN_MOVING)
     # Of one cell alone, it is chance: a bow tie, the frame of a car's window.
@@ -76,7 +78,7 @@ def _still_edges(gray: np.ndarray) -> np.ndarray:
     return found & (around > 1)
 
 
-def _lines_of_text(gray: np.ndarray) -> np.ndarray:
+def _lines_of_text(gray: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Return the cells [rows, columns] of lines of bright letters that stand still.
 
     Strokes are what a morphological opening removes (white top-hat). A fence has strokes too, but
@@ -86,7 +88,7 @@ def _lines_of_text(gray: np.ndarray) -> np.ndarray:
     strokes = (
         (darkest > MIN_STROKE_LUMA)
         & (darkest - _opened(darkest, STROKE) > STROKE_CONTRAST)
-        & (gray.std(axis=0) < MAX_STROKE_DEVIATION)
+        & (deviation < MAX_STROKE_DEVIATION)
     )
     letters = _per_cell(strokes) > MIN_STROKES
     for axis in (0, 1):
