@@ -21,9 +21,8 @@ SWINGS = {"bob": (0, 1), "swing": (1, 0)}
 PERIODIC = (*SWINGS, "spin", "hover")
 MOTIONS = (*DIRECTIONS, *PERIODIC)
 
-SPEED = (4.0, 14.0)  # pixels a second, of motions across the frame
-RATE = (0.4, 1.1)  # periods a second, of periodic motions
-# Speeds and rates that are called slow and quick; those between have no name.
+# Slow and quick: pixels a second of motions across the frame, periods a second of periodic ones.
+# Others have no name, and are drawn only where the frame or a loop leaves no other.
 SLOWEST_SPEEDS, QUICKEST_SPEEDS = (4.0, 6.5), (10.0, 14.0)
 SLOWEST_RATES, QUICKEST_RATES = (0.4, 0.56), (0.86, 1.1)
 AMPLITUDE = (4.5, 7.0)  # pixels, of bobbing and swinging
@@ -140,7 +139,7 @@ def random_path(
 def _path_across(rng: random.Random, motion: str, clip: Clip, radius: float, area: Area) -> Path:
     dx, _ = DIRECTIONS[motion]
     low, high = _inside(area.x if dx else area.y, radius)
-    drawn = _draw_pace(rng, SPEED, SLOWEST_SPEEDS, QUICKEST_SPEEDS)
+    drawn = rng.uniform(*rng.choice((SLOWEST_SPEEDS, QUICKEST_SPEEDS)))
     speed = min(drawn, (high - low) / clip.duration)
     # The way that is left is split at random between before the start and after the end.
     along = rng.uniform(low, high - speed * clip.duration)
@@ -152,7 +151,7 @@ def _path_across(rng: random.Random, motion: str, clip: Clip, radius: float, are
 
 def _periodic_path(rng: random.Random, motion: str, clip: Clip, radius: float, area: Area) -> Path:
     amplitude = {"spin": 0.0, "hover": HOVER_AMPLITUDE}.get(motion, rng.uniform(*AMPLITUDE))
-    rate = _draw_pace(rng, RATE, SLOWEST_RATES, QUICKEST_RATES)
+    rate = rng.uniform(*rng.choice((SLOWEST_RATES, QUICKEST_RATES)))
     if clip.loop:  # whole periods
         rate = max(round(rate * clip.duration), 1) / clip.duration
     if motion == "spin":
@@ -173,13 +172,3 @@ def _inside(side: tuple[float, float], radius: float) -> tuple[float, float]:
     """Return the lowest and highest center of a subject between two edges."""
     middle = (side[0] + side[1]) / 2
     return min(side[0] + radius + BORDER, middle), max(side[1] - radius - BORDER, middle)
-
-
-def _draw_pace(
-    rng: random.Random,
-    values: tuple[float, float],
-    slow: tuple[float, float],
-    quick: tuple[float, float],
-) -> float:
-    """Draw a third of the values anywhere, a third slow and a third quick."""
-    return rng.uniform(*rng.choice((values, slow, quick)))

@@ -1,4 +1,4 @@
-"""The built-in model's next world: scenes, captions and what is held out."""
+"""The built-in model's world: scenes, captions and what is held out."""
 
 from __future__ import annotations
 
@@ -75,6 +75,14 @@ def test_everything_that_can_be_said_comes():
         *(("tone", tone) for tone in ("dark", "light")),
     }
     assert expected <= seen
+
+
+def test_two_thirds_of_the_subjects_are_pictures_and_a_third_of_the_scenes_are_pairs():
+    scenes = [scene for scene, *_ in drawn(600)]
+    pictures = sum(scene.subjects[0].look.name in PICTURES for scene in scenes)
+    pairs = sum(len(scene.subjects) == 2 for scene in scenes)
+    assert pictures / 600 == pytest.approx(2 / 3, abs=0.06)
+    assert pairs / 600 == pytest.approx(1 / 3, abs=0.06)
 
 
 @pytest.mark.parametrize("motion", PERIODIC)
@@ -155,6 +163,20 @@ def test_words_that_are_left_out_are_drawn_anew():
 
 
 # --- captions -------------------------------------------------------------------------------------
+
+
+def test_silence_says_nothing_of_size_and_pace():
+    """With words for some values alone, silence would mean the others, and guidance draw these."""
+    known = {"size": [], "pace": []}
+    for scene, said, _ in drawn(1500, seed=7):
+        subject, mention = scene.subjects[0], said.mentions[0]
+        if len(scene.subjects) == 1 and mention.motion and mention.motion != "hover":
+            known["size"].append((subject.size == "small", mention.size is None))
+            known["pace"].append((subject.path.pace == "slowly", mention.pace is None))
+    for values in known.values():
+        is_low, is_silent = torch.tensor(values).unbind(1)
+        in_silence = float(is_low[is_silent].float().mean())
+        assert in_silence == pytest.approx(float(is_low.float().mean()), abs=0.05)
 
 
 def test_the_vocabulary_covers_all_captions():
