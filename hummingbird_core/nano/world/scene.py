@@ -24,7 +24,7 @@ ZOOMED_RADIUS = 16.0  # the largest in the middle of a zoom
 PAIR_SHARE = 1 / 4
 PICTURE_SHARE = 2 / 3  # of the subjects: pictures are harder to learn than shapes
 PLAIN_SHARE = {"shape": 0.6, "picture": 0.35}
-ACROSS_SHARE = 0.35  # of the motions; the others are drawn from all motions
+ACROSS_SHARE = 0.25  # of the motions; the others are drawn from all motions
 CAMERA_SHARE = 0.5  # of the scenes with a place
 # How often captions say what they may leave out.
 SAID = {"color": 0.85, "motion": 0.88, "size": 0.42, "pace": 0.5, "tone": 0.4}
