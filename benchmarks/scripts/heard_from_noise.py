@@ -52,6 +52,8 @@ CONTRASTS = (
     Contrast("direction of a shape", ((CIRCLE, "right"),), ((CIRCLE, "left"),)),
     Contrast("direction of a picture", ((FOX, "up"),), ((FOX, "down"),)),
     Contrast("crossing or bobbing", ((CAT, "right"),), ((CAT, "bob"),)),
+    Contrast("spinning or hovering", ((CAT, "spin"),), ((CAT, "hover"),)),
+    Contrast("swinging or bobbing", ((CAT, "swing"),), ((CAT, "bob"),)),
     Contrast("color", ((CIRCLE, "right"),), ((("circle", "blue"), "right"),)),
     Contrast("picture", ((CAT, "right"),), ((FOX, "right"),)),
     Contrast(

@@ -32,7 +32,9 @@ MARGIN = 1  # pixels around a subject in which nothing else should be
 CANVAS = 1.3  # side of a template against its subject, so that it can turn
 # Of the squared difference from the background: sharp videos reach 0.95, soft ones 0.53.
 MIN_EXPLAINED = 0.5
-MIN_LEAD = 0.015  # of the best look over the second best; drawn circles lead squares by 0.06
+# Of the best look over the second best: drawn circles lead squares by 0.06, soft pictures others by
+# 0.15 or more. In a mixture of two pictures one leads by 0.1 at most.
+MIN_LEAD = {"shape": 0.015, "picture": 0.12}
 MIN_TURNING_GAIN = 0.02  # of turned templates over upright ones
 MIN_ENERGY = 3.0  # squared difference of a subject from the background in a frame
 
@@ -87,7 +89,8 @@ def _find_one(video: Tensor, background: Tensor) -> Track | None:
     best, *others = tracks
     rivals = [t.energy for t in others if t.look.name != best.look.name and _is_same(t, best)]
     second = max(rivals, default=0.0)
-    is_clear = best.explained > MIN_EXPLAINED and second < (1 - MIN_LEAD) * best.energy
+    lead = MIN_LEAD["shape" if best.look.color else "picture"]
+    is_clear = best.explained > MIN_EXPLAINED and second < (1 - lead) * best.energy
     return best if is_clear and best.energy > MIN_ENERGY else None
 
 
