@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ...nano.world.captions import WAYS
-from ...nano.world.looks import COLORS, SHAPES
-from ...nano.world.paths import DIRECTIONS
+from ...nano.world.motion import DIRECTIONS, WAYS
+from ...nano.world.shapes import COLORS, SHAPES
 from .base import strided_frames
 
 BLUR = 1.2  # pixels; carries gradients from the edge of a shape to the pixels beyond it
@@ -28,7 +27,7 @@ SHAPE_QUANTILE = 0.975  # of the contrasts of a clip: the smallest shape fills 9
 COLOR_TOLERANCE = 0.25  # RGB distance in 0..1 at which the score has fallen to 0.71
 STANDSTILL = 4.0  # pixels: a travel of this length scores 0.71 of what a long one does
 
-# Ideal signatures (see `shape_signature`), integrated over the outlines of `nano.world.looks`:
+# Ideal signatures (see `shape_signature`), integrated over the outlines of `nano.world.shapes`:
 # compactness, then the real and imaginary parts of the moments of order 2, 3 and 4.
 SIGNATURES = {
     "circle": (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
@@ -38,13 +37,6 @@ SIGNATURES = {
 }
 # The distance in each number at which the score has fallen to 0.71.
 SIGNATURE_TOLERANCE = (0.15, 0.2, 0.2, 0.3, 0.3, 0.25, 0.25)
-
-# Captions of the built-in world that it can score, for `RewardConfig.captions`: color, shape (all
-# that has a color) and direction of one subject on a plain background.
-SCORED_CAPTIONS = (
-    r"^(?!.*\b(and|while|over|desert|night)\b).*"
-    rf"({'|'.join(COLORS)}) .*(left|right|up|down|top|bottom)"
-)
 
 _WORD_DIRECTION = {way.split()[-1]: name for name, ways in WAYS.items() for way in ways}
 
