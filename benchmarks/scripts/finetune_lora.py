@@ -25,14 +25,15 @@ from hummingbird_core.lora import load_lora, merge_lora
 from hummingbird_core.nano.evaluate import Accuracy
 from hummingbird_core.nano.readers.images import read_image_scene
 from hummingbird_core.nano.world.backgrounds import random_background
-from hummingbird_core.nano.world.images import IMAGES, random_image
+from hummingbird_core.nano.world.images import random_image
+from hummingbird_core.nano.world.looks import PICTURES
 from hummingbird_core.nano.world.motion import DIRECTIONS
 from hummingbird_core.pipeline import HummingbirdPipeline, to_uint8
 from hummingbird_core.training.lora.finetune import LoRAFinetuneConfig, finetune_lora
 from hummingbird_core.video import write_video
 
 PLACE, TRIGGER = "desert", "zorblax"
-SEEN, UNSEEN = list(IMAGES)[::2], list(IMAGES)[1::2]
+SEEN, UNSEEN = list(PICTURES)[::2], list(PICTURES)[1::2]
 
 
 def write_clips(folder: Path, count: int) -> None:

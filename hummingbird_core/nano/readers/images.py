@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..world.backgrounds import TONES
-from ..world.images import IMAGES, at_size
+from ..world.looks import PICTURES, picture_at_size
 from ..world.motion import RADIUS
 from .shapes import heading
 
@@ -48,7 +48,7 @@ def read_image_scene(frames: np.ndarray) -> ImageReading:
     place = _place(background[..., 0])
     if (video - background).square().mean() < MIN_DIFFERENCE:
         return ImageReading(None, None, place)
-    fits = {name: _best_fit(video, background, name) for name in IMAGES}
+    fits = {name: _best_fit(video, background, name) for name in PICTURES}
     nearest, second = sorted(fits, key=lambda name: -fits[name].explained)[:2]
     best = fits[nearest]
     if best.explained < max(MIN_EXPLAINED, fits[second].explained + MIN_LEAD):
@@ -82,7 +82,7 @@ def _templates(name: str) -> list[Tensor]:
     """Return templates `[4, n, n]`: RGB premultiplied by alpha, and alpha."""
     low, high = RADIUS
     sizes = (round(2 * radius / SHRINK) for radius in (low, (low + high) / 2, high))
-    images = (at_size(name, size) for size in sizes)
+    images = (picture_at_size(name, size) for size in sizes)
     return [image.flip(-1) if mirrored else image for image, mirrored in product(images, (0, 1))]
 
 

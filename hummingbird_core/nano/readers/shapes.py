@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..world.shapes import COLORS
+from ..world.looks import COLORS
 
 FOREGROUND = 0.22  # minimal distance from the background color, RGB in 0..1
 MIN_AREA = 30.0  # pixels

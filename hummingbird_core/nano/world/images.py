@@ -8,31 +8,15 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from functools import cache
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
-from ...files import ASSETS
 from .backgrounds import BACKGROUNDS, Background, plain_background, random_background
+from .looks import PICTURES, picture_at_size
 from .motion import NANO_FPS, NUM_FRAMES, Motion, random_motion, sentence
 
-# The images of the file from left to right, with the direction that each faces.
-IMAGES: dict[str, str | None] = {
-    "hummingbird": "right",
-    "cat": None,
-    "fox": None,
-    "panda": None,
-    "frog": None,
-    "fish": "left",
-    "rocket": "right",
-    "car": "left",
-    "mushroom": None,
-    "octopus": None,
-}
 PLAIN_SHARE = 0.3  # share of scenes with a plain background, whose captions name no place
 
 
@@ -51,13 +35,13 @@ class ImageScene:
     @property
     def looks(self) -> str | None:
         """Return the facing direction: as in the file, but never backwards."""
-        looks, direction = IMAGES[self.picture], self.motion.direction
+        looks, direction = PICTURES[self.picture], self.motion.direction
         return direction if looks and direction in ("left", "right") else looks
 
     @property
     def is_mirrored(self) -> bool:
         """Return whether the image is flipped relative to the file."""
-        return self.looks != IMAGES[self.picture]
+        return self.looks != PICTURES[self.picture]
 
     @property
     def attributes(self) -> dict[str, str]:
@@ -82,7 +66,7 @@ def random_image(
     rng: random.Random, num_frames: int = NUM_FRAMES, fps: float = NANO_FPS
 ) -> ImageScene:
     """Return a random scene."""
-    picture = rng.choice(list(IMAGES))
+    picture = rng.choice(list(PICTURES))
     place = None if rng.random() < PLAIN_SHARE else rng.choice(list(BACKGROUNDS))
     background = random_background(rng, place) if place else plain_background(rng)
     return ImageScene(picture, place, background, random_motion(rng, num_frames, fps))
@@ -92,25 +76,7 @@ def sprite(picture: str, motion: Motion, mirrored: bool) -> Tensor:
     """Return a moving sprite `[4, T, FRAME_SIZE, FRAME_SIZE]`: premultiplied RGB and alpha."""
     x, y = (offset / motion.radius for offset in motion.offsets())
     x, y = torch.broadcast_tensors(-x if mirrored else x, y)
-    image = at_size(picture, round(2 * motion.radius))
+    image = picture_at_size(picture, round(2 * motion.radius))
     images = image.expand(motion.num_frames, -1, -1, -1)
     moved = F.grid_sample(images, torch.stack([x, y], dim=-1), align_corners=False)
     return moved.transpose(0, 1)  # [T, 4, H, W] -> [4, T, H, W]
-
-
-@cache
-def at_size(picture: str, pixels: int) -> Tensor:
-    """Return an image `[4, pixels, pixels]`: premultiplied RGB and alpha."""
-    return F.interpolate(
-        _read_image(picture)[None], size=(pixels, pixels), mode="bilinear", antialias=True
-    )[0]
-
-
-@cache
-def _read_image(name: str) -> Tensor:
-    """Read an image `[4, H, W]` in 0..1: premultiplied RGB and alpha."""
-    with Image.open(ASSETS / "nano" / "pictures.png") as image:
-        sheet = np.asarray(image.convert("RGBA"), dtype=np.float32) / 255
-    pictures = torch.from_numpy(sheet).permute(2, 0, 1).chunk(len(IMAGES), dim=2)
-    picture = pictures[list(IMAGES).index(name)]
-    return torch.cat([picture[:3] * picture[3:], picture[3:]])

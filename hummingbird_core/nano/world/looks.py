@@ -118,7 +118,7 @@ def _read_pictures() -> dict[str, Tensor]:
     return dict(zip(PICTURES, premultiplied, strict=True))
 
 
-def signed_distance(shape: str, x: Tensor, y: Tensor, radius: Tensor) -> Tensor:
+def signed_distance(shape: str, x: Tensor, y: Tensor, radius: Tensor | float) -> Tensor:
     """Return the distance in pixels to a shape at 0: negative inside, exact at flat edges."""
     if shape == "circle":
         return (x * x + y * y).sqrt() - radius

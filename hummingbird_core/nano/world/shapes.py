@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .looks import COLORS, SHAPES, signed_distance
 from .motion import (
     NANO_FPS,
     NUM_FRAMES,
@@ -21,16 +22,6 @@ from .motion import (
     random_motion,
     sentence,
 )
-
-COLORS = {
-    "red": (0.90, 0.12, 0.12),
-    "yellow": (0.95, 0.88, 0.10),
-    "green": (0.10, 0.78, 0.16),
-    "cyan": (0.10, 0.85, 0.90),
-    "blue": (0.14, 0.22, 0.95),
-    "magenta": (0.90, 0.14, 0.85),
-}
-SHAPES = ("circle", "square", "triangle")
 
 
 @dataclass(frozen=True)
@@ -50,7 +41,7 @@ class ShapeScene:
 
     def render(self) -> Tensor:
         """Return float video `[3, T, FRAME_SIZE, FRAME_SIZE]` in 0..1."""
-        distance = _signed_distance(self.shape, *self.motion.offsets(), self.motion.radius)
+        distance = signed_distance(self.shape, *self.motion.offsets(), self.motion.radius)
         cover = (0.5 - distance).clamp(0, 1)  # [T, H, W], covered share of each pixel
         colour = torch.tensor(COLORS[self.colour])[:, None, None, None]
         background = torch.tensor(self.background)[:, None, None, None]
@@ -69,15 +60,3 @@ def random_shape(
     """Return a random scene."""
     motion = random_motion(rng, num_frames, fps)
     return ShapeScene(rng.choice(list(COLORS)), rng.choice(SHAPES), random_gray(rng), motion)
-
-
-def _signed_distance(shape: str, x: Tensor, y: Tensor, radius: float) -> Tensor:
-    """Return the distance in pixels to a shape at 0: negative inside, exact at flat edges."""
-    if shape == "circle":
-        return (x * x + y * y).sqrt() - radius
-    if shape == "square":
-        return torch.maximum(x.abs(), y.abs()) - 0.9 * radius
-    # An upright triangle with its bounding box centred: apex on top, base below.
-    slope = 0.894, 0.447  # outward normal of the right side: a triangle as wide as it is high
-    side = slope[0] * x.abs() - slope[1] * (y + radius)
-    return torch.maximum(side, y - radius)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from .backgrounds import BACKGROUNDS
-from .images import IMAGES, ImageScene, random_image
+from .images import ImageScene, random_image
+from .looks import COLORS, PICTURES, SHAPES
 from .motion import OPENINGS, VERBS, WAYS
-from .shapes import COLORS, SHAPES, ShapeScene, random_shape
+from .shapes import ShapeScene, random_shape
 
 Scene = ShapeScene | ImageScene
 DrawScene = Callable[..., Scene]  # draw(rng, num_frames=..., fps=...)
@@ -59,7 +60,7 @@ def single_frames(seeds: Iterable[int]) -> Tensor:
 
 def vocabulary() -> list[str]:
     """Return all words of the captions, sorted."""
-    phrases = [*COLORS, *SHAPES, *IMAGES, *BACKGROUNDS.values(), *VERBS, *OPENINGS]
+    phrases = [*COLORS, *SHAPES, *PICTURES, *BACKGROUNDS.values(), *VERBS, *OPENINGS]
     phrases += [way for ways in WAYS.values() for way in ways]
     phrases += ["big small quickly slowly", "on a dark light background"]
     return sorted({word for phrase in phrases for word in phrase.split()})

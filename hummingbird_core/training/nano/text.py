@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from ...nano.world import world
 from ...nano.world.backgrounds import BACKGROUNDS
-from ...nano.world.images import IMAGES
+from ...nano.world.looks import COLORS, PICTURES, SHAPES
 from ...nano.world.motion import DIRECTIONS
-from ...nano.world.shapes import COLORS, SHAPES
 from ...text.encoder import TextConfig, TextEncoder
 from ...text.tokenizer import PADDING_ID, WordTokenizer
 from ..loop.config import TrainConfig
@@ -32,7 +31,7 @@ UNSTATED = ""
 ATTRIBUTES = {
     "colour": [UNSTATED, *COLORS],
     "shape": [UNSTATED, *SHAPES],
-    "picture": [UNSTATED, *IMAGES],
+    "picture": [UNSTATED, *PICTURES],
     "direction": [*DIRECTIONS],
     "place": [UNSTATED, *BACKGROUNDS],
     # Follows from picture and direction, but a small U-Net hardly learns a product of two.

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
+from ...nano.world.looks import COLORS, SHAPES
 from ...nano.world.motion import DIRECTIONS, WAYS
-from ...nano.world.shapes import COLORS, SHAPES
 from .base import strided_frames
 
 BLUR = 1.2  # pixels; carries gradients from the edge of a shape to the pixels beyond it
@@ -27,7 +27,7 @@ SHAPE_QUANTILE = 0.975  # of the contrasts of a clip: the smallest shape fills 9
 COLOR_TOLERANCE = 0.25  # RGB distance in 0..1 at which the score has fallen to 0.71
 STANDSTILL = 4.0  # pixels: a travel of this length scores 0.71 of what a long one does
 
-# Ideal signatures (see `shape_signature`), integrated over the outlines of `nano.world.shapes`:
+# Ideal signatures (see `shape_signature`), integrated over the outlines of `nano.world.looks`:
 # compactness, then the real and imaginary parts of the moments of order 2, 3 and 4.
 SIGNATURES = {
     "circle": (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),

@@ -13,7 +13,8 @@ from hummingbird_core.nano.evaluate import SUBJECTS, Accuracy
 from hummingbird_core.nano.latents import foreground_weight, image_latents
 from hummingbird_core.nano.readers.images import ImageReading, read_image_scene
 from hummingbird_core.nano.readers.shapes import ShapeReading, read_shape_scene
-from hummingbird_core.nano.world.images import IMAGES, random_image, sprite
+from hummingbird_core.nano.world.images import random_image, sprite
+from hummingbird_core.nano.world.looks import PICTURES
 from hummingbird_core.nano.world.motion import FRAME_SIZE
 from hummingbird_core.nano.world.shapes import random_shape
 from hummingbird_core.nano.world.world import is_held_out, samples, vocabulary
@@ -51,10 +52,10 @@ def test_two_thirds_of_the_world_are_pictures_and_all_of_them_come():
     scenes = [scene for scene, _ in islice(samples(0), 400)]
     pictures = [scene.picture for scene in scenes if "picture" in scene.attributes]
     assert len(pictures) == pytest.approx(267, abs=40)
-    assert set(pictures) == set(IMAGES)
+    assert set(pictures) == set(PICTURES)
 
 
-@pytest.mark.parametrize("picture", [name for name, looks in IMAGES.items() if looks])
+@pytest.mark.parametrize("picture", [name for name, looks in PICTURES.items() if looks])
 def test_pictures_look_where_they_go(picture):
     """Those that look anywhere are mirrored for one of the two ways, and only for that."""
     seen = {
@@ -62,14 +63,14 @@ def test_pictures_look_where_they_go(picture):
         for scene, _ in islice(samples(1, random_image), 1500)
         if scene.picture == picture
     }
-    own = IMAGES[picture]
+    own = PICTURES[picture]
     sideways = {(way, way, way != own) for way in ("left", "right")}
     assert seen == sideways | {(way, own, False) for way in ("up", "down")}
 
 
 def test_a_picture_that_looks_nowhere_is_never_mirrored():
     scenes = (scene for scene, _ in islice(samples(1, random_image), 300))
-    faces = [scene for scene in scenes if IMAGES[scene.picture] is None]
+    faces = [scene for scene in scenes if PICTURES[scene.picture] is None]
     assert faces
     assert not any(face.is_mirrored or "looks" in face.attributes for face in faces)
 

@@ -76,7 +76,7 @@ def test_captions_of_the_world_are_read():
 def test_signatures_are_those_of_finely_drawn_shapes(shape):
     """The constants come from integrals; here the same outlines are summed over many pixels."""
     grid = torch.linspace(-160, 160, 321, dtype=torch.float64)
-    distance = shapes._signed_distance(shape, grid[None, :], grid[:, None], 120.0)
+    distance = shapes.signed_distance(shape, grid[None, :], grid[:, None], 120.0)
     cover = (0.5 - distance).clamp(0, 1)[None, None]
     signature = shape_signature(central_moments(cover).powers)[0, 0]
     expected = torch.tensor(SIGNATURES[shape], dtype=torch.float64)
