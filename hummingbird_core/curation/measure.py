@@ -24,6 +24,7 @@ from ..errors import HummingbirdError, InputError, first_line, machine_advice, m
 from ..files import atomic_write, sha256_of_file, temporary_path
 from ..inputs.text import as_unicode
 from ..video.files import write_video
+from ..video.quantizer import key_frame_quantizer
 from ..video.reader import VideoStream, open_video
 from .source_video import SourceVideo
 from .stages.duplicates import perceptual_hash
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 ManifestRow = dict[str, Any]
 
-VERSION = 8  # of the measures; raise it when one changes, so that old and new results never mix
+VERSION = 9  # of the measures; raise it when one changes, so that old and new results never mix
 THUMBNAIL_HEIGHT = 72  # pixels
 # The bytes that x264 writes depend on the number of threads; one thread gives equal shards on all
 # machines.
@@ -151,6 +152,7 @@ def _measure_clips(
     with open_video(path) as video:
         frames = (fit_height(frame, settings.max_height) for frame in _limited(video.frames))
         clips = split_into_clips(frames, video.fps, max_frames(video, settings))
+        quantizer = key_frame_quantizer(path)
         for number, clip in enumerate(clips):
             if number == MAX_CLIPS:
                 raise InputError(
@@ -161,7 +163,8 @@ def _measure_clips(
             clip_id = f"{source_id}-{clip.start:06d}-{count:04d}-{height:04d}"
             write_video(clip_path(folder, clip_id), clip.frames, clip.fps, encoder=CLIP_ENCODER)
             _write_thumbnail(clip_path(folder, clip_id).with_suffix(".jpg"), clip.frames)
-            yield {"id": clip_id, **_score(clip, settings), **_describe(clip)}
+            columns = {**_score(clip, settings), **_describe(clip), "quantizer": quantizer}
+            yield {"id": clip_id, **columns}
 
 
 def _limited(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -265,7 +268,7 @@ def number_columns(*, learned: bool) -> list[str]:
     from ..vqa import Score
 
     measured = [name for name in Score.__dataclass_fields__ if name not in LEARNED_COLUMNS]
-    names = [*NUMBER_COLUMNS, *measured, *CAMERA_COLUMNS, "overlay"]
+    names = [*NUMBER_COLUMNS, *measured, *CAMERA_COLUMNS, "overlay", "quantizer"]
     return list(dict.fromkeys([*names, *(LEARNED_COLUMNS if learned else ())]))
 
 

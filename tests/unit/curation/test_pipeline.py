@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from support.chat_server import chat_server, says
 from support.command_line import CLI
-from support.planted_defects import scene
+from support.planted_defects import scene, write_clip
 
 pytest.importorskip("pyarrow", reason="needs the extra curate")
 
@@ -90,6 +90,19 @@ def test_odd_but_good_videos(tmp_path):
     assert rows["one.mp4"]["reason"].startswith("num_frames 1 is below 16")
     assert (rows["rotated.mp4"]["width"], rows["rotated.mp4"]["height"]) == (48, 64)
     assert rows["variable.mp4"]["kept"]
+
+
+def test_clips_of_starved_encoders_are_dropped(tmp_path):
+    """Their pictures alone do not show it: x264 smooths its blocks."""
+    frames = scene(0, **SMALL)
+    for kind in ("clean", "low bitrate", "low bitrate H.264"):
+        write_clip(tmp_path / "videos" / f"{kind}.mp4", frames, kind=kind)
+    rule = {"quantizer": DEFAULT_RULES["quantizer"]}
+    selection = SelectionConfig(rule, duplicate_distance=None)
+    run(tmp_path / "videos", tmp_path / "out", selection=selection)
+    verdicts = {Path(row["source"]).stem: row["dropped_by"] for row in rows_of(tmp_path / "out")}
+    starved = dict.fromkeys(("low bitrate", "low bitrate H.264"), "quantizer")
+    assert verdicts == {"clean": "", **starved}
 
 
 def test_nothing_but_black_videos_is_no_error(tmp_path):
