@@ -61,7 +61,7 @@ class MotionSeries:
             is_visible: whether it is neither black nor flat.
         """
         small = thumbnail(frame)
-        new = _Frame(y, small, _luma(small), color_histogram(frame), is_visible)
+        new = _Frame(y, small, thumbnail_luma(small), color_histogram(frame), is_visible)
         if self._last is None:
             self._held = new
         else:
@@ -74,7 +74,7 @@ class MotionSeries:
         motion = block_motion(last.gray, new.gray)
         comparable = last.is_visible and new.is_visible
         self._residuals.append(motion.residual if comparable else 0.0)
-        self._colors.append(0.5 * float(np.abs(new.colors - last.colors).sum()))
+        self._colors.append(color_change(last.colors, new.colors))
         self._add_frozen(comparable, new)
         self._changes.append(float((new.small - last.small).abs().mean()) if comparable else 0.0)
         self._speeds.append(_speed(motion))
@@ -124,11 +124,29 @@ class MotionSeries:
         return found
 
     def _is_cut(self, pair: int) -> bool:
-        """Return whether content and colors both change far more than before and after."""
-        return all(
-            series[pair] > max(least, CUT_RATIO * _neighbors(series, pair))
-            for series, least in ((self._residuals, CUT_RESIDUAL), (self._colors, CUT_COLORS))
-        )
+        return is_cut(self._residuals, self._colors, pair)
+
+
+def is_cut(
+    residuals: list[float], colors: list[float], pair: int, ratio: float = CUT_RATIO
+) -> bool:
+    """Return whether content and colors both change far more than before and after.
+
+    Args:
+        residuals: `BlockMotion.residual` of each pair of neighboring frames.
+        colors: share of the pixels that change color, of each pair.
+        pair: index of the pair between which the cut would be.
+        ratio: to the values of the pairs before and after, at least.
+    """
+    return all(
+        series[pair] > max(least, ratio * _neighbors(series, pair))
+        for series, least in ((residuals, CUT_RESIDUAL), (colors, CUT_COLORS))
+    )
+
+
+def color_change(before: np.ndarray, after: np.ndarray) -> float:
+    """Return the share of pixels that change color, from two results of `color_histogram`."""
+    return 0.5 * float(np.abs(after - before).sum())
 
 
 @dataclass(frozen=True)
@@ -216,7 +234,7 @@ def _still_share(before: _Frame, after: _Frame) -> list[float]:
     return [1 - float(is_moved[seen].float().mean()) if seen.any() else 1.0]
 
 
-def _luma(small: torch.Tensor) -> torch.Tensor:
+def thumbnail_luma(small: torch.Tensor) -> torch.Tensor:
     """Convert a thumbnail to luma: `[3, h, w] -> [1, h, w]`."""
     return (small * torch.from_numpy(LUMA)[:, None, None]).sum(0, keepdim=True)
 

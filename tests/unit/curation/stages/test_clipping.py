@@ -31,6 +31,22 @@ def test_cuts_are_found_to_the_frame():
     ]
 
 
+def behind_poles(clip: np.ndarray) -> np.ndarray:
+    """Put poles that pass close to the camera before a clip, 40 of 128 pixels wide, 10 a frame."""
+    columns = np.arange(clip.shape[2])[None, :] - 10 * np.arange(len(clip))[:, None]
+    hidden = 0.9 * (columns % 128 < 40)[:, None, :, None]  # [T, 1, W, 1]
+    return (clip + hidden * (np.array([200.0, 190.0, 180.0]) - clip)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_cut_beside_fast_motion(seed):
+    """Distances between histograms hardly stand out there."""
+    shots = [behind_poles(make("scene", s)[0][:32]) for s in (seed, seed + 50)]
+    assert outline(shots[0]) == [(0, 32, "start")]
+    cut = np.concatenate([shots[0][:16], shots[1][16:]])
+    assert outline(cut) == [(0, 16, "start"), (16, 16, "cut")]
+
+
 @pytest.mark.parametrize("kind", ["blur", "flicker", "freeze", "jerk"])
 def test_other_defects_are_no_cuts(kind):
     assert outline(with_defect(kind, 5, **SMALL)) == [(0, 20, "start")]
