@@ -12,7 +12,7 @@ import math
 import struct
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -54,9 +54,7 @@ def key_frame_quantizer(path: Path) -> float | None:
 
 
 def _quantizer(frame: VideoFrame) -> float | None:
-    from av.sidedata.sidedata import Type
-
-    parameters = frame.side_data.get(Type.VIDEO_ENC_PARAMS)
+    parameters: Any = frame.side_data.get("VIDEO_ENC_PARAMS")
     if parameters is None:
         return None
     data = bytes(parameters)
