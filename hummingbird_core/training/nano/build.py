@@ -56,30 +56,34 @@ RANKING_NAME = "blocks"  # name of the files of the ablation
 STUDENT_FILE = "hummingbird-nano.safetensors"
 # Of the packaged weights; raise it when others replace them, and name it in the changelog. Seeds
 # and LoRAs belong to one version. Files of version 1 do not name it.
-WEIGHTS_VERSION = "2"
+WEIGHTS_VERSION = "3"
 VAE_TRAINING = replace(SMALL_MODEL, steps=2000, batch=16, ema_decay=0.98)  # single frames
 TEXT_TRAINING = replace(SMALL_MODEL, steps=600, batch=128, ema_decay=0.9)  # captions
 TEACHER_TRAINING = replace(SMALL_MODEL, steps=18000, batch=8)  # clips of 16 frames, or more
 RANKING = RankConfig(budget=0.5)
 
 
-def make_nano(folder: Path, steps: Mapping[str, int]) -> tuple[Path, Path]:
+def make_nano(
+    folder: Path, steps: Mapping[str, int], initial: str | Path | None = None
+) -> tuple[Path, Path]:
     """Run the stages that are not done yet.
 
     Args:
         folder: folder of the run.
         steps: overrides of the number of steps, for "vae", "text", "teacher", "student", "tuning".
+        initial: an earlier teacher, from which the U-Net of this one starts.
 
     Returns:
         The files of the teacher and of the student.
 
     Raises:
+        CheckpointError: there is no such earlier teacher.
         InputError: the number of processes does not fit the batches.
         KeyboardInterrupt: Ctrl-C; the state was saved.
     """
     teacher, student = folder / TEACHER_FILE, folder / STUDENT_FILE
     if not teacher.exists():
-        make_teacher(teacher, steps)
+        make_teacher(teacher, steps, initial)
     if not map_file(folder / RANKING_NAME).exists():
         rank_teacher(teacher)
     distilled = folder / "distil" / "student.safetensors"
@@ -92,9 +96,10 @@ def make_nano(folder: Path, steps: Mapping[str, int]) -> tuple[Path, Path]:
     return teacher, student
 
 
-def make_teacher(file: Path, steps: Mapping[str, int]) -> None:
+def make_teacher(file: Path, steps: Mapping[str, int], initial: str | Path | None = None) -> None:
     """Train the models of a teacher, keeping their states next to `file`, and write `file`."""
     folder = file.parent
+    earlier = load_teacher(initial).unet if initial else None
     with torch.random.fork_rng(devices=[]):
         # Initial weights: equal in all processes, and independent of the earlier stages.
         torch.manual_seed(0)
@@ -103,7 +108,7 @@ def make_teacher(file: Path, steps: Mapping[str, int]) -> None:
         text_encoder = train_text_encoder(_with_steps(TEXT_TRAINING, steps.get("text")), folder)
         torch.manual_seed(2)
         unet = train_teacher(
-            text_encoder, _with_steps(TEACHER_TRAINING, steps.get("teacher")), folder
+            text_encoder, _with_steps(TEACHER_TRAINING, steps.get("teacher")), folder, earlier
         )
     if distributed_state().is_main_process:
         save_model(file, unet, vae, text_encoder)
