@@ -26,7 +26,6 @@ STAGES = {
     "text": "text.losses.jsonl",
     "teacher": "teacher.losses.jsonl",
     "student": "distil/distil.losses.jsonl",
-    "tuning": "tune/tune.losses.jsonl",
 }
 LEFT_OUT = {"step", "loss", "gradient_norm", "learning_rate", "peak_gib", "seconds", "kind"}
 DIVERSITY = "distance between seeds"

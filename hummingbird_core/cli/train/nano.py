@@ -17,12 +17,11 @@ examples:
 The stages and the files they write to the folder:
   vae, text, teacher   nano-teacher.safetensors
   blocks               blocks.md, .json, .png and blocks-map.json, the importance of each block
-  student              distil/student.safetensors
-  tuning               tune/ and hummingbird-nano.safetensors
+  student              distil/ and hummingbird-nano.safetensors
 A stage is skipped if its file exists: delete the file to run it again. The same command resumes
 after an interruption. See docs/guides/training.md.
 """
-STAGES = ("vae", "text", "teacher", "student", "tuning")
+STAGES = ("vae", "text", "teacher", "student")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

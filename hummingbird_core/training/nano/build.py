@@ -36,9 +36,8 @@ from ...unet.model import HummingbirdUNet
 from ...vae.names import diffusers_to_ldm
 from ..data.nano_clips import NANO_WORLD
 from ..distillation.distil import distil
-from ..distillation.recipe import Recipe, read_recipe
+from ..distillation.recipe import read_recipe
 from ..distillation.stage import load_teacher
-from ..distillation.tune import tune
 from ..loop.config import SMALL_MODEL, TrainConfig
 from ..loop.distributed import distributed_state
 from ..pruning.rank_blocks import RankConfig, map_file, rank_blocks
@@ -70,7 +69,7 @@ def make_nano(
 
     Args:
         folder: folder of the run.
-        steps: overrides of the number of steps, for "vae", "text", "teacher", "student", "tuning".
+        steps: overrides of the number of steps, for "vae", "text", "teacher", "student".
         initial: an earlier teacher, from which the U-Net of this one starts.
 
     Returns:
@@ -86,13 +85,8 @@ def make_nano(
         make_teacher(teacher, steps, initial)
     if not map_file(folder / RANKING_NAME).exists():
         rank_teacher(teacher)
-    distilled = folder / "distil" / "student.safetensors"
-    if not distilled.exists():
-        recipe = _recipe("nano-distil", steps.get("student"))
-        distil(teacher, "hummingbird-nano", NANO_WORLD, recipe, distilled.parent)
-        distributed_state().wait_for_everyone()  # until the file is written
     if not student.exists():
-        make_student(student, teacher, distilled, steps.get("tuning"))
+        make_student(student, teacher, steps.get("student"))
     return teacher, student
 
 
@@ -127,22 +121,23 @@ def rank_teacher(teacher: Path) -> None:
     distributed_state().wait_for_everyone()
 
 
-def make_student(file: Path, teacher: Path, distilled: Path, steps: int | None) -> None:
-    """Tune a distilled student to few steps and write it with its VAE and text encoder."""
-    recipe = _recipe("nano-tune", steps)
-    tuned = tune(teacher, distilled, NANO_WORLD, recipe, file.parent / "tune").model
-    if distributed_state().is_main_process and tuned:
-        model = load_teacher(tuned)  # with VAE and text encoder, which the file needs too
+def make_student(file: Path, teacher: Path, steps: int | None) -> None:
+    """Distil a student and write it with its VAE and text encoder.
+
+    It is not tuned: that cost variety and no longer made more videos right (docs/notes/
+    where-diversity-is-lost.md).
+    """
+    recipe = read_recipe("nano-distil", [] if steps is None else [f"training.steps={steps}"])
+    folder = file.parent / "distil"
+    distilled = distil(teacher, "hummingbird-nano", NANO_WORLD, recipe, folder)
+    if distributed_state().is_main_process:
+        model = load_teacher(distilled)
         save_model(file, model.unet, model.vae, model.text_encoder)
     distributed_state().wait_for_everyone()
 
 
 def _with_steps(settings: TrainConfig, steps: int | None) -> TrainConfig:
     return settings if steps is None else replace(settings, steps=steps)
-
-
-def _recipe(name: str, steps: int | None) -> Recipe:
-    return read_recipe(name, [] if steps is None else [f"training.steps={steps}"])
 
 
 def save_model(

@@ -31,7 +31,7 @@ from hummingbird_core.training.nano.text import CONTEXT_DIM, build_text_encoder
 from hummingbird_core.training.pruning.rank_blocks import RankConfig
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
-STAGES = ("vae", "text", "teacher", "student", "tuning")
+STAGES = ("vae", "text", "teacher", "student")
 
 
 def test_the_text_encoder_reads_many_wordings_as_one():
