@@ -17,6 +17,7 @@ from hummingbird_core.nano.world.paths import NANO_FPS
 from hummingbird_core.nano.world.stream import is_held_out, single_frames
 from hummingbird_core.training.data.batch import batch_of
 from hummingbird_core.training.data.nano_clips import FPS_RANGE, LOOP_EVERY, NanoClips
+from hummingbird_core.training.distillation.recipe import read_recipe
 from hummingbird_core.training.loop.micro_batch import MicroBatch
 from hummingbird_core.training.loop.student_file import write_student
 from hummingbird_core.training.nano import build as making
@@ -207,6 +208,10 @@ def test_a_teacher_starts_from_an_earlier_one_where_the_weights_fit(teacher):
 @pytest.mark.slow
 def test_the_whole_recipe_runs_and_resumes(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(making, "RANKING", RankConfig(clips=1, frames=2, metric="none"))
+    few_paths = "paths.count=16"
+    monkeypatch.setattr(
+        making, "read_recipe", lambda name, more: read_recipe(name, [*more, few_paths])
+    )
     steps = [text for stage in STAGES for text in (f"--{stage}-steps", 2)]
     command = ("train", "nano", "--folder", tmp_path, "-o", tmp_path / "copies", *steps)
     command = (*command, "--initial", "nano-teacher")
