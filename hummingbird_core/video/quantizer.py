@@ -39,6 +39,7 @@ def key_frame_quantizer(path: Path) -> float | None:
     """
     import av
 
+    found: list[float] = []
     try:
         with open_container(path) as container:
             stream = video_stream(container)
@@ -46,8 +47,10 @@ def key_frame_quantizer(path: Path) -> float | None:
                 return None
             stream.codec_context.options = {"export_side_data": "venc_params"}
             stream.codec_context.skip_frame = "NONKEY"
-            frames = islice(container.decode(stream), KEY_FRAMES)
-            found = [value for frame in frames if (value := _quantizer(frame)) is not None]
+            for frame in islice(container.decode(stream), KEY_FRAMES):
+                if (value := _quantizer(frame)) is None:  # of this format, no frame gives it
+                    break
+                found.append(value)
     except (av.FFmpegError, OSError, ValueError):  # the frames are judged by who reads them all
         return None
     return float(np.mean(found)) if found else None

@@ -110,7 +110,9 @@ class MotionSeries:
             "frozen_fraction": float(np.mean(self._frozen)),
             "longest_freeze": _longest_run(self._frozen) / self._fps,
             "repeated_fraction": _repeated_share(np.array(self._changes)),
-            "cuts": float(sum(self._is_cut(pair) for pair in range(len(self._residuals)))),
+            "cuts": float(
+                sum(is_cut(self._residuals, self._colors, i) for i in range(len(self._residuals)))
+            ),
         }
         if (speed := _mean(self._speeds)) is not None:
             found["motion"] = speed * self._fps / max(self._last.small.shape)
@@ -122,9 +124,6 @@ class MotionSeries:
         if (reversal := _mean(self._reversals)) is not None:
             found["flicker"] = reversal
         return found
-
-    def _is_cut(self, pair: int) -> bool:
-        return is_cut(self._residuals, self._colors, pair)
 
 
 def is_cut(
@@ -139,9 +138,15 @@ def is_cut(
         ratio: to the values of the pairs before and after, at least.
     """
     return all(
-        series[pair] > max(least, ratio * _neighbors(series, pair))
+        stands_out(series, pair, least, ratio)
         for series, least in ((residuals, CUT_RESIDUAL), (colors, CUT_COLORS))
     )
+
+
+def stands_out(series: list[float], pair: int, least: float, ratio: float) -> bool:
+    """Return whether a value is above `least` and above `ratio` times those before and after it."""
+    around = max((series[i] for i in (pair - 1, pair + 1) if 0 <= i < len(series)), default=0.0)
+    return series[pair] > max(least, ratio * around)
 
 
 def color_change(before: np.ndarray, after: np.ndarray) -> float:
@@ -245,8 +250,3 @@ def _longest_run(flags: list[bool]) -> int:
         run = run + 1 if flag else 0
         longest = max(longest, run)
     return longest
-
-
-def _neighbors(series: list[float], pair: int) -> float:
-    """Return the larger of the values before and after `pair`."""
-    return max((series[i] for i in (pair - 1, pair + 1) if 0 <= i < len(series)), default=0.0)
