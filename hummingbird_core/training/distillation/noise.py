@@ -155,6 +155,24 @@ def add_noise_zero_snr(latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     return torch.where(is_last, noise, add_noise(latents, noise, t))
 
 
+def add_noise_below_terminal(latents: Tensor, noise: Tensor, t: Tensor, share: Tensor) -> Tensor:
+    """Return `add_noise`, but at the last timestep any signal from none to the schedule's.
+
+    Sampling starts from pure noise, and the step from there to alpha_999 = 0.07 decides the tone of
+    the whole video: too much for one step. A model that knows the signals between can take several.
+
+    Args:
+        latents: x_0 `[B, 4, T, h, w]`.
+        noise: of the same shape.
+        t: timesteps `[B]`.
+        share: of alpha_999, in 0..1, `[B]`.
+    """
+    noisy = add_noise(latents, noise, t)
+    alpha = share.reshape(-1, 1, 1, 1, 1) * alpha_sigma(LAST_TIMESTEP, latents)[0]
+    is_last = (t == LAST_TIMESTEP).reshape(-1, 1, 1, 1, 1)  # [B] -> [B, 1, 1, 1, 1]
+    return torch.where(is_last, alpha * latents + (1 - alpha.square()).sqrt() * noise, noisy)
+
+
 def x0_to_eps(x0: Tensor, sample: Tensor, t: Tensor) -> Tensor:
     """Return the noise eps = (x_t - alpha_t x_0) / sigma_t; the inverse of `predict_x0`."""
     alpha, sigma = alpha_sigma(t, sample)  # [B, 1, 1, 1, 1] each
