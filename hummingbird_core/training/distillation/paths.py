@@ -32,6 +32,7 @@ from ...errors import CheckpointError, InputError
 from ...files import atomic_write
 from ...inputs.json_text import parse_json
 from ...sampling.consistency import consistency_timesteps
+from ...sampling.schedule import TRAIN_TIMESTEPS
 from ...terminal import get_logger
 from ..configs import check_field
 from ..data.batch import ClipSource
@@ -247,7 +248,9 @@ def make_paths(
 
 def _key(noise: NoiseConfig, settings: PathConfig, seed: int, teacher_hash: str) -> str:
     """Return a hash of everything that the files' contents depend on; their number is not part."""
-    guided = (noise.guidance, noise.cfg_start_timestep, noise.clip_denoised, noise.dynamic_rescale)
+    guided = [noise.guidance, noise.cfg_start_timestep, noise.clip_denoised, noise.dynamic_rescale]
+    if noise.cfg_stop_timestep < TRAIN_TIMESTEPS:
+        guided.append(noise.cfg_stop_timestep)  # not in folders made before there was one
     values = {**asdict(settings), "count": 0, "first_share": 0, "max_gigabytes": 0}
     if not settings.terminal_steps:
         del values["terminal_steps"]  # as in folders made before there were any

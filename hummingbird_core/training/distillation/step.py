@@ -247,10 +247,8 @@ class Step:
 
     def teacher_eps(self, sample: Tensor, t: Tensor) -> Tensor:
         """Return the guided teacher's noise at other samples, under the same conditions."""
-        start = self.settings.cfg_start_timestep
-        eps = teacher_eps(
-            self.models.teacher, sample, t, self.conditions, cfg_start_timestep=start
-        ).float()
+        guided = self.settings.guided_timesteps
+        eps = teacher_eps(self.models.teacher, sample, t, self.conditions, guided=guided).float()
         clamp = self.models.clamp_latents if self.settings.clip_denoised else None
         # Strong guidance overshoots: static thresholding (Imagen, arXiv 2205.11487, 2.3),
         # eps <- (x_t - alpha_t clamp(x_0)) / sigma_t.

@@ -316,3 +316,5 @@ def test_a_single_guidance_is_baked_in_and_a_range_is_told():
     assert set(baked.conditions.w.tolist()) == {5.0}
     with pytest.raises(InputError, match=r"got guidance 9.0 to 1.0, expected 0 or more"):
         NoiseConfig(guidance=(9.0, 1.0))
+    with pytest.raises(InputError, match="got cfg_start_timestep 500 and cfg_stop_timestep 400"):
+        NoiseConfig(cfg_start_timestep=500, cfg_stop_timestep=400)

@@ -191,4 +191,15 @@ def test_a_student_learns_the_ends_of_paths(paths, tmp_path):
 )
 def test_recipes_that_cannot_be_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
-        read_recipe("nano-distil", changes)
+        read_recipe("distil-0.7b", changes)
+
+
+def test_folders_of_older_runs_keep_their_names(models, tmp_path):
+    """Those were guided from pure noise on, which is still the default."""
+    noise = replace(NOISE, cfg_start_timestep=500)
+    folders = [
+        make(models, tmp_path, replace(SMALL, count=FILE_PATHS), settings).folder
+        for settings in (noise, replace(noise, cfg_stop_timestep=760))
+    ]
+    assert folders[0].name == "9dcc79cc6eb7a660"
+    assert folders[1] != folders[0]
