@@ -54,7 +54,9 @@ def test_guidance_can_be_limited_to_an_interval(end):
     torch.testing.assert_close(got[is_guided], guided, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("settings", [GRID, STAGE_1, replace(OWN, cfg_start_timestep=300, cfg_stop_timestep=700)])
+@pytest.mark.parametrize(
+    "settings", [GRID, STAGE_1, replace(OWN, cfg_start_timestep=300, cfg_stop_timestep=700)]
+)
 def test_a_teacher_path_is_so_many_steps_of_ddim(settings):
     step = a_step(settings=settings)
     torch.testing.assert_close(step.teacher_path(1), step.teacher.eps, rtol=1e-4, atol=1e-4)
