@@ -72,7 +72,7 @@ def _draw_stage(axes: Axes, stage: str, curves: dict[str, list[list[float]]]) ->
         right = axes.twinx()
         right.plot(*zip(*diversity, strict=True), "k--", label=DIVERSITY)
         right.set_ylim(bottom=0)
-        right.legend(fontsize="small", loc="upper right")
+        right.legend(fontsize="small", loc="lower right")
 
 
 def main() -> None:
