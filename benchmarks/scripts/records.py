@@ -169,8 +169,7 @@ def read_evaluation(path: Path) -> Evaluation:
 
 
 def _judges(part: object) -> bool:
-    # Only prompts have intervals; words have accuracies as well.
-    return isinstance(part, dict) and "interval" in part
+    return isinstance(part, dict) and "accuracy" in part
 
 
 def read_evaluations(paths: Sequence[Path]) -> Evaluation:
