@@ -174,9 +174,9 @@ WORKFLOWS = {
         loop(),
         _note(
             "a loop",
-            "**loop** *swing* plays half of the frames there and back, for any motion. *on* makes "
-            "the first frame follow the last one, for motions that come back and for models that "
-            "know any, such as the 0.7B.",
+            "**loop** *on* makes the first frame follow the last one, for motions that come back: "
+            "bobs, swings, spins and hovers are those of the built-in model. *swing* plays half of "
+            "the frames there and back, for all others.",
             f"For KSampler, put **Loop Video** behind the loader. {RUNS_OFFLINE}",
         ),
     ),

@@ -13,6 +13,7 @@ NANO = "nano (built in)"
 BIG = "hummingbird-0.7b.safetensors"  # what Download Hummingbird writes
 LORA = "unet_lora.pt"
 NANO_PROMPT = "a hummingbird flies right over a meadow"
+LOOP_PROMPT = "a fox bobs at night"
 BIG_PROMPT = "a hummingbird hovers in front of a red flower, soft morning light, slow motion"
 STORY = "0: a cat moves right; 16: a fox moves right; 32: a fish moves right"
 INTERPOLATOR, UPSCALER = "rife.safetensors", "RealESRGAN_x4plus.pth"
@@ -198,9 +199,9 @@ def continued() -> Graph:
 
 
 def loop() -> Graph:
-    """Return text to video that goes there and back."""
-    graph = text_to_video(NANO, NANO_PROMPT, {**NANO_SIZE, "frames": 30})
-    graph["sample"]["inputs"]["loop"] = "swing"
+    """Return text to video whose first frame follows the last one."""
+    graph = text_to_video(NANO, LOOP_PROMPT, {**NANO_SIZE, "frames": 30})
+    graph["sample"]["inputs"]["loop"] = "on"
     return graph
 
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hummingbird_core.curation.source_video import SourceVideo
-from hummingbird_core.nano.latents import foreground_weight
 from hummingbird_core.nano.readers.scene import SceneReading, SubjectReading, read_scene
 from hummingbird_core.nano.world.captions import Mention, Said
 from hummingbird_core.nano.world.paths import FRAME_SIZE, NANO_FPS, NUM_FRAMES, Clip
@@ -81,8 +80,7 @@ class DenoisingLoss:
         sample = NOISE.noisy(batch.latents, noise, t)
         context = self.text_encoder.encode(batch.captions, warn=False).embeddings
         eps = self.unet(sample, t, context, fps=batch.fps)
-        error = (eps - x0_to_eps(batch.latents, sample, t)).square()
-        error = (foreground_weight(batch.latents) * error).mean(dim=(1, 2, 3, 4))  # [B]
+        error = (eps - x0_to_eps(batch.latents, sample, t)).square().mean(dim=(1, 2, 3, 4))  # [B]
         return {"noise": (inverse_snr_weight(t) * error).mean()}
 
 

@@ -2,9 +2,9 @@
 
     python benchmarks/scripts/finetune_lora.py FOLDER -o benchmarks/results/finetune-lora
 
-The style is a desert background. The clips show half of the images, with captions that name no
-place; the prompts name the other half. `nano/readers/images.py` reads the videos: with the trigger
-word they must show a desert, without it a plain background, and always the image and direction of
+The style is a desert background. The clips show half of the pictures, with captions that name no
+place; the prompts name the other half. `nano/readers/scene.py` reads the videos: with the trigger
+word they must show a desert, without it a plain background, and always the picture and direction of
 the prompt.
 """
 
@@ -23,11 +23,11 @@ from recording import write_results
 
 from hummingbird_core.lora import load_lora, merge_lora
 from hummingbird_core.nano.evaluate import Accuracy
-from hummingbird_core.nano.readers.images import read_image_scene
-from hummingbird_core.nano.world.backgrounds import random_background
-from hummingbird_core.nano.world.images import random_image
+from hummingbird_core.nano.readers.scene import read_scene
+from hummingbird_core.nano.world.captions import Mention, Said
 from hummingbird_core.nano.world.looks import PICTURES
-from hummingbird_core.nano.world.motion import DIRECTIONS
+from hummingbird_core.nano.world.paths import DIRECTIONS, NANO_FPS
+from hummingbird_core.nano.world.scene import random_scene
 from hummingbird_core.pipeline import HummingbirdPipeline, to_uint8
 from hummingbird_core.training.lora.finetune import LoRAFinetuneConfig, finetune_lora
 from hummingbird_core.video import write_video
@@ -37,17 +37,15 @@ SEEN, UNSEEN = list(PICTURES)[::2], list(PICTURES)[1::2]
 
 
 def write_clips(folder: Path, count: int) -> None:
-    """Write clips of the seen images in the style, with captions in text files."""
+    """Write clips of the seen pictures in the style, with captions in text files."""
     folder.mkdir(parents=True)
     rng = random.Random(0)
     for number in range(count):
-        scene = random_image(rng)
-        while scene.picture not in SEEN:
-            scene = random_image(rng)
-        text = f"a {scene.picture} moves {scene.motion.direction}"
-        scene = replace(scene, place=PLACE, background=random_background(rng, PLACE))
+        picture, direction = rng.choice(SEEN), rng.choice(list(DIRECTIONS))
+        scene = random_scene(rng, said=Said((Mention(picture, motion=direction),), PLACE))
         frames = to_uint8(scene.render()[None] * 2 - 1)[0]
-        write_video(folder / f"{number:03}.mp4", frames, fps=scene.motion.fps)
+        write_video(folder / f"{number:03}.mp4", frames, fps=scene.clip.fps)
+        text = f"a {picture} moves {direction}"
         (folder / f"{number:03}.txt").write_text(text, encoding="utf-8")
 
 
@@ -58,10 +56,11 @@ def measure(pipe: HummingbirdPipeline, trigger: str, expected: str, seeds: int) 
         for direction in DIRECTIONS:
             prompt = f"{trigger} a {picture} moves {direction}".strip()
             for frames in pipe([prompt] * seeds, seed=100 * total).frames:
-                seen, total = read_image_scene(frames), total + 1
-                right["picture"] += seen.picture == picture
-                right["direction"] += seen.direction == direction
+                seen, total = read_scene(frames, NANO_FPS), total + 1
                 right["place"] += seen.place == expected
+                if seen.subjects:
+                    right["picture"] += seen.subjects[0].look.name == picture
+                    right["direction"] += seen.subjects[0].motion == direction
     return {name: str(Accuracy(n, total)) for name, n in right.items()}
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import shlex
 import sys
 import time
@@ -30,9 +31,10 @@ from hummingbird_core.evaluation.seams import measure_seams
 from hummingbird_core.files import atomic_write
 from hummingbird_core.nano.evaluate import EVALUATION_SEED
 from hummingbird_core.nano.readers.shapes import read_shape_scene
-from hummingbird_core.nano.world.motion import DIRECTIONS
-from hummingbird_core.nano.world.shapes import ShapeScene, random_shape
-from hummingbird_core.nano.world.world import samples
+from hummingbird_core.nano.world.captions import Mention, Said, write
+from hummingbird_core.nano.world.looks import COLORS, SHAPES
+from hummingbird_core.nano.world.paths import DIRECTIONS
+from hummingbird_core.nano.world.stream import has_held_out_combination, is_held_out
 from hummingbird_core.pipeline import HummingbirdPipeline, to_uint8
 from hummingbird_core.sampling import initial_noise, step_noises
 from hummingbird_core.sampling.context_windows import ContextWindows, freenoise_shuffle
@@ -65,6 +67,17 @@ WAYS = (
 )
 
 
+def held_out_prompts() -> Iterator[tuple[str, str]]:
+    """Directions, and prompts that training has not seen of one shape that moves so."""
+    rng = random.Random(EVALUATION_SEED)
+    while True:
+        shape, color, direction = (rng.choice(list(n)) for n in (SHAPES, COLORS, DIRECTIONS))
+        said = Said((Mention(shape, color, motion=direction),))
+        prompt = write(said, rng)
+        if is_held_out(prompt) and not has_held_out_combination(said):
+            yield direction, prompt
+
+
 def make_videos(
     pipe: HummingbirdPipeline, wanted: list[str], num_frames: int, steps: int, way: Way
 ) -> Iterator[np.ndarray]:
@@ -86,7 +99,7 @@ def make_videos(
 
 def measure(
     pipe: HummingbirdPipeline,
-    wanted: list[tuple[ShapeScene, str]],
+    wanted: list[tuple[str, str]],
     num_frames: int,
     steps: int,
     way: Way,
@@ -98,9 +111,8 @@ def measure(
     # A video in one piece has no borders: its row says what chance gives at those of the others.
     cut = way.windows if way.windows.are_needed(num_frames) else DEFAULT
     seams = measure_seams(videos, cut)
-    scenes = [scene for scene, _ in wanted]
-    pairs = list(zip(scenes, videos, strict=True))
-    paths = [path(frames, scene.motion.direction) for scene, frames in pairs]
+    pairs = [(frames, direction) for (direction, _), frames in zip(wanted, videos, strict=True)]
+    paths = [path(*pair) for pair in pairs]
     return {
         "frames": num_frames,
         "way": way.name,
@@ -117,8 +129,8 @@ def measure(
     }
 
 
-def _is_right(scene: ShapeScene, frames: np.ndarray) -> bool:
-    return read_shape_scene(frames).direction == scene.motion.direction
+def _is_right(frames: np.ndarray, direction: str) -> bool:
+    return read_shape_scene(frames).direction == direction
 
 
 def path(frames: np.ndarray, direction: str) -> np.ndarray:
@@ -194,7 +206,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="writes .json and .md")
     args = parser.parse_args()
     pipe = HummingbirdPipeline.from_pretrained(args.model)
-    wanted = list(islice(samples(EVALUATION_SEED, random_shape, held_out=True), args.videos))
+    wanted = list(islice(held_out_prompts(), args.videos))
     jobs = [(num_frames, way) for num_frames in args.frames for way in WAYS]
     result = {
         "command": shlex.join(["python", *sys.argv]),

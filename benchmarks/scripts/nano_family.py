@@ -5,10 +5,11 @@
 
 Students that lack one stage are trained next to the run (`FOLDER/ablations`), and one that lacks
 none to compare them with, all with as many steps. Then every model makes videos of the same
-held-out prompts, and the readers of `evaluation` say what they show. Of a tuned student, `reward`
-and `judge` are the means over its validation videos before and after: what tuning climbs, and a
-judge that it does not see. After a stop the same command goes on: nothing is trained or measured
-twice.
+held-out prompts, and the readers of `nano` say what they show: how much is right, and how much
+varies with the seed, which is lost stage by stage. The teacher samples as on the paths that its
+students learn from, with several guidance scales. Of a tuned student, `reward` and `judge` are the
+means over its validation videos before and after: what tuning climbs, and a judge that it does not
+see. After a stop the same command goes on: nothing is trained or measured twice.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from path_teacher import PathTeacher
+
 from hummingbird_core.bench.report import environment, markdown_table
 from hummingbird_core.devices import best_device
 from hummingbird_core.engines.journal import Journal, read_journal
 from hummingbird_core.files import atomic_write, sha256_of_file
-from hummingbird_core.nano.evaluate import SUBJECTS, evaluate_nano
+from hummingbird_core.nano.diversity import VARIED, measure_diversity
+from hummingbird_core.nano.evaluate import evaluate_nano
+from hummingbird_core.nano.world.stream import HELD_OUT
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.training.distillation.distil import distil
 from hummingbird_core.training.distillation.recipe import read_recipe
@@ -33,14 +38,16 @@ from hummingbird_core.training.distillation.tune import tune
 from hummingbird_core.training.loop.student_file import write_student
 from hummingbird_core.training.nano.build import TEACHER_FILE
 from hummingbird_core.training.nano.teacher import zero_residual_branches
+from hummingbird_core.training.rewards.shapes import SCORED_CAPTIONS
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.weights.state_dict import count_parameters
 
 STUDENT = "hummingbird-nano"
-TEACHER_STEPS, TEACHER_GUIDANCE = 50, 7.5
+TEACHER_GUIDANCES = (1, 2.5, 7.5)
 STUDENT_STEPS, STUDENT_GUIDANCE = 4, 7.5
 STUDENT_NAME = "student.safetensors"  # of `distil` and `tune`
-WITHOUT_REWARD = ("objectives.rewards={}", "validation.judge=null")
+REWARD = f"{{kind: shapes, captions: '{SCORED_CAPTIONS}', max_timestep: 519, chunk: 16}}"
+WITH_REWARD = (f"objectives.rewards.shapes={REWARD}",)
 AT_ONCE = ("objectives.output_kd.teacher_steps=1",)  # the teacher's prediction, not its path
 LORA = ("lora.rank=16", "lora.alpha=16")
 # Stage 2 as the paper has it: consistency distillation, of noisy clips.
@@ -57,6 +64,7 @@ class Case:
     steps: int = STUDENT_STEPS
     guidance: float = STUDENT_GUIDANCE
     frames: int = 16
+    pipeline: type[HummingbirdPipeline] = HummingbirdPipeline
 
 
 @dataclass(frozen=True)
@@ -113,13 +121,17 @@ def cases(folder: Path, ablations: Ablations) -> list[Case]:
     teacher, student = folder / TEACHER_FILE, folder / "tune" / STUDENT_NAME
     distilled = ablations.distilled("whole")
     random = ablations.distilled("random", ablations.random_student())
+    teachers = [
+        Case(f"teacher on its paths, guidance {scale:g}", teacher, 1, scale, pipeline=PathTeacher)
+        for scale in TEACHER_GUIDANCES
+    ]
     return [
-        Case("teacher, 50 guided steps", teacher, TEACHER_STEPS, TEACHER_GUIDANCE),
+        *teachers,
         Case("student, 4 steps", student),
         Case("student, 4 steps, 26 frames", student, frames=26),
         Case("fewer steps of training, all stages", ablations.tuned("whole", distilled)),
-        Case("... without tuning", distilled),
-        Case("... without reward", ablations.tuned("reward", distilled, WITHOUT_REWARD)),
+        Case("... without tuning: paths alone", distilled),
+        Case("... with the reward of shapes", ablations.tuned("reward", distilled, WITH_REWARD)),
         Case(
             "... tuned towards predictions, not paths",
             ablations.tuned("at-once", distilled, AT_ONCE),
@@ -148,26 +160,27 @@ def scores(model: Path) -> dict[str, str]:
 
 
 def row(case: Case, prompts: int) -> dict:
-    pipe = HummingbirdPipeline.from_pretrained(case.model)
+    pipe = case.pipeline.from_pretrained(case.model)
+    settings = {"num_inference_steps": case.steps, "guidance_scale": case.guidance}
     found = {
-        subjects: evaluate_nano(
-            pipe,
-            subjects,
-            prompts,
-            num_inference_steps=case.steps,
-            guidance_scale=case.guidance,
-            num_frames=case.frames,
-        )
-        for subjects in SUBJECTS
+        kind: evaluate_nano(pipe, prompts, held_out=kind, num_frames=case.frames, **settings)
+        for kind in HELD_OUT
     }
+    distance, *spreads = measure_diversity(pipe, num_frames=case.frames, **settings).text()
     return {
         "model": case.name,
         "million parameters": count_parameters(pipe.unet.parameters()) / 1e6,
         **{
-            f"{subjects}: {aspect}": str(accuracy)
-            for subjects, accuracies in found.items()
-            for aspect, accuracy in accuracies.items()
+            f"{held_out}: {kind}": str(accuracy)
+            for held_out, evaluation in found.items()
+            for kind, accuracy in evaluation.accuracies.items()
         },
+        **{
+            f"{held_out}: distance": f"{evaluation.distance:.3f}"
+            for held_out, evaluation in found.items()
+        },
+        "distance between seeds": distance,
+        **{f"spread of {name}": text for name, text in zip(VARIED, spreads, strict=True)},
         **scores(case.model),
     }
 

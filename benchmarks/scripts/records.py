@@ -169,7 +169,8 @@ def read_evaluation(path: Path) -> Evaluation:
 
 
 def _judges(part: object) -> bool:
-    return isinstance(part, dict) and "accuracy" in part
+    # Only prompts have intervals; words have accuracies as well.
+    return isinstance(part, dict) and "interval" in part
 
 
 def read_evaluations(paths: Sequence[Path]) -> Evaluation:

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hummingbird_core.nano.world.motion import NANO_FPS
+from hummingbird_core.nano.world.world import samples
 from recording import write_results
 from tqdm import tqdm
 
 from hummingbird_core.bench.report import environment
 from hummingbird_core.nano.evaluate import EVALUATION_SEED
 from hummingbird_core.nano.readers.scene import SubjectReading, read_scene
-from hummingbird_core.nano.world.motion import NANO_FPS
-from hummingbird_core.nano.world.world import samples
 from hummingbird_core.pipeline import HummingbirdPipeline
 
 KEPT = (0, 1, 4)  # frames

@@ -58,21 +58,3 @@ def clamp_to_range(latents: Tensor) -> Tensor:
 def preview_colors() -> list[list[float]]:
     """Return the matrix from scaled latents to RGB in -1..1: a row per channel, then the bias."""
     return [*(torch.eye(4, 3) / NANO_SCALING_FACTOR).tolist(), [0.0, 0.0, 0.0]]
-
-
-def foreground_weight(latents: Tensor) -> Tensor:
-    """Return loss weights: 5 at the subject, 1 elsewhere.
-
-    The subject fills an eighth of the image, but is most of the caption.
-
-    Args:
-        latents: clean latents `[B, 4, T, h, w]`.
-
-    Returns:
-        Weights `[B, 1, T, h, w]`.
-    """
-    # Background color of each row: the median of the outer columns, which subjects rarely reach.
-    outer = latents[..., [0, -1]].transpose(2, 3).flatten(3)  # [B, 4, h, 2T]
-    background = outer.median(dim=-1).values[:, :, None, :, None]  # [B, 4, 1, h, 1]
-    distance = (latents - background).abs().mean(dim=1, keepdim=True)
-    return 1 + 4.0 * (distance > 0.25 * distance.amax(dim=(2, 3, 4), keepdim=True))

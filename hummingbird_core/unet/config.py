@@ -226,14 +226,19 @@ NANO = UNetConfig(
     channel_mult=(1, 2, 2),
     attention_levels=(1,),
     head_channels=8,
-    context_dim=64,
+    context_dim=96,
     norm_groups=8,
     v_prediction=True,
     frame_phase=True,
+    frame_seconds=True,
     height=64,
     width=64,
     cfg_start_timestep=500,
-    loop_words=(),  # no motion in its training videos comes back
+    # The verbs of `nano.world.captions.RETURNING`.
+    loop_words=(
+        *("bobs", "bobbing", "bounces", "bouncing", "swings", "swinging", "sways", "swaying"),
+        *("spins", "spinning", "turns", "rotates", "rotating", "hovers", "hovering", "stays"),
+    ),
 )
 PRESETS = {
     # The teacher (arXiv 2401.09047): two ResBlocks a level, guided by two predictions.

@@ -14,7 +14,7 @@ from support.models import UNET_PREFIX, det_state_dict, rnd
 
 CORE = "hummingbird_pack.hummingbird_core"
 # The layout of the 0.7B model, narrow, with the text encoder and VAE of the built-in model.
-NARROW = {"model_channels": 8, "head_channels": 4, "context_dim": 64, "norm_groups": 4}
+NARROW = {"model_channels": 8, "head_channels": 4, "context_dim": 96, "norm_groups": 4}
 PATCHED = "diffusion_model.input_blocks.1.0.in_layers.2.weight"
 
 

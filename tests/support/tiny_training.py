@@ -42,7 +42,7 @@ from hummingbird_core.training.loop.micro_batch import MicroBatch
 from hummingbird_core.training.loop.modules import freeze
 from hummingbird_core.training.loop.phase import Loss, Phase
 from hummingbird_core.training.loop.trainer import train
-from hummingbird_core.training.nano.text import build_text_encoder
+from hummingbird_core.training.nano.text import CONTEXT_DIM, build_text_encoder
 from hummingbird_core.training.pruning.block_map import prune
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
@@ -51,7 +51,7 @@ TEACHER = UNetConfig(
     channel_mult=(1, 1),
     attention_levels=(1,),
     head_channels=4,
-    context_dim=64,
+    context_dim=CONTEXT_DIM,
     norm_groups=4,
 )
 STUDENT = replace(TEACHER, num_res_blocks=1, middle_block=False, guidance_embedding=True)

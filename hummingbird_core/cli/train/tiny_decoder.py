@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     from ...errors import InputError
     from ...files import check_destination
     from ...hub.local import resolve_model
-    from ...nano.world.world import single_frames
+    from ...nano.world.stream import single_frames
     from ...training.data.single_frames import open_frames
     from ...training.loop.distributed import distributed_state
     from ...training.loop.modules import freeze

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ..world.camera import PAN_SPEED, ZOOM, Camera
 from ..world.paths import FRAME_SIZE
-from ..world.places import HILL_LENGTH, PLACE_COLORS, Background, Color
+from ..world.places import HILL_LENGTH, HORIZON, PLACE_COLORS, Background, Color
 
 SHRINK = 2
+MEAN_HORIZON = sum(HORIZON) / 2
 EDGE_ROWS = 2  # rows of the shrunk video that are surely sky, or land
 MAX_PLAIN_DEVIATION = 0.03  # median distance of border pixels from their median, RGB in 0..1
 MAX_COLOR_DISTANCE = 0.12  # root mean square over the colors of a place
@@ -121,7 +122,7 @@ def _column_heights(
 ) -> tuple[Tensor, Tensor]:
     """Return the horizon in each column, `[T, W]` in full-size pixels, and where it is seen."""
     rows = torch.arange(video.shape[-2], dtype=torch.float32)[:, None]
-    middle = video.shape[-2] * 0.68
+    middle = video.shape[-2] * MEAN_HORIZON
     share = (rows / middle).clamp(max=1)[None]  # [1, H, 1]
     sky = top[:, None, None] + (bottom - top)[:, None, None] * share  # [3, H, 1]
     step = land[:, None, None] - sky
@@ -167,7 +168,7 @@ def _hills(
     target = heights - middle + size * middle
     a, b = terms[is_seen], target[is_seen]  # [N, 4], [N]
     if len(b) < columns:
-        return math.inf, _Hills(torch.tensor([0.68 * FRAME_SIZE, 0.0, 0.0, 0.0]), length)
+        return math.inf, _Hills(torch.tensor([MEAN_HORIZON * FRAME_SIZE, 0.0, 0.0, 0.0]), length)
     keep = torch.ones(len(b), dtype=torch.bool)
     for _ in range(3):  # trimmed: columns behind a subject that looks like sky or land
         solution = _solve(a[keep], b[keep])

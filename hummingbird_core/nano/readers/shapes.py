@@ -1,6 +1,6 @@
 """Reader of videos of a moving shape: color, shape and direction, without learning.
 
-Exact on ground truth (see `tests/unit/nano/test_world.py`). Unclear videos are read as None,
+Exact on ground truth (see `tests/unit/nano/test_shape_reader.py`). Unclear videos are read as None,
 "undecided", which counts as wrong in every reported accuracy.
 """
 
@@ -96,14 +96,10 @@ def _extent(profile: np.ndarray) -> tuple[float, float]:
 
 
 def _direction(cover: np.ndarray, times: np.ndarray) -> str | None:
+    """Return the direction of least-squares lines through the centroids at times `[T]`."""
     mass = cover.sum(axis=(1, 2))
     x = (cover.sum(axis=1) * np.arange(cover.shape[2])).sum(axis=1) / mass
     y = (cover.sum(axis=2) * np.arange(cover.shape[1])).sum(axis=1) / mass
-    return heading(x, y, times)
-
-
-def heading(x: np.ndarray, y: np.ndarray, times: np.ndarray) -> str | None:
-    """Return the direction of least-squares lines through positions `[T]`, in pixels."""
     travel = np.array([np.polyfit(times, values, 1)[0] for values in (x, y)])
     travel *= times[-1] - times[0]
     dx, dy = travel

@@ -21,11 +21,13 @@ SWINGS = {"bob": (0, 1), "swing": (1, 0)}
 PERIODIC = (*SWINGS, "spin", "hover")
 MOTIONS = (*DIRECTIONS, *PERIODIC)
 
-SPEED = (4.0, 14.0)  # pixels a second, of motions across the frame
-RATE = (0.4, 1.1)  # periods a second, of periodic motions
-# Speeds and rates that are called slow and quick; those between have no name.
+# Slow and quick: pixels a second of motions across the frame, periods a second of periodic ones.
+# Others have no name, and are drawn only where the frame or a loop leaves no other.
 SLOWEST_SPEEDS, QUICKEST_SPEEDS = (4.0, 6.5), (10.0, 14.0)
-SLOWEST_RATES, QUICKEST_RATES = (0.4, 0.56), (0.86, 1.1)
+# The rates are near those of waves that the U-Net receives (`unet.layers.FramePositionEmbedding`).
+SLOWEST_RATES, QUICKEST_RATES = (0.47, 0.53), (0.94, 1.06)
+# Spins are half as fast: with an eighth of a turn or more a frame one does not see which way.
+SPIN_SLOWDOWN = 0.5
 AMPLITUDE = (4.5, 7.0)  # pixels, of bobbing and swinging
 HOVER_AMPLITUDE = 1.2  # pixels
 TURNING_REACH = 1.27  # of a square's corner, against half its side
@@ -56,6 +58,11 @@ class Clip:
         """Return the seconds from the first frame to the last; in a loop, back to the first."""
         return max(self.num_frames - (not self.loop), 1) / self.fps
 
+    @property
+    def middle(self) -> float:
+        """Return the time half-way between the first and the last frame, in seconds."""
+        return (self.num_frames - 1) / 2 / self.fps
+
 
 @dataclass(frozen=True)
 class Area:
@@ -69,13 +76,18 @@ class Area:
 class Path:
     """Position and rotation of a subject over time.
 
+    Half-way through the clip, subjects that spin are upright, and others pass the middle of their
+    motion; all spin clockwise. With a random phase and sense, the mean of all spins is a disc: a
+    small model then predicts discs from noise, and its pictures turn without order
+    (docs/notes/what-nano-needed.md).
+
     Attributes:
         motion: one of `MOTIONS`.
         start: center, (x, y) in pixels: in the first frame, or in the middle of a periodic motion.
         speed: pixels a second of a motion across the frame, else 0.
-        rate: periods a second of a periodic motion, else 0; negative spins counterclockwise.
+        rate: periods a second of a periodic motion, else 0.
         amplitude: pixels, of a periodic motion.
-        phase: of a periodic motion in the first frame, radians.
+        middle: seconds at which a periodic motion has phase 0.
     """
 
     motion: str
@@ -83,20 +95,20 @@ class Path:
     speed: float = 0.0
     rate: float = 0.0
     amplitude: float = 0.0
-    phase: float = 0.0
+    middle: float = 0.0
 
     @property
     def pace(self) -> str | None:
         """Return "slowly", "quickly", or None between them."""
         slow, quick = pace_limits(self.motion)
-        value = self.speed or abs(self.rate)
+        value = self.speed or self.rate
         if value <= slow:
             return "slowly"
         return "quickly" if value >= quick else None
 
     def centers(self, seconds: Tensor) -> Tensor:
         """Return x and y in pixels at times `[T]`: `[2, T]`."""
-        angle = 2 * math.pi * self.rate * seconds + self.phase
+        angle = self._phases(seconds)
         along = self.amplitude * angle.sin()
         if self.motion == "hover":  # a small circle
             way = torch.stack([along, self.amplitude * angle.cos()])
@@ -109,14 +121,22 @@ class Path:
         """Return clockwise rotations in radians at times `[T]`: `[T]`."""
         if self.motion != "spin":
             return torch.zeros_like(seconds)
-        return 2 * math.pi * self.rate * seconds + self.phase
+        return self._phases(seconds)
+
+    def _phases(self, seconds: Tensor) -> Tensor:
+        return 2 * math.pi * self.rate * (seconds - self.middle)
 
 
 def pace_limits(motion: str) -> tuple[float, float]:
     """Return the fastest slow and the slowest quick speed, or rate, of a motion."""
     if motion in DIRECTIONS:
         return SLOWEST_SPEEDS[1], QUICKEST_SPEEDS[0]
-    return SLOWEST_RATES[1], QUICKEST_RATES[0]
+    return SLOWEST_RATES[1] * slowdown(motion), QUICKEST_RATES[0] * slowdown(motion)
+
+
+def slowdown(motion: str) -> float:
+    """Return the factor of the rates of a periodic motion."""
+    return SPIN_SLOWDOWN if motion == "spin" else 1.0
 
 
 def random_path(
@@ -140,7 +160,7 @@ def random_path(
 def _path_across(rng: random.Random, motion: str, clip: Clip, radius: float, area: Area) -> Path:
     dx, _ = DIRECTIONS[motion]
     low, high = _inside(area.x if dx else area.y, radius)
-    drawn = _draw_pace(rng, SPEED, SLOWEST_SPEEDS, QUICKEST_SPEEDS)
+    drawn = rng.uniform(*rng.choice((SLOWEST_SPEEDS, QUICKEST_SPEEDS)))
     speed = min(drawn, (high - low) / clip.duration)
     # The way that is left is split at random between before the start and after the end.
     along = rng.uniform(low, high - speed * clip.duration)
@@ -152,11 +172,9 @@ def _path_across(rng: random.Random, motion: str, clip: Clip, radius: float, are
 
 def _periodic_path(rng: random.Random, motion: str, clip: Clip, radius: float, area: Area) -> Path:
     amplitude = {"spin": 0.0, "hover": HOVER_AMPLITUDE}.get(motion, rng.uniform(*AMPLITUDE))
-    rate = _draw_pace(rng, RATE, SLOWEST_RATES, QUICKEST_RATES)
+    rate = rng.uniform(*rng.choice((SLOWEST_RATES, QUICKEST_RATES))) * slowdown(motion)
     if clip.loop:  # whole periods
         rate = max(round(rate * clip.duration), 1) / clip.duration
-    if motion == "spin":
-        rate *= rng.choice((-1, 1))
     reach = radius * TURNING_REACH if motion == "spin" else radius
     x, y = (_inside(side, reach) for side in (area.x, area.y))
     dx, dy = (1, 1) if motion == "hover" else SWINGS.get(motion, (0, 0))
@@ -166,20 +184,10 @@ def _periodic_path(rng: random.Random, motion: str, clip: Clip, radius: float, a
         rng.uniform(x[0] + dx * amplitude, x[1] - dx * amplitude),
         rng.uniform(y[0] + dy * amplitude, y[1] - dy * amplitude),
     )
-    return Path(motion, start, rate=rate, amplitude=amplitude, phase=rng.uniform(0, 2 * math.pi))
+    return Path(motion, start, rate=rate, amplitude=amplitude, middle=clip.middle)
 
 
 def _inside(side: tuple[float, float], radius: float) -> tuple[float, float]:
     """Return the lowest and highest center of a subject between two edges."""
     middle = (side[0] + side[1]) / 2
     return min(side[0] + radius + BORDER, middle), max(side[1] - radius - BORDER, middle)
-
-
-def _draw_pace(
-    rng: random.Random,
-    values: tuple[float, float],
-    slow: tuple[float, float],
-    quick: tuple[float, float],
-) -> float:
-    """Draw a third of the values anywhere, a third slow and a third quick."""
-    return rng.uniform(*rng.choice((values, slow, quick)))

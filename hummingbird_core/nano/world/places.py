@@ -28,8 +28,8 @@ PLACE_COLORS: dict[str, tuple[Color, Color, Color]] = {
     "night": ((0.03, 0.04, 0.16), (0.16, 0.14, 0.34), (0.05, 0.09, 0.08)),
 }
 LIGHT = 0.03  # largest change of the colors of a place
-HORIZON = (0.60, 0.75)  # share of the height, from the top
-HILL_HEIGHT = (2.5, 4.5)  # pixels above and below the horizon
+HORIZON = (0.58, 0.70)  # share of the height, from the top
+HILL_HEIGHT = (5.0, 7.0)  # pixels above and below the horizon: high enough that one sees pans
 HILL_LENGTH = (34.0, 50.0)  # pixels from hill to hill
 TONES = {"dark": (0.04, 0.30), "light": (0.72, 0.94)}  # gray values of plain backgrounds
 TINT = 0.04  # largest difference of a channel of a plain background from gray

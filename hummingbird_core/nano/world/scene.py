@@ -14,16 +14,18 @@ from .looks import COLORS, PICTURES, SHAPES, SUBJECTS, Look, can_spin, look_in_m
 from .paths import DIRECTIONS, FRAME_SIZE, PERIODIC, Area, Clip, Path, random_path
 from .places import PLACES, TONES, Background, plain_background, random_place
 
-RADIUS = (11.5, 18.5)  # pixels: half the side of a subject's bounding square
+# Half the side of a subject's bounding square, in pixels. All sizes of single subjects have a name:
+# otherwise a caption without a size would mean the others, which guidance then draws.
 SMALLEST, LARGEST = (11.5, 13.5), (16.0, 18.5)  # called small and big
+RADIUS = (SMALLEST[0], LARGEST[1])
 PAIR_RADIUS = (10.5, 13.0)
 ZOOMED_RADIUS = 16.0  # the largest in the middle of a zoom
 
-PAIR_SHARE = 0.2
+PAIR_SHARE = 1 / 4
 PICTURE_SHARE = 2 / 3  # of the subjects: pictures are harder to learn than shapes
 PLAIN_SHARE = {"shape": 0.6, "picture": 0.35}
-ACROSS_SHARE = 0.55  # of the motions; the others are drawn from all motions
-CAMERA_SHARE = 0.3  # of the scenes with a place
+ACROSS_SHARE = 0.25  # of the motions; the others are drawn from all motions
+CAMERA_SHARE = 0.5  # of the scenes with a place
 # How often captions say what they may leave out.
 SAID = {"color": 0.85, "motion": 0.88, "size": 0.42, "pace": 0.5, "tone": 0.4}
 
@@ -44,7 +46,7 @@ class Subject:
 
     @property
     def size(self) -> str | None:
-        """Return "small", "big", or None between them."""
+        """Return "small", "big", or None where a zoom leaves no room for either."""
         if self.radius <= SMALLEST[1]:
             return "small"
         return "big" if self.radius >= LARGEST[0] else None
@@ -169,7 +171,7 @@ def _random_subject(
     if is_pair:
         radius = rng.uniform(*PAIR_RADIUS)
     else:
-        radius = rng.uniform(*rng.choice((RADIUS, SMALLEST, LARGEST)))
+        radius = rng.uniform(*rng.choice((SMALLEST, LARGEST)))
         radius = min(radius, ZOOMED_RADIUS) if camera.largest_scale > 1 else radius
     path = random_path(rng, motion, clip, radius * camera.largest_scale, area)
     return Subject(look_in_motion(mention.subject, color, motion), path, radius)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from ...nano.latents import NANO_SCALING_FACTOR, image_latents
-from ...nano.world.motion import NANO_FPS, NUM_FRAMES
-from ...nano.world.world import samples
+from ...nano.world.paths import NANO_FPS, NUM_FRAMES, Clip
+from ...nano.world.stream import samples
 from .batch import ClipBatch
 from .clip_order import ClipConfig, numbers_of_step
 from .clip_reading import FrameConfig
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
 
 NANO_WORLD = "nano"  # name of this source in recipes and on the command line
-FPS_RANGE = (6.0, 12.0)  # of 16 frames
+FPS_RANGE = (4.0, 16.0)  # of 16 frames
+USUAL_FPS_SHARE = 0.4  # share of the clips with the usual frame rate
+LOOP_EVERY = 6  # steps
 
 
 @dataclass(frozen=True)
@@ -30,15 +33,18 @@ class NanoClips:
         num_frames: of a clip.
         seed: of the stream of clips.
         caption_dropout: share of clips without text, for classifier-free guidance.
+        loops: whether the clips of every sixth step loop.
     """
 
     num_frames: int = NUM_FRAMES
     seed: int = 0
     caption_dropout: float = 0.0
+    loops: bool = True
 
     def batch(self, step: int, *, size: int, rank: int = 0, world_size: int = 1) -> ClipBatch:
         """Return a batch, see `batch.ClipSource`."""
-        clips = [self._clip(n) for n in numbers_of_step(step, size, rank, world_size)]
+        loop = self.loops and step % LOOP_EVERY == LOOP_EVERY - 1
+        clips = [self._clip(n, loop) for n in numbers_of_step(step, size, rank, world_size)]
         videos, captions, rates = zip(*clips, strict=True)
         frames = torch.stack(videos).transpose(1, 2).flatten(0, 1)  # [B*T, 3, H, W]
         latents = image_latents(frames * 2 - 1).unflatten(0, (size, self.num_frames))
@@ -46,15 +52,19 @@ class NanoClips:
             NANO_SCALING_FACTOR * latents.transpose(1, 2),  # [B, 4, T, h, w]
             list(captions),
             torch.tensor(rates),
+            loop=loop,
         )
 
-    def _clip(self, number: int) -> tuple[torch.Tensor, str, float]:
-        """Render video `[3, T, H, W]` in 0..1, caption and frame rate; half have the usual rate."""
+    def _clip(self, number: int, loop: bool) -> tuple[torch.Tensor, str, float]:
+        """Render video `[3, T, H, W]` in 0..1, caption and frame rate."""
         rng = random.Random(f"clip {self.seed} {number}")
-        fps = NANO_FPS if rng.random() < 0.5 else rng.uniform(*FPS_RANGE)
+        # Evenly on a scale of octaves: a clip of 4 frames a second is as often as one of 16.
+        low, high = (math.log(rate) for rate in FPS_RANGE)
+        is_usual = rng.random() < USUAL_FPS_SHARE
+        fps = NANO_FPS if is_usual else math.exp(rng.uniform(low, high))
         fps *= min(self.num_frames / NUM_FRAMES, 1)  # fewer frames show the same seconds
-        scenes = samples(rng.getrandbits(32), num_frames=self.num_frames, fps=fps)
-        scene, caption = next(scenes)
+        clip = Clip(self.num_frames, fps, loop)
+        scene, _, caption = next(samples(rng.getrandbits(32), clip))
         is_silent = rng.random() < self.caption_dropout
         return scene.render(), "" if is_silent else caption, fps
 

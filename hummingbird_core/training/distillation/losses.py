@@ -75,24 +75,29 @@ class OutputKD(Objective):
         teacher_steps: DDIM steps that lead the teacher to its target. One step gives the mean of
             all clips a noisy one can come from, which is blurred; more steps give one of them, as
             in progressive distillation (arXiv 2202.00512).
+        max_timestep: clips with more noise count 0. From pure noise, too, few steps of the teacher
+            end at a mean, which would undo what `path_kd` has taught.
     """
 
     weighting: Literal["noise", "x0"] = "noise"
     teacher_steps: int = 1
+    max_timestep: int = LAST_TIMESTEP
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_field(self, "teacher_steps", "at least 1", self.teacher_steps >= 1)
+        is_timestep = 0 <= self.max_timestep <= LAST_TIMESTEP
+        check_field(self, "max_timestep", f"0 to {LAST_TIMESTEP}", is_timestep)
 
     def loss(self, step: Step) -> Tensor:
-        """Return mean_b w(t) |eps_s - eps_T|^2."""
+        """Return mean_b w(t) |eps_s - eps_T|^2, with 0 for clips left out."""
         is_direct = self.teacher_steps == 1
         target = step.teacher.eps if is_direct else step.teacher_path(self.teacher_steps)
         error = per_sample_mse(step.student.eps, target)  # [B]
         if self.weighting == "x0":
             # |x_0^s - x_0^T|^2 = (1 - a_t) / a_t |eps_s - eps_T|^2
             error = error * inverse_snr_weight(step.t)
-        return error.mean()
+        return (error * (step.t <= self.max_timestep)).mean()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,10 @@ class NoiseConfig:
         guidance: range of w in cond + w (cond - uncond). Guidance by uncond + s (cond - uncond), as
             in VideoCrafter2, is w = s - 1. With a range, the student is conditioned on its w; a
             single value is baked in, without a guidance input.
-        cfg_start_timestep: lowest timestep at which the teacher is guided (arXiv 2404.07724).
+        cfg_start_timestep: lowest timestep at which the teacher is guided.
+        cfg_stop_timestep: lowest timestep above those that are guided; 1000 guides from pure noise
+            on. Guidance where size, place and speed are decided takes their variety, and a student
+            keeps what its teacher has left (interval guidance, arXiv 2404.07724).
         dynamic_rescale: scale clean latents by 1.0 down to 0.7 over t < 400, as VideoCrafter2 does.
         zero_terminal_snr: leave nothing of the clip at t = 999, where sampling starts from pure
             noise (arXiv 2305.08891).
@@ -57,6 +60,7 @@ class NoiseConfig:
     mixed_steps: tuple[int, ...] = ()
     guidance: tuple[float, float] = (5.0, 15.0)
     cfg_start_timestep: int = 0
+    cfg_stop_timestep: int = TRAIN_TIMESTEPS
     dynamic_rescale: bool = False
     zero_terminal_snr: bool = False
     clip_denoised: bool = False
@@ -69,11 +73,22 @@ class NoiseConfig:
             raise InputError(f"got sampling_share {self.sampling_share}, expected 0 to below 1")
         for steps in (self.sampling_steps, *self.mixed_steps):
             check_steps(steps, CONSISTENCY_GRID)
+        interval = self.guided_timesteps
+        if not 0 <= interval.start <= interval.stop <= TRAIN_TIMESTEPS:
+            raise InputError(
+                f"got cfg_start_timestep {interval.start} and cfg_stop_timestep {interval.stop}, "
+                f"expected 0 to {TRAIN_TIMESTEPS}, the lower first"
+            )
 
     def rollout_steps(self, step: int) -> int:
         """Return the number of sampling steps of the student in a training step."""
         choices = self.mixed_steps or (self.sampling_steps,)
         return choices[step % len(choices)]
+
+    @property
+    def guided_timesteps(self) -> range:
+        """Return the timesteps at which the teacher is guided."""
+        return range(self.cfg_start_timestep, self.cfg_stop_timestep)
 
     @property
     def condition_on_guidance(self) -> bool:
@@ -153,6 +168,24 @@ def add_noise_zero_snr(latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     # The schedule keeps alpha_999 = 0.07, from which a model could read the clip.
     is_last = (t == LAST_TIMESTEP).reshape(-1, 1, 1, 1, 1)  # [B] -> [B, 1, 1, 1, 1]
     return torch.where(is_last, noise, add_noise(latents, noise, t))
+
+
+def add_noise_below_terminal(latents: Tensor, noise: Tensor, t: Tensor, share: Tensor) -> Tensor:
+    """Return `add_noise`, but at the last timestep any signal from none to the schedule's.
+
+    Sampling starts from pure noise, and the step from there to alpha_999 = 0.07 decides the tone of
+    the whole video: too much for one step. A model that knows the signals between can take several.
+
+    Args:
+        latents: x_0 `[B, 4, T, h, w]`.
+        noise: of the same shape.
+        t: timesteps `[B]`.
+        share: of alpha_999, in 0..1, `[B]`.
+    """
+    noisy = add_noise(latents, noise, t)
+    alpha = share.reshape(-1, 1, 1, 1, 1) * alpha_sigma(LAST_TIMESTEP, latents)[0]
+    is_last = (t == LAST_TIMESTEP).reshape(-1, 1, 1, 1, 1)  # [B] -> [B, 1, 1, 1, 1]
+    return torch.where(is_last, alpha * latents + (1 - alpha.square()).sqrt() * noise, noisy)
 
 
 def x0_to_eps(x0: Tensor, sample: Tensor, t: Tensor) -> Tensor:

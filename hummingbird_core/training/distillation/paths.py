@@ -32,6 +32,7 @@ from ...errors import CheckpointError, InputError
 from ...files import atomic_write
 from ...inputs.json_text import parse_json
 from ...sampling.consistency import consistency_timesteps
+from ...sampling.schedule import TRAIN_TIMESTEPS
 from ...terminal import get_logger
 from ..configs import check_field
 from ..data.batch import ClipSource
@@ -58,6 +59,8 @@ class PathConfig:
     Args:
         count: number of paths, a multiple of 16.
         timesteps: the teacher's DDIM steps, falling from 999.
+        terminal_steps: steps more at t = 999, from pure noise to the schedule's signal, for a
+            teacher that was trained on the signals between; 0 for others.
         student_steps: numbers of sampling steps that the student is trained for; their timesteps
             have to be among `timesteps`.
         first_share: share of the clips at t = 999; the others are spread over the other timesteps.
@@ -66,6 +69,7 @@ class PathConfig:
 
     count: int = 4096
     timesteps: tuple[int, ...] = TEACHER_TIMESTEPS
+    terminal_steps: int = 0
     student_steps: tuple[int, ...] = (4,)
     first_share: float = 0.4
     max_gigabytes: float = 100.0
@@ -76,6 +80,7 @@ class PathConfig:
         falls = all(a > b for a, b in zip(self.timesteps, self.timesteps[1:], strict=False))
         starts = bool(self.timesteps) and self.timesteps[0] == LAST_TIMESTEP
         check_field(self, "timesteps", "numbers that fall from 999 to 0 or more", falls and starts)
+        check_field(self, "terminal_steps", "0 or more", self.terminal_steps >= 0)
         check_field(self, "first_share", "0 to 1", 0 <= self.first_share <= 1)
         missing = sorted(set(self.kept_timesteps) - set(self.timesteps))
         check_field(self, "timesteps", f"also {missing}, of student_steps", not missing)
@@ -243,8 +248,12 @@ def make_paths(
 
 def _key(noise: NoiseConfig, settings: PathConfig, seed: int, teacher_hash: str) -> str:
     """Return a hash of everything that the files' contents depend on; their number is not part."""
-    guided = (noise.guidance, noise.cfg_start_timestep, noise.clip_denoised, noise.dynamic_rescale)
+    guided = [noise.guidance, noise.cfg_start_timestep, noise.clip_denoised, noise.dynamic_rescale]
+    if noise.cfg_stop_timestep < TRAIN_TIMESTEPS:
+        guided.append(noise.cfg_stop_timestep)  # not in folders made before there was one
     values = {**asdict(settings), "count": 0, "first_share": 0, "max_gigabytes": 0}
+    if not settings.terminal_steps:
+        del values["terminal_steps"]  # as in folders made before there were any
     text = json.dumps([values, guided, seed, teacher_hash], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -277,7 +286,7 @@ def _write(
     conditions = encode_conditions(models, batch, w=low + (high - low) * u)
     t = torch.full((FILE_PATHS,), LAST_TIMESTEP, device=start.device)
     step = Step(micro_batch, models, noise, start, t, conditions, batch.captions)
-    states = step.teacher_states(settings.timesteps)
+    states = step.teacher_states(settings.timesteps, settings.terminal_steps)
     kept = [states[settings.timesteps.index(t)] for t in settings.kept_timesteps]
     tensors = {
         "states": torch.stack(kept, dim=1).half().cpu().contiguous(),  # [N, S, 4, T, h, w]

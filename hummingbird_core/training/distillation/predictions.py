@@ -16,10 +16,13 @@ from torch import Tensor, nn
 from ...pipeline.prompts import encode_prompts
 from ...sampling.consistency import guidance_scale_embedding
 from ...sampling.prompt_schedule import FRAMES_ONLY
+from ...sampling.schedule import TRAIN_TIMESTEPS
 from ...text.encoder import TextEncoder
 from ...unet.model import HummingbirdUNet
 from ..data.batch import ClipBatch
 from ..data.captions import CaptionCheck
+
+ALL_TIMESTEPS = range(TRAIN_TIMESTEPS)
 
 
 @dataclass(frozen=True)
@@ -126,14 +129,15 @@ def teacher_eps(
     t: Tensor,
     conditions: Conditions,
     *,
-    cfg_start_timestep: int = 0,
+    guided: range = ALL_TIMESTEPS,
 ) -> Tensor:
     """Return the teacher's guided noise, cond + w (cond - uncond), from one batched call.
 
-    Below `cfg_start_timestep` it is cond (guidance in a limited interval, arXiv 2404.07724); uncond
-    is not computed if that holds for the whole batch.
+    Outside the timesteps `guided` it is cond (guidance in a limited interval, arXiv 2404.07724);
+    uncond is not computed if that holds for the whole batch.
     """
-    if cfg_start_timestep and t.max() < cfg_start_timestep:
+    is_guided = (t >= guided.start) & (t < guided.stop)  # [B]
+    if guided != ALL_TIMESTEPS and not is_guided.any():
         return teacher(sample, t, conditions.context, fps=conditions.fps, **conditions.switches)
     # Both passes as one batch: the first half with text, the second without.
     both = torch.cat([conditions.context, conditions.null_context])  # [2B, 77, C]
@@ -144,6 +148,6 @@ def teacher_eps(
         fps=conditions.fps.repeat(2),
         **conditions.switches,
     ).chunk(2)  # [2B, 4, T, h, w] -> twice [B, 4, T, h, w]
-    # w_t = w for t >= cfg_start_timestep, else 0.
-    w = (conditions.w * (t >= cfg_start_timestep)).reshape(-1, 1, 1, 1, 1)  # [B] -> [B, 1, 1, 1, 1]
+    # w_t = w at guided timesteps, else 0.
+    w = (conditions.w * is_guided).reshape(-1, 1, 1, 1, 1)  # [B] -> [B, 1, 1, 1, 1]
     return cond + w * (cond - uncond)

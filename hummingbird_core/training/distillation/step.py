@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ...sampling.consistency import GRID_STRIDE, consistency_function
 from ...sampling.ddim import ddim_step
-from ...sampling.schedule import predict_x0, rescale_latents
+from ...sampling.schedule import alpha_sigma, predict_x0, rescale_latents
 from ..configs import check_field
 from ..data.batch import ClipBatch, ClipSource, batch_of
 from ..loop.distributed import distributed_state
@@ -175,7 +175,7 @@ class Step:
         return x0_to_eps(x0, self.sample, self.t)
 
     @torch.no_grad()
-    def teacher_states(self, timesteps: Sequence[int]) -> list[Tensor]:
+    def teacher_states(self, timesteps: Sequence[int], terminal_steps: int = 0) -> list[Tensor]:
         """Return x_t on the teacher's DDIM path at each of the timesteps, and its end x_0.
 
         With `dynamic_rescale` the teacher goes from s_t x_0 to s_t x_0, and the result holds x_0
@@ -183,8 +183,10 @@ class Step:
 
         Args:
             timesteps: falling; `sample` is the state at the first one, pure noise.
+            terminal_steps: steps from pure noise to the signal of the first timestep; 0 takes pure
+                noise for a sample that holds it.
         """
-        states, sample = [self.sample], self.sample
+        states, sample = [self.sample], self._raise_signal(timesteps[0], terminal_steps)
         for t, earlier in zip(timesteps, [*timesteps[1:], None], strict=True):
             now = torch.full_like(self.t, t)
             eps = self.teacher_eps(sample, now)
@@ -198,6 +200,20 @@ class Step:
                 sample = ddim_step(x0, eps, now, later, rescale=self.settings.dynamic_rescale)
                 states.append(ddim_step(clean, eps, now, later))
         return states
+
+    def _raise_signal(self, t: int, steps: int) -> Tensor:
+        """Return x_t at the schedule's signal, in DDIM steps from pure noise.
+
+        The model predicts x_0 with timestep t at all of them, see `noise.add_noise_below_terminal`.
+        """
+        sample, now = self.sample, torch.full_like(self.t, t)
+        for k in range(steps):
+            x0 = predict_x0(sample, self.teacher_eps(sample, now), now)
+            # alpha rises evenly from 0: alpha_k = alpha_t k / steps
+            alpha, later = (float(alpha_sigma(t, sample)[0]) * n / steps for n in (k, k + 1))
+            noise = (sample - alpha * x0) / math.sqrt(1 - alpha**2)
+            sample = later * x0 + math.sqrt(1 - later**2) * noise
+        return sample
 
     @cached_property
     def denoised(self) -> Tensor:
@@ -231,10 +247,8 @@ class Step:
 
     def teacher_eps(self, sample: Tensor, t: Tensor) -> Tensor:
         """Return the guided teacher's noise at other samples, under the same conditions."""
-        start = self.settings.cfg_start_timestep
-        eps = teacher_eps(
-            self.models.teacher, sample, t, self.conditions, cfg_start_timestep=start
-        ).float()
+        guided = self.settings.guided_timesteps
+        eps = teacher_eps(self.models.teacher, sample, t, self.conditions, guided=guided).float()
         clamp = self.models.clamp_latents if self.settings.clip_denoised else None
         # Strong guidance overshoots: static thresholding (Imagen, arXiv 2205.11487, 2.3),
         # eps <- (x_t - alpha_t clamp(x_0)) / sigma_t.

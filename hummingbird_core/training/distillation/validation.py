@@ -97,12 +97,12 @@ class Validation:
         w = torch.tensor([self.settings.guidance_scale], device=device)
         fps = torch.tensor([float(self.settings.fps)], device=device)
         conditions = Conditions(context, self.models.null_context, fps, w)
-        start = self.noise.cfg_start_timestep
+        guided = self.noise.guided_timesteps
 
         def predict_noise(sample: Tensor, t: int) -> Tensor:
             steps = torch.tensor([t], device=device)
             return teacher_eps(
-                self.models.teacher, sample, steps, conditions, cfg_start_timestep=start
+                self.models.teacher, sample, steps, conditions, guided=guided
             ).float()
 
         noise = initial_noise(self._shape, seed).to(device)

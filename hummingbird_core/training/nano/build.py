@@ -36,9 +36,8 @@ from ...unet.model import HummingbirdUNet
 from ...vae.names import diffusers_to_ldm
 from ..data.nano_clips import NANO_WORLD
 from ..distillation.distil import distil
-from ..distillation.recipe import Recipe, read_recipe
+from ..distillation.recipe import read_recipe
 from ..distillation.stage import load_teacher
-from ..distillation.tune import tune
 from ..loop.config import SMALL_MODEL, TrainConfig
 from ..loop.distributed import distributed_state
 from ..pruning.rank_blocks import RankConfig, map_file, rank_blocks
@@ -56,45 +55,45 @@ RANKING_NAME = "blocks"  # name of the files of the ablation
 STUDENT_FILE = "hummingbird-nano.safetensors"
 # Of the packaged weights; raise it when others replace them, and name it in the changelog. Seeds
 # and LoRAs belong to one version. Files of version 1 do not name it.
-WEIGHTS_VERSION = "2"
+WEIGHTS_VERSION = "3"
 VAE_TRAINING = replace(SMALL_MODEL, steps=2000, batch=16, ema_decay=0.98)  # single frames
 TEXT_TRAINING = replace(SMALL_MODEL, steps=600, batch=128, ema_decay=0.9)  # captions
 TEACHER_TRAINING = replace(SMALL_MODEL, steps=18000, batch=8)  # clips of 16 frames, or more
 RANKING = RankConfig(budget=0.5)
 
 
-def make_nano(folder: Path, steps: Mapping[str, int]) -> tuple[Path, Path]:
+def make_nano(
+    folder: Path, steps: Mapping[str, int], initial: str | Path | None = None
+) -> tuple[Path, Path]:
     """Run the stages that are not done yet.
 
     Args:
         folder: folder of the run.
-        steps: overrides of the number of steps, for "vae", "text", "teacher", "student", "tuning".
+        steps: overrides of the number of steps, for "vae", "text", "teacher", "student".
+        initial: an earlier teacher, from which the U-Net of this one starts.
 
     Returns:
         The files of the teacher and of the student.
 
     Raises:
+        CheckpointError: there is no such earlier teacher.
         InputError: the number of processes does not fit the batches.
         KeyboardInterrupt: Ctrl-C; the state was saved.
     """
     teacher, student = folder / TEACHER_FILE, folder / STUDENT_FILE
     if not teacher.exists():
-        make_teacher(teacher, steps)
+        make_teacher(teacher, steps, initial)
     if not map_file(folder / RANKING_NAME).exists():
         rank_teacher(teacher)
-    distilled = folder / "distil" / "student.safetensors"
-    if not distilled.exists():
-        recipe = _recipe("nano-distil", steps.get("student"))
-        distil(teacher, "hummingbird-nano", NANO_WORLD, recipe, distilled.parent)
-        distributed_state().wait_for_everyone()  # until the file is written
     if not student.exists():
-        make_student(student, teacher, distilled, steps.get("tuning"))
+        make_student(student, teacher, steps.get("student"))
     return teacher, student
 
 
-def make_teacher(file: Path, steps: Mapping[str, int]) -> None:
+def make_teacher(file: Path, steps: Mapping[str, int], initial: str | Path | None = None) -> None:
     """Train the models of a teacher, keeping their states next to `file`, and write `file`."""
     folder = file.parent
+    earlier = load_teacher(initial).unet if initial else None
     with torch.random.fork_rng(devices=[]):
         # Initial weights: equal in all processes, and independent of the earlier stages.
         torch.manual_seed(0)
@@ -103,7 +102,7 @@ def make_teacher(file: Path, steps: Mapping[str, int]) -> None:
         text_encoder = train_text_encoder(_with_steps(TEXT_TRAINING, steps.get("text")), folder)
         torch.manual_seed(2)
         unet = train_teacher(
-            text_encoder, _with_steps(TEACHER_TRAINING, steps.get("teacher")), folder
+            text_encoder, _with_steps(TEACHER_TRAINING, steps.get("teacher")), folder, earlier
         )
     if distributed_state().is_main_process:
         save_model(file, unet, vae, text_encoder)
@@ -122,22 +121,23 @@ def rank_teacher(teacher: Path) -> None:
     distributed_state().wait_for_everyone()
 
 
-def make_student(file: Path, teacher: Path, distilled: Path, steps: int | None) -> None:
-    """Tune a distilled student to few steps and write it with its VAE and text encoder."""
-    recipe = _recipe("nano-tune", steps)
-    tuned = tune(teacher, distilled, NANO_WORLD, recipe, file.parent / "tune").model
-    if distributed_state().is_main_process and tuned:
-        model = load_teacher(tuned)  # with VAE and text encoder, which the file needs too
+def make_student(file: Path, teacher: Path, steps: int | None) -> None:
+    """Distil a student and write it with its VAE and text encoder.
+
+    It is not tuned: that cost variety and no longer made more videos right (docs/notes/
+    where-diversity-is-lost.md).
+    """
+    recipe = read_recipe("nano-distil", [] if steps is None else [f"training.steps={steps}"])
+    folder = file.parent / "distil"
+    distilled = distil(teacher, "hummingbird-nano", NANO_WORLD, recipe, folder)
+    if distributed_state().is_main_process:
+        model = load_teacher(distilled)
         save_model(file, model.unet, model.vae, model.text_encoder)
     distributed_state().wait_for_everyone()
 
 
 def _with_steps(settings: TrainConfig, steps: int | None) -> TrainConfig:
     return settings if steps is None else replace(settings, steps=steps)
-
-
-def _recipe(name: str, steps: int | None) -> Recipe:
-    return read_recipe(name, [] if steps is None else [f"training.steps={steps}"])
 
 
 def save_model(

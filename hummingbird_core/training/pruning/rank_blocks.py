@@ -169,7 +169,7 @@ class RankConfig:
         data: source of the clips; None is the built-in world, for a nano teacher only.
         metric: "nano", "none", or "module:function"; None is "nano" for a nano teacher and "none"
             for others.
-        prompts, steps, guidance: for the metric "nano": held-out prompts per subject, sampling.
+        prompts, steps, guidance: for the metric "nano": number of held-out prompts, sampling.
     """
 
     budget: float = 0.6

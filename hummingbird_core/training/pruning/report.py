@@ -26,9 +26,8 @@ def ranking_title(settings: Mapping[str, Any]) -> str:
     )
     if settings["metric"] == NANO_ACCURACY:
         text += (
-            f"; score: share of what {settings['prompts']} held-out prompts for shapes and as many "
-            f"for pictures ask for that the videos show, {settings['steps']} steps, guidance "
-            f"{settings['guidance']:g}"
+            f"; score: share of what {settings['prompts']} held-out prompts say that the videos "
+            f"show, {settings['steps']} steps, guidance {settings['guidance']:g}"
         )
     elif settings["metric"] != "none":
         text += f"; score: {settings['metric']}"

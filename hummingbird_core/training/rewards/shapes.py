@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
+from ...nano.world.captions import WAYS
 from ...nano.world.looks import COLORS, SHAPES
-from ...nano.world.motion import DIRECTIONS, WAYS
+from ...nano.world.paths import DIRECTIONS
 from .base import strided_frames
 
 BLUR = 1.2  # pixels; carries gradients from the edge of a shape to the pixels beyond it
@@ -37,6 +38,13 @@ SIGNATURES = {
 }
 # The distance in each number at which the score has fallen to 0.71.
 SIGNATURE_TOLERANCE = (0.15, 0.2, 0.2, 0.3, 0.3, 0.25, 0.25)
+
+# Captions of the built-in world that it can score, for `RewardConfig.captions`: color, shape (all
+# that has a color) and direction of one subject on a plain background.
+SCORED_CAPTIONS = (
+    r"^(?!.*\b(and|while|over|desert|night)\b).*"
+    rf"({'|'.join(COLORS)}) .*(left|right|up|down|top|bottom)"
+)
 
 _WORD_DIRECTION = {way.split()[-1]: name for name, ways in WAYS.items() for way in ways}
 

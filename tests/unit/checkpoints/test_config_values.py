@@ -113,8 +113,8 @@ def test_texts_that_are_no_config(tmp_path, weights, text):
 
 
 def test_a_config_comes_back():
-    for text in (json.dumps(CONFIG.to_dict()), json.dumps({**CONFIG.to_dict(), "loop_words": []})):
-        assert UNetConfig.from_dict(json.loads(text)) == CONFIG
+    for config in (CONFIG, replace(CONFIG, loop_words=()), replace(CONFIG, loop_words=("bobs",))):
+        assert UNetConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     with pytest.raises(InputError, match="expected an object"):
         UNetConfig.from_dict([1])
 

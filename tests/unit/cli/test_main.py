@@ -102,9 +102,14 @@ def test_an_unknown_option_names_its_command(capsys):
     assert "see hummingbird train nano --help" in error_of(capsys, "train", "nano", "--nope")
 
 
-@pytest.mark.parametrize("option", ["--prompts", "--batch"])
-def test_evaluation_of_nothing_is_refused(capsys, option):
-    assert f"got {option} 0" in error_of(capsys, "evaluate", "nano", option, 0)
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--prompts", 0), ("--batch", 0), ("--frames", 1), ("--seeds", -1), ("--seeds", 1)],
+)
+def test_evaluation_of_nothing_is_refused(capsys, option, value):
+    assert f"got {option} {value}, expected at least" in error_of(
+        capsys, "evaluate", "nano", option, value
+    )
 
 
 def test_version(capsys):

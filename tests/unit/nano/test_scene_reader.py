@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from support.shape_clips import frames_of
 
 from hummingbird_core.nano.readers.scene import SceneReading, read_scene
+from hummingbird_core.nano.world.captions import Mention, Said
 from hummingbird_core.nano.world.paths import DIRECTIONS, FRAME_SIZE, Clip
-from hummingbird_core.nano.world.scene import Scene
+from hummingbird_core.nano.world.scene import Scene, random_scene
 from hummingbird_core.nano.world.stream import samples
 
 FPS = 8.0
-
-
-def frames_of(scene: Scene) -> np.ndarray:
-    video = (scene.render().clamp(0, 1) * 255).round().to(torch.uint8)
-    return video.permute(1, 2, 3, 0).numpy()
 
 
 def mistakes(scene: Scene, seen: SceneReading) -> list[str]:
@@ -116,6 +115,34 @@ def test_a_subject_that_changes_its_look_flickers():
     assert seen.flicker > 2 * steady.flicker
 
 
-def test_frames_of_another_size_are_refused():
-    with pytest.raises(ValueError, match="expected Tx64x64x3"):
-        read_scene(np.zeros((16, 32, 32, 3), dtype=np.uint8), FPS)
+@pytest.mark.parametrize(("motion", "fps"), [("hover", 8.0), ("hover", 16.0), ("left", 16.0)])
+def test_slow_motions_are_not_mistaken_for_hovering(motion, fps):
+    """A slow hover shows less than a period; a slow second across the frame is four pixels."""
+    said = Said((Mention("fish", motion=motion, pace="slowly"),))
+    for seed in range(12):
+        scene = random_scene(random.Random(seed), Clip(16, fps), said)
+        (seen,) = read_scene(frames_of(scene), fps).subjects
+        assert seen.motion == motion, seed
+
+
+@pytest.mark.parametrize("seed", [3, 5])
+@pytest.mark.parametrize("names", [("panda", "rocket"), ("rocket", "car"), ("panda", "octopus")])
+def test_a_mixture_of_two_pictures_is_neither(names, seed):
+    said = [Said((Mention(name, motion="hover"),)) for name in names]
+    first, second = (random_scene(random.Random(seed), Clip(8), each) for each in said)
+    second = replace(second, background=first.background, camera=first.camera)
+    mixed = (frames_of(first).astype(np.float32) + frames_of(second)) / 2
+    assert read_scene(mixed.astype(np.uint8), FPS).subjects == ()
+
+
+@pytest.mark.parametrize("shape", [(16, 32, 32, 3), (1, 64, 64, 3)])
+def test_frames_of_another_size_and_single_frames_are_refused(shape):
+    with pytest.raises(ValueError, match="expected Tx64x64x3, T > 1"):
+        read_scene(np.zeros(shape, dtype=np.uint8), FPS)
+
+
+@pytest.mark.parametrize("num_frames", [2, 3, 5])
+def test_the_subjects_of_a_short_video_are_read(num_frames):
+    for scene, *_ in islice(samples(3, Clip(num_frames)), 3):
+        seen = {subject.look.name for subject in read_scene(frames_of(scene), FPS).subjects}
+        assert seen == {subject.look.name for subject in scene.subjects}

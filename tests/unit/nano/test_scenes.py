@@ -1,4 +1,4 @@
-"""The built-in model's next world: scenes, captions and what is held out."""
+"""The built-in model's world: scenes, captions and what is held out."""
 
 from __future__ import annotations
 
@@ -77,6 +77,14 @@ def test_everything_that_can_be_said_comes():
     assert expected <= seen
 
 
+def test_two_thirds_of_the_subjects_are_pictures_and_a_quarter_of_the_scenes_are_pairs():
+    scenes = [scene for scene, *_ in drawn(600)]
+    pictures = sum(scene.subjects[0].look.name in PICTURES for scene in scenes)
+    pairs = sum(len(scene.subjects) == 2 for scene in scenes)
+    assert pictures / 600 == pytest.approx(2 / 3, abs=0.06)
+    assert pairs / 600 == pytest.approx(1 / 4, abs=0.06)
+
+
 @pytest.mark.parametrize("motion", PERIODIC)
 @pytest.mark.parametrize("num_frames", [8, 16, 26])
 def test_a_loop_ends_where_it_begins(motion, num_frames):
@@ -87,6 +95,22 @@ def test_a_loop_ends_where_it_begins(motion, num_frames):
     torch.testing.assert_close(after_last, first, atol=1e-3, rtol=0)
     turns = path.angles(ends).diff() / (2 * math.pi)
     torch.testing.assert_close(turns, turns.round(), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("motion", PERIODIC)
+@pytest.mark.parametrize("clip", [Clip(8, 16.0), Clip(16), Clip(26, 4.0), Clip(16, loop=True)])
+def test_periodic_motions_are_alike_half_way_through_the_clip(motion, clip):
+    middle = torch.tensor([clip.seconds.mean(), clip.seconds.mean() + 0.01])
+    for seed in range(4):
+        path = random_path(random.Random(seed), motion, clip, 12.0)
+        passed, later = path.centers(middle).T
+        amplitude = path.amplitude if motion == "hover" else 0.0
+        assert passed.tolist() == pytest.approx(
+            [path.start[0], path.start[1] + amplitude], abs=1e-3
+        )
+        turned, later_turned = path.angles(middle).tolist()
+        assert turned == pytest.approx(0, abs=1e-5)
+        assert later_turned > 0 if motion == "spin" else (later - passed).abs().max() > 0
 
 
 def test_loops_hold_only_motions_that_come_back_and_a_resting_camera():
@@ -155,6 +179,20 @@ def test_words_that_are_left_out_are_drawn_anew():
 
 
 # --- captions -------------------------------------------------------------------------------------
+
+
+def test_silence_says_nothing_of_size_and_pace():
+    """With words for some values alone, silence would mean the others, and guidance draw these."""
+    known = {"size": [], "pace": []}
+    for scene, said, _ in drawn(1500, seed=7):
+        subject, mention = scene.subjects[0], said.mentions[0]
+        if len(scene.subjects) == 1 and mention.motion and mention.motion != "hover":
+            known["size"].append((subject.size == "small", mention.size is None))
+            known["pace"].append((subject.path.pace == "slowly", mention.pace is None))
+    for values in known.values():
+        is_low, is_silent = torch.tensor(values).unbind(1)
+        in_silence = float(is_low[is_silent].float().mean())
+        assert in_silence == pytest.approx(float(is_low.float().mean()), abs=0.05)
 
 
 def test_the_vocabulary_covers_all_captions():

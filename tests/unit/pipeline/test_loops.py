@@ -10,6 +10,7 @@ import torch
 from support.command_line import error_of, run
 
 from hummingbird_core.errors import InputError
+from hummingbird_core.nano.world.captions import GOING, RETURNING, WAYS
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import initial_noise, step_noises
 from hummingbird_core.settings import check_can_loop, check_loop
@@ -117,9 +118,20 @@ def test_impossible_loops_are_refused(pipe, loop, frames, names):
     check_loop(True, 3)
 
 
-def test_a_model_without_motions_that_come_back_refuses_a_loop(nano):
+def test_the_built_in_model_loops_only_motions_that_come_back(nano):
     with pytest.raises(InputError, match=r"'a red circle moves right'.*'swing'"):
         nano(PROMPT, loop=True)
+
+
+@pytest.mark.parametrize("preset", ["hummingbird-nano", "nano-teacher"])
+def test_the_built_in_models_know_the_words_of_their_captions(preset):
+    words = UNetConfig.from_preset(preset).loop_words
+    for phrase in (phrase for phrases in RETURNING.values() for phrase in phrases):
+        check_can_loop(f"a cat {phrase}", words)
+    for way in (way for ways in WAYS.values() for way in ways):
+        for verb in GOING:
+            with pytest.raises(InputError, match="comes back"):
+                check_can_loop(f"a cat {verb} {way}", words)
 
 
 def test_the_words_of_a_model_decide_which_prompts_loop():

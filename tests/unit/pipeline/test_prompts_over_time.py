@@ -10,7 +10,9 @@ import torch
 from support.command_line import error_of, run
 
 from hummingbird_core.errors import InputError
+from hummingbird_core.nano.readers.scene import read_scene
 from hummingbird_core.nano.readers.shapes import read_shape_scene
+from hummingbird_core.nano.world.paths import NANO_FPS
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.pipeline.prompts import encode_prompts
 from hummingbird_core.sampling import initial_noise, step_noises
@@ -38,8 +40,8 @@ def nano() -> HummingbirdPipeline:
 def test_each_part_of_a_story_shows_its_own_picture(nano):
     frames = nano(STORY, num_frames=48, seed=1).frames[0]
     for i, act in enumerate(ACTS):
-        seen = read_shape_scene(frames[16 * i + 2 : 16 * i + 14])
-        assert (seen.colour, seen.shape) == act
+        (seen,) = read_scene(frames[16 * i + 2 : 16 * i + 14], NANO_FPS).subjects
+        assert (seen.look.color, seen.look.name) == act
     for i in (1, 2):  # borders within four frames
         before, after = frames[16 * i - 4], frames[16 * i + 3]
         assert read_shape_scene(np.stack([before] * 2)).colour == ACTS[i - 1][0]
@@ -82,7 +84,7 @@ def test_texts_may_be_given_for_each_frame(preset):
 
     by_weights = sample(encoded.embeddings, encoded.weights)
     each = pipe.encode_prompt(prompt, num_frames=9)
-    assert each.shape == (1, 9, 77, 64)
+    assert each.shape == (1, 9, 77, pipe.unet.config.context_dim)
     torch.testing.assert_close(sample(each), by_weights, atol=1e-4, rtol=1e-4)
 
 

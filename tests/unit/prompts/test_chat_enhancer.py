@@ -8,7 +8,7 @@ import logging
 import pytest
 from support.chat_server import chat_server, fails, says
 
-from hummingbird_core.nano.world.world import vocabulary
+from hummingbird_core.nano.world.captions import vocabulary
 from hummingbird_core.prompts import ChatEnhancer, FunctionChat, create_enhancer
 from hummingbird_core.prompts.backends.server_errors import ServerUnavailableError
 from hummingbird_core.prompts.cache import CachedChat, default_cache_dir

@@ -8,7 +8,8 @@ import random
 import pytest
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.nano.world.world import samples, vocabulary
+from hummingbird_core.nano.world.captions import vocabulary
+from hummingbird_core.nano.world.stream import samples
 from hummingbird_core.prompts import BuiltinEnhancer, phrases
 from hummingbird_core.prompts.subject import lost_words, subject_words
 from hummingbird_core.text.tokenizer import ClipTokenizer, WordTokenizer
@@ -139,7 +140,7 @@ def test_other_languages_are_kept_and_the_user_is_told():
 
 def test_the_words_of_the_built_in_model_are_left_alone():
     nano = BuiltinEnhancer(WordTokenizer.from_words(vocabulary()))
-    for _, caption in itertools.islice(samples(0), 50):
+    for *_, caption in itertools.islice(samples(0), 50):
         result = nano.enhance(caption, seed=3)
         assert result.text == caption
         assert "knows none of the words" in result.notes[0]

@@ -16,6 +16,7 @@ from hummingbird_core.unet.config import FRAME_OCTAVES, TRAITS
 from hummingbird_core.unet.layers import FramePositionEmbedding
 
 TINY = UNetConfig.from_preset("hummingbird-nano")
+TEXT_SHAPE = (77, TINY.context_dim)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_any_number_of_frames_and_any_size(unet, shape):
 def test_a_batch_equals_its_videos_one_by_one(unet):
     generator = torch.Generator().manual_seed(0)
     sample = torch.randn(2, 4, 3, 8, 8, generator=generator)
-    context = torch.randn(2, 77, 64, generator=generator)
+    context = torch.randn(2, *TEXT_SHAPE, generator=generator)
     t, fps = torch.tensor([999, 19]), torch.tensor([8.0, 12.0])
     with torch.no_grad():
         both = unet(sample, t, context, fps=fps)
@@ -73,7 +74,7 @@ def test_v_prediction_is_a_change_of_variables(unet):
 
 
 def test_the_embedding_of_a_frames_position_depends_on_the_text(unet):
-    text, fps = torch.randn(2, 77, 64), torch.full((2,), 8.0)
+    text, fps = torch.randn(2, *TEXT_SHAPE), torch.full((2,), 8.0)
     embedded = unet.frame_phase(text, 4, fps)
     assert embedded.shape == (2, 4, 128)
     assert not torch.allclose(embedded[:, 0], embedded[:, 3])
@@ -88,7 +89,7 @@ def test_gradient_checkpointing_changes_no_gradient():
     plain = HummingbirdUNet(TINY)
     checkpointed = copy.deepcopy(plain)
     checkpointed.gradient_checkpointing = True
-    sample, context = torch.randn(1, 4, 2, 8, 8), torch.randn(1, 77, 64)
+    sample, context = torch.randn(1, 4, 2, 8, 8), torch.randn(1, *TEXT_SHAPE)
     for model in (plain, checkpointed):
         model(sample, 500, context).square().mean().backward()
     for (name, p), q in zip(plain.named_parameters(), checkpointed.parameters(), strict=True):
@@ -135,7 +136,7 @@ def test_errors_say_what_to_do(unet):
     with pytest.raises(InputError, match="choose one"):
         UNetConfig.from_preset("hummingbird-2b")
     with pytest.raises(InputError, match="frame axis"):
-        unet(torch.zeros(1, 4, 8, 8), 0, torch.zeros(1, 77, 64))
+        unet(torch.zeros(1, 4, 8, 8), 0, torch.zeros(1, *TEXT_SHAPE))
     with pytest.raises(InputError, match="own text encoder"):
         unet(torch.zeros(1, 4, 2, 8, 8), 0, torch.zeros(1, 77, 1024))
     teacher = HummingbirdUNet(UNetConfig.from_preset("nano-teacher"))
@@ -228,7 +229,7 @@ def story():
     """A sample of six frames, two texts, and their weights in each frame."""
     generator = torch.Generator().manual_seed(0)
     sample = torch.randn(2, 4, 6, 8, 8, generator=generator)
-    texts = torch.randn(2, 2, 77, 64, generator=generator)  # [B, K, L, C]
+    texts = torch.randn(2, 2, *TEXT_SHAPE, generator=generator)  # [B, K, L, C]
     share = torch.tensor([1, 1, 0.75, 0.25, 0, 0])
     weights = torch.stack([share, 1 - share], dim=1).expand(2, -1, -1)  # [B, T, K]
     return sample, texts, weights
@@ -267,7 +268,7 @@ def test_keys_and_values_are_computed_once_a_distinct_text(unet, story):
     for hook in hooks:
         hook.remove()
     assert cross
-    assert seen == [(2, 2, 77, 64)] * (2 * len(cross))
+    assert seen == [(2, 2, *TEXT_SHAPE)] * (2 * len(cross))
 
 
 @torch.no_grad()
@@ -285,10 +286,10 @@ def test_texts_over_time_in_a_loop_commute_with_a_roll(story):
 @pytest.mark.parametrize(
     ("texts", "weights"),
     [
-        (torch.zeros(1, 5, 77, 64), None),
-        (torch.zeros(1, 2, 77, 64), torch.ones(1, 5, 2)),
-        (torch.zeros(1, 77, 64), torch.ones(1, 6, 1)),
-        (torch.zeros(2, 77, 64), None),
+        (torch.zeros(1, 5, *TEXT_SHAPE), None),
+        (torch.zeros(1, 2, *TEXT_SHAPE), torch.ones(1, 5, 2)),
+        (torch.zeros(1, *TEXT_SHAPE), torch.ones(1, 6, 1)),
+        (torch.zeros(2, *TEXT_SHAPE), None),
     ],
 )
 def test_texts_of_another_number_of_frames_are_refused(unet, texts, weights):

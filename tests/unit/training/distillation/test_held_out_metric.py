@@ -8,12 +8,11 @@ from itertools import islice
 
 import pytest
 import torch
+from support.shape_clips import shape_clips
 
 pytest.importorskip("accelerate", reason="needs the extra train")
 
 from hummingbird_core.errors import InputError
-from hummingbird_core.nano.world.shapes import random_shape
-from hummingbird_core.nano.world.world import samples
 from hummingbird_core.training.distillation.held_out_metric import (
     HeldOutMetric,
     load_held_out,
@@ -31,7 +30,7 @@ from hummingbird_core.training.rewards.shapes import ShapesReward
 @pytest.fixture(scope="module")
 def drawn() -> tuple[torch.Tensor, list[str]]:
     """Four clips of shapes `[4, 3, T, H, W]` that show what their captions say."""
-    scenes = list(islice(samples(3, random_shape), 4))
+    scenes = list(islice(shape_clips(3), 4))
     frames = torch.stack([scene.render() for scene, _ in scenes]) * 2 - 1
     return frames, [caption for _, caption in scenes]
 

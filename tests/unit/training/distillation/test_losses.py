@@ -89,6 +89,17 @@ def test_x0_weighting_counts_errors_at_high_noise_more():
     assert OutputKD(weighting="x0")(step) > OutputKD()(step)
 
 
+def test_output_kd_leaves_out_clips_of_more_noise():
+    step = a_step()
+    limit = int(step.t.min())
+    assert limit < step.t.max()
+    errors = (step.student.eps - step.teacher.eps).square().mean(dim=(1, 2, 3, 4))
+    expected = errors[step.t == limit].sum() / len(step.t)
+    torch.testing.assert_close(OutputKD(max_timestep=limit)(step), expected)
+    with pytest.raises(InputError, match="max_timestep 1000"):
+        OutputKD(max_timestep=1000)
+
+
 def test_feature_kd_is_zero_for_what_was_copied_and_one_for_silence():
     models = tiny_models()
     step = a_step(replace(models, kept_blocks={"input_blocks.0": "input_blocks.0"}))
@@ -305,3 +316,5 @@ def test_a_single_guidance_is_baked_in_and_a_range_is_told():
     assert set(baked.conditions.w.tolist()) == {5.0}
     with pytest.raises(InputError, match=r"got guidance 9.0 to 1.0, expected 0 or more"):
         NoiseConfig(guidance=(9.0, 1.0))
+    with pytest.raises(InputError, match="got cfg_start_timestep 500 and cfg_stop_timestep 400"):
+        NoiseConfig(cfg_start_timestep=500, cfg_stop_timestep=400)

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from hummingbird_core.sampling import add_noise, predict_x0
+from hummingbird_core.sampling.schedule import alpha_sigma
 from hummingbird_core.training.data.clip_sources import Mixture
 from hummingbird_core.training.data.nano_clips import NanoClips
 from hummingbird_core.training.distillation.losses import inverse_snr_weight
 from hummingbird_core.training.distillation.noise import (
     NoiseConfig,
+    add_noise_below_terminal,
     add_noise_zero_snr,
     draw_timesteps,
     x0_to_eps,
@@ -60,6 +62,17 @@ def test_the_last_step_is_trained_on_pure_noise():
     eps = x0_to_eps(latents, sample, t)
     torch.testing.assert_close(predict_x0(sample, eps, t), latents, atol=1e-4, rtol=0)
     torch.testing.assert_close(eps[0], noise[0])
+
+
+def test_signals_at_the_last_step_reach_from_none_to_the_schedules():
+    latents, noise = torch.randn(2, 4, 4, 2, 4, 4)
+    t = torch.tensor([998, 999, 999, 999])
+    sample = add_noise_below_terminal(latents, noise, t, torch.tensor([0.0, 0.0, 0.5, 1.0]))
+    usual = add_noise(latents, noise, t)
+    torch.testing.assert_close(sample[[0, 3]], usual[[0, 3]])
+    assert torch.equal(sample[1], noise[1])
+    half = alpha_sigma(999, latents)[0][0] / 2
+    torch.testing.assert_close(sample[2], half * latents[2] + (1 - half**2).sqrt() * noise[2])
 
 
 def test_weighted_noise_error_is_the_error_in_x0_within_limits():

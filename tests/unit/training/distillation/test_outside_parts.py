@@ -105,7 +105,7 @@ def test_options_are_converted_checked_and_for_outside_parts_only():
 
 def test_an_objective_can_be_left_out(tmp_path):
     recipe = read_recipe("nano-distil", [*OUTSIDE, "objectives.l1=null"])
-    assert recipe.objectives.terms.keys() == {"output_kd"}
+    assert recipe.objectives.terms.keys() == {"path_kd"}
     write_recipe(recipe, tmp_path / "recipe.yaml")
     assert read_recipe(tmp_path / "recipe.yaml") == recipe
 
@@ -121,7 +121,7 @@ def test_an_objective_can_be_left_out(tmp_path):
             "objectives.mine={kind: 'my_parts:AbsoluteError', powr: 2}",
             "got key 'powr' in recipe nano-distil: objectives: mine, .* did you mean power",
         ),
-        ("objectives.rewards.output_kd.kind=shapes", "got output_kd as an objective and a reward"),
+        ("objectives.rewards.path_kd.kind=shapes", "got path_kd as an objective and a reward"),
     ],
 )
 def test_bad_objectives(change, message):

@@ -14,7 +14,7 @@ from hummingbird_core.errors import CheckpointError, InputError
 from hummingbird_core.sampling.schedule import add_noise, alpha_sigma, scale_latents
 from hummingbird_core.training.data.nano_clips import NanoClips
 from hummingbird_core.training.distillation.losses import PathKD
-from hummingbird_core.training.distillation.noise import NoiseConfig
+from hummingbird_core.training.distillation.noise import NoiseConfig, x0_to_eps
 from hummingbird_core.training.distillation.paths import (
     FILE_PATHS,
     PathConfig,
@@ -67,15 +67,15 @@ def test_a_path_starts_at_pure_noise_and_its_states_lead_to_its_end(models, path
 
 
 class OneClip(nn.Module):
-    """The exact noise of a single clip as VideoCrafter2 knows it, times s_t; text says nothing."""
+    """The exact noise of a single clip, times s_t as in VideoCrafter2; text says nothing."""
 
-    def __init__(self, clip: torch.Tensor):
+    def __init__(self, clip: torch.Tensor, *, rescaled: bool):
         super().__init__()
-        self.clip = clip
+        self.clip, self.rescaled = clip, rescaled
 
     def forward(self, sample, t, context, fps):
-        alpha, sigma = alpha_sigma(t, sample)
-        return (sample - alpha * scale_latents(self.clip.expand_as(sample), t)) / sigma
+        clip = self.clip.expand_as(sample)
+        return x0_to_eps(scale_latents(clip, t) if self.rescaled else clip, sample, t)
 
 
 def test_paths_of_a_rescaled_teacher_are_those_of_the_students_sampling(models):
@@ -86,7 +86,7 @@ def test_paths_of_a_rescaled_teacher_are_those_of_the_students_sampling(models):
     conditions = Conditions(models.null_context, models.null_context, w, w)
     step = Step(
         MicroBatch(seed=0, step=0),
-        replace(models, teacher=OneClip(clip)),
+        replace(models, teacher=OneClip(clip, rescaled=True)),
         rescaled,
         noise,
         torch.tensor([999]),
@@ -98,6 +98,26 @@ def test_paths_of_a_rescaled_teacher_are_those_of_the_students_sampling(models):
     eps = (noise - alpha_sigma(999, clip)[0] * 0.7 * clip) / alpha_sigma(999, clip)[1]
     for t, state in list(zip(SMALL.timesteps, states, strict=True))[1:]:
         torch.testing.assert_close(state, add_noise(clip, eps, t), atol=1e-4, rtol=0)
+
+
+def test_steps_below_the_last_timestep_keep_noise_and_clip(models):
+    clip, noise = torch.randn(2, 1, 4, 2, 3, 3)
+    w = torch.ones(1)
+    conditions = Conditions(models.null_context, models.null_context, w, w)
+    step = Step(
+        MicroBatch(seed=0, step=0),
+        replace(models, teacher=OneClip(clip, rescaled=False)),
+        NOISE,
+        noise,
+        torch.tensor([999]),
+        conditions,
+        ["a red circle"],
+    )
+    first, *states, end = step.teacher_states(SMALL.timesteps, terminal_steps=3)
+    assert torch.equal(first, noise)
+    torch.testing.assert_close(end, clip, atol=1e-4, rtol=0)
+    for t, state in zip(SMALL.timesteps[1:], states, strict=True):
+        torch.testing.assert_close(state, add_noise(clip, noise, t), atol=1e-4, rtol=0)
 
 
 def test_batches_are_functions_of_the_step(paths):
@@ -171,4 +191,15 @@ def test_a_student_learns_the_ends_of_paths(paths, tmp_path):
 )
 def test_recipes_that_cannot_be_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
-        read_recipe("nano-distil", changes)
+        read_recipe("distil-0.7b", changes)
+
+
+def test_folders_of_older_runs_keep_their_names(models, tmp_path):
+    """Those were guided from pure noise on, which is still the default."""
+    noise = replace(NOISE, cfg_start_timestep=500)
+    folders = [
+        make(models, tmp_path, replace(SMALL, count=FILE_PATHS), settings).folder
+        for settings in (noise, replace(noise, cfg_stop_timestep=760))
+    ]
+    assert folders[0].name == "9dcc79cc6eb7a660"
+    assert folders[1] != folders[0]

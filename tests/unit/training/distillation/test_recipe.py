@@ -147,7 +147,7 @@ def test_bad_recipes(tmp_path, text, message):
 )
 def test_bad_changes(change, message):
     with pytest.raises(InputError, match=message):
-        read_recipe("nano-tune", [change])
+        read_recipe("nano-tune", ["objectives.rewards.shapes.kind=shapes", change])
 
 
 def test_a_judge_that_training_follows_is_none():

@@ -37,6 +37,7 @@ from hummingbird_core.training.lora.losses import (
     TeacherLoss,
     without_lora,
 )
+from hummingbird_core.training.nano.text import CONTEXT_DIM
 from hummingbird_core.video import write_video
 
 FRAMES = 4
@@ -57,7 +58,9 @@ class SomeClips:
 def captions(trigger: str = "zorblax") -> Captions:
     texts = ["", *(f"{word}clip {n}" for n in range(4) for word in ("", "zorblax "))]
     generator = torch.Generator().manual_seed(0)
-    return Captions({text: torch.randn(77, 64, generator=generator) for text in texts}, trigger)
+    return Captions(
+        {text: torch.randn(77, CONTEXT_DIM, generator=generator) for text in texts}, trigger
+    )
 
 
 def with_lora(preset: str, up: float = 0.0):
@@ -106,7 +109,7 @@ def test_a_lora_that_changes_nothing_keeps_everything(kind):
 
 def test_without_lora_is_the_base_model_and_only_meanwhile():
     unet, base = with_lora("hummingbird-nano", 0.05), nano("hummingbird-nano")
-    inputs = torch.randn(1, 4, 2, 8, 8), 500, torch.randn(1, 77, 64)
+    inputs = torch.randn(1, 4, 2, 8, 8), 500, torch.randn(1, 77, CONTEXT_DIM)
     with torch.no_grad():
         changed = unet(*inputs)
         with without_lora(unet):

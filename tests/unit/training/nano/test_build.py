@@ -10,11 +10,14 @@ from support.command_line import run
 
 from hummingbird_core.checkpoints import load_checkpoint, read_tensors
 from hummingbird_core.checkpoints.info import checkpoint_info
+from hummingbird_core.errors import InputError
 from hummingbird_core.hub.local import resolve_model
 from hummingbird_core.nano.latents import image_latents
-from hummingbird_core.nano.world import motion, world
+from hummingbird_core.nano.world.paths import NANO_FPS
+from hummingbird_core.nano.world.stream import is_held_out, single_frames
 from hummingbird_core.training.data.batch import batch_of
-from hummingbird_core.training.data.nano_clips import NanoClips
+from hummingbird_core.training.data.nano_clips import FPS_RANGE, LOOP_EVERY, NanoClips
+from hummingbird_core.training.distillation.recipe import read_recipe
 from hummingbird_core.training.loop.micro_batch import MicroBatch
 from hummingbird_core.training.loop.student_file import write_student
 from hummingbird_core.training.nano import build as making
@@ -22,13 +25,14 @@ from hummingbird_core.training.nano.autoencoder import build_vae, perturbed
 from hummingbird_core.training.nano.teacher import (
     NanoTeacherLoss,
     clip_length,
+    copy_matching,
     zero_residual_branches,
 )
-from hummingbird_core.training.nano.text import build_text_encoder
+from hummingbird_core.training.nano.text import CONTEXT_DIM, build_text_encoder
 from hummingbird_core.training.pruning.rank_blocks import RankConfig
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 
-STAGES = ("vae", "text", "teacher", "student", "tuning")
+STAGES = ("vae", "text", "teacher", "student")
 
 
 def test_the_text_encoder_reads_many_wordings_as_one():
@@ -47,8 +51,31 @@ def test_clips_are_seeded_and_never_use_held_out_captions(num_frames):
     assert batch.captions == again.captions
     assert torch.equal(batch.latents, again.latents)
     assert batch.latents.shape == (8, 4, num_frames, 8, 8)
-    assert not any(map(world.is_held_out, batch.captions))
-    assert motion.NANO_FPS * min(num_frames, 16) / 16 in batch.fps
+    assert not any(map(is_held_out, batch.captions))
+
+
+@pytest.mark.parametrize("num_frames", [4, 16, 26])
+def test_clips_come_in_all_frame_rates_and_the_usual_one_most(num_frames):
+    rates = NanoClips(num_frames).batch(0, size=64).fps
+    seconds = min(num_frames / 16, 1)  # fewer frames show as much time
+    low, high = (rate * seconds for rate in FPS_RANGE)
+    assert low <= rates.min() < 1.5 * low
+    assert high / 1.5 < rates.max() <= high
+    assert (rates == NANO_FPS * seconds).float().mean().item() == pytest.approx(0.4, abs=0.2)
+
+
+def test_the_clips_of_every_sixth_step_loop():
+    clips = NanoClips(8)
+    loops = [clips.batch(step, size=1).loop for step in range(2 * LOOP_EVERY)]
+    assert loops == ([False] * (LOOP_EVERY - 1) + [True]) * 2
+    assert not NanoClips(8, loops=False).batch(LOOP_EVERY - 1, size=1).loop
+
+
+def test_the_last_frame_of_a_loop_is_followed_by_its_first():
+    looped = NanoClips(16).batch(LOOP_EVERY - 1, size=16).latents
+    steps = looped.diff(dim=2).abs().mean(dim=(0, 1, 3, 4))  # [T - 1]
+    seam = (looped[:, :, 0] - looped[:, :, -1]).abs().mean()
+    assert seam < 1.2 * steps.max()
 
 
 def test_a_share_of_the_clips_has_no_text():
@@ -77,9 +104,9 @@ def test_picture_latents_are_cell_colours_and_edges():
 
 
 def test_every_seed_has_a_picture_of_its_own():
-    pictures = world.single_frames([5, 6])
+    pictures = single_frames([5, 6])
     assert pictures.shape == (2, 3, 64, 64)
-    assert torch.equal(world.single_frames([6])[0], pictures[1])
+    assert torch.equal(single_frames([6])[0], pictures[1])
     assert not torch.equal(pictures[0], pictures[1])
     assert pictures.min() >= -1
 
@@ -108,8 +135,8 @@ def teacher() -> HummingbirdUNet:
 
 def test_clips_get_longer():
     lengths = [clip_length(step, 100) for step in range(100)]
-    assert [lengths.count(n) for n in (4, 8, 16, 26)] == [60, 20, 13, 7]
-    assert lengths[:80] == sorted(lengths[:80])
+    assert [lengths.count(n) for n in (8, 16, 26)] == [60, 26, 14]
+    assert lengths[:60] == [8] * 60
 
 
 @torch.no_grad()
@@ -125,16 +152,16 @@ def test_a_step_of_short_clips_costs_as_much_as_one_of_long_ones(teacher):
     sizes = []
     handle = teacher.register_forward_hook(lambda m, inputs, out: sizes.append(tuple(out.shape)))
     with torch.no_grad():
-        for step in (0, 6, 8, 9):
+        for step in (0, 7, 9):
             NanoTeacherLoss(teacher, build_text_encoder(), steps=10)(MicroBatch(seed=0, step=step))
     handle.remove()
-    assert sizes == [(4, 4, 4, 8, 8), (2, 4, 8, 8, 8), (1, 4, 16, 8, 8), (1, 4, 26, 8, 8)]
+    assert sizes == [(2, 4, 8, 8, 8), (1, 4, 16, 8, 8), (1, 4, 26, 8, 8)]
 
 
 def test_a_new_teacher_predicts_nothing_yet(teacher):
     zero_residual_branches(teacher)
     batch = batch_of(NanoClips(2), MicroBatch(seed=0, step=0))
-    context = torch.randn(1, 77, 64)
+    context = torch.randn(1, 77, CONTEXT_DIM)
     with torch.no_grad():
         first = teacher(batch.latents, 500, context)
         assert torch.equal(first, teacher(batch.latents, 500, 2 * context))
@@ -154,12 +181,25 @@ def test_a_file_names_the_version_of_its_weights_and_its_students_do_not(tmp_pat
 
 
 def test_the_packaged_files_are_of_one_version(capsys):
-    """They name it, or were made before files did."""
     versions = {
         json.loads(run(capsys, "info", name, "--json")[1]).get("weights_version")
         for name in ("nano", "nano-teacher")
     }
-    assert versions in ({None}, {making.WEIGHTS_VERSION})
+    assert versions == {making.WEIGHTS_VERSION}
+
+
+def test_a_teacher_starts_from_an_earlier_one_where_the_weights_fit(teacher):
+    narrow = HummingbirdUNet(UNetConfig.from_preset("nano-teacher", context_dim=64))
+    target = HummingbirdUNet(UNetConfig.from_preset("nano-teacher"))
+    others = copy_matching(narrow, target)
+    assert others
+    source = narrow.state_dict()
+    for name, weight in target.state_dict().items():
+        fits = source[name].shape == weight.shape
+        assert (name in others) != fits
+        assert not fits or torch.equal(weight, source[name])
+    with pytest.raises(InputError, match="without a single weight"):
+        copy_matching(torch.nn.Linear(2, 2), target)
 
 
 # --- the whole way -------------------------------------------------------------------------------
@@ -168,8 +208,13 @@ def test_the_packaged_files_are_of_one_version(capsys):
 @pytest.mark.slow
 def test_the_whole_recipe_runs_and_resumes(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(making, "RANKING", RankConfig(clips=1, frames=2, metric="none"))
+    few_paths = "paths.count=16"
+    monkeypatch.setattr(
+        making, "read_recipe", lambda name, more: read_recipe(name, [*more, few_paths])
+    )
     steps = [text for stage in STAGES for text in (f"--{stage}-steps", 2)]
     command = ("train", "nano", "--folder", tmp_path, "-o", tmp_path / "copies", *steps)
+    command = (*command, "--initial", "nano-teacher")
     assert run(capsys, *command)[0] == 0
     file = tmp_path / "hummingbird-nano.safetensors"
     first = read_tensors(file)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
 from support.command_line import error_of, run
+from support.drawing_pipeline import DrawingPipeline
 
 from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.errors import InputError
-from hummingbird_core.nano.world.images import random_image
-from hummingbird_core.nano.world.shapes import random_shape
-from hummingbird_core.nano.world.world import is_held_out, samples
+from hummingbird_core.nano.world.paths import Clip
+from hummingbird_core.nano.world.stream import is_held_out, samples
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.sampling import predict_x0
 from hummingbird_core.training.data.batch import ClipBatch
@@ -41,7 +42,13 @@ from hummingbird_core.training.pruning.block_removal import (
     removals,
     without,
 )
-from hummingbird_core.training.pruning.metrics import load_metric, nano_accuracy, nano_clips
+from hummingbird_core.training.pruning.metrics import (
+    RANKING_CLIP_SEED,
+    RANKING_PROMPT_SEED,
+    load_metric,
+    nano_accuracy,
+    nano_clips,
+)
 from hummingbird_core.training.pruning.report import ranking_table, ranking_title, write_plot
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
 from hummingbird_core.weights.state_dict import count_parameters
@@ -101,26 +108,15 @@ def test_drawn_clips_are_encoded_with_the_models_own_vae(pipe):
     assert len(clips.captions) == len(clips.fps) == 2
     assert all(map(is_held_out, clips.captions))
     decoded = pipe.decode(clips.latents[:, :, :1])
-    scene = next(samples(11, held_out=True, num_frames=4))[0]
+    scene = next(samples(RANKING_CLIP_SEED, Clip(4), held_out="wording"))[0]
     error = (decoded[0, :, 0] - (scene.render()[:, 0] * 2 - 1)).abs().mean()
     assert error < 0.15
 
 
 def test_the_nano_metric_is_one_for_what_was_asked_for():
-    class Truth:
-        """Draws what a prompt says."""
-
-        def __call__(self, prompts, **settings):
-            scenes = {text: scene for scene, text in self.scenes}
-            self.frames = torch.stack([scenes[p].render() for p in prompts])
-            self.frames = (self.frames.permute(0, 2, 3, 4, 1) * 255).round().to(torch.uint8).numpy()
-            return self
-
-        def __init__(self):
-            halves = (samples(12, draw, held_out=True) for draw in (random_shape, random_image))
-            self.scenes = [next(half) for half in halves for _ in range(3)]
-
-    assert nano_accuracy(3, 16, 4, 7.5)(Truth()) == 1.0
+    stream = islice(samples(RANKING_PROMPT_SEED, held_out="wording"), 4)
+    scenes = {text: scene for scene, _, text in stream}
+    assert nano_accuracy(4, 16, 4, 7.5)(DrawingPipeline(scenes.__getitem__)) == 1.0
 
 
 def test_metrics_of_ones_own():
@@ -273,6 +269,6 @@ def test_the_title_says_what_was_measured():
     settings |= {"metric": "nano", "prompts": 12, "steps": 10, "guidance": 7.5}
     text = "nano-teacher: 8 clips of 16 frames at t = 999, 500"
     nano = ranking_title(settings)
-    assert nano.startswith(f"{text}; score: share of what 12 held-out prompts for shapes and")
+    assert nano.startswith(f"{text}; score: share of what 12 held-out prompts say that ")
     assert ranking_title({**settings, "metric": "mine:score"}) == f"{text}; score: mine:score"
     assert ranking_title({**settings, "metric": "none"}) == text

@@ -91,7 +91,7 @@ def test_without_its_lowest_level_a_unet_is_one_of_fewer_levels():
     student = HummingbirdUNet(upper).eval().requires_grad_(False)
     prune(teacher, student, map_to(NANO_TEACHER, upper))
     lowest = next(r for r in removals(teacher) if r.kind == "lowest")
-    sample, context = torch.randn(1, 4, 2, 4, 4), torch.randn(1, 77, 64)
+    sample, context = torch.randn(1, 4, 2, 4, 4), torch.randn(1, 77, NANO_TEACHER.context_dim)
     expected = student(sample, 500, context)
     torch.testing.assert_close(without(teacher, lowest)(sample, 500, context), expected)
 

@@ -35,23 +35,28 @@ def test_the_range_of_pictures_holds_the_guided_teacher():
     assert x0[:, 3].min() > -0.76 * NANO_SCALING_FACTOR
 
 
-def test_the_teacher_can_be_left_unguided_at_low_noise():
-    """At each clip's own timestep: one of the two is below."""
+@pytest.mark.parametrize("end", ["start", "stop"])
+def test_guidance_can_be_limited_to_an_interval(end):
+    """At each clip's own timestep: one of the two is outside."""
     micro_batch = MicroBatch(seed=0, step=1, size=2)
     times = a_step(micro_batch=micro_batch).t
-    settings = replace(GRID, guidance=(9.0, 9.0), cfg_start_timestep=int(times.max()))
+    limit = times.max()
+    settings = replace(GRID, guidance=(9.0, 9.0), **{f"cfg_{end}_timestep": int(limit)})
     step = a_step(micro_batch=micro_batch, settings=settings)
     models, told = step.models, step.conditions
     cond = models.teacher(step.sample, step.t, told.context, fps=told.fps)
     uncond = models.teacher(step.sample, step.t, told.null_context, fps=told.fps)
-    noisier, clearer = times.argmax(), times.argmin()
+    is_guided = times >= limit if end == "start" else times < limit
+    assert is_guided.sum() == 1
     got = step.teacher.eps
-    torch.testing.assert_close(got[clearer], cond[clearer])
-    guided = (cond + 9 * (cond - uncond))[noisier]
-    torch.testing.assert_close(got[noisier], guided, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(got[~is_guided], cond[~is_guided])
+    guided = (cond + 9 * (cond - uncond))[is_guided]
+    torch.testing.assert_close(got[is_guided], guided, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("settings", [GRID, STAGE_1, replace(OWN, cfg_start_timestep=500)])
+@pytest.mark.parametrize(
+    "settings", [GRID, STAGE_1, replace(OWN, cfg_start_timestep=300, cfg_stop_timestep=700)]
+)
 def test_a_teacher_path_is_so_many_steps_of_ddim(settings):
     step = a_step(settings=settings)
     torch.testing.assert_close(step.teacher_path(1), step.teacher.eps, rtol=1e-4, atol=1e-4)
@@ -59,7 +64,7 @@ def test_a_teacher_path_is_so_many_steps_of_ddim(settings):
     for left in (2, 1, 0):
         eps = teacher_eps(
             *(step.models.teacher, sample, t, step.conditions),
-            cfg_start_timestep=settings.cfg_start_timestep,
+            guided=settings.guided_timesteps,
         )
         x0, earlier = predict_x0(sample, eps, t), left * step.t // 3
         last, t = t, earlier

@@ -7,9 +7,8 @@ from itertools import islice
 
 import pytest
 import torch
+from support.shape_clips import shape_clips
 
-from hummingbird_core.nano.world.shapes import random_shape
-from hummingbird_core.nano.world.world import samples
 from hummingbird_core.training.rewards.held_out import RewardLog, ShapeAccuracy, evaluate_reward
 from hummingbird_core.training.rewards.shapes import ShapesReward
 
@@ -67,7 +66,7 @@ def test_one_clip_or_an_empty_log_proves_nothing():
 
 @pytest.fixture(scope="module")
 def clips() -> tuple[torch.Tensor, list[str]]:
-    scenes = list(islice(samples(3, random_shape), 3))
+    scenes = list(islice(shape_clips(3), 3))
     return torch.stack([s.render() for s, _ in scenes]) * 2 - 1, [text for _, text in scenes]
 
 

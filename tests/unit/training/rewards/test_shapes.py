@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice, product
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from support.shape_clips import shape_clips, stated
 
 from hummingbird_core.errors import InputError
 from hummingbird_core.nano.readers.shapes import ShapeReading, read_shape_scene
-from hummingbird_core.nano.world import motion, shapes
-from hummingbird_core.nano.world.world import samples
+from hummingbird_core.nano.world.looks import COLORS, SHAPES, signed_distance
+from hummingbird_core.nano.world.paths import DIRECTIONS
+from hummingbird_core.nano.world.stream import samples
 from hummingbird_core.training.rewards.shapes import (
+    SCORED_CAPTIONS,
     SIGNATURES,
     ShapeMeasures,
     ShapesReward,
@@ -24,7 +28,7 @@ from hummingbird_core.training.rewards.shapes import (
     shape_signature,
 )
 
-SCENES = [scene for scene, _ in islice(samples(5, shapes.random_shape), 60)]
+SCENES = [scene for scene, _ in islice(shape_clips(5), 60)]
 CLIPS = torch.stack([scene.render() for scene in SCENES]) * 2 - 1  # [60, 3, 16, 64, 64]
 
 
@@ -43,10 +47,10 @@ def captioned(colour: str, shape: str, direction: str) -> str:
 @pytest.mark.parametrize("look", [lambda clips: clips, blurred], ids=["sharp", "blurred"])
 def test_the_right_caption_beats_all_71_wrong_ones(look):
     measures = measure_shapes(look(CLIPS))
-    words = list(product(shapes.COLORS, shapes.SHAPES, motion.DIRECTIONS))
+    words = list(product(COLORS, SHAPES, DIRECTIONS))
     scores = torch.stack([score(measures, captioned(*three)) for three in words])  # [72, 60]
     for number, scene in enumerate(SCENES):
-        right = words.index(tuple(scene.attributes.values()))
+        right = words.index(stated(scene))
         best, second = scores[:, number].topk(2).values
         assert scores[:, number].argmax() == right
         assert best > 0.95
@@ -59,24 +63,37 @@ def score(measures: ShapeMeasures, caption: str) -> torch.Tensor:
 
 
 def test_the_reward_is_the_mean_of_its_aspects():
-    captions = [captioned(*scene.attributes.values()) for scene in SCENES[:2]]
+    captions = [captioned(*stated(scene)) for scene in SCENES[:2]]
     parts = aspect_scores(measure_shapes(CLIPS[:2]), captions)
     reward = ShapesReward()(CLIPS[:2], captions, torch.Generator())
     torch.testing.assert_close(reward, sum(parts.values()) / 3)
 
 
 def test_captions_of_the_world_are_read():
-    for scene, text in islice(samples(11, shapes.random_shape), 200):
-        assert read_caption(text) == tuple(scene.attributes.values())
+    for scene, text in islice(shape_clips(11), 200):
+        assert read_caption(text) == stated(scene)
     with pytest.raises(InputError, match="expected a colour"):
         read_caption("a hummingbird moves left")
 
 
-@pytest.mark.parametrize("shape", shapes.SHAPES)
+def test_the_captions_that_the_reward_can_score():
+    chosen = 0
+    for _, said, text in islice(samples(4), 2000):
+        first, *others = said.mentions
+        is_plain = not others and not said.place
+        expected = is_plain and first.color is not None and first.motion in DIRECTIONS
+        assert bool(re.search(SCORED_CAPTIONS, text)) == expected, text
+        if expected:
+            chosen += 1
+            assert read_caption(text) == (first.color, first.subject, first.motion)
+    assert chosen > 100
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_signatures_are_those_of_finely_drawn_shapes(shape):
     """The constants come from integrals; here the same outlines are summed over many pixels."""
     grid = torch.linspace(-160, 160, 321, dtype=torch.float64)
-    distance = shapes.signed_distance(shape, grid[None, :], grid[:, None], 120.0)
+    distance = signed_distance(shape, grid[None, :], grid[:, None], torch.tensor(120.0))
     cover = (0.5 - distance).clamp(0, 1)[None, None]
     signature = shape_signature(central_moments(cover).powers)[0, 0]
     expected = torch.tensor(SIGNATURES[shape], dtype=torch.float64)
@@ -85,7 +102,7 @@ def test_signatures_are_those_of_finely_drawn_shapes(shape):
 
 def test_a_still_picture_is_neither_right_nor_wrong_about_direction():
     still = CLIPS[:1, :, :1].expand(-1, -1, 16, -1, -1)
-    for direction in motion.DIRECTIONS:
+    for direction in DIRECTIONS:
         score = aspect_scores(measure_shapes(still), [captioned("red", "circle", direction)])[
             "direction"
         ]
@@ -110,7 +127,7 @@ def rounded_squares(corner: float, num_frames: int = 8) -> torch.Tensor:
     beyond = (x.clamp(min=0).square() + y.clamp(min=0).square()).sqrt()
     distance = beyond + torch.maximum(x, y).clamp(max=0) - corner  # [T, H, W]
     cover = (0.5 - distance).clamp(0, 1)
-    colour = torch.tensor(shapes.COLORS["blue"])[:, None, None, None]
+    colour = torch.tensor(COLORS["blue"])[:, None, None, None]
     return (0.1 + cover * (colour - 0.1)) * 2 - 1  # [3, T, H, W]
 
 
@@ -119,7 +136,7 @@ def read(clip: torch.Tensor) -> ShapeReading:
     return read_shape_scene(frames.numpy().astype(np.uint8))
 
 
-@pytest.mark.parametrize("shape", shapes.SHAPES)
+@pytest.mark.parametrize("shape", SHAPES)
 def test_there_is_a_slope_from_a_shape_that_is_not_yet_right(shape):
     clip = rounded_squares(corner=7.0)[None].requires_grad_()
     score = aspect_scores(measure_shapes(clip), [captioned("blue", shape, "right")])["shape"]

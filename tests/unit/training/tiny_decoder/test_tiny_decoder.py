@@ -12,7 +12,7 @@ from support.models import relative_l2, rnd, tiny_vae
 from hummingbird_core.checkpoints import load_checkpoint
 from hummingbird_core.errors import CheckpointError, InputError
 from hummingbird_core.hub.local import resolve_model
-from hummingbird_core.nano.world.world import single_frames
+from hummingbird_core.nano.world.stream import single_frames
 from hummingbird_core.training.data.single_frames import VideoFrames, open_frames
 from hummingbird_core.training.loop.config import TrainConfig
 from hummingbird_core.training.nano.autoencoder import build_vae
