@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .adapter.io.latents import empty_video, size_of, starting_with
+from .adapter.io.latents import empty_video, resting_video
 from .common import CATEGORY, frames_input, schema, size_inputs, start_image_input
 
 
@@ -49,5 +49,4 @@ class EmptyHummingbirdVideo(io.ComfyNode):
         """Run the node; arguments are the values of its inputs."""
         if start_image is None:
             return io.NodeOutput(empty_video(width, height, frames, batch_size))
-        empty = empty_video(*size_of(start_image), frames, batch_size)
-        return io.NodeOutput(starting_with(empty, start_image))
+        return io.NodeOutput(resting_video(start_image, frames, batch_size))

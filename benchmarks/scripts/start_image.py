@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hummingbird_core.nano.world.motion import NANO_FPS
-from hummingbird_core.nano.world.world import samples
 from recording import write_results
 from tqdm import tqdm
 
 from hummingbird_core.bench.report import environment
 from hummingbird_core.nano.evaluate import EVALUATION_SEED
 from hummingbird_core.nano.readers.scene import SubjectReading, read_scene
+from hummingbird_core.nano.world.paths import NANO_FPS
+from hummingbird_core.nano.world.stream import samples
 from hummingbird_core.pipeline import HummingbirdPipeline
 
 KEPT = (0, 1, 4)  # frames
@@ -48,8 +48,10 @@ class Start:
 
 
 def starts(count: int) -> Iterator[Start]:
-    """Yield drawn scenes with held-out captions."""
-    for scene, text in islice(samples(EVALUATION_SEED, held_out=True), count):
+    """Yield drawn scenes of one subject, with held-out captions."""
+    stream = samples(EVALUATION_SEED, held_out="wording")
+    single = ((scene, text) for scene, said, text in stream if len(said.mentions) == 1)
+    for scene, text in islice(single, count):
         frames = (scene.render() * 255).round().byte().permute(1, 2, 3, 0).numpy()
         subjects = {kept: first_subject(frames[kept:]) for kept in KEPT if kept}
         yield Start(frames, text, subjects)

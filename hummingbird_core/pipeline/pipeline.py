@@ -18,7 +18,7 @@ from ..sampling.ddim import ddim_timesteps, sample_ddim
 from ..sampling.guidance import cfg_eps, distilled_guidance_eps, reporting
 from ..sampling.noise import initial_noise, step_noises
 from ..sampling.prompt_schedule import distinct_texts
-from ..sampling.start_frames import keep_start, with_start
+from ..sampling.start_frames import frame_init, keep_start, with_start
 from ..seeds import video_seed
 from ..settings import WINDOW_FRAMES, Loop, check_can_loop, check_settings, sampled_frames
 from ..terminal import get_logger
@@ -223,6 +223,7 @@ class HummingbirdPipeline(PipelineModels):
         if start is not None:
             start = start.to(latents)
             predict = keep_start(predict, start, latents, rescale=rescale)
+            latents = frame_init(latents, start)
         on_step = self._on_step(callback_on_step_end)
         if is_student:
             denoised = sample_lcm(predict, latents, noises, num_inference_steps, on_step)

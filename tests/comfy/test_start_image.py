@@ -77,6 +77,8 @@ def test_stock_samplers_keep_the_frames_of_an_empty_video(
     start = encoded(nano.vae, image)
     empty = node_classes["HummingbirdEmptyVideo"].execute(8, 8, 6, 1, start)[0]
     assert empty["samples"].shape == (1, 4, 6, 8, 8)  # the size of the image
+    for frame in range(2, 6):  # at rest
+        assert torch.equal(empty["samples"][:, :, frame], start["samples"][:, :, -1])
     got = ksampler(nano.model, positive, empty, sampler)
     torch.testing.assert_close(got[:, :, :2], start["samples"], atol=1e-4, rtol=1e-4)
     changed = {**empty, "samples": empty["samples"] * 0.5}

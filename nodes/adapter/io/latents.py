@@ -58,6 +58,20 @@ def starting_with(latent: Latent, start: Latent) -> Latent:
     return {**latent, "samples": with_start(samples, first), "noise_mask": mask}
 
 
+def resting_video(start: Latent, frames: int, batch_size: int = 1) -> Latent:
+    """Return a LATENT that rests at the last frame of `start`, and a mask that keeps `start`.
+
+    From its noise, a sampler knows where everything is; from that of zeros it would not.
+
+    Raises:
+        InputError: `start`, of the input start_image, does not fit.
+    """
+    latent = starting_with(empty_video(*size_of(start), frames, batch_size), start)
+    kept = start["samples"]
+    last = kept[:, :, -1:].expand(-1, -1, frames, -1, -1)  # [1 or B, 4, T, h, w]
+    return {**latent, "samples": with_start(last.expand_as(latent["samples"]), kept)}
+
+
 def size_of(latent: Latent) -> tuple[int, int]:
     """Return width and height of a LATENT in pixels."""
     height, width = latent["samples"].shape[-2:]

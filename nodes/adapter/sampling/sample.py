@@ -33,7 +33,7 @@ from ....hummingbird_core.sampling import (
 )
 from ....hummingbird_core.sampling.context_windows import ContextWindows, freenoise_shuffle
 from ....hummingbird_core.sampling.ddim import ddim_timesteps
-from ....hummingbird_core.sampling.start_frames import with_start
+from ....hummingbird_core.sampling.start_frames import frame_init, with_start
 from ....hummingbird_core.settings import (
     Loop,
     ModelDefaults,
@@ -137,6 +137,8 @@ def sample_video(
     windows = _windows(model, noise.shape[2], settings)
     if windows.are_needed(noise.shape[2]) and not has_windows(model):
         noise, model = freenoise_shuffle(noise, windows), with_windows(model, windows)
+    if start_image is not None and settings.strength == 1:
+        noise = frame_init(noise, model.model.process_latent_in(start_image["samples"]))
     if hummingbird_unet(model).config.guidance_embedding:
         run = _Run(1.0, consistency_sampler(), sigmas_from(settings.steps, settings.strength))
         # At a guidance scale of 1 ComfyUI skips the negative call, unless a node asks for it.

@@ -12,7 +12,12 @@ from hummingbird_core.errors import InputError
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.pipeline.start_image import start_video
 from hummingbird_core.sampling import add_noise, initial_noise, scale_latents, step_noises
-from hummingbird_core.sampling.start_frames import keep_start, with_start
+from hummingbird_core.sampling.start_frames import (
+    FRAME_INIT_TIMESTEP,
+    frame_init,
+    keep_start,
+    with_start,
+)
 from hummingbird_core.training.nano.autoencoder import build_vae
 from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.unet import HummingbirdUNet, UNetConfig
@@ -52,6 +57,16 @@ def test_the_unet_sees_the_kept_frames_with_the_noise_of_each_timestep(rescale):
             torch.testing.assert_close(seen[-1][video, :, :2], expected)
         assert torch.equal(seen[-1][:, :, 2:], sample[:, :, 2:])
     assert torch.equal(with_start(sample, start)[1, :, :2], start[0])
+
+
+def test_the_starting_noise_rests_at_the_last_kept_frame():
+    start, noise = torch.randn(1, 4, 2, 3, 3), torch.randn(2, 4, 6, 3, 3)
+    first = frame_init(noise, start)
+    assert torch.equal(first[:, :, :2], noise[:, :, :2])
+    for video in range(2):
+        for frame in range(2, 6):
+            expected = add_noise(start[0, :, 1], noise[video, :, frame], FRAME_INIT_TIMESTEP)
+            torch.testing.assert_close(first[video, :, frame], expected)
 
 
 @pytest.mark.parametrize("preset", ["hummingbird-nano", "nano-teacher"])

@@ -27,6 +27,7 @@ VIDEO = ("--set", "training.validate_every=2", "--set", "validation.num_inferenc
 VIDEO += ("--set", "validation.prompts=[a red circle moves right]")
 VIDEO += ("--set", "validation.seeds=1")  # test_seed_diversity.py compares several
 TEACHER = ("--teacher", "nano-teacher", "--data", "nano")
+FEW_PATHS = ("--set", "paths.count=16")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def distilled(tmp_path_factory):
 
 def distil(folder, *more) -> None:
     arguments = ["train", "distil", *TEACHER, "--student", "hummingbird-nano", "-o", folder]
-    assert main([str(a) for a in (*arguments, *SMALL, *VIDEO, *more)]) == 0
+    assert main([str(a) for a in (*arguments, *SMALL, *FEW_PATHS, *VIDEO, *more)]) == 0
 
 
 def tune(folder, distilled, *more) -> tuple:
@@ -59,7 +60,7 @@ def test_stage_1_writes_a_student_and_what_happened(distilled):
     assert load_checkpoint(snapshot).preset == "hummingbird-nano"
     lines = read_losses(distilled / "distil.losses.jsonl")
     assert [set(line) for line in lines] == [
-        {"step", "loss", "output_kd", "gradient_norm", "learning_rate", "seconds"}
+        {"step", "loss", "path_kd", "gradient_norm", "learning_rate", "seconds"}
     ] * 2
     if find_spec("tensorboard"):
         assert any((distilled / "tensorboard" / "distil").iterdir())
@@ -116,8 +117,10 @@ def test_stage_2_trains_a_lora_that_other_tools_take(capsys, tmp_path, distilled
 
 
 def test_stage_2_trains_all_weights_with_a_reward(capsys, tmp_path, distilled):
-    code, out, _ = run(capsys, *tune(tmp_path, distilled))
-    assert code == 0
+    scored = '"(red|green|blue) (circle|square|triangle) (goes|moves) (left|right|up|down)"'
+    reward = f"objectives.rewards={{shapes: {{kind: shapes, captions: {scored}}}}}"
+    code, out, err = run(capsys, *tune(tmp_path, distilled, "--set", reward))
+    assert code == 0, err
     assert out.count("wrote ") == 1
     assert load_checkpoint(tmp_path / "checkpoints" / "step-000001.safetensors").vae is not None
     lines = read_losses(tmp_path / "tune.losses.jsonl")
