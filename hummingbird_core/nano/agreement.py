@@ -183,7 +183,7 @@ def load_agreement(path: str | Path) -> AgreementModel:
     file = open_tensors(path)
     if CONFIG_KEY not in file.metadata or WORDS_KEY not in file.metadata:
         raise CheckpointError(
-            f"{file.path.name} is no model of agreement: expected a file of `train nano`"
+            f"{file.path.name} is no model of agreement: expected a file of `train agreement`"
         )
     try:
         config = replace(AgreementConfig(), **json.loads(file.metadata[CONFIG_KEY]))
