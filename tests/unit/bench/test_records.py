@@ -39,7 +39,7 @@ def folder(tmp_path):
     recorded = json.loads((ROOT / "benchmarks" / "results" / "nano.json").read_text())
     for steps in (1, 2, 4):
         joint = {"shapes": {"joint": 1.0}, "pictures": {"joint": 0.3 * steps if steps < 4 else 1}}
-        text = json.dumps({**recorded, "steps": steps, "accuracy": joint})
+        text = json.dumps({**recorded, "prompts": 250, "steps": steps, "accuracy": joint})
         (tmp_path / f"{steps}.json").write_text(text)
     return tmp_path
 
@@ -86,7 +86,9 @@ def test_a_finished_run_is_a_row_with_its_log(records, folder):
 
 def test_several_numbers_of_steps_in_one_evaluation(records, folder):
     """Read the form that newer versions of `evaluate nano` write."""
-    kinds = {"wording": {"accuracy": {"joint": 0.5}}, "frame_rates": {"8": 1.0}, "seconds": 0.2}
+    wording = {"accuracy": {"joint": 0.5}, "interval": {"joint": [0.43, 0.57]}}
+    words = {"accuracy": {"big": 1.0}, "silent": []}
+    kinds = {"wording": wording, "words": words, "frame_rates": {"8": 1.0}, "seconds": 0.2}
     settings = {"model": "student", "prompts": 200, "guidance": 7.5, "frames": 16}
     record = {**settings, "steps": dict.fromkeys(("1", "2", "4", "8"), kinds)}
     (folder / "all.json").write_text(json.dumps(record))
