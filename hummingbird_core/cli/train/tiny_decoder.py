@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  the built-in ones, tiny and middle, minutes on two cores (train both again whenever the built-in
+  the built-in ones, tiny and middle, an hour each on one core (train both again when the built-in
   VAE changes):
     hummingbird train decoder -o hummingbird_core/assets/nano/nano-decoder.safetensors
     hummingbird train decoder --divisor 2 --folder runs/middle-decoder \\

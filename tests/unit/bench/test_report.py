@@ -101,7 +101,7 @@ def test_speed_with_fewer_steps_of_the_teacher_says_so(tmp_path):
     names = [row["name"] for row in record["rows"]]
     assert names == [
         *("teacher, 2 steps", "teacher, 2 steps, always guided"),
-        *("student, 1 step", "student, 4 steps, tiny decoder"),
+        *("student, 1 step", "student, 4 steps, middle decoder", "student, 4 steps, tiny decoder"),
     ]
     assert "published with 50 steps" in record["notes"][1]
     assert "--teacher-steps 2 --student-steps 1" in record["command"]
