@@ -1,6 +1,6 @@
 """Assemble the page that makes videos in a browser, from `web-demo/` and an exported model.
 
-    hummingbird export nano -o nano-web --to onnx --dtype fp16-weights --decoder tiny
+    hummingbird export nano -o nano-web --to onnx --dtype fp16-weights --decoder middle
     python tools/make_web_demo.py nano-web -o site
     python -m http.server --directory site
 

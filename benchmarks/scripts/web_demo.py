@@ -1,6 +1,6 @@
 """The page of `tools/make_web_demo.py` in a Chromium: size, time, and equality with the runner.
 
-    hummingbird export nano -o outputs/nano-web --to onnx --dtype fp16-weights --decoder tiny
+    hummingbird export nano -o outputs/nano-web --to onnx --dtype fp16-weights --decoder middle
     python tools/make_web_demo.py outputs/nano-web -o outputs/site
     python benchmarks/scripts/web_demo.py outputs/site -o benchmarks/results/web-demo \
         --screenshot docs/images/web-demo.png
