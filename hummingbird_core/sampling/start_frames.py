@@ -29,10 +29,16 @@ def with_start(latents: Tensor, start: Tensor) -> Tensor:
     return torch.cat([kept, latents[:, :, start.shape[2] :]], dim=2)
 
 
+def at_rest(latents: Tensor, start: Tensor) -> Tensor:
+    """Return a video like latents `[B, 4, T, h, w]` that rests at the last frame of `start`."""
+    # [1 or B, 4, 1, h, w] -> [B, 4, T, h, w]
+    return start[:, :, -1:].to(latents).expand_as(latents)
+
+
 def frame_init(noise: Tensor, start: Tensor) -> Tensor:
     """Return starting noise that shows where the last kept frame has everything.
 
-    Follows FrameInit of ConsistI2V (arXiv 2402.04324, section 3.2) without its filters: a video
+    Follows FrameInit of ConsistI2V (arXiv 2402.04324) without its filters: a video
     that rests at this frame, with the noise of `FRAME_INIT_TIMESTEP`, is the start at t = 999.
 
     Args:
@@ -40,9 +46,9 @@ def frame_init(noise: Tensor, start: Tensor) -> Tensor:
             `keep_start`.
         start: clean latents of the first frames, `[1 or B, 4, K, h, w]`.
     """
-    last = start[:, :, -1:].to(noise).expand_as(noise)  # [1 or B, 4, 1, h, w] -> [B, 4, T, h, w]
     # x_T = sqrt(a_t) x_still + sqrt(1 - a_t) noise
-    return with_start(add_noise(last, noise, FRAME_INIT_TIMESTEP), noise[:, :, : start.shape[2]])
+    first = add_noise(at_rest(noise, start), noise, FRAME_INIT_TIMESTEP)
+    return with_start(first, noise[:, :, : start.shape[2]])
 
 
 def keep_start(

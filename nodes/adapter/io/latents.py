@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ....hummingbird_core.errors import InputError
-from ....hummingbird_core.sampling.start_frames import with_start
+from ....hummingbird_core.sampling.start_frames import at_rest, with_start
 from ....hummingbird_core.settings import SIZE_MULTIPLE
 from ..model.memory import check_latents
 
@@ -68,8 +68,7 @@ def resting_video(start: Latent, frames: int, batch_size: int = 1) -> Latent:
     """
     latent = starting_with(empty_video(*size_of(start), frames, batch_size), start)
     kept = start["samples"]
-    last = kept[:, :, -1:].expand(-1, -1, frames, -1, -1)  # [1 or B, 4, T, h, w]
-    return {**latent, "samples": with_start(last.expand_as(latent["samples"]), kept)}
+    return {**latent, "samples": with_start(at_rest(latent["samples"], kept), kept)}
 
 
 def size_of(latent: Latent) -> tuple[int, int]:
