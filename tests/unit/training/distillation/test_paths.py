@@ -78,21 +78,24 @@ class OneClip(nn.Module):
         return x0_to_eps(scale_latents(clip, t) if self.rescaled else clip, sample, t)
 
 
+def first_step(models, clip, noise, *, rescaled):
+    """Return a step at t = 999 with a teacher that knows one clip."""
+    w = torch.ones(1)
+    return Step(
+        MicroBatch(seed=0, step=0),
+        replace(models, teacher=OneClip(clip, rescaled=rescaled)),
+        replace(NOISE, dynamic_rescale=rescaled),
+        noise,
+        torch.tensor([999]),
+        Conditions(models.null_context, models.null_context, w, w),
+        ["a red circle"],
+    )
+
+
 def test_paths_of_a_rescaled_teacher_are_those_of_the_students_sampling(models):
     """They had contrasts of 0.7 that the student's own samples do not have."""
     clip, noise = torch.randn(2, 1, 4, 2, 3, 3)
-    rescaled = replace(NOISE, dynamic_rescale=True)
-    w = torch.ones(1)
-    conditions = Conditions(models.null_context, models.null_context, w, w)
-    step = Step(
-        MicroBatch(seed=0, step=0),
-        replace(models, teacher=OneClip(clip, rescaled=True)),
-        rescaled,
-        noise,
-        torch.tensor([999]),
-        conditions,
-        ["a red circle"],
-    )
+    step = first_step(models, clip, noise, rescaled=True)
     *states, end = step.teacher_states(SMALL.timesteps)
     torch.testing.assert_close(end, clip, atol=1e-4, rtol=0)
     eps = (noise - alpha_sigma(999, clip)[0] * 0.7 * clip) / alpha_sigma(999, clip)[1]
@@ -102,17 +105,7 @@ def test_paths_of_a_rescaled_teacher_are_those_of_the_students_sampling(models):
 
 def test_steps_below_the_last_timestep_keep_noise_and_clip(models):
     clip, noise = torch.randn(2, 1, 4, 2, 3, 3)
-    w = torch.ones(1)
-    conditions = Conditions(models.null_context, models.null_context, w, w)
-    step = Step(
-        MicroBatch(seed=0, step=0),
-        replace(models, teacher=OneClip(clip, rescaled=False)),
-        NOISE,
-        noise,
-        torch.tensor([999]),
-        conditions,
-        ["a red circle"],
-    )
+    step = first_step(models, clip, noise, rescaled=False)
     first, *states, end = step.teacher_states(SMALL.timesteps, terminal_steps=3)
     assert torch.equal(first, noise)
     torch.testing.assert_close(end, clip, atol=1e-4, rtol=0)
