@@ -23,7 +23,6 @@ from .world.scene import RADIUS
 from .world.stream import samples
 
 WORLD_SEED = 2028
-ANOTHER_WORLD_SEED = 2029
 MOST_SUBJECTS = 2
 NO_SUBJECT = -1.0  # far from every subject
 SUBJECT_WIDTH = len(SUBJECTS) + len(COLORS) + len(MOTIONS) + 4

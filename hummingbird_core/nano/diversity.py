@@ -40,7 +40,7 @@ Z = 1.96  # standard errors of a 95 % interval
 
 @dataclass(frozen=True)
 class NanoDiversity:
-    """How much the videos of one prompt differ.
+    """Differences between the videos of one prompt.
 
     Attributes:
         distances: of each prompt, the mean absolute distance of the pixels of two seeds, in 0..255.

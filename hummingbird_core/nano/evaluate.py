@@ -52,7 +52,7 @@ class Accuracy:
 
 @dataclass
 class NanoEvaluation:
-    """What a model's videos show of their prompts.
+    """Readings of a model's videos, and how they agree with the prompts.
 
     Attributes:
         checks: for each kind of statement, whether each video that should show it does. "joint" is

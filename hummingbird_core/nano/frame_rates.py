@@ -1,4 +1,4 @@
-"""Whether a nano model's motions take the same seconds at any frame rate.
+"""Measures whether a nano model's motions take the same seconds at any frame rate.
 
 A model that ignores the frame rate moves by the same pixels in each frame: half as fast at 4 frames
 a second as at 8. Prompts that say "slowly" or "quickly" fix the speed, within the range that the

@@ -1,4 +1,4 @@
-"""Whether a nano model hears each word of its captions.
+"""Measures whether a nano model hears each word of its captions.
 
 Accuracies by kind of statement hide a word that is never heard among others that are. Here every
 word of the vocabulary has videos of its own prompts: a word of a statement is heard if the videos
@@ -43,7 +43,7 @@ FILLER_SEEDS = 4
 
 @dataclass(frozen=True)
 class HeardWords:
-    """What a model's videos show of each word.
+    """Accuracy of a model's videos by word.
 
     Attributes:
         accuracies: how often the videos of a word show what it states, by word.

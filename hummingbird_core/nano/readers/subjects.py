@@ -266,7 +266,7 @@ def _looks() -> list[Look]:
 
 @dataclass(frozen=True)
 class Templates:
-    """What `_explained` needs of templates with premultiplied colors s and alpha a.
+    """Terms of `_explained` for templates with premultiplied colors s and alpha a.
 
     Attributes:
         side: n, in pixels.

@@ -40,7 +40,7 @@ def dark_scene(*subjects: Subject) -> Scene:
 
 @pytest.fixture(scope="module")
 def seen() -> SceneReading:
-    """What is read from a video that shows `SAID`."""
+    """Return what is read from a video that shows `SAID`."""
     square = Subject(Look("square", "blue"), Path("left", (40.0, 30.0), speed=5.0), 12.0)
     return read_scene(frames_of(dark_scene(square)), NANO_FPS)
 
