@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import HummingbirdError, InputError, first_line
 from ..files import import_callable, sha256_of_file
-from ..hub.local import in_hub_cache
+from ..hub.local import in_hub_cache, packaged_file
 from .base import KIND, TextVideoModel
 
 IDENTIFYING = ("*.json", "*.safetensors")  # files that determine the answers of a folder's model
@@ -20,14 +20,15 @@ def load_text_video(name: str) -> TextVideoModel:
     """Load a model of agreement.
 
     Args:
-        name: a folder or downloaded hub id of a CLIP-class model of transformers, a file that
-            `hummingbird train agreement` wrote, or `MODULE:FUNCTION`, which is called without
-            arguments and returns a `TextVideoModel`.
+        name: "nano-agreement", the packaged model of the built-in world, or a file like it that
+            `hummingbird train agreement` wrote; a folder or downloaded hub id of a CLIP-class model
+            of transformers; or `MODULE:FUNCTION`, which is called without arguments and returns a
+            `TextVideoModel`.
 
     Raises:
         HummingbirdError: there is no such model, or it is of another kind.
     """
-    if Path(name).is_file():
+    if packaged_file(name).is_file():
         from .small import SmallVideoModel
 
         return SmallVideoModel.load(name)
@@ -67,7 +68,7 @@ def _files_of(name: str) -> list[Path]:
         module = sys.modules.get(name.partition(":")[0])
         source = getattr(module, "__file__", None)
         return [Path(source)] if source else []
-    path = Path(name)
+    path = packaged_file(name)
     if path.is_file():
         return [path]
     folder = path if path.is_dir() else in_hub_cache(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..nano.agreement import AgreementModel, load_agreement
+from .model import AgreementModel, load_agreement
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ BUILT_IN_MODELS = {
     "nano": "hummingbird-nano.safetensors",
     "nano-teacher": "nano-teacher.safetensors",
 }
+BUILT_IN_AGREEMENT = "nano-agreement"
+PACKAGED_FILES = {BUILT_IN_AGREEMENT: ASSETS / "nano" / "nano-agreement.safetensors"}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -39,6 +41,11 @@ def resolve_model(name_or_path: str | Path) -> Path:
         f"got model {name!r}, expected 'nano', a checkpoint file or a folder: "
         "check the path, or get one with `hummingbird download`"
     )
+
+
+def packaged_file(name_or_path: str | Path) -> Path:
+    """Return the file of a name in `PACKAGED_FILES`; any other path as it is."""
+    return PACKAGED_FILES.get(str(name_or_path), Path(name_or_path))
 
 
 def in_hub_cache(hub_id: str) -> Path | None:

@@ -24,7 +24,10 @@ HELD_OUT_SEED, HELD_OUT_CLIPS = 2027, 300
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `hummingbird train agreement`."""
     parser.epilog = EPILOG
-    parser.add_argument("--steps", type=int, default=2500, help="optimizer steps")
+    parser.add_argument(
+        "--model", default="nano", help="'nano', or a checkpoint whose text encoder is used, frozen"
+    )
+    parser.add_argument("--steps", type=int, default=1500, help="optimizer steps")
     parser.add_argument("--batch", type=int, default=32, help="clips per step")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="peak rate")
     parser.add_argument(
@@ -36,8 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train, measure on held-out clips, and write the model."""
+    import torch
+
+    from ...agreement.model import save_agreement
+    from ...checkpoints.load import load_checkpoint
+    from ...errors import CheckpointError
     from ...files import check_destination
-    from ...nano.agreement import save_agreement
+    from ...hub.local import resolve_model
     from ...training.loop.config import SMALL_MODEL
     from ...training.loop.distributed import distributed_state
     from ...training.nano.agreement import preference, train_agreement
@@ -51,7 +59,10 @@ def run(args: argparse.Namespace) -> None:
         batch=args.batch,
         weight_decay=1e-2,
     )
-    model = train_agreement(settings, args.folder).eval()
+    text = load_checkpoint(resolve_model(args.model), dtype=torch.float32).text_encoder
+    if text is None:
+        raise CheckpointError(f"got {args.model} without text encoder, expected one: see --model")
+    model = train_agreement(settings, args.folder, text).eval()
     if not distributed_state().is_main_process:
         return
     save_agreement(args.output, model)

@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...nano.agreement import AgreementModel, new_agreement
+from ...agreement.model import AgreementConfig, AgreementModel
 from ...nano.world.captions import altered, write
 from ...nano.world.stream import HeldOut, samples
+from ...text.encoder import TextEncoder
 from ..loop.config import TrainConfig
 from ..loop.distributed import distributed_state
 from ..loop.micro_batch import MicroBatch
@@ -45,9 +46,20 @@ def contrastive_loss(video: Tensor, text: Tensor, negatives: Tensor, scale: Tens
     return (to_text + F.cross_entropy(products.T, target)) / 2
 
 
-def train_agreement(settings: TrainConfig, folder: Path) -> AgreementModel:
-    """Train a model of agreement from scratch on clips of the built-in world."""
-    model = new_agreement()
+def train_agreement(
+    settings: TrainConfig, folder: Path, text: TextEncoder, config: AgreementConfig | None = None
+) -> AgreementModel:
+    """Train a model of agreement on clips of the built-in world; resumes in `folder`.
+
+    Args:
+        settings: of the training.
+        folder: of the run.
+        text: encoder of a video model of this world, frozen here.
+        config: sizes of the model.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)  # equal in all processes
+        model = AgreementModel(config or AgreementConfig(), text)
 
     def loss(micro_batch: MicroBatch) -> dict[str, Tensor]:
         device = distributed_state().device

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ...nano.agreement import AgreementModel
+from ...agreement.model import AgreementModel
 
 
-@dataclass(frozen=True)
-class AgreementReward:
+class AgreementReward(nn.Module):
     """Cosine of a clip and its caption in the space of a contrastive model.
 
-    Attributes:
-        model: frozen.
-        name: for logs.
+    Args:
+        model: its weights are frozen.
     """
 
-    model: AgreementModel
-    name: str = "agreement"
+    name = "agreement"
 
-    def __call__(self, frames: Tensor, captions: list[str], generator: torch.Generator) -> Tensor:
+    def __init__(self, model: AgreementModel):
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+
+    def forward(self, frames: Tensor, captions: list[str], generator: torch.Generator) -> Tensor:
         """Score clips `[B, 3, K, H, W]` in -1..1: `[B]` in -1..1; `generator` is not used."""
         return self.model(frames, captions)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError
-from ...hub.local import from_pretrained_offline
+from ...hub.local import BUILT_IN_AGREEMENT, from_pretrained_offline
 from ..outside import make_outside, no_options
 from .agreement import AgreementReward
 from .base import Reward
@@ -72,14 +72,9 @@ def _load_shapes(weights: str | None) -> Reward:
 
 
 def _load_agreement(weights: str | None) -> Reward:
-    from ...nano.agreement import load_agreement
+    from ...agreement.model import load_agreement
 
-    if weights is None:
-        raise InputError(
-            "got no weights for the reward 'agreement': give the file that `hummingbird train "
-            "agreement` wrote"
-        )
-    return AgreementReward(load_agreement(weights))
+    return AgreementReward(load_agreement(weights or BUILT_IN_AGREEMENT))
 
 
 def _load_hps(weights: str | None) -> Reward:

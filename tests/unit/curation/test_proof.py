@@ -16,16 +16,17 @@ from support.curation import InlineEngine
 from support.paths import ROOT
 from support.tiny_training import TEACHER
 
+from hummingbird_core.agreement.model import AgreementConfig, AgreementModel, save_agreement
 from hummingbird_core.errors import InputError
-from hummingbird_core.nano.agreement import AgreementConfig, new_agreement, save_agreement
 from hummingbird_core.nano.evaluate import Accuracy
 from hummingbird_core.nano.world.paths import NUM_FRAMES
 from hummingbird_core.nano.world.stream import samples
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.prompts.captioner import complaint
+from hummingbird_core.training.nano.text import build_text_encoder
 
 SIZE = 30
-SMALL = AgreementConfig(width=16, layers=1, heads=2, dim=8, text_width=8, text_layers=1)
+SMALL = AgreementConfig(width=16, layers=1, heads=2, dim=8)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,7 +43,8 @@ def proof(scripts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("proof")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        save_agreement(folder / "agreement.safetensors", new_agreement(SMALL))
+        agreement = AgreementModel(SMALL, build_text_encoder())
+        save_agreement(folder / "agreement.safetensors", agreement)
     return Proof(folder, SIZE, str(folder / "agreement.safetensors"), steps=5, prompts=2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -10,19 +11,26 @@ import torch
 from support.command_line import run
 from torch.nn import functional as F
 
-from hummingbird_core.errors import CheckpointError, InputError
-from hummingbird_core.nano.agreement import (
+from hummingbird_core.agreement.model import (
     AgreementConfig,
+    AgreementModel,
     load_agreement,
-    new_agreement,
+    motion_features,
     save_agreement,
 )
+from hummingbird_core.errors import CheckpointError
 from hummingbird_core.nano.world.captions import Mention, Said, altered
 from hummingbird_core.nano.world.stream import samples
-from hummingbird_core.training.nano.agreement import contrastive_loss, preference
+from hummingbird_core.training.loop.config import SMALL_MODEL
+from hummingbird_core.training.nano.agreement import (
+    contrastive_loss,
+    preference,
+    train_agreement,
+)
+from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.training.rewards.loading import load_reward
 
-TINY = AgreementConfig(frames=4, width=16, layers=1, heads=2, dim=8, text_width=16, text_layers=1)
+TINY = AgreementConfig(frames=4, width=16, layers=1, heads=2, dim=8)
 CAPTIONS = ["a red circle moves right", "a cat bobs at night"]
 
 
@@ -30,7 +38,7 @@ CAPTIONS = ["a red circle moves right", "a cat bobs at night"]
 def model():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return new_agreement(TINY).eval()
+        return AgreementModel(TINY, build_text_encoder()).eval()
 
 
 def clips(count: int, frames: int = 8, size: int = 64) -> torch.Tensor:
@@ -57,6 +65,29 @@ def test_any_length_and_size_is_taken(model, frames, size):
 def test_the_order_of_frames_counts(model):
     forwards = clips(1)
     assert not torch.allclose(model.embed_video(forwards), model.embed_video(forwards.flip(2)))
+
+
+@pytest.mark.parametrize(
+    ("way", "axis", "sign"), [("right", 0, 1), ("left", 0, -1), ("down", 1, 1)]
+)
+def test_the_flow_has_the_direction_of_a_motion(way, axis, sign):
+    scenes = samples(3)
+    moving = (scene for scene, said, _ in scenes if _only_moves(scene, said, way))
+    frames = next(moving).render()[None] * 2 - 1
+    flow = motion_features(frames)[0, axis, :-1]  # [T - 1, H/4, W/4]
+    assert sign * flow[flow.abs() > 0.1].mean() > 0.1
+    assert not motion_features(frames)[:, :, -1].any()  # after the last frame nothing moves
+
+
+def _only_moves(scene, said, way) -> bool:
+    return len(scene.subjects) == 1 and said.mentions[0].motion == way and not scene.camera.move
+
+
+def test_the_text_encoder_stays_as_it_is(model, tmp_path):
+    before = {name: value.clone() for name, value in model.text.state_dict().items()}
+    settings = replace(SMALL_MODEL, steps=1, batch=2)
+    trained = train_agreement(settings, tmp_path, model.text, TINY)
+    assert all(torch.equal(before[name], v) for name, v in trained.text.state_dict().items())
 
 
 def test_the_first_and_the_last_frame_are_seen(model):
@@ -114,9 +145,17 @@ def test_a_shape_stays_a_shape():
     assert others == {"square", "triangle"}
 
 
-def test_the_reward_needs_its_file_and_has_a_gradient(model, tmp_path):
-    with pytest.raises(InputError, match="train agreement"):
-        load_reward("agreement")
+def test_the_packaged_model_knows_captions_of_the_world():
+    assert preference(load_agreement("nano-agreement"), 100, seed=2028) >= 0.8
+
+
+def test_the_packaged_model_is_the_reward_without_weights():
+    frames = clips(2)
+    expected = load_agreement("nano-agreement")(frames, CAPTIONS)
+    torch.testing.assert_close(load_reward("agreement")(frames, CAPTIONS, None), expected)
+
+
+def test_the_reward_has_a_gradient(model, tmp_path):
     file = tmp_path / "agreement.safetensors"
     save_agreement(file, model)
     reward = load_reward("agreement", file)
@@ -128,10 +167,8 @@ def test_the_reward_needs_its_file_and_has_a_gradient(model, tmp_path):
 
 def test_the_command_trains_and_says_how_well(capsys, tmp_path, monkeypatch):
     from hummingbird_core.cli.train import agreement as command
-    from hummingbird_core.training.nano import agreement as training
 
     monkeypatch.setattr(command, "HELD_OUT_CLIPS", 2)
-    monkeypatch.setattr(training, "new_agreement", lambda: new_agreement(TINY))
     file = tmp_path / "agreement.safetensors"
     options = ("--steps", 2, "--batch", 2, "--folder", tmp_path / "run", "-o", file)
     code, out, _ = run(capsys, "train", "agreement", *options)
