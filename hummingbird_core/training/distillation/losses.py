@@ -26,7 +26,7 @@ from .noise import LAST_TIMESTEP, x0_to_eps
 from .step import Objective, Step, zero_loss
 
 if TYPE_CHECKING:
-    from diffusers.models import AutoencoderKL
+    from diffusers.models import AutoencoderKL, AutoencoderTiny
 
 HUBER_C = 0.001
 INVERSE_SNR_RANGE = (1.0, 20.0)  # limits of the weight
@@ -170,7 +170,7 @@ class RewardFeedback(Objective):
 
     Args:
         reward: scores frames.
-        vae: frozen; decodes only the frames the reward asks for.
+        vae: frozen, or a smaller decoder; decodes only the frames the reward asks for.
         chunk: frames decoded at once, in forward and backward pass.
         max_timestep: clips with more noise score 0: from much noise even a good student makes only
             a blurred mean of all possible clips.
@@ -179,7 +179,7 @@ class RewardFeedback(Objective):
     """
 
     reward: Reward
-    vae: AutoencoderKL
+    vae: AutoencoderKL | AutoencoderTiny
     chunk: int = 1
     max_timestep: int = LAST_TIMESTEP
     captions: str = ""

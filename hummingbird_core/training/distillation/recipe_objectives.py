@@ -24,7 +24,9 @@ class RewardConfig:
         kind: "shapes", "hpsv2", "pickscore", "video", or `MODULE:NAME`, see `rewards.loading`.
         weights: its file, folder or hub id, if it has weights.
         weight, every, processes: see `Objective`.
-        chunk: frames the VAE decodes at once.
+        decoder: a smaller decoder in place of the VAE's, see `vae.tiny.load_fast_decoder`: most of
+            a reward's time and memory is decoding, forward and backward.
+        chunk: frames decoded at once.
         max_timestep: clips with more noise are not scored.
         captions: regular expression of the captions to score; default: all.
         options: keyword arguments for a reward from outside.
@@ -35,6 +37,7 @@ class RewardConfig:
     weight: float = 1.0
     every: int = 1
     processes: tuple[int, ...] = ()
+    decoder: str | None = None
     chunk: int = 1
     max_timestep: int = LAST_TIMESTEP
     captions: str = ""

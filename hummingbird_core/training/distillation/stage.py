@@ -16,6 +16,7 @@ from ...files import content_hash
 from ...hub.local import resolve_model
 from ...text.encoder import TextEncoder
 from ...unet.model import PRESETS, HummingbirdUNet, UNetConfig
+from ...vae.tiny import check_decoder_fits, load_fast_decoder
 from ..data.batch import ClipSource
 from ..data.captions import known_captions
 from ..data.clip_sizes import known_clips, warn_of_sizes
@@ -50,7 +51,7 @@ from .step import DistillationLoss, Objective
 from .validation import Validation
 
 if TYPE_CHECKING:
-    from diffusers.models import AutoencoderKL
+    from diffusers.models import AutoencoderKL, AutoencoderTiny
 
 
 @dataclass(frozen=True)
@@ -316,10 +317,17 @@ def _kept_blocks(student: HummingbirdUNet, teacher: Teacher, recipe: Recipe) -> 
     return map_to(teacher.unet.config, student.config)
 
 
-def _reward_objective(settings: RewardConfig, vae: AutoencoderKL, precision: str) -> RewardFeedback:
+def _reward_objective(
+    settings: RewardConfig, vae: AutoencoderKL | AutoencoderTiny, precision: str
+) -> RewardFeedback:
     reward = load_reward(settings.kind, settings.weights, settings.options)
     if isinstance(reward, nn.Module):
         freeze(reward, precision)
+    if settings.decoder:
+        decoder = load_fast_decoder(settings.decoder)
+        check_decoder_fits(decoder, vae)
+        freeze(decoder, precision)
+        vae = decoder
     return RewardFeedback(
         reward=reward,
         vae=vae,

@@ -12,11 +12,11 @@ from torch.utils.checkpoint import checkpoint
 from ...vae.codec import decode_latents
 
 if TYPE_CHECKING:
-    from diffusers.models import AutoencoderKL
+    from diffusers.models import AutoencoderKL, AutoencoderTiny
 
 
 def decode_for_reward(
-    vae: AutoencoderKL, latents: Tensor, indices: Tensor, chunk: int = 1
+    vae: AutoencoderKL | AutoencoderTiny, latents: Tensor, indices: Tensor, chunk: int = 1
 ) -> Tensor:
     """Decode some frames; gradients flow back to `latents`.
 
@@ -24,7 +24,7 @@ def decode_for_reward(
     (gradient checkpointing), so that they take the memory of `chunk` frames, not of all.
 
     Args:
-        vae: frozen.
+        vae: frozen, or a smaller decoder.
         latents: `[B, C, T, h, w]`, scaled.
         indices: `[K]`, of the frames to decode.
         chunk: frames decoded at once; does not change the result.

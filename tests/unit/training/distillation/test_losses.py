@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 
 import pytest
@@ -31,6 +32,8 @@ from hummingbird_core.training.distillation.losses import (
     check_objectives,
 )
 from hummingbird_core.training.distillation.noise import NoiseConfig
+from hummingbird_core.training.distillation.recipe import read_recipe
+from hummingbird_core.training.distillation.stage import make_objectives
 from hummingbird_core.training.distillation.step import weighted_terms
 from hummingbird_core.training.loop.micro_batch import MicroBatch
 from hummingbird_core.training.loop.modules import freeze
@@ -51,6 +54,9 @@ class Brightness:
 
     def frames_needed(self, num_frames, generator):
         return torch.tensor([0, num_frames - 1])
+
+
+SMALLER_DECODER = ("objectives.rewards.seen.decoder=middle",)
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +154,26 @@ def test_a_reward_decodes_what_it_needs_and_reaches_the_student(vae):
     torch.testing.assert_close(loss, -2.0 * frames.mean(), atol=1e-5, rtol=1e-4)
     loss.backward()
     assert step.models.student.out[2].weight.grad.abs().sum() > 0
+
+
+def test_a_reward_can_use_a_smaller_decoder(vae):
+    recipe = read_recipe("nano-tune", ["objectives.rewards.seen.kind=agreement", *SMALLER_DECODER])
+    objective = make_objectives(recipe, vae)["seen"]
+    step = a_step()
+    objective(step).backward()
+    small, full = (
+        sum(p.numel() for p in model.decoder.parameters()) for model in (objective.vae, vae)
+    )
+    assert small < full / 2
+    assert any(p.grad is not None for p in step.models.student.parameters())
+
+
+def test_a_decoder_of_another_model_is_refused_for_a_reward(vae):
+    recipe = read_recipe("nano-tune", ["objectives.rewards.seen.kind=agreement", *SMALLER_DECODER])
+    other = copy.deepcopy(vae)
+    other.register_to_config(scaling_factor=7.0)
+    with pytest.raises(InputError, match="scaled by"):
+        make_objectives(recipe, other)
 
 
 def test_a_reward_can_leave_out_clips_of_much_noise(vae):
