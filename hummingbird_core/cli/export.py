@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..runtime.base import RUNTIMES
 from ..terminal import print_line
-from .options import add_decoder, split_strength
+from .options import add_decoder, add_loras, split_strength
 
 EPILOG = """\
 examples:
@@ -40,13 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=int, help="pixels, a multiple of 8 (default: the model's)")
     parser.add_argument("--height", type=int, help="pixels, a multiple of 8 (default: the model's)")
     parser.add_argument("--frames", type=int, default=16, help="frames of a video")
-    parser.add_argument(
-        "--lora",
-        action="append",
-        default=[],
-        metavar="FILE[:STRENGTH]",
-        help="merge a LoRA; may be repeated",
-    )
+    add_loras(parser)
     add_decoder(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an older export")
 

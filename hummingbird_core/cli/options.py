@@ -71,13 +71,7 @@ def add_model(group: Any) -> None:
     group.add_argument(
         "--model", default="nano", help="a checkpoint file or folder; nano is built in"
     )
-    group.add_argument(
-        "--lora",
-        action="append",
-        default=[],
-        metavar="FILE[:STRENGTH]",
-        help="merge a LoRA; may be repeated",
-    )
+    add_loras(group)
     add_decoder(group)
     group.add_argument("--device", help="cpu, cuda, cuda:1, mps ... (default: the best available)")
     group.add_argument(
@@ -95,6 +89,17 @@ def add_model(group: Any) -> None:
     )
     group.add_argument(
         "--dtype", choices=("fp32", "fp16", "bf16"), help="default: depends on --device"
+    )
+
+
+def add_loras(group: Any) -> None:
+    """Add the option for LoRAs, see `split_strength`."""
+    group.add_argument(
+        "--lora",
+        action="append",
+        default=[],
+        metavar="FILE[:STRENGTH]",
+        help="merge a LoRA; may be repeated",
     )
 
 

@@ -12,19 +12,21 @@ import torch
 
 from ...errors import InputError
 from ...files import atomic_write
+from ...generation.model import ModelConfig
 from ...inputs.steps import TRAIN_TIMESTEPS, check_steps
 from ...nano.diversity import SEEDS
 from ...nano.results import NanoResults, measure_nano
 from ...nano.words import VIDEOS
 from ...nano.world.stream import HELD_OUT
-from ...pipeline import HummingbirdPipeline
 from ...terminal import print_text
+from ..options import add_loras, split_strength
 
 EPILOG = """\
 examples:
   hummingbird evaluate nano
   hummingbird evaluate nano --held-out order --prompts 50 --steps 1 2 4 8
   hummingbird evaluate nano --model runs/tune/student.safetensors -o outputs/accuracy
+  hummingbird evaluate nano --lora runs/lora/lora.safetensors
   hummingbird evaluate nano --seeds 0 --words 0            how often it is right, nothing else
 
 Videos of held-out prompts are made and read back: how often each kind of word is right, with 95 %
@@ -39,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `hummingbird evaluate nano`."""
     parser.epilog = EPILOG
     parser.add_argument("--model", default="nano", help="'nano' or a checkpoint")
+    add_loras(parser)
     parser.add_argument(
         "--held-out",
         choices=HELD_OUT,
@@ -71,12 +74,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure each number of steps; write the figures so far if an output is given; print them."""
     _check(args)
-    pipe = HummingbirdPipeline.from_pretrained(args.model, device=args.device)
+    model = ModelConfig(args.model, tuple(map(split_strength, args.lora)), device=args.device)
+    model.check()
+    pipe, name = model.load(), _name(model)
     found: dict[int, NanoResults] = {}
     for steps in args.steps:
         found[steps] = measure_nano(
             pipe,
-            f"{Path(args.model).stem}, {steps} steps, guidance {args.guidance:g}, {args.frames} "
+            f"{name}, {steps} steps, guidance {args.guidance:g}, {args.frames} "
             f"frames, {args.prompts} prompts each",
             held_out=args.held_out,
             prompts=args.prompts,
@@ -88,8 +93,14 @@ def run(args: argparse.Namespace) -> None:
             guidance_scale=args.guidance,
         )
         if args.output:  # first: a closed pipe must not lose it
-            _write(args, found, str(pipe.device))
+            _write(args, found, name, str(pipe.device))
         print_text(("\n" if len(found) > 1 else "") + found[steps].text())
+
+
+def _name(model: ModelConfig) -> str:
+    """Return the names of a model's files, with the strengths of LoRAs that are not 1."""
+    loras = (f"{path.stem}{f':{s:g}' if s != 1 else ''}" for path, s in model.loras)
+    return " + ".join((Path(model.model).stem, *loras))
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -102,9 +113,9 @@ def _check(args: argparse.Namespace) -> None:
         check_steps(steps, TRAIN_TIMESTEPS)
 
 
-def _write(args: argparse.Namespace, found: dict[int, NanoResults], device: str) -> None:
+def _write(args: argparse.Namespace, found: dict[int, NanoResults], name: str, device: str) -> None:
     record = {
-        "model": Path(args.model).stem,
+        "model": name,
         "prompts": args.prompts,
         "seeds": args.seeds,
         "words": args.words,

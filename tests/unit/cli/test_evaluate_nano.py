@@ -9,6 +9,9 @@ import pytest
 import torch
 from support.command_line import run
 
+from hummingbird_core.checkpoints.load import load_checkpoint
+from hummingbird_core.lora.layers import new_lora
+from hummingbird_core.lora.merge import save_lora
 from hummingbird_core.nano.diversity import VARIED
 from hummingbird_core.training.nano.autoencoder import build_vae
 from hummingbird_core.training.nano.build import save_model
@@ -66,6 +69,16 @@ def test_several_numbers_of_steps_are_measured_one_after_the_other(capsys, tmp_p
     assert out.index("random, 2 steps") < out.index("random, 1 steps")
     assert output.with_suffix(".md").read_text() == out
     assert list(json.loads(output.with_suffix(".json").read_text())["steps"]) == ["2", "1"]
+
+
+def test_a_lora_is_merged_and_named(capsys, tmp_path, model):
+    unet = load_checkpoint(model).unet
+    lora = new_lora(unet, 2, 2.0, torch.Generator().manual_seed(0))
+    save_lora(lora, tmp_path / "bright.safetensors")
+    options = ("--held-out", "order", "--seeds", 0, "--lora", f"{tmp_path}/bright.safetensors:0.5")
+    code, out, _ = run(capsys, "evaluate", "nano", "--model", model, *SMALL, *options)
+    assert code == 0
+    assert out.startswith("random + bright:0.5, 1 steps")
 
 
 @pytest.mark.parametrize("option", ["--words", "--seeds", "--prompts"])
