@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..hummingbird_core.hub.local import BUILT_IN_AGREEMENT
 from ..hummingbird_core.sampling import video_seed
 from .adapter.io.scoring import contact_sheet
 from .adapter.sampling.best_of import METRICS, best_of
@@ -49,7 +50,8 @@ class BestOfN(io.ComfyNode):
                     "metric",
                     options=list(METRICS),
                     tooltip="Metric that ranks the videos. auto: overall with DOVER's "
-                    "weights, otherwise motion_smoothness.",
+                    "weights, otherwise motion_smoothness. agreement: how well video and prompt "
+                    "agree, by agreement_model.",
                 ),
                 io.Float.Input(
                     "threshold",
@@ -64,6 +66,14 @@ class BestOfN(io.ComfyNode):
                 dover_input(),
                 *sampling_inputs(),
                 loop_input(),
+                io.String.Input(
+                    "agreement_model",
+                    default=BUILT_IN_AGREEMENT,
+                    optional=True,
+                    tooltip="For metric agreement: nano-agreement, which knows the prompts of the "
+                    "built-in model only, or folder or id of a downloaded CLIP-class model.",
+                    **ADVANCED,
+                ),
                 io.Conditioning.Input(
                     "negative",
                     optional=True,
@@ -94,6 +104,7 @@ class BestOfN(io.ComfyNode):
         threshold: float,
         dover: str,
         seed: int,
+        agreement_model: str = BUILT_IN_AGREEMENT,
         negative: Any = None,
         **settings: Any,
     ) -> io.NodeOutput:
@@ -108,6 +119,7 @@ class BestOfN(io.ComfyNode):
             metric=metric,
             threshold=threshold,
             dover=dover,
+            agreement_model=agreement_model,
         )
         preview = contact_sheet([candidate.row for candidate in ranked.candidates])
         return io.NodeOutput(

@@ -99,8 +99,8 @@ WORKFLOWS = {
             "Press Run: no download, no GPU, no network. The built-in model generates 64x64 videos "
             "from a small vocabulary: a *hummingbird, cat, fox, panda, frog, fish, rocket, car, "
             "mushroom* or *octopus*, or a *colour* *shape*, that moves *left, right, up* or "
-            "*down*. The former also move *over a meadow, over the sea, in the desert* or *at "
-            "night*.",
+            "*down*, *bobs*, *swings*, *spins* or *hovers*, *over a meadow, over the sea, in the "
+            "desert, at night*, on a *dark* or *light* background; the camera *pans* or *zooms*.",
             "A different seed gives a different video.",
         ),
     ),
@@ -147,8 +147,10 @@ WORKFLOWS = {
             "Best of N",
             "Samples, decodes and scores videos of four seeds and outputs the best. The node shows "
             "all scores and a contact sheet, best first.",
-            f"{RUNS_OFFLINE} With DOVER's weights (**DOVER.pth** or **DOVER-Mobile.pth**, from "
-            "VQAssessment/DOVER on GitHub) in **models/vqa**, choose the file at **dover**.",
+            f"{RUNS_OFFLINE} **metric** *agreement* compares each video with the prompt; for the "
+            "0.7B model, name a downloaded CLIP-class model at **agreement_model**. With DOVER's "
+            "weights (**DOVER.pth** or **DOVER-Mobile.pth**, from VQAssessment/DOVER on GitHub) in "
+            "**models/vqa**, choose the file at **dover**, and *auto*.",
         ),
     ),
     "until-good-hummingbird": Workflow(

@@ -156,9 +156,10 @@ def best_of_n() -> Graph:
         "HummingbirdBestOfN",
         vae=["load", 2],
         count=4,
-        metric="auto",
+        metric="agreement",
         threshold=0.0,
         dover="none",
+        agreement_model="nano-agreement",
         **settings,
     )
     return {
@@ -172,7 +173,7 @@ def best_of_n() -> Graph:
 def until_good() -> Graph:
     """Return Best of N that stops at the first good video."""
     graph = best_of_n()
-    graph["best"]["inputs"].update(count=16, metric="motion_smoothness", threshold=0.9)
+    graph["best"]["inputs"].update(count=16, threshold=0.8)
     return graph
 
 

@@ -9,6 +9,7 @@ const MEASURES = [
   { name: "overall", most: 100 },
   { name: "technical", most: 100 },
   { name: "aesthetic", most: 100 },
+  { name: "agreement", most: 1 },
   { name: "motion_smoothness", most: 1, atLeast: 0.7 },
   { name: "flicker", most: 0.02, atMost: 0.006 },
   { name: "blur", most: 1, atMost: 0.5 },

@@ -60,7 +60,9 @@ examples:
         --frames 48
     hummingbird generate "0s: a red circle moves right; 3s: a blue square moves up" -o story.mp4
         --frames 48
-  the best of four seeds, by a CLIP model:
+  the best of four seeds, by how well video and prompt agree; for other models, by a CLIP model:
+    hummingbird generate "a small cat bobs at night" -o cat.mp4 --best-of 4
+        --agreement nano-agreement
     hummingbird generate "a fox runs in the snow" -o fox.mp4 --model hummingbird-07b.safetensors
         --best-of 4 --agreement openai/clip-vit-base-patch32
   from an image, and from the last four frames of a video:
@@ -135,7 +137,8 @@ def _add_best_of(group: Any) -> None:
         "--agreement",
         metavar="MODEL",
         help="rank the seeds by how well video and prompt agree: a folder or downloaded hub id of "
-        "a CLIP-class model, a file of `hummingbird train agreement`, or MODULE:FUNCTION",
+        "a CLIP-class model, nano-agreement, which knows the built-in world, a file of "
+        "`hummingbird train agreement`, or MODULE:FUNCTION",
     )
 
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from support.comfy.graphs import PROMPT
 from support.comfy.native import settings
 
 SEEDS = [3, 4, 5]
@@ -84,3 +85,35 @@ def test_what_could_not_be_measured_ranks_last_of_equal_faults(adapter):
         return adapter.best_of.Candidate(3, adapter.best_of.Score(), value, torch.zeros(1))
 
     assert take(math.nan).rank < take(0.0).rank
+
+
+@pytest.fixture
+def prompted(adapter, nano):
+    """A CONDITIONING that carries the text of its prompt."""
+    return adapter.prompt.encode_prompt(nano.clip, PROMPT)[0]
+
+
+def test_agreement_with_the_prompt_ranks_the_seeds(adapter, nano, prompted):
+    arguments = nano.model, prompted, nano.vae, settings(adapter), SEEDS
+    found = adapter.best_of.best_of(*arguments, metric="agreement")
+    values = [candidate.value for candidate in found.candidates]
+    assert all(-1 <= value <= 1 for value in values)
+    assert found.report.count("agreement") == len(SEEDS)
+    assert [one["measures"]["agreement"] for one in found.shown] == values
+
+
+def test_agreement_needs_the_text_of_the_prompt(adapter, nano, prompted):
+    without = [[prompted[0][0], {}]]
+    arguments = nano.model, without, nano.vae, settings(adapter), SEEDS
+    with pytest.raises(
+        adapter.core_errors.InputError, match=r"input positive: .* connect Encode Prompt"
+    ):
+        adapter.best_of.best_of(*arguments, metric="agreement")
+
+
+@pytest.mark.parametrize("model", ["os:getcwd", "no/such-model"])
+def test_other_models_of_agreement_are_refused_before_sampling(adapter, nano, prompted, model):
+    """A workflow must not choose code to run."""
+    arguments = nano.model, prompted, nano.vae, settings(adapter), SEEDS
+    with pytest.raises(adapter.core_errors.HummingbirdError, match="input agreement_model: "):
+        adapter.best_of.best_of(*arguments, metric="agreement", agreement_model=model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +12,23 @@ import comfy.sd
 from comfy_api.input_impl import VideoFromComponents
 from torch import Tensor
 
+from ....hummingbird_core.agreement.load import is_import_name, load_text_video
 from ....hummingbird_core.errors import InputError
+from ....hummingbird_core.generation.best_of import agreement_with
+from ....hummingbird_core.hub.local import BUILT_IN_AGREEMENT
 from ....hummingbird_core.vqa import Score, find_defects
+from ..errors import naming
 from ..io.files import NO_DOVER
 from ..io.frames import check_vae, decode, videos_of
 from ..io.latents import Latent
 from ..io.scoring import number, rating, sheet_row, shown_score
+from ..model.timeline import PROMPT_KEY
 from ..ui.progress import send_progress_text
 from .sample import Conditioning, SamplingConfig, sample_video
 
 LEARNED = ("overall", "technical", "aesthetic")
-METRICS = ("auto", *LEARNED, "motion_smoothness")
+AGREEMENT = "agreement"
+METRICS = ("auto", *LEARNED, "motion_smoothness", AGREEMENT)
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,12 @@ class RankedCandidates:
     @property
     def shown(self) -> list[dict[str, Any]]:
         """Seeds and scores as plain data for the front end, best first."""
-        return [{"seed": c.seed, **shown_score(c.score)} for c in self.candidates]
+        shown = [{"seed": c.seed, **shown_score(c.score)} for c in self.candidates]
+        if self.metric == AGREEMENT:
+            for one, candidate in zip(shown, self.candidates, strict=True):
+                if math.isfinite(candidate.value):
+                    one["measures"][AGREEMENT] = candidate.value
+        return shown
 
     @property
     def report(self) -> str:
@@ -89,6 +100,7 @@ def best_of(
     metric: str = "auto",
     threshold: float = 0.0,
     dover: str = NO_DOVER,
+    agreement_model: str = BUILT_IN_AGREEMENT,
 ) -> RankedCandidates:
     """Sample one video per seed until one without defects reaches the threshold.
 
@@ -102,20 +114,23 @@ def best_of(
         metric: one of `METRICS`.
         threshold: value of the metric to stop at; 0 tries all seeds.
         dover: name of DOVER's weights, or `NO_DOVER`.
+        agreement_model: for metric agreement, see `agreement.load`.
 
     Raises:
-        InputError: the metric needs DOVER's weights, or an input is invalid; names the input.
+        InputError: the metric needs DOVER's weights or the text of the prompt, or an input is
+            invalid; names the input.
     """
     check_vae(vae)  # fail before minutes of sampling
     metric = _metric(metric, dover)
     rate = rating(dover)
+    measure = _measure(metric, positive, agreement_model)
     candidates: list[Candidate] = []
     for index, seed in enumerate(seeds, start=1):
         send_progress_text(f"seed {seed} ({index}/{len(seeds)})")  # in every language
         latent = sample_video(model, positive, settings, seed, negative=negative)
         images = decode(vae, latent)
         score = rate(images, settings.fps)
-        candidate = Candidate(seed, score, number(score, metric), sheet_row(images))
+        candidate = Candidate(seed, score, measure(score, images), sheet_row(images))
         if all(candidate.rank > earlier.rank for earlier in candidates):
             best = images, latent
         candidates.append(candidate)
@@ -126,6 +141,34 @@ def best_of(
     images, latent = best
     (video,) = videos_of(images, latent, settings.fps)
     return RankedCandidates(candidates, metric, images, latent, video)
+
+
+def _measure(
+    metric: str, positive: Conditioning, agreement_model: str
+) -> Callable[[Score, Tensor], float]:
+    """Return a function (Score, IMAGE) -> value of the metric."""
+    if metric != AGREEMENT:
+        return lambda score, images: number(score, metric)
+    encoded = positive[0][1].get(PROMPT_KEY)
+    if encoded is None:
+        raise InputError(
+            "input positive: got a CONDITIONING without the text of its prompt, which metric "
+            "agreement compares with the videos: connect Encode Prompt, or choose another metric"
+        )
+    if is_import_name(agreement_model):  # a workflow must not run code
+        raise InputError(
+            f"input agreement_model: got {agreement_model!r}, expected nano-agreement, a folder, "
+            "or the id of a downloaded CLIP-class model"
+        )
+    with naming("agreement_model"):
+        load_text_video(agreement_model)
+    agreement = agreement_with(encoded.prompt, agreement_model)
+
+    def measure(score: Score, images: Tensor) -> float:
+        frames = (255 * images[..., :3]).round().clamp(0, 255).byte()
+        return agreement(frames.cpu().numpy())
+
+    return measure
 
 
 def _metric(metric: str, dover: str) -> str:
