@@ -1,7 +1,7 @@
 """The proof of curation: does the curated tenth of a spoilt pile make a better model?
 
     python benchmarks/scripts/curation_proof.py FOLDER --model nano-teacher
-        --agreement agreement.safetensors -o benchmarks/results/curation-proof
+        --agreement nano-agreement -o benchmarks/results/curation-proof
 
 1. A pile of clips of the built-in world, half of them spoilt in the ways of real data.
 2. `hummingbird curate` sees videos and captions only.
@@ -48,6 +48,7 @@ from hummingbird_core.curation.table import read_manifest
 from hummingbird_core.engines.local import Engine, LocalEngine
 from hummingbird_core.errors import InputError
 from hummingbird_core.files import atomic_write
+from hummingbird_core.hub.local import packaged_file
 from hummingbird_core.nano.evaluate import Accuracy
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.unet import UNetConfig
@@ -247,7 +248,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="of pile, curation and students")
     parser.add_argument("--model", default="nano-teacher", help="gives VAE, text encoder and sizes")
-    parser.add_argument("--agreement", default="", help="file of `hummingbird train agreement`")
+    parser.add_argument("--agreement", default="", help="nano-agreement, or a file like it")
     parser.add_argument("--arms", nargs="+", default=ARMS, help=f"or {WITHOUT}COLUMN")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--clips", type=int, default=4000)
@@ -256,7 +257,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args()
-    agreement = str(Path(args.agreement).resolve()) if args.agreement else ""
+    agreement = str(packaged_file(args.agreement).resolve()) if args.agreement else ""
     proof = Proof(args.folder, args.clips, agreement, args.steps, args.prompts)
     pile = prepare(proof, LocalEngine(args.workers))
     model = HummingbirdPipeline.from_pretrained(args.model, device="cpu")
