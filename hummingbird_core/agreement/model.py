@@ -23,9 +23,11 @@ from einops import rearrange
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, InputError
 from ..files import atomic_write, check_destination
 from ..hub.local import packaged_file
+from ..inputs.fields import Kind, Whole, check_fields
+from ..inputs.json_text import parse_json
 from ..text.encoder import TextConfig, TextEncoder
 from ..text.tokenizer import WordTokenizer
 from ..weights.state_dict import validate_state_dict
@@ -40,6 +42,24 @@ FLAT = 0.02  # e: squared steepness below which a cell has no flow
 TOKEN_SIZE = 16  # pixels along a side of a token
 NORM_GROUPS = 8
 INITIAL_SCALE, LARGEST_SCALE = 1 / 0.07, 100.0  # of CLIP
+# Limits of a file's sizes, which are built before its tensors are compared with them.
+FIELDS: dict[str, Kind] = {
+    "frames": Whole(1, 64),
+    "frame_size": Whole(TOKEN_SIZE, 512),
+    "width": Whole(NORM_GROUPS, 1024),
+    "layers": Whole(1, 12),
+    "heads": Whole(1, 64),
+    "dim": Whole(1, 1024),
+}
+TEXT_FIELDS: dict[str, Kind] = {
+    "width": Whole(1, 768),
+    "layers": Whole(1, 12),
+    "heads": Whole(1, 64),
+    "vocab_size": Whole(1, 100_000),
+    "context_length": Whole(1, 77),
+    "mlp_width": Whole(1, 4096),
+    "skip_last": Whole(0, 12),
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +81,11 @@ class AgreementConfig:
     layers: int = 2
     heads: int = 4
     dim: int = 128
+
+    def __post_init__(self) -> None:
+        for value, unit in ((self.width, self.heads), (self.frame_size, TOKEN_SIZE)):
+            if value % unit:
+                raise InputError(f"got {value}, expected a multiple of {unit}")
 
 
 class VideoTower(nn.Module):
@@ -217,12 +242,15 @@ def load_agreement(path: str | Path) -> AgreementModel:
             f"{file.path.name} is no model of agreement: expected a file of `train agreement`"
         )
     try:
-        config = AgreementConfig(**json.loads(file.metadata[CONFIG_KEY]))
-        text_config = TextConfig(**json.loads(file.metadata[TEXT_CONFIG_KEY]))
-    except (ValueError, TypeError) as error:
+        sizes, text_sizes = (
+            check_fields(parse_json(file.metadata[key], key), kinds, key)
+            for key, kinds in ((CONFIG_KEY, FIELDS), (TEXT_CONFIG_KEY, TEXT_FIELDS))
+        )
+        tokenizer = WordTokenizer.from_json(file.metadata[WORDS_KEY])
+        text = TextEncoder(TextConfig(**text_sizes), tokenizer)
+        model = AgreementModel(AgreementConfig(**sizes), text)
+    except ValueError as error:
         raise CheckpointError(f"got a wrong config in {file.path.name} ({error})") from error
-    text = TextEncoder(text_config, WordTokenizer.from_json(file.metadata[WORDS_KEY]))
-    model = AgreementModel(config, text)
     validate_state_dict("agreement", model.state_dict(), file.tensors)
     model.load_state_dict({key: tensor.read() for key, tensor in file.tensors.items()})
     return model.eval().requires_grad_(False)

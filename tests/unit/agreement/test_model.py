@@ -12,6 +12,8 @@ from support.command_line import run
 from torch.nn import functional as F
 
 from hummingbird_core.agreement.model import (
+    CONFIG_KEY,
+    TEXT_CONFIG_KEY,
     AgreementConfig,
     AgreementModel,
     load_agreement,
@@ -29,6 +31,7 @@ from hummingbird_core.training.nano.agreement import (
 )
 from hummingbird_core.training.nano.text import build_text_encoder
 from hummingbird_core.training.rewards.loading import load_reward
+from hummingbird_core.weights.tensor_files import open_tensors
 
 TINY = AgreementConfig(frames=4, width=16, layers=1, heads=2, dim=8)
 CAPTIONS = ["a red circle moves right", "a cat bobs at night"]
@@ -112,6 +115,28 @@ def test_other_files_are_refused(tmp_path):
     file = tmp_path / "other.safetensors"
     save_file({"a": torch.zeros(2)}, file)
     with pytest.raises(CheckpointError, match="no model of agreement"):
+        load_agreement(file)
+
+
+@pytest.mark.parametrize(
+    ("key", "sizes"),
+    [
+        (CONFIG_KEY, '{"width": 1000000}'),
+        (CONFIG_KEY, '{"width": 100, "heads": 3}'),
+        (CONFIG_KEY, '{"depth": 2}'),
+        (TEXT_CONFIG_KEY, '{"vocab_size": 1000000000}'),
+        (TEXT_CONFIG_KEY, "[1]"),
+        (TEXT_CONFIG_KEY, "{"),
+    ],
+)
+def test_sizes_that_no_model_has_are_refused_before_they_are_built(model, tmp_path, key, sizes):
+    from safetensors.torch import load_file, save_file
+
+    file = tmp_path / "agreement.safetensors"
+    save_agreement(file, model)
+    metadata = {**open_tensors(file).metadata, key: sizes}
+    save_file(load_file(file), file, metadata)
+    with pytest.raises(CheckpointError, match=r"wrong config in agreement\.safetensors"):
         load_agreement(file)
 
 
