@@ -48,7 +48,7 @@ from hummingbird_core.curation.table import read_manifest
 from hummingbird_core.engines.local import Engine, LocalEngine
 from hummingbird_core.errors import InputError
 from hummingbird_core.files import atomic_write
-from hummingbird_core.hub.local import packaged_file
+from hummingbird_core.hub.local import agreement_file
 from hummingbird_core.nano.evaluate import Accuracy
 from hummingbird_core.pipeline import HummingbirdPipeline
 from hummingbird_core.unet import UNetConfig
@@ -257,7 +257,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args()
-    agreement = str(packaged_file(args.agreement).resolve()) if args.agreement else ""
+    agreement = str(agreement_file(args.agreement).resolve()) if args.agreement else ""
     proof = Proof(args.folder, args.clips, agreement, args.steps, args.prompts)
     pile = prepare(proof, LocalEngine(args.workers))
     model = HummingbirdPipeline.from_pretrained(args.model, device="cpu")

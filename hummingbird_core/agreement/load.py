@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import HummingbirdError, InputError, first_line
 from ..files import import_callable, sha256_of_file
-from ..hub.local import in_hub_cache, packaged_file
+from ..hub.local import agreement_file, in_hub_cache
 from .base import KIND, TextVideoModel
 
 IDENTIFYING = ("*.json", "*.safetensors")  # files that determine the answers of a folder's model
@@ -28,7 +28,7 @@ def load_text_video(name: str) -> TextVideoModel:
     Raises:
         HummingbirdError: there is no such model, or it is of another kind.
     """
-    if packaged_file(name).is_file():
+    if agreement_file(name).is_file():
         from .small import SmallVideoModel
 
         return SmallVideoModel.load(name)
@@ -68,7 +68,7 @@ def _files_of(name: str) -> list[Path]:
         module = sys.modules.get(name.partition(":")[0])
         source = getattr(module, "__file__", None)
         return [Path(source)] if source else []
-    path = packaged_file(name)
+    path = agreement_file(name)
     if path.is_file():
         return [path]
     folder = path if path.is_dir() else in_hub_cache(name)

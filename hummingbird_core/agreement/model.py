@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, InputError
 from ..files import atomic_write, check_destination
-from ..hub.local import packaged_file
+from ..hub.local import agreement_file
 from ..inputs.fields import Kind, Whole, check_fields
 from ..inputs.json_text import parse_json
 from ..text.encoder import TextConfig, TextEncoder
@@ -236,7 +236,7 @@ def load_agreement(path: str | Path) -> AgreementModel:
     Raises:
         CheckpointError: the file is missing, damaged, or another kind of model.
     """
-    file = open_tensors(packaged_file(path))
+    file = open_tensors(agreement_file(path))
     if not {CONFIG_KEY, TEXT_CONFIG_KEY, WORDS_KEY} <= file.metadata.keys():
         raise CheckpointError(
             f"{file.path.name} is no model of agreement: expected a file of `train agreement`"

@@ -14,7 +14,6 @@ BUILT_IN_MODELS = {
     "nano-teacher": "nano-teacher.safetensors",
 }
 BUILT_IN_AGREEMENT = "nano-agreement"
-PACKAGED_FILES = {BUILT_IN_AGREEMENT: ASSETS / "nano" / "nano-agreement.safetensors"}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -43,9 +42,11 @@ def resolve_model(name_or_path: str | Path) -> Path:
     )
 
 
-def packaged_file(name_or_path: str | Path) -> Path:
-    """Return the file of a name in `PACKAGED_FILES`; any other path as it is."""
-    return PACKAGED_FILES.get(str(name_or_path), Path(name_or_path))
+def agreement_file(name_or_path: str | Path) -> Path:
+    """Return the file of the packaged model of agreement by its name; any other path as it is."""
+    if str(name_or_path) == BUILT_IN_AGREEMENT:
+        return ASSETS / "nano" / f"{BUILT_IN_AGREEMENT}.safetensors"
+    return Path(name_or_path)
 
 
 def in_hub_cache(hub_id: str) -> Path | None:

@@ -317,20 +317,22 @@ def _kept_blocks(student: HummingbirdUNet, teacher: Teacher, recipe: Recipe) -> 
     return map_to(teacher.unet.config, student.config)
 
 
-def _reward_objective(
-    settings: RewardConfig, vae: AutoencoderKL | AutoencoderTiny, precision: str
-) -> RewardFeedback:
+def _smaller_decoder(
+    name: str, vae: AutoencoderKL, precision: str
+) -> AutoencoderKL | AutoencoderTiny:
+    decoder = load_fast_decoder(name)
+    check_decoder_fits(decoder, vae)
+    freeze(decoder, precision)
+    return decoder
+
+
+def _reward_objective(settings: RewardConfig, vae: AutoencoderKL, precision: str) -> RewardFeedback:
     reward = load_reward(settings.kind, settings.weights, settings.options)
     if isinstance(reward, nn.Module):
         freeze(reward, precision)
-    if settings.decoder:
-        decoder = load_fast_decoder(settings.decoder)
-        check_decoder_fits(decoder, vae)
-        freeze(decoder, precision)
-        vae = decoder
     return RewardFeedback(
         reward=reward,
-        vae=vae,
+        vae=_smaller_decoder(settings.decoder, vae, precision) if settings.decoder else vae,
         chunk=settings.chunk,
         max_timestep=settings.max_timestep,
         captions=settings.captions,

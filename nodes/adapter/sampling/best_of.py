@@ -71,11 +71,12 @@ class RankedCandidates:
     @property
     def shown(self) -> list[dict[str, Any]]:
         """Seeds and scores as plain data for the front end, best first."""
-        shown = [{"seed": c.seed, **shown_score(c.score)} for c in self.candidates]
-        if self.metric == AGREEMENT:
-            for one, candidate in zip(shown, self.candidates, strict=True):
-                if math.isfinite(candidate.value):
-                    one["measures"][AGREEMENT] = candidate.value
+        return [{"seed": c.seed, **self._shown_score(c)} for c in self.candidates]
+
+    def _shown_score(self, candidate: Candidate) -> dict[str, Any]:
+        shown = shown_score(candidate.score)
+        if self.metric == AGREEMENT and math.isfinite(candidate.value):
+            shown["measures"][AGREEMENT] = candidate.value  # not a measure of the video alone
         return shown
 
     @property
