@@ -10,8 +10,6 @@ ranking chooses one of the four: by agreement with the prompt, or by defects and
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -19,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from recording import write_results
+from recording import write_rows
 from tqdm import tqdm
 
 from hummingbird_core.bench.report import environment
 from hummingbird_core.generation.best_of import agreement_with, best_video
-from hummingbird_core.nano.evaluate import EVALUATION_SEED, Accuracy, NanoEvaluation
+from hummingbird_core.nano.evaluate import EVALUATION_SEED, Accuracy, check
 from hummingbird_core.nano.readers.scene import read_scene
 from hummingbird_core.nano.world.captions import Said
 from hummingbird_core.nano.world.paths import NANO_FPS
@@ -68,9 +66,7 @@ def choices(pipe: HummingbirdPipeline, count: int, steps: int) -> Iterator[Choic
 
 def is_right(said: Said, frames: np.ndarray) -> bool:
     """Return whether a video shows all that a caption says."""
-    evaluation = NanoEvaluation()
-    evaluation.add(said, read_scene(frames, NANO_FPS))
-    return evaluation.checks["joint"] == [True]
+    return all(right for _, right in check(said, read_scene(frames, NANO_FPS)))
 
 
 def measure(pipe: HummingbirdPipeline, count: int, steps: int) -> dict[str, Any]:
@@ -95,14 +91,8 @@ def main() -> None:
     args = parser.parse_args()
     pipe = HummingbirdPipeline.from_pretrained(args.model)
     rows = [measure(pipe, args.prompts, steps) for steps in args.steps]
-    result = {
-        "command": shlex.join(["python", *sys.argv]),
-        "model": args.model,
-        "prompts": args.prompts,
-        "environment": environment(pipe.device),
-        "rows": rows,
-    }
-    write_results(args.output, result, rows)
+    facts = {"model": args.model, "prompts": args.prompts, "environment": environment(pipe.device)}
+    write_rows(args.output, rows, **facts)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +40,12 @@ def _memory(process: psutil.Process) -> int:
         return process.memory_info().rss
     except psutil.Error:  # the process has ended
         return 0
+
+
+def write_rows(output: Path, rows: list[dict[str, Any]], **facts: Any) -> None:
+    """Write rows with the command and facts, such as settings and environment: `write_results`."""
+    command = shlex.join(["python", *sys.argv])
+    write_results(output, {"command": command, **facts, "rows": rows}, rows)
 
 
 def write_results(output: Path, result: dict[str, Any], rows: list[dict[str, Any]]) -> None:

@@ -10,8 +10,6 @@ with the drawn frame put in front, say what chance gives.
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, product
@@ -19,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from recording import write_results
+from recording import write_rows
 from tqdm import tqdm
 
 from hummingbird_core.bench.report import environment
@@ -111,14 +109,8 @@ def main() -> None:
     drawn = list(starts(args.videos))
     cases = list(product(args.steps, KEPT, (True, False)))
     rows = [measure(pipe, drawn, *case) for case in tqdm(cases)]
-    result = {
-        "command": shlex.join(["python", *sys.argv]),
-        "model": args.model,
-        "videos": args.videos,
-        "environment": environment(pipe.device),
-        "rows": rows,
-    }
-    write_results(args.output, result, rows)
+    facts = {"model": args.model, "videos": args.videos, "environment": environment(pipe.device)}
+    write_rows(args.output, rows, **facts)
 
 
 if __name__ == "__main__":

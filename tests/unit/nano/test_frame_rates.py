@@ -1,4 +1,4 @@
-"""Whether motions take the same seconds at any frame rate: models that draw."""
+"""Motions take the same seconds at any frame rate: models that draw."""
 
 from __future__ import annotations
 

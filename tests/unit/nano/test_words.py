@@ -1,4 +1,4 @@
-"""Whether each word is heard: models that draw, and the built-in one."""
+"""Words that are heard and those that are not: models that draw, and the built-in one."""
 
 from __future__ import annotations
 
